@@ -1,0 +1,52 @@
+"""What identifies a run of a step, and what a step reports back."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+Progress = Callable[[str, int, int], None]
+
+
+def silent(_what: str, _done: int, _total: int) -> None:
+    """A Progress that says nothing."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Identity of one step's run. No step reads a clock to decide what to compute."""
+
+    as_of: date
+    """The night: all events strictly before 00:00 UTC of this day."""
+    run_id: str
+    """Follows from night, source and settings: the same command finds its own work again."""
+    started_at: datetime
+    """UTC, given by the entry point; the publication time of a publish step."""
+    progress: Progress = silent
+    """Called with (what is counted, done so far, total)."""
+
+    @property
+    def midnight(self) -> datetime:
+        """The first instant that the night does not know, UTC."""
+        return datetime(self.as_of.year, self.as_of.month, self.as_of.day, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a step did, for the ledger and the summary."""
+
+    rows_in: int = 0
+    rows_out: int = 0
+    rejected: int = 0
+    note: str = ""
+
+
+def fingerprint(settings: Any) -> str:
+    """16 hex digits of sha256 over a dataclass's or JSON value's content."""
+    plain = dataclasses.asdict(settings) if dataclasses.is_dataclass(settings) else settings  # type: ignore[arg-type]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:16]

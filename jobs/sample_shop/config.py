@@ -1,0 +1,94 @@
+"""How large the synthetic shop is, by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+MONDAY = 0
+
+
+@dataclass(frozen=True)
+class ShopSize:
+    """One synthetic shop. Two sizes that differ only in `days` agree, byte for byte, on the days they share.
+
+    Raises ValueError at construction when a number cannot make a shop.
+    """
+
+    name: str
+    """What people call this size; written into SYNTHETIC.txt."""
+    seed: int
+    """Root of every random stream; equal seeds and sizes give byte-equal files."""
+    first_day: date
+    """Day of the first files, UTC; a Monday, because weekly launches are counted from it."""
+    days: int
+    """How many daily files `write_shop` writes."""
+    products: int
+    """Products already launched on the first day."""
+    weekly_launches: int
+    """Products launched in each later week, on random days from Monday to Friday."""
+    brands: int
+    """Invented brands."""
+    categories: int
+    """How many of the fashion categories, in their fixed order, the shop carries."""
+    departments_per_category: int
+    """At most how many departments (women, men, children) carry one category."""
+    styles: int
+    """Styles of the whole shop (outdoor, street, ..), arranged as a ring: neighbours go together."""
+    styles_per_category: int
+    """How many of those styles one category has; category x department x style is a group of alternatives."""
+    markets: int
+    """Markets, the first ones with real country codes, those beyond invented."""
+    customers: int
+    """Customers, including those who join later and those who never come."""
+    daily_events: int
+    """Mean clean events a day; a day differs by weekday and by chance."""
+    dirty_share: float = 0.005
+    """Dirty rows added per clean row, in the event files and in the product files."""
+
+    def __post_init__(self) -> None:
+        if self.first_day.weekday() != MONDAY:
+            raise ValueError(f"first_day must be a Monday, but {self.first_day} is a {self.first_day:%A}")
+        for field in ("days", "products", "brands", "markets", "customers", "daily_events"):
+            if getattr(self, field) < 1:
+                raise ValueError(f"{field} must be at least 1, it is {getattr(self, field)}")
+        bounds = {"categories": (2, 40), "departments_per_category": (1, 3), "styles": (1, 8)}
+        bounds |= {"styles_per_category": (1, self.styles), "weekly_launches": (0, 1_000_000)}
+        for field, (low, high) in bounds.items():
+            if not low <= getattr(self, field) <= high:
+                raise ValueError(f"{field} must be from {low} to {high}, it is {getattr(self, field)}")
+        if not 0 <= self.dirty_share <= 0.2:
+            raise ValueError(f"dirty_share must be from 0 to 0.2, it is {self.dirty_share}")
+
+    @property
+    def last_day(self) -> date:
+        """The day of the last files."""
+        return self.first_day + timedelta(days=self.days - 1)
+
+    @property
+    def as_of(self) -> date:
+        """The night that uses all events: the day after the last one."""
+        return self.first_day + timedelta(days=self.days)
+
+    def date_of(self, day: int) -> date:
+        """Calendar date of day number `day`, 0 being the first day; it may lie beyond the last day."""
+        return self.first_day + timedelta(days=day)
+
+
+TINY = ShopSize(
+    name="tiny", seed=20260406, first_day=date(2026, 3, 9), days=28, products=150, weekly_launches=3, brands=24,
+    categories=12, departments_per_category=1, styles=4, styles_per_category=1, markets=3, customers=300,
+    daily_events=215,
+)  # fmt: skip
+SAMPLE = ShopSize(
+    name="sample", seed=20260406, first_day=date(2026, 1, 12), days=84, products=1_760, weekly_launches=20, brands=120,
+    categories=24, departments_per_category=2, styles=6, styles_per_category=2, markets=12, customers=8_000,
+    daily_events=4_800,
+)  # fmt: skip
+MILLION = ShopSize(
+    name="million", seed=20260406, first_day=date(2026, 1, 12), days=84, products=46_400, weekly_launches=300,
+    brands=900, categories=40, departments_per_category=3, styles=8, styles_per_category=8, markets=200,
+    customers=1_000_000, daily_events=239_000,
+)  # fmt: skip
+
+SIZES = {size.name: size for size in (TINY, SAMPLE, MILLION)}

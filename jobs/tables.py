@@ -1,0 +1,274 @@
+"""Every table's name, key, columns and comments: the contract with analysts and services.
+
+Inert on purpose: DAGs, feature definitions and tests may import it for nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+RUN = """
+as_of     DATE    the night: everything before 00:00 UTC of this day was known, nothing after
+run_id    STRING  the run that wrote the row: the night, source and settings it was made from
+"""
+
+LIST = """
+product_ids  ARRAY<STRING>  the products to show, best first
+scores       ARRAY<FLOAT>   the score of each position as its source gave it; falls within one source
+sources      ARRAY<STRING>  why each position is there: model, co-purchase, category popularity, market popularity
+variant      STRING         A/B variant the list belongs to
+short_reason STRING         why the list has fewer products than asked for; null for a full list
+model_id     STRING         the model whose vectors found the list
+"""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: Spark SQL type in capitals, and what it means to a reader."""
+
+    name: str
+    type: str
+    comment: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A Delta table under the lake's root; its name is also its folder."""
+
+    name: str
+    comment: str
+    key: tuple[str, ...]
+    """Columns that identify a row among those of one as_of."""
+    text: str
+    """One line a column: name, type, comment."""
+    partition: tuple[str, ...] = ()
+
+    @cached_property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns in their stored order, the run's identity last."""
+        lines = [line.split(None, 2) for line in (self.text + RUN).strip().splitlines()]
+        return tuple(Column(*line) for line in lines)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Column names in stored order."""
+        return tuple(column.name for column in self.columns)
+
+
+EVENTS = Table(
+    "events",
+    "Valid interactions of customers with products, as ingested; as_of is the night that first read the row.",
+    ("event_id",),
+    """
+event_id    STRING     identity of the event, unique in the table; equal timestamps sort by it
+customer_id STRING     who acted
+product_id  STRING     on what
+event_type  STRING     click, save, bag or purchase
+event_ts    TIMESTAMP  when, UTC
+market      STRING     the market the shop served it in
+basket_id   STRING     the order a purchase belongs to; null for other events
+quantity    BIGINT     pieces, at least 1
+price       DOUBLE     price of one piece in the market's currency; null where the source has none
+event_date  DATE       the UTC day of event_ts
+""",
+    ("event_date",),
+)
+
+REJECTED = Table(
+    "rejected",
+    "Raw rows that are not in events, catalogue or availability, each with its reason; as_of is first seen.",
+    (),
+    """
+source   STRING   the source file's SELECT that read the row: events, catalogue or availability
+reason   STRING   why: what is wrong, or 'excluded: ..' where the source's author left the row out on purpose
+expected BOOLEAN  true where the source's own SELECT excluded the row; such rows do not count against the limit
+raw      STRING   the row as the SELECT gave it, as JSON
+""",
+)
+
+RAW_FILES = Table(
+    "raw_files",
+    "Every raw file the night has read, so that it is read once; as_of is the night that read it.",
+    ("path",),
+    """
+path   STRING  path below the raw folder
+bytes  BIGINT  size when it was read
+""",
+)
+
+CATALOGUE = Table(
+    "catalogue",
+    "One row a product and night: what the shop sells.",
+    ("product_id",),
+    """
+product_id  STRING  identity of the product
+name        STRING  the name as the shop writes it; escape it before showing it in HTML
+brand       STRING  brand
+category    STRING  the category alternatives come from
+department  STRING  women, men, children, ..
+colour      STRING  main colour
+price       DOUBLE  list price of one piece
+currency    STRING  of the price
+launched_at DATE    first day on sale
+image_url   STRING  picture, relative to the shop's image server
+""",
+    ("as_of",),
+)
+
+AVAILABILITY = Table(
+    "availability",
+    "Which product can be bought in which market on a night; a pair that is not there is not available.",
+    ("product_id", "market"),
+    """
+product_id STRING   identity of the product
+market     STRING   market
+available  BOOLEAN  whether it can be bought there
+""",
+    ("as_of",),
+)
+
+CUSTOMER_SEQUENCES = Table(
+    "customer_sequences",
+    "Each customer's most recent events before the night, oldest first; the three arrays are parallel.",
+    ("customer_id",),
+    """
+customer_id      STRING            identity of the customer
+product_ids      ARRAY<STRING>     products, most recent last, at most 100
+event_types      ARRAY<STRING>     click, save, bag or purchase
+event_timestamps ARRAY<TIMESTAMP>  UTC
+last_event_at    TIMESTAMP         time of the most recent event
+market           STRING            market of the most recent event
+""",
+    ("as_of",),
+)
+
+CUSTOMER_EMBEDDINGS = Table(
+    "customer_embeddings",
+    "Each customer's vector; its inner product with a product's vector of the same model_id is the score.",
+    ("customer_id",),
+    """
+customer_id STRING        identity of the customer
+vector      ARRAY<FLOAT>  d numbers and a constant 1 that takes the product's bias
+model_id    STRING        the model that encoded it
+""",
+    ("as_of",),
+)
+
+PRODUCT_EMBEDDINGS = Table(
+    "product_embeddings",
+    "Each product's vector; only vectors of one model_id may be compared.",
+    ("product_id",),
+    """
+product_id STRING        identity of the product
+vector     ARRAY<FLOAT>  d numbers and the product's bias
+model_id   STRING        the model that made it
+""",
+    ("as_of",),
+)
+
+YOU_MIGHT_ALSO_LIKE = Table(
+    "you_might_also_like",
+    "You Might Also Like, the alternatives to a product, per market.",
+    ("product_id", "market"),
+    "product_id STRING the product whose page it is\nmarket STRING market" + LIST,
+    ("as_of",),
+)
+
+PEOPLE_ALSO_BOUGHT = Table(
+    "people_also_bought",
+    "People Also Bought, what goes with a product, per market; asymmetric.",
+    ("product_id", "market"),
+    "product_id STRING the product whose page it is\nmarket STRING market" + LIST,
+    ("as_of",),
+)
+
+RECOMMENDED_FOR_YOU = Table(
+    "recommended_for_you",
+    "Recommended for you, a customer's own list in their market; nothing they bought already.",
+    ("customer_id", "market"),
+    "customer_id STRING identity of the customer\nmarket STRING the customer's market" + LIST,
+    ("as_of",),
+)
+
+MODELS = Table(
+    "models",
+    "Every trained candidate; the champion of a night is the newest champion row with as_of up to it.",
+    ("model_id",),
+    """
+model_id STRING   identity: kind, night and a hash of what it was trained on
+kind     STRING   amf or transformers4rec
+champion BOOLEAN  whether it won its comparison
+ndcg     DOUBLE   held-out NDCG@10 of the comparison
+reason   STRING   the decision in words
+""",
+)
+
+EVALUATIONS = Table(
+    "evaluations",
+    "Held-out quality of every candidate and baseline, by global time split.",
+    ("model_id", "dataset", "metric", "slice"),
+    """
+model_id STRING  model or baseline
+dataset  STRING  what it was measured on and the split's time
+metric   STRING  ndcg@10, recall@10, ..
+slice    STRING  all, or new to the customer (products not in their history)
+value    DOUBLE  mean over customers
+ci_low   DOUBLE  lower end of the 95 % bootstrap interval
+ci_high  DOUBLE  upper end of it
+customers BIGINT customers the mean is over
+""",
+)
+
+GATES = Table(
+    "gates",
+    "Every check between staging and publishing, with its figure and limit.",
+    ("gate",),
+    """
+gate   STRING   what was checked
+value  DOUBLE   the figure found
+rule   STRING   the limit, as text: at least 0.9
+passed BOOLEAN  whether the figure kept it
+detail STRING   what the figure is made of
+""",
+)
+
+PUBLISHED = Table(
+    "published",
+    "What is live: one row a surface, flipped in one commit.",
+    ("surface",),
+    """
+surface       STRING     the table whose as_of rows services see
+model_id      STRING     the model behind it; null where none is
+table_version BIGINT     Delta version of the surface's table when it was published
+index_path    STRING     index directory below the lake's root; null where none is
+published_at  TIMESTAMP  UTC; also the event timestamp of every row in the online store
+""",
+)
+
+RUNS = Table(
+    "runs",
+    "The ledger: one row a run and step, replaced when the step is run again.",
+    ("run_id", "step"),
+    """
+step         STRING     step of the night
+started_at   TIMESTAMP  UTC
+ended_at     TIMESTAMP  UTC
+status       STRING     done or failed
+rows_in      BIGINT     rows read
+rows_out     BIGINT     rows written
+rejected     BIGINT     rows rejected
+note         STRING     one line for a person: what was done, or the error
+memory_mb    DOUBLE     peak resident memory of the step's process
+code_version STRING     version of this package and commit of its checkout
+config_hash  STRING     hash of the settings in force
+""",
+)
+
+LISTS = (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT, RECOMMENDED_FOR_YOU)
+ALL = (
+    EVENTS, REJECTED, RAW_FILES, CATALOGUE, AVAILABILITY, CUSTOMER_SEQUENCES, CUSTOMER_EMBEDDINGS,
+    PRODUCT_EMBEDDINGS, *LISTS, MODELS, EVALUATIONS, GATES, PUBLISHED, RUNS,
+)  # fmt: skip
+STEPS = ("ingest", "sequences", "train", "embed", "index", "lists", "gate", "publish", "report")
+"""The night in order; each is `python -m jobs STEP --as-of DATE`."""

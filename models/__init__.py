@@ -1,0 +1,1 @@
+"""Models, search and metrics: arrays in, arrays out; no storage, clock or environment."""

@@ -1,0 +1,122 @@
+"""Trained models on disk: a directory of safetensors, JSON and checksums; never pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load, save_file
+
+from models.contract import Compute, Recommender
+from models.registry import restore
+from models.vocabulary import Vocabulary
+
+FORMAT = 1
+WEIGHTS, VOCABULARY, MANIFEST = "weights.safetensors", "vocabulary.json", "manifest.json"
+
+
+class ArtefactError(ValueError):
+    """The directory is not a model that this code wrote, or it was changed since."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What `manifest.json` says, beside a checksum of itself."""
+
+    format: int
+    """Version of this layout."""
+    kind: str
+    """Key of `models.registry.KINDS`."""
+    config: dict[str, Any]
+    """What the model was built with."""
+    vocabulary_digest: str
+    """`Vocabulary.digest` of the ids in vocabulary.json."""
+    files: dict[str, str]
+    """sha256 of each other file, by name. That of the weights identifies what was learned."""
+    metadata: dict[str, Any]
+    """The caller's own: as_of, Delta versions read, metrics."""
+
+
+def write(model: Recommender, directory: Path, metadata: Mapping[str, Any]) -> Manifest:
+    """Write `model` to `directory`, whole or not at all, in place of what is there.
+
+    It is written to a sibling and renamed. An existing directory is renamed away first, since the system replaces
+    only an empty one: for that instant there is none, so point readers at a new name per run and keep this for reruns.
+    Raises TypeError or ValueError for metadata that strict JSON cannot hold (NaN is one).
+    """
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
+    try:
+        new = aside / "new"
+        new.mkdir()
+        tensors = {name: np.ascontiguousarray(value) for name, value in model.tensors().items()}
+        save_file(tensors, new / WEIGHTS)
+        (new / VOCABULARY).write_text(json.dumps(model.vocabulary.ids.to_pylist(), ensure_ascii=False), "utf-8")
+        files = {name: _sha256((new / name).read_bytes()) for name in (WEIGHTS, VOCABULARY)}
+        manifest = Manifest(
+            FORMAT, model.kind, model.config(), model.vocabulary.digest, files, json.loads(_json(dict(metadata)))
+        )
+        body = asdict(manifest)
+        (new / MANIFEST).write_text(_json({**body, "sha256": _sha256(_json(body).encode())}) + "\n", "utf-8")
+        if directory.exists():
+            os.replace(directory, aside / "old")
+        os.replace(new, directory)
+    finally:
+        shutil.rmtree(aside)
+    return manifest
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """The checked manifest alone; raises ArtefactError where it is absent, altered or of another format."""
+    try:
+        body = json.loads((directory / MANIFEST).read_text("utf-8"))
+    except FileNotFoundError:
+        there = sorted(p.name for p in directory.iterdir()) if directory.is_dir() else "no such directory"
+        raise ArtefactError(f"{directory} holds no {MANIFEST} (there: {there}); train a model there first") from None
+    except ValueError as error:
+        raise ArtefactError(f"{directory / MANIFEST} is not JSON ({error}); restore it or train again") from None
+    if not isinstance(body, dict) or body.pop("sha256", None) != _sha256(_json(body).encode()):
+        raise ArtefactError(f"{directory / MANIFEST} was changed after it was written; restore it or train again")
+    if body["format"] != FORMAT:
+        raise ArtefactError(f"{directory} has format {body['format']}, this code reads {FORMAT}; train again")
+    return Manifest(**body)
+
+
+def read(directory: Path, compute: Compute) -> tuple[Recommender, Manifest]:
+    """The model in `directory`, every file checked first; raises ArtefactError naming the file that is wrong."""
+    manifest = read_manifest(directory)
+    content = {name: _checked(directory / name, sha256) for name, sha256 in manifest.files.items()}
+    vocabulary = Vocabulary(json.loads(content[VOCABULARY]))
+    if vocabulary.digest != manifest.vocabulary_digest:
+        raise ArtefactError(
+            f"the ids in {directory / VOCABULARY} are not those the model was trained with; train again"
+        )
+    return restore(manifest.kind, vocabulary, manifest.config, load(content[WEIGHTS]), compute), manifest
+
+
+def _checked(path: Path, wanted: str) -> bytes:
+    if not path.is_file():
+        raise ArtefactError(f"{path} is missing, though {MANIFEST} lists it; restore it or train again")
+    content = path.read_bytes()
+    if (found := _sha256(content)) != wanted:
+        raise ArtefactError(
+            f"{path} was changed after it was written: its sha256 is {found[:12]}.., {MANIFEST} says {wanted[:12]}..; "
+            "restore it or train again"
+        )
+    return content
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _json(value: dict[str, Any]) -> str:
+    return json.dumps(value, indent=1, sort_keys=True, allow_nan=False)

@@ -1,0 +1,71 @@
+"""What every model promises to the night and to the evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from models.sequences import Sequences
+from models.vocabulary import Vocabulary
+
+FloatMatrix = npt.NDArray[np.float32]
+Progress = Callable[[str, int, int], None]
+"""Called with (what is counted, done so far, total)."""
+
+
+def silent(_what: str, _done: int, _total: int) -> None:
+    """A Progress that says nothing."""
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and how reproducibly to compute."""
+
+    device: str = "auto"
+    """auto (CUDA where there is one, else CPU), cpu or cuda."""
+    seed: int = 17
+    """Every random draw of a fit comes from it: same input, same seed, same machine, same vectors."""
+
+
+class Recommender(Protocol):
+    """A next-product model. The score of product p for history h is the dot product of
+    their vectors, higher is closer; the last column of both matrices carries the product's bias
+    (0 where a model has none) against a constant 1, so that a plain inner-product search ranks.
+    """
+
+    kind: ClassVar[str]
+    vocabulary: Vocabulary
+
+    def fit(self, sequences: Sequences, progress: Progress = silent) -> Mapping[str, float]:
+        """Learn from histories; returns figures of the training (loss, seconds are not among them).
+
+        Events at the same time within one history are one basket and never predict each other.
+        """
+        ...
+
+    def encode(self, sequences: Sequences, progress: Progress = silent) -> FloatMatrix:
+        """Customer vectors [n, d + 1] of n histories; an empty history gets [0, .., 0, 1]."""
+        ...
+
+    def product_vectors(self) -> FloatMatrix:
+        """Product vectors [len(vocabulary), d + 1], row i is product i of the vocabulary."""
+        ...
+
+    def config(self) -> dict[str, Any]:
+        """What the model was built with, as plain JSON values."""
+        ...
+
+    def tensors(self) -> dict[str, npt.NDArray[Any]]:
+        """Every learned array by name, enough for `restore`."""
+        ...
+
+    @classmethod
+    def restore(
+        cls, vocabulary: Vocabulary, config: dict[str, Any], tensors: Mapping[str, npt.NDArray[Any]], compute: Compute
+    ) -> Self:
+        """The model that `config` and `tensors` came from."""
+        ...

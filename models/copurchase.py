@@ -1,0 +1,261 @@
+"""People Also Bought: which products j go into a basket that holds i. Asymmetric: P(j | i) is not P(i | j).
+
+Pair counts say what they have seen; a low-rank model says what to expect where little was seen:
+
+    P(j | i) = (c_ij + a m_j|i) / (c_i + a)            a Dirichlet prior with mean m and strength a
+    m_j|i    = softmax over j of (s_i . t_j + log p_j)  two tables, source s and target t
+    score    = log P(j | i) - b log p_j + g log(p_j lately / p_j)
+
+s and t are the truncated SVD of log(1 + c_ij / (shift p_j)), the log of how much more often than by
+chance j meets i; it is 0 and sparse where nothing was seen. After Levy and Goldberg (NIPS 2014), who
+show that skip-gram factorises such a matrix, with the shift as prior instead of a subtraction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from models.contract import FloatMatrix, Progress, silent
+from models.low_rank import factorise, log_normaliser
+from models.pairs import FloatVector, PairCounts, count_together, distinct
+from models.top_n import BoolMask, Rows, top_n_of_scores
+
+SECONDS_PER_DAY = 86_400
+PSEUDO_COUNT = 0.1
+"""Added to every product's weight in p, so that log p exists for one never bought."""
+
+
+@dataclass(frozen=True)
+class CoPurchaseConfig:
+    """How baskets become People Also Bought."""
+
+    half_life_days: float | None = 180.0
+    """After how many days a basket counts half; None, or baskets without times: all count the same."""
+    size_power: float = 0.5
+    """A pair in a basket of k products adds (k - 1) ** -size_power: 0 trusts bulk buyers, 1 levels baskets."""
+    largest_basket: int = 1000
+    """Baskets with more distinct products are left out: they are wholesale, and cost memory quadratically."""
+    rank: int = 32
+    """Dimensions of the source and target vectors."""
+    shift: float = 30.0
+    """Observations of a product before its pairs are believed by the vectors, in pairs."""
+    prior_strength: float = 80.0
+    """What the low-rank expectation is worth beside the counts, in pairs."""
+    popularity_discount: float = 0.1
+    """b: 0 ranks by probability, 1 by lift; more keeps best-sellers out of every list."""
+    trend: float = 0.2
+    """g: how far a product that sells better lately than before rises; 0 without basket times."""
+    trend_half_life_days: float = 14.0
+    """What "lately" means."""
+    seed: int = 17
+    """Of the randomised SVD."""
+
+    def __post_init__(self) -> None:
+        for name in ("rank", "shift", "prior_strength", "trend_half_life_days", "largest_basket"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it has to be above 0")
+        for name in ("size_power", "popularity_discount"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; choose between 0 and 1")
+        if self.half_life_days is not None and self.half_life_days <= 0:
+            raise ValueError(f"half_life_days is {self.half_life_days}; choose above 0, or None for no decay")
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The lists of q source products."""
+
+    products: Rows
+    """[q, n], best first, -1 past the last; never the source itself, no product twice."""
+    scores: FloatMatrix
+    """[q, n], log-probability with discount and trend; -inf where the product is -1."""
+    seen: BoolMask
+    """[q, n], true where the pair was bought together (source "co-purchase"), false: the model's guess."""
+
+
+class CoPurchase:
+    """The fitted state; make one with `fit` or `restore`."""
+
+    def __init__(self, config: CoPurchaseConfig, counts: PairCounts, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
+        self._config = config
+        self._counts = counts
+        self._sources: FloatMatrix = tensors["sources"]
+        self._targets: FloatMatrix = tensors["targets"]
+        self._log_share: FloatVector = tensors["log_share"]
+        self._bias: FloatVector = tensors["bias"]
+        self._log_normaliser: FloatVector = tensors["log_normaliser"]
+        self._totals = counts.row_sums()
+        self._seen_scores = self._scores_of(counts.owners, counts.columns, counts.values)
+
+    @classmethod
+    def fit(
+        cls,
+        offsets: npt.NDArray[np.integer],
+        products: npt.NDArray[np.integer],
+        n_products: int,
+        config: CoPurchaseConfig = CoPurchaseConfig(),
+        times: npt.NDArray[np.integer] | None = None,
+        now: int | None = None,
+        progress: Progress = silent,
+    ) -> Self:
+        """Learn from baskets: basket k holds `products[offsets[k]:offsets[k+1]]`, repeats count once.
+
+        `times` [baskets] and `now` (the split time or the night's date) are seconds since 1970 UTC.
+        Raises ValueError on unknown products, on a basket at or after `now`, and when only one of the
+        two is given.
+        """
+        offsets, products = distinct(offsets, products, n_products)
+        ages = _ages_in_days(times, now, len(offsets) - 1)
+        counts = _weighted_counts(offsets, products, n_products, config, ages)
+        progress("distinct pairs counted", len(counts.columns), len(counts.columns))
+        share = _share(counts.row_sums())
+        sources, targets = factorise(counts, share, config.shift, config.rank, config.seed)
+        trend = np.zeros(n_products) if times is None else _trend(offsets, products, n_products, config, ages)
+        tensors = {
+            "sources": sources,
+            "targets": targets,
+            "log_share": np.log(share),
+            "bias": config.trend * trend - config.popularity_discount * np.log(share),
+            "log_normaliser": log_normaliser(sources, targets, np.log(share), progress),
+        }
+        return cls(config, counts, tensors)
+
+    def config(self) -> dict[str, Any]:
+        """What it was fitted with, as plain JSON values."""
+        return asdict(self._config)
+
+    def tensors(self) -> dict[str, npt.NDArray[Any]]:
+        """Every array by name, enough for `restore`."""
+        return {
+            "sources": self._sources,
+            "targets": self._targets,
+            "log_share": self._log_share,
+            "bias": self._bias,
+            "log_normaliser": self._log_normaliser,
+            "pair_offsets": self._counts.offsets,
+            "pair_columns": self._counts.columns,
+            "pair_values": self._counts.values,
+        }
+
+    @classmethod
+    def restore(cls, config: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) -> Self:
+        """The state that `config` and `tensors` came from."""
+        counts = PairCounts(tensors["pair_offsets"], tensors["pair_columns"], tensors["pair_values"])
+        return cls(CoPurchaseConfig(**config), counts, tensors)
+
+    def source_vectors(self) -> FloatMatrix:
+        """[products, rank + 1]; search the index of `target_vectors` with these."""
+        return np.column_stack((self._sources, np.ones(len(self._sources)))).astype(np.float32)
+
+    def target_vectors(self) -> FloatMatrix:
+        """[products, rank + 1]; the inner product with a source orders all pairs never seen as `score` does."""
+        return np.column_stack((self._targets, self._log_share + self._bias)).astype(np.float32)
+
+    def rescore(self, sources: Rows, candidates: Rows) -> tuple[FloatMatrix, BoolMask]:
+        """(scores [q, k], seen [q, k]) of candidates [q, k] for source products [q], with the counts' evidence.
+
+        -inf for a candidate that is -1 or the source itself.
+        """
+        owner = np.repeat(sources, candidates.shape[1])
+        column = candidates.ravel()
+        valid = (column >= 0) & (column != owner)
+        width = self._counts.products
+        keys = self._counts.owners * width + self._counts.columns
+        wanted = np.where(valid, owner * width + column, -1)
+        at = np.minimum(np.searchsorted(keys, wanted), max(0, len(keys) - 1))
+        seen = valid & (keys[at] == wanted) if len(keys) else np.zeros(len(wanted), dtype=bool)
+        scores = np.full(len(wanted), -np.inf)
+        unseen = valid & ~seen
+        scores[unseen] = self._scores_of(owner[unseen], column[unseen], np.zeros(int(unseen.sum())))
+        scores[seen] = self._seen_scores[at[seen]]
+        return scores.reshape(candidates.shape).astype(np.float32), seen.reshape(candidates.shape)
+
+    def neighbours(
+        self,
+        sources: Rows,
+        n: int,
+        allowed: BoolMask | None = None,
+        batch: int = 256,
+        progress: Progress = silent,
+    ) -> Neighbours:
+        """The n best products for each source product [q], exactly, of all or of the `allowed` [products].
+
+        One matrix product scores every pair as if never seen; seen pairs then take their own score.
+        """
+        found = []
+        left, right = torch.from_numpy(self.source_vectors()), torch.from_numpy(self.target_vectors()).T
+        buffer = torch.empty(min(batch, len(sources)), len(left))
+        for start in range(0, len(sources), batch):
+            rows = sources[start : start + batch]
+            scores = torch.mm(left[rows], right, out=buffer[: len(rows)]).numpy()
+            strength = self._config.prior_strength
+            base = np.log(strength / (self._totals[rows] + strength)) - self._log_normaliser[rows]
+            owner, pair = self._counts.pairs_of(rows)
+            scores[owner, self._counts.columns[pair]] = self._seen_scores[pair] - base[owner]
+            scores[np.arange(len(rows)), rows] = -np.inf
+            if allowed is not None:
+                scores[:, ~allowed] = -np.inf
+            best, products = top_n_of_scores(scores, n)
+            together = np.zeros(scores.shape, dtype=bool)
+            together[owner, self._counts.columns[pair]] = True
+            seen = np.take_along_axis(together, products, axis=1) & (products >= 0)
+            found.append((products, best + base[:, None].astype(np.float32), seen))
+            progress("products with co-purchases", start + len(rows), len(sources))
+        return Neighbours(*(np.concatenate(column) for column in zip(*found, strict=True)))
+
+    def _scores_of(self, owner: Rows, column: Rows, counts: FloatVector) -> FloatVector:
+        """[pairs], the score of each pair (owner, column) that was seen `counts` times."""
+        expected = np.empty(len(owner))
+        for start in range(0, len(owner), 1_000_000):
+            part = slice(start, start + 1_000_000)
+            inner = np.einsum("pd,pd->p", self._sources[owner[part]], self._targets[column[part]])
+            expected[part] = inner + self._log_share[column[part]] - self._log_normaliser[owner[part]]
+        strength = self._config.prior_strength
+        chance = (counts + strength * np.exp(expected)) / (self._totals[owner] + strength)
+        return np.asarray(np.log(chance) + self._bias[column])
+
+
+def _ages_in_days(times: npt.NDArray[np.integer] | None, now: int | None, baskets: int) -> FloatVector:
+    if (times is None) != (now is None):
+        raise ValueError("basket times and `now` go together: give both, or none for baskets without time")
+    if times is None or now is None:
+        return np.zeros(baskets)
+    if len(times) != baskets or (len(times) and times.max() >= now):
+        raise ValueError(f"{len(times)} times for {baskets} baskets, all of which have to lie before now, {now}")
+    return np.asarray((now - times) / SECONDS_PER_DAY)
+
+
+def _decay(ages: FloatVector, half_life: float | None) -> FloatVector:
+    return np.ones(len(ages)) if half_life is None else np.asarray(0.5 ** (ages / half_life))
+
+
+def _weighted_counts(
+    offsets: Rows, products: Rows, n_products: int, config: CoPurchaseConfig, ages: FloatVector
+) -> PairCounts:
+    """Pairs of distinct baskets, each basket weighted by its age and size, without the wholesale ones."""
+    sizes = np.diff(offsets)
+    weights = _decay(ages, config.half_life_days) * np.maximum(sizes - 1, 1) ** -config.size_power
+    within = sizes <= config.largest_basket
+    kept_offsets = np.concatenate(([0], np.cumsum(sizes[within])))
+    return count_together(kept_offsets, products[np.repeat(within, sizes)], weights[within], n_products)
+
+
+def _trend(offsets: Rows, products: Rows, n_products: int, config: CoPurchaseConfig, ages: FloatVector) -> FloatVector:
+    """[products], log of a product's share of lines lately over its share in the long run."""
+    sizes = np.diff(offsets)
+    lately = np.repeat(_decay(ages, config.trend_half_life_days), sizes)
+    before = np.repeat(_decay(ages, config.half_life_days), sizes)
+    return np.log(
+        _share(np.bincount(products, weights=lately, minlength=n_products))
+        / _share(np.bincount(products, weights=before, minlength=n_products))
+    )
+
+
+def _share(counts: npt.NDArray[np.number]) -> FloatVector:
+    return np.asarray((counts + PSEUDO_COUNT) / (counts + PSEUDO_COUNT).sum())

@@ -1,0 +1,115 @@
+"""The loss that all models share: next-product softmax with shared, popularity-drawn negatives.
+
+Legend: P (position, target) pairs, K negatives drawn per batch, U distinct among them, V products, D width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """How a model scores and how the softmax over products is approximated."""
+
+    temperature: float | None = 0.0625
+    """A number: customer and product vectors are L2-normalised and their cosine is divided by it while training,
+    and there is no product bias. None: plain dot product (plus the product's bias where a model has one)."""
+    negatives: int = 512
+    """Products drawn per batch and shared by its pairs; a vocabulary of at most this many is scored whole."""
+    popularity_power: float = 0.75
+    """Negatives are drawn with probability proportional to (count + 1) to this power: 0 uniform, 1 by popularity."""
+
+    def __post_init__(self) -> None:
+        if self.temperature is not None and not self.temperature > 0:
+            raise ValueError(f"temperature {self.temperature} must be above 0; use None for a plain dot product")
+        if self.negatives < 1:
+            raise ValueError(f"negatives {self.negatives} must be at least 1; 512 to 4096 are usual")
+        if not 0 <= self.popularity_power <= 1:
+            raise ValueError(f"popularity_power {self.popularity_power} must lie in 0 (uniform) to 1 (popularity)")
+
+
+@dataclass(frozen=True)
+class Negatives:
+    """One batch's draw, each distinct product once."""
+
+    products: torch.Tensor
+    """[U] int64."""
+    log_weight: torch.Tensor
+    """[U] float32: log(times drawn / expected times drawn), added to the scores (the logQ correction)."""
+    hits: tuple[torch.Tensor, torch.Tensor]
+    """Pairs [H] and columns [H] where a negative is that pair's own target."""
+
+
+class Sampler:
+    """Draws K products with replacement; `counts` [V] are how often each product occurs in the training data."""
+
+    def __init__(self, counts: npt.NDArray[np.integer], config: LossConfig, device: torch.device) -> None:
+        weights = (counts + 1.0) ** config.popularity_power  # + 1: a product nobody has touched is a negative too
+        self._probability = weights / weights.sum()
+        self._cumulative = np.cumsum(self._probability)[:-1]
+        self._draws = config.negatives
+        self._device = device
+
+    def draw(self, targets: IntArray, rng: np.random.Generator) -> Negatives | None:
+        """Negatives for a batch with these targets [P]; None where the whole vocabulary is to be scored."""
+        if len(self._probability) <= self._draws:
+            return None
+        drawn = np.searchsorted(self._cumulative, rng.random(self._draws), side="right")
+        products, times = np.unique(drawn, return_counts=True)
+        log_weight = np.log(times / (self._draws * self._probability[products])).astype(np.float32)
+        columns = np.minimum(np.searchsorted(products, targets), len(products) - 1)
+        pairs = np.flatnonzero(products[columns] == targets)
+        hits = torch.from_numpy(pairs), torch.from_numpy(columns[pairs])
+        return Negatives(
+            torch.from_numpy(products).to(self._device),
+            torch.from_numpy(log_weight).to(self._device),
+            (hits[0].to(self._device), hits[1].to(self._device)),
+        )
+
+
+def unit(vectors: torch.Tensor, config: LossConfig) -> torch.Tensor:
+    """`vectors` [.., D] as they are scored: of length 1 where the config has a temperature."""
+    return vectors if config.temperature is None else F.normalize(vectors, dim=-1)
+
+
+def softmax_loss(
+    states: torch.Tensor,
+    table: torch.Tensor,
+    bias: torch.Tensor | None,
+    targets: torch.Tensor,
+    negatives: Negatives | None,
+    config: LossConfig,
+) -> torch.Tensor:
+    """Mean over P pairs of -log softmax(score)[target], in nats; a scalar, float32.
+
+    `states` [P, D] are the customer vectors, `table` [V, D] the product vectors, `bias` [V]. With `negatives` the sum
+    over all other products is estimated by importance sampling: a negative's exp(score) is divided by its expected
+    number of draws, and a draw of the target itself is left out, so the estimate of the full sum is unbiased
+    (Bengio and Senecal 2008, "Adaptive importance sampling"; Jean et al. 2015, section 3). A product drawn m times
+    is scored once with weight m, which is the same sum for less work.
+    """
+    scale = 1.0 if config.temperature is None else 1.0 / config.temperature
+    states = unit(states, config) * scale
+    if negatives is None:
+        scores = (states @ unit(table, config).T).float()
+        scores = scores if bias is None else scores + bias
+        return F.cross_entropy(scores, targets)
+    wanted = (states * unit(F.embedding(targets, table), config)).sum(-1).float()
+    shift = negatives.log_weight
+    if bias is not None:
+        wanted = wanted + bias[targets]
+        shift = shift + bias[negatives.products]
+    # The target's score goes into a spare last column of the one big matrix, so that nothing of its size is copied.
+    drawn = F.pad(unit(F.embedding(negatives.products, table), config), (0, 0, 0, 1))
+    scores = torch.addmm(F.pad(shift, (0, 1)), states, drawn.T).float()
+    scores[negatives.hits] = -torch.inf
+    scores[:, -1] = wanted
+    return F.cross_entropy(scores, torch.full_like(targets, len(shift)))

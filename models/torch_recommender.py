@@ -1,0 +1,135 @@
+"""The model contract (`models.contract.Recommender`) for any network that `models.training` can fit."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from models.batching import buckets, pad
+from models.contract import Compute, FloatMatrix, Progress, silent
+from models.device import pick, reproducible
+from models.sampled_softmax import unit
+from models.sequences import Sequences
+from models.training import NextProductModule, TrainingConfig, train
+from models.vocabulary import Vocabulary
+
+ENCODE_EVENTS = 2048
+"""Events per batch while encoding: about what keeps the working set of a small model near a CPU's cache."""
+
+
+class TorchRecommender(ABC):
+    """A subclass names its `kind` and `config_class` and builds its network; the rest is the same for all.
+
+    Raises ValueError for an empty vocabulary and for an unknown or absent device.
+    """
+
+    kind: ClassVar[str]
+    config_class: ClassVar[type[TrainingConfig]]
+
+    def __init__(self, vocabulary: Vocabulary, settings: TrainingConfig, compute: Compute) -> None:
+        if not len(vocabulary):
+            raise ValueError("the vocabulary is empty: a model needs at least one product")
+        self.vocabulary = vocabulary
+        self.settings = settings
+        self._compute = compute
+        self._device = pick(compute)
+        self._module: NextProductModule | None = None
+
+    @abstractmethod
+    def build(self) -> NextProductModule:
+        """A fresh network, initialised from torch's global generator."""
+
+    @property
+    def module(self) -> NextProductModule:
+        """The network; raises ValueError before `fit` or `restore`."""
+        if self._module is None:
+            raise ValueError(f"this {self.kind} model has learned nothing yet; call fit, or load an artefact")
+        return self._module
+
+    def fit(self, sequences: Sequences, progress: Progress = silent) -> Mapping[str, float]:
+        """Learn from scratch; see `models.training.train` for the figures returned and the errors raised."""
+        self._check_products(sequences)
+        with reproducible(self._compute.seed, self._device):
+            self._module = self.build().to(self._device)
+        return train(self._module, sequences, self.settings, self._compute.seed, self._device, progress)
+
+    def encode(self, sequences: Sequences, progress: Progress = silent) -> FloatMatrix:
+        """Customer vectors [n, d + 1] float32 from each history's last `max_length` events; last column 1.
+
+        An empty history gets zeros and the 1. `progress` counts histories.
+        """
+        self._check_products(sequences)
+        recent = sequences.last(self.settings.max_length)
+        result = np.zeros((len(recent), self.module.table().shape[1] + 1), dtype=np.float32)
+        result[:, -1] = 1
+        done = 0
+        with torch.inference_mode():
+            for rows in buckets(recent.lengths, ENCODE_EVENTS):
+                batch = pad(recent, rows, self._device)
+                last = batch.mask.sum(1) - 1
+                states = self.module.states(batch)[torch.arange(len(rows), device=self._device), last]
+                result[rows, :-1] = unit(states, self.settings).cpu().numpy()
+                done += len(rows)
+                progress("histories", done, len(recent))
+        return result
+
+    def _check_products(self, sequences: Sequences) -> None:
+        unknown = (sequences.products < 0) | (sequences.products >= len(self.vocabulary))
+        if unknown.any():
+            raise ValueError(
+                f"{unknown.sum()} events are of products outside the vocabulary of {len(self.vocabulary)}, the first "
+                f"is {sequences.products[unknown][0]}; drop them before (Sequences.where)"
+            )
+
+    def product_vectors(self) -> FloatMatrix:
+        """Product vectors [V, d + 1] float32; the last column is the product's bias, 0 where there is none."""
+        with torch.inference_mode():
+            vectors = unit(self.module.table(), self.settings)
+            bias = self.module.bias()
+            column = vectors.new_zeros(len(vectors)) if bias is None else bias
+            joined: FloatMatrix = torch.cat([vectors, column[:, None]], 1).cpu().numpy()
+        return joined
+
+    def config(self) -> dict[str, Any]:
+        """The settings as plain JSON values."""
+        return asdict(self.settings)
+
+    def tensors(self) -> dict[str, npt.NDArray[Any]]:
+        """Every parameter by its name in the network, float32; a shared one once."""
+        return {name: value.detach().cpu().numpy() for name, value in self.module.named_parameters()}
+
+    @classmethod
+    def create(cls, vocabulary: Vocabulary, compute: Compute, **config: Any) -> Self:
+        """An untrained model; raises ValueError for settings that this kind does not have."""
+        known = [field.name for field in fields(cls.config_class)]
+        if unknown := sorted(set(config) - set(known)):
+            raise ValueError(f"{cls.kind} has no setting {', '.join(unknown)}; it has {', '.join(sorted(known))}")
+        return cls(vocabulary, cls.config_class(**config), compute)
+
+    @classmethod
+    def restore(
+        cls, vocabulary: Vocabulary, config: dict[str, Any], tensors: Mapping[str, npt.NDArray[Any]], compute: Compute
+    ) -> Self:
+        """The model that `config` and `tensors` came from; raises ValueError where they do not fit each other."""
+        model = cls.create(vocabulary, compute, **config)
+        with reproducible(compute.seed, model._device):
+            module = model.build()
+        wanted = {name: tuple(value.shape) for name, value in module.named_parameters()}
+        found = {name: value.shape for name, value in tensors.items()}
+        if wrong := sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)):
+            name = wrong[0]
+            raise ValueError(
+                f"these tensors are not this {cls.kind} model's: {len(wrong)} differ, the first is {name!r}, "
+                f"{found.get(name, 'absent')} where {wanted.get(name, 'none')} is expected"
+            )
+        with torch.no_grad():
+            for name, value in module.named_parameters():
+                value.copy_(torch.from_numpy(np.array(tensors[name])))
+        model._module = module.to(model._device).eval()
+        return model
