@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from jobs.errors import UserError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
 
 EngineName = Literal["sail", "spark"]
@@ -73,7 +74,7 @@ class Engine:
     server: Any = None
     """The server behind it, where we started one; it ends when stopped or when nothing refers to it."""
 
-    def replace(self, frame: DataFrame, path: Path, predicate: str) -> None:
+    def replace(self, frame: DataFrame, path: Path, predicate: str, schema: pa.Schema) -> None:
         """Replace the rows of the Delta table at `path` that match `predicate` by `frame`, in one commit.
 
         Sail 0.7 cannot replaceWhere into a table with an array column, so there the frame is written
@@ -82,6 +83,7 @@ class Engine:
         if self.name == "spark":
             frame.write.format("delta").mode("overwrite").option("replaceWhere", predicate).save(str(path))
             return
+        import pyarrow as pa
         import pyarrow.dataset as ds
         from deltalake import write_deltalake
 
@@ -89,7 +91,9 @@ class Engine:
         shutil.rmtree(aside, ignore_errors=True)
         try:
             frame.write.mode("overwrite").parquet(str(aside))
-            rows = ds.dataset(aside, format="parquet").scanner().to_reader()
+            # Sail carries column comments through renames; deltalake refuses those that differ from the table's.
+            plain = (batch.cast(schema) for batch in ds.dataset(aside, format="parquet").to_batches())
+            rows = pa.RecordBatchReader.from_batches(schema, plain)
             write_deltalake(str(path), rows, mode="overwrite", predicate=predicate)
         finally:
             shutil.rmtree(aside, ignore_errors=True)

@@ -169,7 +169,7 @@ class Lake:
         self.create(table)
         stamped = frame.withColumns({"as_of": F.lit(run.as_of), "run_id": F.lit(run.run_id)})
         columns = [F.col(column.name).cast(column.type.lower()).alias(column.name) for column in table.columns]
-        self.engine.replace(stamped.select(*columns), self.path(table), night(run.as_of))
+        self.engine.replace(stamped.select(*columns), self.path(table), night(run.as_of), arrow_schema(table))
 
     def replace(self, table: Table, rows: pa.Table | Iterable[pa.RecordBatch], run: Run, where: str = "") -> int:
         """Replace the rows of this night, or those matching `where`, by Arrow data; returns the rows written.

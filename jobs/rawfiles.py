@@ -65,8 +65,8 @@ def csv_header(file: RawFile, delimiter: str) -> tuple[str, ...]:
     try:
         with _open(file.path) as stream:
             # An id that spells a byte-order mark would never match the SELECT's.
-            header = next(csv.reader(io.TextIOWrapper(stream, "utf-8-sig"), delimiter=delimiter), None)
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
+            header = next(csv.reader(io.TextIOWrapper(stream, "utf-8-sig", errors="replace"), delimiter=delimiter), None)
+    except (OSError, EOFError, zlib.error, csv.Error) as error:
         raise UserError(f"the raw file {file.name} cannot be read: {error}; deliver it again") from None
     if not header:
         raise UserError(f"the raw file {file.name} is empty, without even a header line; deliver it again")

@@ -47,7 +47,7 @@ class Table:
     @cached_property
     def columns(self) -> tuple[Column, ...]:
         """The columns in their stored order, the run's identity last."""
-        lines = [line.split(None, 2) for line in (self.text + RUN).strip().splitlines()]
+        lines = [line.split(None, 2) for line in (self.text + RUN).splitlines() if line.strip()]
         return tuple(Column(*line) for line in lines)
 
     @cached_property

@@ -24,9 +24,9 @@ import torch
 from models.contract import FloatMatrix, Progress, silent
 from models.low_rank import factorise, log_normaliser
 from models.pairs import FloatVector, PairCounts, count_together, distinct
+from models.splits import SECONDS_PER_DAY
 from models.top_n import BoolMask, Rows, top_n_of_scores
 
-SECONDS_PER_DAY = 86_400
 PSEUDO_COUNT = 0.1
 """Added to every product's weight in p, so that log p exists for one never bought."""
 
@@ -37,7 +37,7 @@ class CoPurchaseConfig:
 
     half_life_days: float | None = 180.0
     """After how many days a basket counts half; None, or baskets without times: all count the same."""
-    size_power: float = 0.5
+    size_power: float = 0.25
     """A pair in a basket of k products adds (k - 1) ** -size_power: 0 trusts bulk buyers, 1 levels baskets."""
     largest_basket: int = 1000
     """Baskets with more distinct products are left out: they are wholesale, and cost memory quadratically."""
@@ -45,11 +45,11 @@ class CoPurchaseConfig:
     """Dimensions of the source and target vectors."""
     shift: float = 30.0
     """Observations of a product before its pairs are believed by the vectors, in pairs."""
-    prior_strength: float = 80.0
+    prior_strength: float = 40.0
     """What the low-rank expectation is worth beside the counts, in pairs."""
     popularity_discount: float = 0.1
     """b: 0 ranks by probability, 1 by lift; more keeps best-sellers out of every list."""
-    trend: float = 0.2
+    trend: float = 0.3
     """g: how far a product that sells better lately than before rises; 0 without basket times."""
     trend_half_life_days: float = 14.0
     """What "lately" means."""
@@ -188,6 +188,8 @@ class CoPurchase:
 
         One matrix product scores every pair as if never seen; seen pairs then take their own score.
         """
+        if not len(sources):
+            return Neighbours(np.empty((0, n), np.int64), np.empty((0, n), np.float32), np.empty((0, n), bool))
         found = []
         left, right = torch.from_numpy(self.source_vectors()), torch.from_numpy(self.target_vectors()).T
         buffer = torch.empty(min(batch, len(sources)), len(left))

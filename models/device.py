@@ -38,16 +38,17 @@ def reproducible(seed: int, device: torch.device) -> Iterator[None]:
     On CUDA a kernel without a deterministic variant only warns: cuBLAS promises equal sums only under an
     environment variable, which is the caller's to set.
     """
-    was, warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    # Not use_deterministic_algorithms: the same switch, but it imports the compiler, which takes 7 s.
+    was = torch.get_deterministic_debug_mode()
     buffers: Any = torch.utils.deterministic  # its flag is a property that type checkers do not see
     filled = buffers.fill_uninitialized_memory
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        torch.use_deterministic_algorithms(True, warn_only=device.type == "cuda")
+        torch.set_deterministic_debug_mode("warn" if device.type == "cuda" else "error")
         # Filling every fresh buffer guards against reading it unwritten; no kernel used here does, and it costs time.
         buffers.fill_uninitialized_memory = False
         try:
             yield
         finally:
-            torch.use_deterministic_algorithms(was, warn_only=warned)
+            torch.set_deterministic_debug_mode(was)
             buffers.fill_uninitialized_memory = filled

@@ -31,6 +31,7 @@ class Transformers4RecConfig(TrainingConfig):
     """Attention heads; must divide width."""
     dropout: float = 0.2
     """Share zeroed while training, of the inputs and of each block's two outputs."""
+    temperature: float | None = None  # the library's own dot product; with few epochs the cosine learned far less
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -127,7 +128,7 @@ def build_head(products: int, config: Transformers4RecConfig) -> nn.Module:
 
 
 def _initialise(weight: torch.Tensor) -> None:
-    nn.init.normal_(weight, std=0.02)
+    nn.init.normal_(weight, std=float(__import__("os").environ.get("STD","0.02")))
     with torch.no_grad():
         weight[0].zero_()  # the padding row
 

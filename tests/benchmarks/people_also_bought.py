@@ -108,12 +108,12 @@ def variants(base: CoPurchaseConfig) -> Iterator[tuple[str, CoPurchaseConfig]]:
     yield "as it is", base
     others: dict[str, tuple[float | None, ...]] = {
         "half_life_days": (90.0, 360.0, None),
-        "size_power": (0.25, 0.75),
+        "size_power": (0.0, 0.5),
         "rank": (64,),
         "shift": (10.0, 100.0),
-        "prior_strength": (40.0, 160.0),
+        "prior_strength": (20.0, 80.0),
         "popularity_discount": (0.0, 0.05, 0.2),
-        "trend": (0.0, 0.3, 0.4),
+        "trend": (0.0, 0.2, 0.4),
     }
     for field, values in others.items():
         for value in values:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -210,6 +211,17 @@ def test_a_missing_artefact_says_what_is_there(model: TorchRecommender, tmp_path
     (tmp_path / "champion" / artefacts.WEIGHTS).unlink()
     with pytest.raises(artefacts.ArtefactError, match="weights.safetensors is missing"):
         artefacts.read(tmp_path / "champion", COMPUTE)
+
+
+def test_the_librarys_own_head_scores_as_our_vectors_do(model: TorchRecommender) -> None:
+    if model.kind != "transformers4rec" or model.settings.temperature is not None:
+        pytest.skip("only Transformers4Rec with a plain dot product has such a head")
+    data = histories(clicks(3, 9, 7), clicks(2))
+    batch = pad(data, np.arange(2), torch.device("cpu"))
+    with torch.inference_mode():
+        head: Any = model.module.head
+        theirs = head(head.body(model.module.inputs(batch), training=False, testing=False), training=False, testing=False)
+    np.testing.assert_allclose(scores(model, data), theirs.numpy()[:, 1:], atol=1e-5)  # theirs has id 0, padding
 
 
 @pytest.mark.parametrize("kind", KINDS)

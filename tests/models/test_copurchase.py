@@ -148,6 +148,10 @@ def test_no_baskets_still_give_full_lists() -> None:
     assert (found.products >= 0).all() and not found.seen.any()
 
 
+def test_no_sources_give_no_lists() -> None:
+    assert CoPurchase.fit(*random_baskets(), 40).neighbours(np.array([], dtype=np.int64), 3).products.shape == (0, 3)
+
+
 def test_baskets_of_the_future_and_bad_configs_are_refused() -> None:
     offsets, products = baskets([0, 1])
     with pytest.raises(ValueError, match="before now"):

@@ -1,0 +1,221 @@
+"""Which raw rows are good: pure frame-to-frame rules, each with the reason it gives."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F  # noqa: N812 - the name PySpark's users know
+
+from jobs.errors import UserError
+from jobs.tables import AVAILABILITY, CATALOGUE, EVENTS
+
+EVENT_COLUMNS = ("event_id", "customer_id", "product_id", "event_type", "event_ts", "market", "basket_id", "quantity",
+                 "price")  # fmt: skip
+EVENT_TYPES = ("click", "save", "bag", "purchase")
+REQUIRED = {
+    EVENTS.name: ("customer_id", "product_id", "event_type", "event_ts"),
+    CATALOGUE.name: ("product_id",),
+    AVAILABILITY.name: ("product_id", "market", "available"),
+}
+OPTIONAL = {
+    EVENTS.name: ("event_id", "market", "basket_id", "quantity", "price", "excluded"),
+    CATALOGUE.name: ("name", "brand", "category", "department", "colour", "price", "currency", "launched_at",
+                     "image_url", "updated_at", "excluded"),
+    AVAILABILITY.name: ("updated_at",),
+}  # fmt: skip
+"""Columns a SELECT may leave out; `excluded` is the author's own reason to leave a row out."""
+
+ONLY_MARKET = "all"
+"""Market of the events of a shop that names none."""
+LONGEST_ID = 200
+OLDEST_YEAR = 1990
+BROKEN = "\ufffd"
+"""What a byte that is no UTF-8 reads as."""
+
+
+def contract_rows(selected: DataFrame, kind: str, where: str) -> DataFrame:
+    """A SELECT's rows as strings, with every column of the contract and `raw`, the row as JSON.
+
+    Raises UserError naming columns that are missing or not known.
+    """
+    there = set(selected.columns)
+    missing = [name for name in REQUIRED[kind] if name not in there]
+    unknown = sorted(there - {*REQUIRED[kind], *OPTIONAL[kind]})
+    if missing or unknown:
+        raise UserError(
+            f"{where}: the SELECT for {kind} must yield {', '.join(REQUIRED[kind])} and may yield "
+            f"{', '.join(OPTIONAL[kind])}; it lacks {missing or 'none'} and has unknown {unknown or 'none'}"
+        )
+    named = [F.col(name).cast("string").alias(name) for name in selected.columns]
+    absent = [F.lit(None).cast("string").alias(name) for name in OPTIONAL[kind] if name not in there]
+    texts = selected.select(*named)
+    return texts.select("*", F.to_json(F.struct(*selected.columns)).alias("raw"), *absent)
+
+
+def judge_events(rows: DataFrame, as_of: date, dated: bool, products: DataFrame | None, known: DataFrame) -> DataFrame:
+    """Typed events with `reason` (null for a good row) and `expected` (true where the source excluded it).
+
+    `products` are the valid product_ids (None: the source has no catalogue), `known` the event_ids of earlier
+    nights. In a file of one day a time at or after the night is wrong; in an undated file it is just not yet.
+    """
+    typed = rows.select(
+        *[_blank_to_null(name).alias(name) for name in ("customer_id", "product_id", "basket_id", "excluded")],
+        F.coalesce(_blank_to_null("event_id"), _content_id()).alias("event_id"),
+        F.lower(F.trim("event_type")).alias("event_type"),
+        _timestamp("event_ts").alias("event_ts"),
+        F.coalesce(_blank_to_null("market"), F.lit(ONLY_MARKET)).alias("market"),
+        F.coalesce(F.expr("try_cast(quantity AS BIGINT)"), F.when(_is_blank("quantity"), F.lit(1))).alias("quantity"),
+        F.expr("try_cast(price AS DOUBLE)").alias("price"),
+        _is_blank("price").alias("no_price"),
+        "raw",
+    ).withColumn("event_date", F.to_date("event_ts"))
+    if products is not None:
+        listed = products.select(F.col("product_id").alias("listed_id"))
+        typed = typed.join(listed, typed["product_id"] == listed["listed_id"], "left")
+    else:
+        typed = typed.withColumn("listed_id", F.col("product_id"))
+    midnight = F.lit(as_of).cast("timestamp")
+    late = F.when(F.col("event_ts") >= midnight, F.lit("future timestamp" if dated else LATER))
+    judged = typed.withColumn("reason", F.coalesce(_excluded(), _event_fault(), late))
+    return _without_repeats(judged, known, dated).select(
+        *EVENT_COLUMNS, "event_date", "raw", "reason", F.col("excluded").isNotNull().alias("expected")
+    )
+
+
+LATER = "later"
+"""Reason of rows of an undated file that a later night will ingest; they are counted, not rejected."""
+KNOWN = "known"
+"""Reason of rows of an undated file that an earlier night has ingested."""
+
+
+def _event_fault() -> Column:
+    ids = ("customer_id", "product_id", "event_id", "market", "basket_id")
+    return F.coalesce(
+        F.when(F.col("customer_id").isNull(), "missing customer"),
+        F.when(F.col("product_id").isNull(), "missing product"),
+        *[_id_fault(name) for name in ids],
+        F.when(~F.col("event_type").isin(*EVENT_TYPES) | F.col("event_type").isNull(), "unknown event type"),
+        F.when(F.col("event_ts").isNull(), "unparseable timestamp"),
+        F.when(F.year("event_ts") < OLDEST_YEAR, f"timestamp before {OLDEST_YEAR}"),
+        F.when(F.col("listed_id").isNull(), "unknown product"),
+        F.when(F.col("quantity").isNull(), "unparseable quantity"),
+        F.when(F.col("quantity") < 1, "quantity below 1"),
+        F.when(F.col("price").isNull() & ~F.col("no_price"), "unparseable price"),
+        _price_fault(),
+    )
+
+
+def _without_repeats(judged: DataFrame, known: DataFrame, dated: bool) -> DataFrame:
+    """Give a reason to every good row whose event_id an earlier row or an earlier night has."""
+    seen = known.select(F.col("event_id").alias("seen_id"))
+    joined = judged.join(seen, judged["event_id"] == seen["seen_id"], "left")
+    first = Window.partitionBy("event_id").orderBy(F.col("reason").isNotNull(), "event_ts", "raw")
+    again = F.when(F.col("seen_id").isNotNull(), "duplicate event" if dated else KNOWN)
+    return joined.withColumn("copy", F.row_number().over(first)).withColumn(
+        "reason", F.coalesce("reason", again, F.when(F.col("copy") > 1, "duplicate event"))
+    )
+
+
+def judge_catalogue(rows: DataFrame) -> DataFrame:
+    """Typed products with `reason` and `expected`; of the good rows of a product the newest is kept, the
+    others have the reason SUPERSEDED."""
+    texts = ("product_id", "name", "brand", "category", "department", "colour", "currency", "image_url", "updated_at",
+             "excluded")  # fmt: skip
+    typed = rows.select(
+        *[_blank_to_null(name).alias(name) for name in texts],
+        F.expr("try_cast(price AS DOUBLE)").alias("price"),
+        _is_blank("price").alias("no_price"),
+        F.to_date(_timestamp("launched_at")).alias("launched_at"),
+        _is_blank("launched_at").alias("no_launch"),
+        "raw",
+    )
+    broken = [F.when(F.col(name).contains(BROKEN), f"broken encoding in {name}") for name in texts[1:6]]
+    fault = F.coalesce(
+        F.when(F.col("product_id").isNull(), "missing product"),
+        _id_fault("product_id"),
+        *broken,
+        F.when(F.col("price").isNull() & ~F.col("no_price"), "unparseable price"),
+        _price_fault(),
+        F.when(F.col("launched_at").isNull() & ~F.col("no_launch"), "unparseable launch date"),
+    )
+    judged = typed.withColumn("reason", F.coalesce(_excluded(), fault))
+    return _newest(judged, ("product_id",)).select(
+        *(name for name in CATALOGUE.names if name not in ("as_of", "run_id", "name")),
+        F.coalesce("name", "product_id").alias("name"),
+        "raw", "reason", F.col("excluded").isNotNull().alias("expected"),
+    )  # fmt: skip
+
+
+def judge_availability(rows: DataFrame, products: DataFrame) -> DataFrame:
+    """Typed product and market pairs with `reason`; the newest good row of a pair is kept."""
+    typed = rows.select(
+        *[_blank_to_null(name).alias(name) for name in ("product_id", "market", "updated_at")],
+        F.expr("try_cast(available AS BOOLEAN)").alias("available"),
+        "raw",
+    )
+    listed = products.select(F.col("product_id").alias("listed_id"))
+    joined = typed.join(listed, typed["product_id"] == listed["listed_id"], "left")
+    fault = F.coalesce(
+        F.when(F.col("product_id").isNull(), "missing product"),
+        F.when(F.col("market").isNull(), "missing market"),
+        _id_fault("market"),
+        F.when(F.col("listed_id").isNull(), "unknown product"),
+        F.when(F.col("available").isNull(), "availability is neither true nor false"),
+    )
+    return _newest(joined.withColumn("reason", fault), ("product_id", "market")).select(
+        "product_id", "market", "available", "raw", "reason", F.lit(False).alias("expected")
+    )
+
+
+SUPERSEDED = "superseded"
+"""Reason of good rows that a newer good row of the same key replaces; counted, not rejected."""
+NOT_FAULTS = (LATER, KNOWN, SUPERSEDED)
+
+
+def _newest(judged: DataFrame, key: tuple[str, ...]) -> DataFrame:
+    newest = Window.partitionBy(*key).orderBy(
+        F.col("reason").isNotNull(), F.col("updated_at").desc_nulls_last(), F.col("raw").desc()
+    )
+    return judged.withColumn("copy", F.row_number().over(newest)).withColumn(
+        "reason", F.coalesce("reason", F.when(F.col("copy") > 1, SUPERSEDED))
+    )
+
+
+def _excluded() -> Column:
+    return F.when(F.col("excluded").isNotNull(), F.concat(F.lit("excluded: "), F.col("excluded")))
+
+
+def _id_fault(name: str) -> Column:
+    value = F.col(name)
+    return F.coalesce(
+        F.when(value.contains(BROKEN), f"broken encoding in {name}"),
+        F.when((F.length(value) > LONGEST_ID) | value.rlike("[\\x00-\\x1f\\x7f]"), f"malformed {name}"),
+    )
+
+
+def _price_fault() -> Column:
+    price = F.col("price")
+    return F.coalesce(
+        F.when(F.isnan(price) | (F.abs(price) == float("inf")), "price is not a number"),
+        F.when(price < 0, "negative price"),
+    )
+
+
+def _is_blank(name: str) -> Column:
+    return F.col(name).isNull() | (F.trim(F.col(name)) == "")
+
+
+def _blank_to_null(name: str) -> Column:
+    return F.when(~_is_blank(name), F.trim(F.col(name)))
+
+
+def _timestamp(name: str) -> Column:
+    # Without the guard a bare time of day would read as today's.
+    return F.when(F.trim(F.col(name)).rlike("^[0-9]{4}-[0-9]{2}-[0-9]{2}"), F.expr(f"try_cast(trim({name}) AS TIMESTAMP)"))
+
+
+def _content_id() -> Column:
+    """Identity of an event whose source gives none: equal rows are one event."""
+    names = [name for name in EVENT_COLUMNS if name != "event_id"]
+    return F.sha2(F.concat_ws("\x1f", *[F.coalesce(F.col(name), F.lit("\x1e")) for name in names]), 256)
