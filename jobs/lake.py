@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import date
 from functools import cached_property
 from pathlib import Path
+from queue import Full, Queue
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -186,8 +189,9 @@ class Lake:
                 written += batch.num_rows
                 yield _stamp(batch, schema, run)
 
-        reader = pa.RecordBatchReader.from_batches(schema, stamped())
-        write_deltalake(str(self.path(table)), reader, mode="overwrite", predicate=where or night(run.as_of))
+        with _own_thread(stamped()) as batches:
+            reader = pa.RecordBatchReader.from_batches(schema, batches)
+            write_deltalake(str(self.path(table)), reader, mode="overwrite", predicate=where or night(run.as_of))
         return written
 
     def replace_rows(self, table: Table, rows: list[dict[str, Any]], run: Run, where: str = "") -> int:
@@ -200,6 +204,49 @@ class Lake:
         """Replace the whole table in one commit; `rows` has every column."""
         self.create(table)
         write_deltalake(str(self.path(table)), rows.select(table.names).cast(arrow_schema(table)), mode="overwrite")
+
+
+@contextmanager
+def _own_thread(batches: Iterator[pa.RecordBatch], ahead: int = 2) -> Iterator[Iterator[pa.RecordBatch]]:
+    """Compute batches in a thread of their own, a few ahead of the writer.
+
+    The writer pulls from inside its own runtime, where reading another Delta table would fail; and an error of
+    a batch reaches the caller as itself instead of as the writer's.
+    """
+    handed: Queue[pa.RecordBatch | None] = Queue(maxsize=ahead)
+    failures: list[BaseException] = []
+    stopped = Event()
+
+    def hand(batch: pa.RecordBatch | None) -> None:
+        while not stopped.is_set():
+            with suppress(Full):
+                return handed.put(batch, timeout=0.2)
+
+    def work() -> None:
+        try:
+            for batch in batches:
+                hand(batch)
+        except BaseException as error:  # handed over to the thread that writes
+            failures.append(error)
+        hand(None)
+
+    def handed_over() -> Iterator[pa.RecordBatch]:
+        while (batch := handed.get()) is not None:
+            yield batch
+        if failures:
+            raise RuntimeError("a batch could not be computed")  # aborts the write before it commits
+
+    thread = Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        yield handed_over()
+    except Exception:
+        if failures:
+            raise failures[0] from None
+        raise
+    finally:
+        stopped.set()
+        thread.join()
 
 
 def _stamp(batch: pa.RecordBatch, schema: pa.Schema, run: Run) -> pa.RecordBatch:

@@ -176,6 +176,21 @@ class CoPurchase:
         scores[seen] = self._seen_scores[at[seen]]
         return scores.reshape(candidates.shape).astype(np.float32), seen.reshape(candidates.shape)
 
+    def has_baskets(self) -> BoolMask:
+        """[products], whether the product was ever bought together with another."""
+        return np.asarray(self._totals > 0)
+
+    def best_seen(self, sources: Rows, n: int) -> Rows:
+        """[q, n], the n best-scored products bought together with each source product [q], -1 past the last."""
+        owner, pair = self._counts.pairs_of(sources)
+        order = np.lexsort((-self._seen_scores[pair], owner))
+        owner, pair = owner[order], pair[order]
+        place = np.arange(len(owner)) - np.searchsorted(owner, owner)
+        best = np.full((len(sources), n), -1, dtype=np.int64)
+        kept = place < n
+        best[owner[kept], place[kept]] = self._counts.columns[pair[kept]]
+        return best
+
     def neighbours(
         self,
         sources: Rows,

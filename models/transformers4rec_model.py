@@ -128,7 +128,7 @@ def build_head(products: int, config: Transformers4RecConfig) -> nn.Module:
 
 
 def _initialise(weight: torch.Tensor) -> None:
-    nn.init.normal_(weight, std=float(__import__("os").environ.get("STD","0.02")))
+    nn.init.normal_(weight, std=0.02)
     with torch.no_grad():
         weight[0].zero_()  # the padding row
 

@@ -66,11 +66,11 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module", params=[f"{k}/{t}" for k in KINDS for t in ("cosine", "dot")])
-def model(request: pytest.FixtureRequest) -> Iterator[TorchRecommender]:
+def model(request: pytest.FixtureRequest) -> TorchRecommender:
     kind, scoring = request.param.split("/")
     built = build(kind, temperature=0.1 if scoring == "cosine" else None)
     built.fit(checkerboard())
-    yield built
+    return built
 
 
 def test_products_of_the_historys_colour_come_first(model: TorchRecommender) -> None:
@@ -209,7 +209,7 @@ def test_a_missing_artefact_says_what_is_there(model: TorchRecommender, tmp_path
         artefacts.read(tmp_path / "nothing", COMPUTE)
     artefacts.write(model, tmp_path / "champion", {})
     (tmp_path / "champion" / artefacts.WEIGHTS).unlink()
-    with pytest.raises(artefacts.ArtefactError, match="weights.safetensors is missing"):
+    with pytest.raises(artefacts.ArtefactError, match=r"weights\.safetensors is missing"):
         artefacts.read(tmp_path / "champion", COMPUTE)
 
 
@@ -220,7 +220,8 @@ def test_the_librarys_own_head_scores_as_our_vectors_do(model: TorchRecommender)
     batch = pad(data, np.arange(2), torch.device("cpu"))
     with torch.inference_mode():
         head: Any = model.module.head
-        theirs = head(head.body(model.module.inputs(batch), training=False, testing=False), training=False, testing=False)
+        hidden = head.body(model.module.inputs(batch), training=False, testing=False)
+        theirs = head(hidden, training=False, testing=False)["next-item"]
     np.testing.assert_allclose(scores(model, data), theirs.numpy()[:, 1:], atol=1e-5)  # theirs has id 0, padding
 
 
@@ -241,7 +242,7 @@ def test_mistakes_are_named(kind: str) -> None:
 
 
 def test_tensors_of_another_shape_are_refused(model: TorchRecommender) -> None:
-    with pytest.raises(ValueError, match="these tensors are not this .* model's"):
+    with pytest.raises(ValueError, match=r"these tensors are not this .* model's"):
         restore(model.kind, Vocabulary(["only", "two"]), model.config(), model.tensors(), COMPUTE)
 
 

@@ -1,0 +1,149 @@
+"""Indexes: dated directories with a FAISS index, the vectors and ids behind it, and its measured recall."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import load, save_file
+
+from jobs.baskets import basket_rows, to_baskets
+from jobs.errors import UserError
+from jobs.histories import key_column, read_product_vectors
+from jobs.lake import Lake
+from jobs.run import Counts, Run
+from jobs.tables import CATALOGUE, EVENTS, PEOPLE_ALSO_BOUGHT, YOU_MIGHT_ALSO_LIKE, Table
+from models import search
+from models.contract import FloatMatrix
+from models.copurchase import CoPurchase, CoPurchaseConfig
+from models.vocabulary import Vocabulary
+
+FOLDER = "indexes"
+
+
+@dataclass(frozen=True)
+class IndexConfig:
+    """How the two indexes are built."""
+
+    factory: str = "Flat"
+    """FAISS factory string; anything but Flat is approximate, and the gate holds it to its recall."""
+    recall_queries: int = 1_000
+    """Products whose neighbours are searched exactly as well, to measure recall."""
+    recall_depth: int = 24
+    """k of the measured recall@k."""
+    basket_days: int = 365
+    """Purchases older than so many days are not used for People Also Bought."""
+
+
+@dataclass(frozen=True)
+class ProductIndex:
+    """An index directory, loaded."""
+
+    vocabulary: Vocabulary
+    """Row i of the index is product i."""
+    index: search.Index
+    tensors: Mapping[str, npt.NDArray[Any]]
+    manifest: dict[str, Any]
+
+
+def execute(lake: Lake, run: Run, config: IndexConfig) -> Counts:
+    """Write the night's two index directories."""
+    similar = _write_similar(lake, run, config)
+    bought = _write_bought(lake, run, config)
+    note = (
+        f"{similar['products']:,} products, recall@{config.recall_depth} {similar['recall']:.4f}; "
+        f"{bought['baskets']:,} baskets, recall {bought['recall']:.4f}"
+    )
+    return Counts(similar["products"] + bought["baskets"], similar["products"] + bought["products"], note=note)
+
+
+def read_index(lake: Lake, run: Run, table: Table) -> ProductIndex:
+    """The night's index behind a table of lists; raises UserError where it is absent or was changed."""
+    folder = lake.directory(FOLDER, run.as_of) / table.name
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+        content = {name: (folder / name).read_bytes() for name in ("tensors.safetensors", "products.json")}
+        for name, raw in content.items():
+            if hashlib.sha256(raw).hexdigest() != manifest["files"][name]:
+                raise UserError(f"{folder / name} was changed after it was written; run the step index again")
+        index = search.load(folder / "index.faiss")
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"the index {folder} cannot be read: {error}; run the step index again") from None
+    return ProductIndex(
+        Vocabulary(json.loads(content["products.json"])), index, load(content["tensors.safetensors"]), manifest
+    )
+
+
+def similarity_vectors(vectors: FloatMatrix) -> FloatMatrix:
+    """Product vectors [p, d + 1] without their bias and of length 1: alternatives are alike, not popular."""
+    plain = vectors[:, :-1]
+    return np.ascontiguousarray(plain / np.maximum(np.linalg.norm(plain, axis=1, keepdims=True), 1e-12))
+
+
+def _write_similar(lake: Lake, run: Run, config: IndexConfig) -> dict[str, Any]:
+    vocabulary, vectors, model_id = read_product_vectors(lake, run.as_of)
+    if not len(vocabulary):
+        raise UserError(f"no product has a vector on {run.as_of}; run the step embed first")
+    unit = similarity_vectors(vectors)
+    manifest = {"model_id": model_id, "products": len(vocabulary)}
+    return _write(lake, run, config, YOU_MIGHT_ALSO_LIKE, vocabulary, unit, unit, {"vectors": unit}, manifest)
+
+
+def _write_bought(lake: Lake, run: Run, config: IndexConfig) -> dict[str, Any]:
+    vocabulary = Vocabulary(key_column(lake, CATALOGUE, run.as_of, "product_id"))
+    baskets = to_baskets(basket_rows(lake.frame(EVENTS), run.midnight, config.basket_days), vocabulary)
+    settings = CoPurchaseConfig()
+    model = CoPurchase.fit(
+        baskets.offsets, baskets.products, len(vocabulary), settings, baskets.times,
+        int(run.midnight.timestamp()), run.progress,
+    )  # fmt: skip
+    manifest = {"model_id": f"co-purchase-{run.run_id}", "products": len(vocabulary), "baskets": len(baskets),
+                "config": model.config()}  # fmt: skip
+    targets, sources = model.target_vectors(), model.source_vectors()
+    return _write(lake, run, config, PEOPLE_ALSO_BOUGHT, vocabulary, targets, sources, model.tensors(), manifest)
+
+
+def _write(
+    lake: Lake, run: Run, config: IndexConfig, table: Table, vocabulary: Vocabulary, vectors: FloatMatrix,
+    queries: FloatMatrix, tensors: Mapping[str, npt.NDArray[Any]], manifest: dict[str, Any],
+) -> dict[str, Any]:  # fmt: skip
+    """Build and measure one index, aside, and rename it into its dated place."""
+    place = lake.directory(FOLDER, run.as_of) / table.name
+    aside = place.with_name(f".{place.name}.aside")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    index = search.build_index(vectors, config.factory)
+    search.save(index, aside / "index.faiss")
+    save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, aside / "tensors.safetensors")
+    (aside / "products.json").write_text(json.dumps(vocabulary.ids.to_pylist(), ensure_ascii=False), "utf-8")
+    sample = queries[np.linspace(0, len(queries) - 1, min(config.recall_queries, len(queries)), dtype=np.int64)]
+    depth = min(config.recall_depth, len(vectors))
+    whole = manifest | {
+        "as_of": run.as_of.isoformat(),
+        "run_id": run.run_id,
+        "factory": config.factory,
+        "recall": search.recall_against_exact(index, vectors, sample, depth),
+        "recall_depth": depth,
+        "recall_queries": len(sample),
+        "vocabulary": vocabulary.digest,
+        "files": {name: _sha256(aside / name) for name in ("tensors.safetensors", "products.json", "index.faiss")},
+    }
+    (aside / "manifest.json").write_text(json.dumps(whole, indent=1, sort_keys=True), "utf-8")
+    if place.exists():
+        shutil.rmtree(place)
+    os.replace(aside, place)
+    run.progress(f"index {table.name}", len(vectors), len(vectors))
+    return whole
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
