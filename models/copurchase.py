@@ -19,7 +19,6 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from models.contract import FloatMatrix, Progress, silent
 from models.low_rank import factorise, log_normaliser
@@ -206,6 +205,8 @@ class CoPurchase:
         if not len(sources):
             return Neighbours(np.empty((0, n), np.int64), np.empty((0, n), np.float32), np.empty((0, n), bool))
         found = []
+        import torch  # seconds to import: only fitting and exact search pay for it
+
         left, right = torch.from_numpy(self.source_vectors()), torch.from_numpy(self.target_vectors()).T
         buffer = torch.empty(min(batch, len(sources)), len(left))
         for start in range(0, len(sources), batch):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from models.contract import FloatMatrix, Progress, silent
 from models.pairs import FloatVector, PairCounts
@@ -21,6 +20,8 @@ def factorise(
     # Counts are symmetric and so is their pattern: the transpose differs in its values alone.
     transposed = np.log1p(counts.values / (shift * share[counts.owners]))
     matrix, other = counts.with_values(surprise).torch(), counts.with_values(transposed).torch()
+    import torch  # seconds to import: only fitting pays for it
+
     random = torch.Generator().manual_seed(seed)
     width = min(rank + 16, counts.products)
     basis = torch.linalg.qr(matrix @ torch.randn(counts.products, width, generator=random)).Q
@@ -41,6 +42,8 @@ def log_normaliser(
     """[products], log of the softmax's denominator for each source, over all products but itself."""
     out = np.empty(len(sources))
     # The bias rides along as a dimension, and one buffer serves all batches: fresh ones cost more than the product.
+    import torch
+
     left = torch.from_numpy(np.column_stack((sources, np.ones(len(sources)))).astype(np.float32))
     right = torch.from_numpy(np.column_stack((targets, log_share)).astype(np.float32)).T
     buffer = torch.empty(min(batch, len(left)), len(left))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 FloatVector = npt.NDArray[np.float64]
 Indexes = npt.NDArray[np.int64]
@@ -60,6 +63,8 @@ class PairCounts:
 
     def torch(self) -> torch.Tensor:
         """A float32 sparse CSR tensor of the same matrix, for products with dense ones."""
+        import torch  # seconds to import, and counting needs none of it
+
         return torch.sparse_csr_tensor(
             torch.from_numpy(self.offsets),
             torch.from_numpy(self.columns),

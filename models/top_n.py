@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from models.contract import FloatMatrix
 
@@ -17,6 +16,8 @@ def top_n_of_scores(scores: FloatMatrix, n: int) -> tuple[FloatMatrix, Rows]:
 
     A score of -inf means "not allowed" and comes back as column -1, like places past the p-th.
     """
+    import torch  # its top-k is several times as fast as a partition, and seconds to import
+
     width = scores.shape[1]
     found = min(n, width)
     top, columns = torch.topk(torch.from_numpy(scores), min(found + 1, width), dim=1)

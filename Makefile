@@ -1,0 +1,59 @@
+# `make help` lists what there is. Everything runs in one virtual environment, .venv, made on first use.
+SHELL := /bin/bash
+PYTHON ?= $(or $(shell command -v python3.11),python3)
+VENV := .venv
+BIN := $(VENV)/bin
+FAISS := $(if $(wildcard /proc/driver/nvidia/version),gpu,cpu)
+STAMP := $(VENV)/.ready-$(FAISS)
+
+SOURCE ?=
+RAW ?=
+AS_OF ?=
+ENGINE ?= sail
+PORT ?= 8080
+
+.DEFAULT_GOAL := help
+.PHONY: help setup night sample test check format airflow requirements clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo '  Variables of `make night`: SOURCE=FILE.sql RAW=FOLDER AS_OF=DATE ENGINE=sail|spark'
+
+setup: $(STAMP) ## Make the environment (also done by every target that needs it)
+
+$(STAMP): requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+	  { echo "error: $(PYTHON) is not Python 3.11; install it, or pass PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@echo "Setting up $(VENV) (some minutes on the first run) .."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	@sed 's/^faiss-cpu==/faiss-$(FAISS)==/' requirements.txt > $(VENV)/requirements.txt
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python $(VENV)/requirements.txt
+	@rm -f $(VENV)/.ready-*; touch $@
+
+night: $(STAMP) ## Run a whole night under Airflow: the sample shop's, or your own with SOURCE, RAW and AS_OF
+	@$(BIN)/python -m jobs night --engine $(ENGINE) \
+	  $(if $(SOURCE),--source "$(SOURCE)") $(if $(RAW),--raw "$(RAW)") $(if $(AS_OF),--as-of "$(AS_OF)")
+
+test: $(STAMP) ## Run the tests
+	@$(BIN)/python -m pytest
+
+check: $(STAMP) ## Lint, format and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(STAMP) ## Format the code
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+airflow: $(STAMP) ## A local Airflow with its UI on http://127.0.0.1:PORT, the DAG scheduled nightly
+	@$(BIN)/python -m jobs airflow --port $(PORT) --engine $(ENGINE) \
+	  $(if $(SOURCE),--source "$(SOURCE)") $(if $(RAW),--raw "$(RAW)")
+
+requirements: $(STAMP) ## Pin requirements.txt anew from requirements.in and overrides.txt
+	@$(BIN)/uv pip compile --quiet --python-version 3.11 --no-header --no-emit-index-url \
+	  --overrides overrides.txt requirements.in -o requirements.txt
+
+clean: ## Remove what was computed (var/), not the environment
+	@rm -rf var

@@ -1,0 +1,1 @@
+"""Feast definitions: what services may ask for online."""

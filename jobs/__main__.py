@@ -1,0 +1,258 @@
+"""`python -m jobs`: the one reader of arguments, environment and clock."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from jobs.errors import UserError
+from jobs.tables import STEPS
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=(
+    "Nightrail: a fashion shop's recommendation night. A night is the steps "
+    + ", ".join(STEPS) + ", in this order, each for one date. Exit codes: 0 done, 1 a bug, 2 something you gave is "
+    "wrong (the message says what), 3 a gate stopped the night."))  # fmt: skip
+
+AsOf = Annotated[str, typer.Option("--as-of", metavar="DATE", help="The night: all events before 00:00 UTC of this day.")]
+Root = Annotated[Path, typer.Option(envvar="NIGHTRAIL_ROOT", help="The lake: tables, models, indexes, reports.")]
+Source = Annotated[Path, typer.Option(envvar="NIGHTRAIL_SOURCE", help="File with the SELECTs over the raw files.")]
+Raw = Annotated[Path, typer.Option(envvar="NIGHTRAIL_RAW", help="Folder of the raw files.")]
+EngineOption = Annotated[str, typer.Option(envvar="NIGHTRAIL_ENGINE", help="sail (embedded) or spark.")]
+Config = Annotated[str, typer.Option(envvar="NIGHTRAIL_CONFIG", help="Settings by name: standard or quick.")]
+LAKE = Path("var/lakes/sample")
+SAMPLE_SQL = REPOSITORY / "jobs" / "sources" / "sample.sql"
+SAMPLE_RAW = Path("var/raw/sample")
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise UserError(f"--as-of {text!r} is no date; write it as 2026-04-06") from None
+
+
+def _lake(root: Path, engine: str) -> Any:
+    from jobs.lake import Lake
+
+    def start() -> Any:
+        from jobs.engine import start as start_engine
+
+        return start_engine(engine, os.environ.get("SPARK_REMOTE"), root / "logs" / "spark.log")  # type: ignore[arg-type]
+
+    # Feast's settings name this variable; the lake decides where its registry and embedded store lie.
+    os.environ.setdefault("NIGHTRAIL_FEAST", str((root / "feast").resolve()))
+    return Lake(root.resolve(), start)
+
+
+def _code_version() -> str:
+    try:
+        package = version("nightrail")
+    except PackageNotFoundError:
+        package = "source"
+    commit = subprocess.run(
+        ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
+    )
+    return f"{package} {commit.stdout.strip()}".strip()
+
+
+def _config(name: str, source: Path, raw: Path) -> Any:
+    from jobs.config import CONFIGS
+
+    if name not in CONFIGS:
+        raise UserError(f"--config {name!r} is not one of {', '.join(CONFIGS)}")
+    return CONFIGS[name](source.resolve(), raw.resolve())
+
+
+def _run_step(
+    step: str, as_of: str, root: Path, source: Path, raw: Path, engine: str, config_name: str, **changes: Any
+) -> None:
+    """Identity comes from the settings before `changes`, which only say what is let through tonight."""
+    from jobs.ledger import run_step
+    from jobs.progress import StepLines
+    from jobs.run import Run
+
+    night = _day(as_of)
+    if not source.is_file():
+        raise UserError(f"the source {source} is not there; give a file with the SELECTs over the raw files")
+    config = _config(config_name, source, raw)
+    lines = StepLines(step, time.monotonic)
+    now = datetime.now(UTC)
+    run = Run(night, f"{night}-{config.hash[:8]}", now, lines)
+    if changes:
+        config = replace(config, **{step: replace(getattr(config, step), **changes)})
+    lake = _lake(root, engine)
+    lines.say(f"started for {night}")
+    try:
+        counts = run_step(step, lake, run, config, _code_version(), lambda: datetime.now(UTC))
+        took = (datetime.now(UTC) - now).total_seconds()
+        lines.say(f"done in {took:.1f} s: {counts.note}")
+    except UserError as error:
+        lines.say(f"stopped: {error}")
+        raise
+    finally:
+        lake.stop()
+
+
+def _add_step(step: str, text: str) -> None:
+    def command(
+        as_of: AsOf, root: Root = LAKE, source: Source = SAMPLE_SQL, raw: Raw = SAMPLE_RAW, engine: EngineOption = "sail",
+        config: Config = "standard",
+    ) -> None:  # fmt: skip
+        _run_step(step, as_of, root, source, raw, engine, config)
+
+    app.command(step, help=text, rich_help_panel="Steps of the night")(command)
+
+
+@app.command(rich_help_panel="Steps of the night")
+def ingest(
+    as_of: AsOf, root: Root = LAKE, source: Source = SAMPLE_SQL, raw: Raw = SAMPLE_RAW, engine: EngineOption = "sail",
+    config: Config = "standard",
+    allow_empty_day: Annotated[bool, typer.Option(help="Let the night pass although its last day has no event.")] = False,
+) -> None:  # fmt: skip
+    """Raw files to events, catalogue, availability and rejected."""
+    changes = {"allow_empty_day": True} if allow_empty_day else {}
+    _run_step("ingest", as_of, root, source, raw, engine, config, **changes)
+
+
+for _step, _text in {
+    "sequences": "Each customer's recent events.",
+    "train": "Compare the candidates and refit the champion, if that is due.",
+    "embed": "Customers and products to vectors.",
+    "index": "FAISS indexes for both carousels.",
+    "lists": "Stage the top-N lists.",
+}.items():
+    _add_step(_step, _text)
+
+
+@app.command(rich_help_panel="Steps of the night")
+def gate(
+    as_of: AsOf, root: Root = LAKE, source: Source = SAMPLE_SQL, raw: Raw = SAMPLE_RAW, engine: EngineOption = "sail",
+    config: Config = "standard",
+    accept: Annotated[list[str] | None, typer.Option(help="A gate that may fail tonight; recorded. Repeat for more.")] = None,
+) -> None:  # fmt: skip
+    """Check the staged night; exit code 3 keeps last night live."""
+    changes = {"accepted": accept} if accept else {}
+    _run_step("gate", as_of, root, source, raw, engine, config, **changes)
+
+
+for _step, _text in {"publish": "Push the checked night online and flip `published`.",
+                     "report": "Write the night's HTML page."}.items():  # fmt: skip
+    _add_step(_step, _text)
+
+
+@app.command()
+def rollback(
+    to: Annotated[str, typer.Option("--to", metavar="DATE", help="The night to make live again.")],
+    root: Root = LAKE, source: Source = SAMPLE_SQL, raw: Raw = SAMPLE_RAW, engine: EngineOption = "sail",
+    config: Config = "standard",
+) -> None:  # fmt: skip
+    """Make an earlier checked night live again, online store and `published` together."""
+    from jobs.publish import nights_to_roll_back_to
+
+    nights = nights_to_roll_back_to(_lake(root, engine))
+    if _day(to) not in nights:
+        raise UserError(f"{to} cannot be made live; nights that can: {', '.join(map(str, nights)) or 'none'}")
+    _run_step("publish", to, root, source, raw, engine, config, replace_newer=True)
+
+
+@app.command()
+def apply(root: Root = LAKE) -> None:
+    """Register the Feast definitions: part of a deployment, not of a night."""
+    from jobs.online import OnlineStore
+    from jobs.publish import PublishConfig
+
+    count = OnlineStore(_lake(root, "sail").root, PublishConfig.feature_store).apply()
+    typer.echo(f"{count} Feast objects registered")
+
+
+@app.command()
+def lookup(
+    customer: Annotated[str | None, typer.Option(help="A customer id.")] = None,
+    product: Annotated[str | None, typer.Option(help="A product id.")] = None,
+    market: Annotated[str | None, typer.Option(help="Market; a customer's own where it is left out.")] = None,
+    root: Root = LAKE,
+) -> None:
+    """Print what a service gets from Feast online, with names."""
+    from rich.console import Console
+
+    from jobs.lookup import print_customer, print_product
+    from jobs.online import OnlineStore
+    from jobs.publish import PublishConfig
+
+    if (customer is None) == (product is None):
+        raise UserError("give --customer ID or --product ID, one of them")
+    store = OnlineStore(_lake(root, "sail").root, PublishConfig.feature_store)
+    if customer is not None:
+        print_customer(store, customer, market, Console())
+    else:
+        print_product(store, str(product), market, Console())
+
+
+@app.command()
+def sample(
+    size: Annotated[str, typer.Option(help="tiny, sample or million.")] = "sample",
+    raw: Annotated[Path, typer.Option(help="Folder to write the raw files to.")] = SAMPLE_RAW,
+) -> None:
+    """Write the synthetic sample shop's raw files."""
+    from jobs.progress import StepLines
+    from jobs.sample_shop import SIZES, write_shop
+
+    if size not in SIZES:
+        raise UserError(f"--size {size!r} is not one of {', '.join(SIZES)}")
+    lines = StepLines("sample", time.monotonic)
+    write_shop(raw, SIZES[size], lines, raw.with_name(raw.name + "_truth"))
+    lines.say(f"done: synthetic shop {size} in {raw}; its last night is {SIZES[size].as_of}")
+
+
+@app.command()
+def night(
+    as_of: Annotated[str | None, typer.Option("--as-of", metavar="DATE", help="The night; the sample's last by default.")] = None,
+    root: Annotated[Path | None, typer.Option(envvar="NIGHTRAIL_ROOT", help="The lake; one per source by default.")] = None,
+    source: Source = SAMPLE_SQL,
+    raw: Annotated[Path | None, typer.Option(envvar="NIGHTRAIL_RAW", help="Raw files; the sample shop by default.")] = None,
+    engine: EngineOption = "sail", config: Config = "standard",
+) -> None:  # fmt: skip
+    """Run a whole night under Airflow and print what came out: the main job."""
+    from jobs.night import Night, run_night
+
+    if as_of is None and (raw is not None or source.resolve() != SAMPLE_SQL):
+        raise UserError("give --as-of DATE with a source or raw folder of your own; only the sample shop has a last night")
+    if raw is None and source.resolve() != SAMPLE_SQL:
+        raise UserError(f"give --raw FOLDER: the raw files that {source} reads")
+    if not source.is_file():
+        raise UserError(f"the source {source} is not there; give a file with the SELECTs over the raw files")
+    if as_of is None:
+        from jobs.sample_shop import SIZES
+
+        as_of = SIZES["sample"].as_of.isoformat()
+    plan = Night(
+        _day(as_of), (root or Path("var/lakes") / source.stem).resolve(), source.resolve(), (raw or SAMPLE_RAW).resolve(),
+        make_sample=raw is None, engine=engine, config=config, repository=REPOSITORY,
+    )  # fmt: skip
+    run_id = f"{plan.as_of}-{_config(config, plan.source, plan.raw).hash[:8]}"
+    run_night(plan, run_id, _lake(plan.root, engine), dict(os.environ))
+
+
+def main() -> None:
+    """Run the command line; a UserError is one readable line and its exit code."""
+    os.environ.setdefault("RUST_LOG", "error")  # Sail's server says what it does at every start
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    try:
+        app(prog_name="python -m jobs")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""All settings of a night, as named Python functions that return them whole; a variant changes what it needs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jobs.embed import EmbedConfig
+from jobs.gate import GateConfig
+from jobs.index import IndexConfig
+from jobs.ingest import IngestConfig
+from jobs.lists import ListsConfig
+from jobs.publish import PublishConfig
+from jobs.report import ReportConfig
+from jobs.run import fingerprint
+from jobs.sequences import SequencesConfig
+from jobs.train import TrainConfig
+
+
+@dataclass(frozen=True)
+class NightConfig:
+    """One component's settings a field; each is described where it is defined."""
+
+    ingest: IngestConfig
+    sequences: SequencesConfig = field(default_factory=SequencesConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    embed: EmbedConfig = field(default_factory=EmbedConfig)
+    index: IndexConfig = field(default_factory=IndexConfig)
+    lists: ListsConfig = field(default_factory=ListsConfig)
+    gate: GateConfig = field(default_factory=GateConfig)
+    publish: PublishConfig = field(default_factory=PublishConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
+
+    @property
+    def hash(self) -> str:
+        """Identity of what is computed: every setting and the source's text, but no path of this machine."""
+        plain: dict[str, Any] = dataclasses.asdict(self)
+        for paths in (plain["ingest"], plain["publish"]):
+            for name in [key for key, value in paths.items() if isinstance(value, Path)]:
+                del paths[name]
+        return fingerprint(plain | {"source_text": self.ingest.source.read_text("utf-8", errors="replace")})
+
+
+def standard(source: Path, raw: Path) -> NightConfig:
+    """What `make night` and the DAG run."""
+    return NightConfig(IngestConfig(source, raw))
+
+
+def quick(source: Path, raw: Path) -> NightConfig:
+    """Little training: for tests and for trying one's own source out."""
+    small: dict[str, dict[str, Any]] = {"amf": {"epochs": 2}, "transformers4rec": {"epochs": 1, "layers": 1, "dimensions": 16}}
+    return dataclasses.replace(standard(source, raw), train=TrainConfig(candidates=small))
+
+
+CONFIGS: dict[str, Callable[[Path, Path], NightConfig]] = {"standard": standard, "quick": quick}

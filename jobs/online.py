@@ -1,0 +1,95 @@
+"""The online store: the one module that talks to Feast, whose import takes seconds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from jobs.errors import UserError
+from jobs.run import Progress, silent
+from jobs.tables import Table
+
+REPO = Path(__file__).resolve().parent.parent / "feature_repo"
+
+
+class OnlineStore:
+    """Feast over the lake at `root`, as `feature_store.yaml` at `settings` configures it."""
+
+    def __init__(self, root: Path, settings: Path) -> None:
+        self.root, self.settings = root, settings
+
+    @cached_property
+    def store(self) -> Any:
+        """Feast's FeatureStore."""
+        from feast import FeatureStore
+
+        self.root.joinpath("feast").mkdir(parents=True, exist_ok=True)
+        return FeatureStore(repo_path=str(self.settings.parent), fs_yaml_file=self.settings)
+
+    def apply(self) -> int:
+        """Register entities, views and services; returns how many. Belongs to deployment, not to every night."""
+        from feature_repo.definitions import definitions
+
+        objects = definitions(self.root)
+        self.store.apply(objects)
+        self._stamp.write_text(_definitions_digest())
+        return len(objects)
+
+    def ensure_applied(self) -> None:
+        """Apply when this lake's registry was made from other definitions than these, or is not there."""
+        if not self._stamp.exists() or self._stamp.read_text() != _definitions_digest():
+            self.apply()
+
+    @property
+    def _stamp(self) -> Path:
+        return self.root / "feast" / "definitions.sha256"
+
+    def push(
+        self, table: Table, batches: Iterable[pa.RecordBatch], published_at: datetime, total: int,
+        progress: Progress = silent,
+    ) -> int:  # fmt: skip
+        """Write rows of a table's view under the time of publication; returns the rows written.
+
+        A store that refuses older timestamps (Redis) thereby takes reruns and rollbacks.
+        """
+        from feature_repo.definitions import NIGHT, ONLINE, TIMESTAMP
+
+        done = 0
+        for batch in batches:
+            if not batch.num_rows:
+                continue
+            frame = batch.select([*table.key, *ONLINE[table]]).to_pandas()
+            frame[NIGHT] = [value.isoformat() for value in batch["as_of"].to_pylist()]
+            frame[TIMESTAMP] = published_at
+            self.store.write_to_online_store(table.name, df=frame)
+            done += len(frame)
+            progress(f"rows of {table.name} online", done, total)
+        return done
+
+    def read(self, service: str, keys: list[dict[str, str]]) -> list[dict[str, Any]]:
+        """The features of a service for each key; a key that is not there has null features.
+
+        A service over several views names a feature `VIEW__FEATURE`.
+
+        Raises UserError where nothing was ever registered.
+        """
+        from feast.errors import FeatureServiceNotFoundException
+
+        try:
+            wanted = self.store.get_feature_service(service)
+            found = self.store.get_online_features(wanted, keys, full_feature_names=len(wanted.feature_view_projections) > 1)
+            found = found.to_dict()
+        except (FeatureServiceNotFoundException, FileNotFoundError):
+            raise UserError(f"{self.root} has no feature service {service}; publish a night there first") from None
+        return [{name: values[row] for name, values in found.items()} for row in range(len(keys))]
+
+
+def _definitions_digest() -> str:
+    text = (REPO / "definitions.py").read_bytes() + (REPO.parent / "jobs" / "tables.py").read_bytes()
+    return hashlib.sha256(text).hexdigest()

@@ -1,0 +1,90 @@
+"""Publish: push the checked night online, then flip `published` in one commit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.errors import UserError
+from jobs.gate import live_night, require_passed
+from jobs.index import FOLDER
+from jobs.lake import Lake, arrow_schema
+from jobs.online import REPO, OnlineStore
+from jobs.run import Counts, Run
+from jobs.tables import CATALOGUE, CUSTOMER_SEQUENCES, LISTS, PUBLISHED, RECOMMENDED_FOR_YOU, Table
+
+SURFACES: tuple[Table, ...] = (CATALOGUE, CUSTOMER_SEQUENCES, *LISTS)
+
+
+@dataclass(frozen=True)
+class PublishConfig:
+    """Where services read."""
+
+    feature_store: Path = REPO / "feature_store.yaml"
+    """Feast's settings: which online store, which registry."""
+    batch_rows: int = 20_000
+    """Rows written online at once."""
+    replace_newer: bool = False
+    """Make a night live although a newer one is: a rollback."""
+
+
+def execute(lake: Lake, run: Run, config: PublishConfig) -> Counts:
+    """Make the night `run.as_of` what services and analysts see; raises GateError unless its gates passed."""
+    require_passed(lake, run.as_of)
+    live = live_night(lake)
+    if live and live > run.as_of and not config.replace_newer:
+        return Counts(note=f"staged, not published: {live} is live and newer (`python -m jobs rollback --to {run.as_of}`)")
+    store = OnlineStore(lake.root, config.feature_store)
+    store.ensure_applied()
+    pushed = 0
+    for table in SURFACES:
+        total = lake.dataset(table).count_rows(filter=pc.field("as_of") == pa.scalar(run.as_of))
+        if not total:
+            raise UserError(f"{table.name} has no row of {run.as_of}, so that night cannot be published")
+        pushed += store.push(table, _rows(lake, table, run.as_of, config), run.started_at, total, run.progress)
+    lake.overwrite(PUBLISHED, pa.Table.from_pylist(_live_rows(lake, run), schema=arrow_schema(PUBLISHED)))
+    return Counts(pushed, pushed, note=f"{run.as_of} is live: {pushed:,} rows online, {len(SURFACES)} surfaces flipped")
+
+
+def nights_to_roll_back_to(lake: Lake) -> list[date]:
+    """Nights whose lists are staged and whose gates passed, oldest first."""
+    nights = []
+    for night in lake.nights(RECOMMENDED_FOR_YOU):
+        try:
+            require_passed(lake, night)
+        except UserError:
+            continue
+        nights.append(night)
+    return nights
+
+
+def _rows(lake: Lake, table: Table, as_of: date, config: PublishConfig) -> Iterator[pa.RecordBatch]:
+    from feature_repo.definitions import ONLINE
+
+    yield from lake.batches(table, (*table.key, *ONLINE[table], "as_of"), as_of, config.batch_rows)
+
+
+def _live_rows(lake: Lake, run: Run) -> list[dict[str, Any]]:
+    rows = []
+    for table in SURFACES:
+        index = lake.directory(FOLDER, run.as_of) / table.name
+        written = lake.arrow(table, ("run_id",), run.as_of)["run_id"][0].as_py()
+        model = lake.arrow(table, ("model_id",), run.as_of)["model_id"][0].as_py() if table in LISTS else None
+        rows.append(
+            {
+                "surface": table.name,
+                "as_of": run.as_of,
+                "run_id": written,
+                "model_id": model,
+                "table_version": lake.version(table),
+                "index_path": lake.relative(index) if index.is_dir() else None,
+                "published_at": run.started_at,
+            }
+        )
+    return rows

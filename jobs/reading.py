@@ -1,0 +1,77 @@
+"""Reading the lake without Spark: filtered rows, streamed counts, and text that is safe to show."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.lake import Lake
+from jobs.tables import Table
+
+ESCAPE_SEQUENCES = re.compile(r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[\[(][0-?]*[ -/]*[@-~]?|\x9b[0-?]*[ -/]*[@-~]")
+"""What moves a terminal's cursor, colours its text or names its window."""
+INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+"""Unicode categories without a shape of their own: controls, direction overrides, line ends."""
+
+
+def clean(text: str | None) -> str:
+    """Text from data as one visible line: no control character, escape sequence or direction override."""
+    without = ESCAPE_SEQUENCES.sub("", text or "")
+    shown = "".join(" " if unicodedata.category(letter) in INVISIBLE else letter for letter in without)
+    return " ".join(shown.split())
+
+
+def of_night(as_of: date) -> pc.Expression:
+    """The filter of one night's rows."""
+    return pc.field("as_of") == pa.scalar(as_of)
+
+
+def scan(
+    lake: Lake, table: Table, columns: Iterable[str], where: pc.Expression, rows: int = 65_536
+) -> Iterator[pa.RecordBatch]:
+    """Matching rows as batches of at most `rows`, in no promised order; nothing where the table is not there."""
+    if lake.exists(table):
+        scanner = lake.dataset(table).scanner(columns=list(columns), filter=where, batch_size=rows)
+        yield from (batch for batch in scanner.to_batches() if batch.num_rows)
+
+
+def matching(lake: Lake, table: Table, columns: Sequence[str], where: pc.Expression) -> list[dict[str, Any]]:
+    """Matching rows in key order; for a few rows of a table that may be large or absent."""
+    wanted = [*columns, *(key for key in table.key if key not in columns)]
+    found = [row for batch in scan(lake, table, wanted, where) for row in batch.to_pylist()]
+    return sorted(found, key=lambda row: tuple(str(row[key]) for key in table.key))
+
+
+def count_rows(lake: Lake, table: Table, where: pc.Expression) -> int:
+    """How many rows match; 0 where the table is not there."""
+    return int(lake.dataset(table).count_rows(filter=where)) if lake.exists(table) else 0
+
+
+class Tally:
+    """Counts by key over streamed columns: memory follows the distinct keys, not the rows."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self.keys = list(keys)
+        self._counted: pa.Table | None = None
+
+    def add(self, columns: Sequence[pa.Array]) -> None:
+        """Count the rows of parallel columns, one column a key."""
+        counted = pa.table(dict(zip(self.keys, columns, strict=True))).group_by(self.keys).aggregate([([], "count_all")])
+        if self._counted is not None:
+            both = pa.concat_tables([self._counted, counted], promote_options="permissive")
+            counted = both.group_by(self.keys).aggregate([("count_all", "sum")])
+            counted = counted.rename_columns([*self.keys, "count_all"])
+        self._counted = counted
+
+    def most_first(self) -> list[tuple[Any, ...]]:
+        """(key, .., count) by falling count, then by key."""
+        if self._counted is None:
+            return []
+        columns = [self._counted[name].to_pylist() for name in [*self.keys, "count_all"]]
+        return sorted(zip(*columns, strict=True), key=lambda row: (-row[-1], tuple(str(key) for key in row[:-1])))
