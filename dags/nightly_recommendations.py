@@ -44,17 +44,7 @@ FINAL_EXIT_CODES = (2, 3)
 
 
 class StepOperator(BashOperator):
-    """`python -m jobs STEP` for the run's night; only failures that may pass are retried."""
-
-    def __init__(self, step: str, **kwargs: Any) -> None:
-        super().__init__(
-            task_id=step,
-            # The night comes in the environment: what a person types as `as_of` is never part of the command.
-            bash_command=f'exec "{sys.executable}" -m jobs {step} --as-of "$NIGHTRAIL_AS_OF"',
-            env={"NIGHTRAIL_AS_OF": "{{ params.as_of or ds }}"},
-            append_env=True,
-            **kwargs,
-        )
+    """A command whose failure is retried unless its exit code says that trying again cannot help."""
 
     def execute(self, context: Any) -> Any:
         """Run the command; exit codes 2 and 3 fail the task for good."""
@@ -64,6 +54,18 @@ class StepOperator(BashOperator):
             if any(str(error).endswith(f"exit code {code}.") for code in FINAL_EXIT_CODES):
                 raise AirflowFailException(str(error)) from error
             raise
+
+
+def step_task(step: str, **policy: Any) -> StepOperator:
+    """`python -m jobs STEP` for the run's night."""
+    return StepOperator(
+        task_id=step,
+        # The night comes in the environment: what a person types as `as_of` is never part of the command.
+        bash_command=f'exec "{sys.executable}" -m jobs {step} --as-of "$NIGHTRAIL_AS_OF"',
+        env={"NIGHTRAIL_AS_OF": "{{ params.as_of or ds }}"},
+        append_env=True,
+        **policy,
+    )
 
 
 with DAG(
@@ -94,6 +96,6 @@ with DAG(
     },
 ) as dag:
     ingest, sequences, train, embed, index, lists, gate, publish, report = (
-        StepOperator(step, retries=0) if step == "gate" else StepOperator(step) for step in STEPS
+        step_task(step, retries=0) if step == "gate" else step_task(step) for step in STEPS
     )
     ingest >> sequences >> train >> embed >> index >> lists >> gate >> publish >> report

@@ -99,6 +99,9 @@ def _run_step(
     except UserError as error:
         lines.say(f"stopped: {error}")
         raise
+    except Exception as error:
+        lines.say(f"failed: {type(error).__name__}: {error}")
+        raise
     finally:
         lake.stop()
 
@@ -241,6 +244,20 @@ def night(
     )  # fmt: skip
     run_id = f"{plan.as_of}-{_config(config, plan.source, plan.raw).hash[:8]}"
     run_night(plan, run_id, _lake(plan.root, engine), dict(os.environ))
+
+
+@app.command()
+def airflow(
+    port: Annotated[int, typer.Option(help="Port of the UI on 127.0.0.1.")] = 8080,
+    root: Annotated[Path | None, typer.Option(envvar="NIGHTRAIL_ROOT", help="The lake; one per source by default.")] = None,
+    source: Source = SAMPLE_SQL, raw: Raw = SAMPLE_RAW, engine: EngineOption = "sail", config: Config = "standard",
+) -> None:  # fmt: skip
+    """Run a local Airflow, scheduler and UI, with the DAG scheduled nightly; stop it with Ctrl-C."""
+    from jobs.night import Night, run_airflow
+
+    lake = (root or Path("var/lakes") / source.stem).resolve()
+    plan = Night(date.min, lake, source.resolve(), raw.resolve(), False, engine, config, REPOSITORY)
+    run_airflow(plan, port, dict(os.environ))
 
 
 def main() -> None:

@@ -172,8 +172,9 @@ def _best_for(
 
 def _bought(lake: Lake, run: Run) -> pa.Table:
     """Distinct (customer_id, product_id) of purchases before the night."""
+    events = lake.frame(EVENTS)
     night = F.lit(run.midnight.isoformat()).cast("timestamp")
-    purchases = lake.frame(EVENTS).where((F.col("event_type") == "purchase") & (F.col("event_ts") < night))
+    purchases = events.where((F.col("event_type") == "purchase") & (F.col("event_ts") < night))
     return purchases.select("customer_id", "product_id").distinct().toArrow()
 
 

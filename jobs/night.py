@@ -7,7 +7,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -82,6 +82,25 @@ def run_night(night: Night, run_id: str, lake: Lake, inherited: dict[str, str]) 
     console.print(f"The night took {time.monotonic() - began:.0f} s.", highlight=False)
 
 
+def run_airflow(night: Night, port: int, inherited: dict[str, str]) -> None:
+    """Airflow's standalone server on loopback until it is interrupted; prints its address and where its login lies."""
+    environment = night.environment(inherited) | {
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+    }
+    home = Path(environment["AIRFLOW_HOME"])
+    home.mkdir(parents=True, exist_ok=True)
+    Console().print(
+        f"Airflow starts on http://127.0.0.1:{port} (Ctrl-C stops it). User admin; its password is in "
+        f"{home / 'simple_auth_manager_passwords.json.generated'}.\nThe DAG {DAG} runs at 02:00 UTC for {night.raw} "
+        f"into {night.root}; trigger it with the parameter as_of for another night.", soft_wrap=True, highlight=False,
+    )  # fmt: skip
+    with suppress(KeyboardInterrupt):
+        subprocess.run(_python_tool(["airflow", "standalone"]), env=environment, cwd=night.repository, check=False)
+
+
 def _make_sample(night: Night, console: Console) -> None:
     from jobs.sample_shop import SIZES, write_shop
 
@@ -132,8 +151,10 @@ def _run_dag(night: Night, environment: dict[str, str], sink: TextIO, console: C
     if process.returncode == 0 and not unfinished:
         return None
     step = unfinished[0] if unfinished else STEPS[-1]
-    reason = said.get(step, "").removeprefix("stopped: ")
-    return f"Step {step}: {reason}" if reason else "Its last lines:\n" + "\n".join(tail) + "\n"
+    reason = said.get(step, "")
+    if reason.startswith(("stopped: ", "failed: ")):
+        return f"Step {step} {reason}"
+    return f"Step {step}; the log's last lines:\n" + "\n".join(tail) + "\n"
 
 
 @contextmanager
@@ -151,7 +172,7 @@ def _status(console: Console, steps: tuple[str, ...]) -> Iterator[Any]:
             bars.start_task(tasks[step])
             done = text.startswith("done")
             bars.update(tasks[step], text=text, completed=1 if done else 0)
-            if text.startswith("stopped"):
+            if text.startswith(("stopped", "failed")):
                 bars.stop_task(tasks[step])
 
         yield show
@@ -164,6 +185,6 @@ class _PlainLines:
 
     def __call__(self, step: str, text: str) -> None:
         now = time.monotonic()
-        if text.startswith(("started", "done", "stopped")) or now - self.said >= PLAIN_SECONDS:
+        if text.startswith(("started", "done", "stopped", "failed")) or now - self.said >= PLAIN_SECONDS:
             self.said = now
             self.console.print(f"{step:<12} {text}", markup=False, highlight=False, soft_wrap=True)

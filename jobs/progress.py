@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TextIO
 
-LINE = re.compile(r"nightrail: (?P<step>[a-z_]+): (?P<text>.*)")
-"""What a line of a step looks like, wherever a log puts it."""
+LINE = re.compile(r"nightrail: (?P<step>[a-z_]+): (?P<text>.*?)(?: +\[airflow\..*)?$")
+"""What a line of a step looks like, wherever a log puts it and whatever Airflow adds behind it."""
 SECONDS_BETWEEN = 2.0
 
 

@@ -62,7 +62,8 @@ class Tally:
 
     def add(self, columns: Sequence[pa.Array]) -> None:
         """Count the rows of parallel columns, one column a key."""
-        counted = pa.table(dict(zip(self.keys, columns, strict=True))).group_by(self.keys).aggregate([([], "count_all")])
+        rows = pa.table(dict(zip(self.keys, columns, strict=True)))
+        counted = rows.group_by(self.keys).aggregate([([], "count_all")])
         if self._counted is not None:
             both = pa.concat_tables([self._counted, counted], promote_options="permissive")
             counted = both.group_by(self.keys).aggregate([("count_all", "sum")])

@@ -58,11 +58,12 @@ def read_shelf(lake: Lake, run: Run, popular_days: int, weights: Mapping[str, fl
 def _wanted(
     lake: Lake, run: Run, days: int, weights: Mapping[str, float], products: Vocabulary, markets: Vocabulary
 ) -> npt.NDArray[np.float32]:
+    events = lake.frame(EVENTS)
     weight = F.lit(0.0)
     for kind, value in weights.items():
         weight = F.when(F.col("event_type") == kind, float(value)).otherwise(weight)
     since = F.lit(run.as_of - timedelta(days=days))
-    recent = lake.frame(EVENTS).where((F.col("event_date") >= since) & (F.col("event_date") < F.lit(run.as_of)))
+    recent = events.where((F.col("event_date") >= since) & (F.col("event_date") < F.lit(run.as_of)))
     counted = recent.groupBy("market", "product_id").agg(F.sum(weight).alias("weight")).toArrow()
     wanted = np.zeros((len(markets), len(products)), dtype=np.float32)
     row = products.encode(counted["product_id"], missing="negative")
