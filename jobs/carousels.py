@@ -16,9 +16,9 @@ from models.copurchase_candidates import neighbours_through_index
 from models.fallback import Labels
 from models.top_n import BoolMask, Rows
 
-SOURCES = ("model", "co-purchase", "category popularity", "market popularity")
+SOURCES = ("model", "co-purchase", "model, other category", "category popularity", "market popularity")
 """Why a product stands in a list; lists store the text, arrays the position."""
-MODEL, CO_PURCHASE, CATEGORY, MARKET = range(4)
+MODEL, CO_PURCHASE, OTHER_CATEGORY, CATEGORY, MARKET = range(5)
 
 Found = tuple[Rows, FloatMatrix, Labels]
 """(rows, scores, labels), each [q, depth], best first, -1 past the last."""
@@ -34,8 +34,20 @@ class Carousel:
     """The best `depth` of all products for each product of the index, never the product itself."""
     exact: Callable[[ProductIndex, Rows, BoolMask, int], tuple[FloatMatrix, Rows]]
     """The best n among allowed products for some products: (scores, rows)."""
-    category_first: bool
-    """Whether places left open are filled from the product's own category before the whole market."""
+    own_category: bool
+    """Whether products of the same category stand first: an alternative to trainers is trainers."""
+
+
+def own_category_first(found: Found, own: Rows, category: Rows) -> Found:
+    """Lists [q, depth] with the products of their own category moved to the front, the others labelled so.
+
+    `own` [q] is each list's category (-1: none, nothing moves), `category` [products] that of every product.
+    """
+    rows, scores, labels = found
+    other = (category[rows] != own[:, None]) & (own[:, None] >= 0) & (rows >= 0)
+    order = np.argsort(np.where(rows >= 0, other, 2), axis=1, kind="stable")
+    labels = np.where(other, OTHER_CATEGORY, labels).astype(np.int8)
+    return tuple(np.take_along_axis(values, order, axis=1) for values in (rows, scores, labels))  # type: ignore[return-value]
 
 
 def _similar(index: ProductIndex, depth: int) -> Found:
@@ -75,6 +87,6 @@ def _co_purchase(index: ProductIndex) -> CoPurchase:
     return CoPurchase.restore(index.manifest["config"], index.tensors)
 
 
-ALTERNATIVES = Carousel(YOU_MIGHT_ALSO_LIKE, _similar, _similar_exact, category_first=True)
-GOES_WITH = Carousel(PEOPLE_ALSO_BOUGHT, _bought, _bought_exact, category_first=False)
+ALTERNATIVES = Carousel(YOU_MIGHT_ALSO_LIKE, _similar, _similar_exact, own_category=True)
+GOES_WITH = Carousel(PEOPLE_ALSO_BOUGHT, _bought, _bought_exact, own_category=False)
 CAROUSELS = (ALTERNATIVES, GOES_WITH)

@@ -22,8 +22,8 @@ from jobs.tables import (
     Table,
 )
 
-RECENT_DAYS = 7
-"""Days of events that make a product well known."""
+RECENT_DAYS = (7, 90, 36_500)
+"""Days of events that make a product well known: the first that hold an event."""
 KNOWN_PER_EXAMPLE = 40
 """Well-known products looked at for each example, so that categories can differ."""
 LONG_HISTORY = 8
@@ -70,7 +70,7 @@ class ProductPage:
     product: Product
     market: str
     events: int
-    """Events of the last RECENT_DAYS days in all markets."""
+    """Recent events in all markets."""
     alternatives: tuple[Place, ...]
     """You Might Also Like, best first."""
     bought: tuple[Place, ...]
@@ -142,13 +142,16 @@ def customer_pages(lake: Lake, as_of: date, wanted: int) -> list[CustomerPage]:
 def _recent_events(lake: Lake, as_of: date) -> dict[str, dict[str, int]]:
     """Product -> market -> events of the last days before the night."""
     day = pc.field("event_date")
-    where = (day >= pa.scalar(as_of - timedelta(days=RECENT_DAYS))) & (day < pa.scalar(as_of))
-    tally = Tally(("product_id", "market"))
-    for batch in scan(lake, EVENTS, tally.keys, where):
-        tally.add(batch.columns)
     counted: dict[str, dict[str, int]] = {}
-    for product, market, count in tally.most_first():
-        counted.setdefault(product, {})[market] = count
+    for days in RECENT_DAYS:
+        tally = Tally(("product_id", "market"))
+        where = (day >= pa.scalar(as_of - timedelta(days=days))) & (day < pa.scalar(as_of))
+        for batch in scan(lake, EVENTS, tally.keys, where):
+            tally.add(batch.columns)
+        for product, market, count in tally.most_first():
+            counted.setdefault(product, {})[market] = count
+        if counted:
+            break
     return counted
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,7 +11,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import functions as F  # noqa: N812 - the name PySpark's users know
 
-from jobs.carousels import CAROUSELS, CATEGORY, MARKET, MODEL, SOURCES, Carousel
+from jobs.carousels import (
+    CAROUSELS,
+    CATEGORY,
+    CO_PURCHASE,
+    MARKET,
+    MODEL,
+    OTHER_CATEGORY,
+    SOURCES,
+    Carousel,
+    Found,
+    own_category_first,
+)
 from jobs.errors import UserError
 from jobs.histories import matrix, read_product_vectors
 from jobs.index import ProductIndex, read_index
@@ -22,7 +33,7 @@ from jobs.tables import CUSTOMER_EMBEDDINGS, CUSTOMER_SEQUENCES, EVENTS, RECOMME
 from models.contract import FloatMatrix
 from models.fallback import Labels, fill, rank_by_group
 from models.lists import top_n_by_market, top_n_excluding
-from models.top_n import Rows
+from models.top_n import BoolMask, Rows
 
 VARIANT = "default"
 
@@ -66,11 +77,19 @@ def _product_lists(
 ) -> Iterator[pa.RecordBatch]:
     n = config.top_n
     to_shelf = shelf.products.encode(index.vocabulary.ids).astype(np.int64)
-    found, scores, found_labels = carousel.find(index, n * config.search_depth)
-    lists = top_n_by_market(
-        found, scores, shelf.available[:, to_shelf], n, lambda rows, allowed: carousel.exact(index, rows, allowed, n)
-    )
-    labels_of = _label_lookup(found, found_labels)
+    category = shelf.category[to_shelf]
+    found = carousel.find(index, n * config.search_depth)
+    if carousel.own_category:
+        found = own_category_first(found, category, category)
+
+    def exact(sources: Rows, allowed: BoolMask) -> tuple[FloatMatrix, Rows]:
+        scores, rows = carousel.exact(index, sources, allowed, n * config.search_depth)
+        if carousel.own_category:
+            rows, scores, _ = own_category_first((rows, scores, np.zeros(rows.shape, np.int8)), category[sources], category)
+        return scores[:, :n], rows[:, :n]
+
+    lists = top_n_by_market(found[0], found[1], shelf.available[:, to_shelf], n, exact)
+    labels_of = _labels_of(found, category if carousel.own_category else None)
     for market in lists:
         live = np.flatnonzero(shelf.available[market.market])
         rows = np.full((len(shelf.products), n), -1, dtype=np.int64)
@@ -80,7 +99,7 @@ def _product_lists(
         best[to_shelf], labels[to_shelf] = market.scores, labels_of(market.rows)
         rows, best, labels = rows[live], best[live], labels[live]
         own = live[:, None]
-        if carousel.category_first:
+        if carousel.own_category:
             _fill_from_category(shelf, market.market, rows, best, labels, shelf.category[live], own)
         _fill_from_market(shelf, market.market, rows, best, labels, own)
         run.progress(f"markets of {carousel.table.name}", market.market + 1, len(shelf.markets))
@@ -88,17 +107,23 @@ def _product_lists(
         yield _batch(keys, shelf, market.market, rows, best, labels, str(index.manifest["model_id"]))
 
 
-def _label_lookup(found: Rows, labels: Labels):  # type: ignore[no-untyped-def]
-    """Labels of products in a market's lists: those of the search, and the model's for what only the exact search found."""
+def _labels_of(found: Found, category: Rows | None) -> Callable[[Rows], Labels]:
+    """A function from a market's lists [q, n] to their labels: co-purchases where the search said so, else the model's."""
+    rows, _, labels = found
+    width = len(rows) + 1
+    query, place = np.nonzero(labels == CO_PURCHASE)
+    together = np.unique(query * width + rows[query, place])
 
-    def of(rows: Rows) -> Labels:
-        result = np.where(rows >= 0, MODEL, -1).astype(np.int8)
-        seen = labels > MODEL
-        for start in range(0, len(rows), 4096):
-            part = slice(start, start + 4096)
-            special = np.where(seen[part], found[part], -2)
-            hit = (rows[part][:, :, None] == special[:, None, :]).any(axis=2)
-            result[part][hit] = labels.max(initial=MODEL)
+    def of(lists: Rows) -> Labels:
+        result = np.where(lists >= 0, MODEL, -1).astype(np.int8)
+        owner = np.arange(len(lists))[:, None]
+        if len(together):
+            key = owner * width + lists
+            at = np.minimum(np.searchsorted(together, key), len(together) - 1)
+            result[(together[at] == key) & (lists >= 0)] = CO_PURCHASE
+        if category is not None:
+            own = category[:, None]
+            result[(lists >= 0) & (own >= 0) & (category[lists] != own)] = OTHER_CATEGORY
         return result
 
     return of

@@ -69,8 +69,10 @@ def environment() -> Environment:
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    jinja.filters |= {"number": _number, "percent": _percent, "seconds": _seconds, "figure": _figure,
-                      "moment": moment, "day": _day, "paint": paint}  # fmt: skip
+    jinja.filters |= {
+        "number": _number, "counted": _counted, "percent": _percent, "seconds": _seconds, "figure": _figure,
+        "moment": moment, "day": _day, "paint": paint,
+    }  # fmt: skip
     return jinja
 
 
@@ -113,6 +115,11 @@ def _by_group(gates: list[Gate]) -> dict[str, list[Gate]]:
 
 def _number(value: float) -> str:
     return f"{value:,.0f}"
+
+
+def _counted(value: int, noun: str) -> str:
+    """A number with its noun: 1 row, 1,234 rows."""
+    return f"{value:,} {noun if value == 1 else noun + 's'}"
 
 
 def _percent(share: float) -> str:

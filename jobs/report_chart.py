@@ -87,8 +87,9 @@ def verdict(quality: list[Quality]) -> str:
         return f"{model.scorer} reaches {model.value:.4f}; no baseline is above 0."
     gain = model.value / best.value - 1
     word = "above" if gain >= 0 else "below"
-    sure = model.low > best.high or model.high < best.low
+    apart = model.low > best.high or model.high < best.low
+    doubt = "do not overlap" if apart else "overlap: it may be chance"
     return (
         f"{model.scorer} reaches {model.value:.4f}, {abs(gain):.0%} {word} the best baseline "
-        f"({best.scorer}, {best.value:.4f}); their intervals {'do not overlap' if sure else 'overlap'}."
+        f"({best.scorer}, {best.value:.4f}); their intervals {doubt}."
     )

@@ -132,7 +132,8 @@ def standing_of(lake: Lake, as_of: date, steps: list[Step], gates: list[Gate]) -
         since = f" since {moment(live['published_at'])}" if live["published_at"] else ""
         return Standing(state, f"Services and analysts have read this night’s lists{since}.", model)
     instead = f"services read the night {live['as_of']}" if live else "nothing has been published yet"
-    return Standing(state, f"The lists are made, but {instead}.", model)
+    made = "The lists are made, but" if model else "No lists are made yet;"
+    return Standing(state, f"{made} {instead}.", model)
 
 
 def moment(at: datetime) -> str:

@@ -13,6 +13,8 @@ from jobs.errors import UserError
 STATEMENTS = ("events", "catalogue", "availability")
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
+NAMED = {str: "text in quotes", float: "a number", int: "a whole number", list: "a list in brackets"}
+
 
 @dataclass(frozen=True)
 class Directives:
@@ -82,7 +84,8 @@ def _directives(path: Path, text: str) -> Directives:
     unknown = set(values) - known
     if unknown:
         raise UserError(f"{path}: unknown directive {sorted(unknown)}; known are {', '.join(sorted(known))}")
-    try:
-        return Directives(**values)
-    except TypeError as error:
-        raise UserError(f"{path}: {error}") from None
+    for name, value in values.items():
+        wanted = type(getattr(Directives(), name))
+        if type(value) is not wanted and (wanted, type(value)) != (float, int):
+            raise UserError(f"{path}: {name} = {value!r} must be {NAMED[wanted]}")
+    return Directives(**values)

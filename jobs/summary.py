@@ -43,11 +43,10 @@ def print_summary(lake: Lake, as_of: date, run_id: str, console: Console, places
     _heading(console, "What shoppers see", "well-known products, the first of each carousel")
     for page in pages:
         _print_product(console, page)
-    customers = customer_pages(lake, as_of, 1)
-    for customer in customers:
+    if not pages:
+        console.print(Text("No product has a list this night."))
+    for customer in customer_pages(lake, as_of, 1):
         _print_customer(console, customer)
-    if not pages and not customers:
-        console.print(Text("No lists were made for this night."))
     _heading(console, "Where it lies", "")
     _print_places(console, places)
 

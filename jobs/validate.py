@@ -66,7 +66,7 @@ def judge_events(rows: DataFrame, as_of: date, dated: bool, products: DataFrame 
         _timestamp("event_ts").alias("event_ts"),
         F.coalesce(_blank_to_null("market"), F.lit(ONLY_MARKET)).alias("market"),
         F.coalesce(F.expr("try_cast(quantity AS BIGINT)"), F.when(_is_blank("quantity"), F.lit(1))).alias("quantity"),
-        F.expr("try_cast(price AS DOUBLE)").alias("price"),
+        _price().alias("price"),
         _is_blank("price").alias("no_price"),
         "raw",
     ).withColumn("event_date", F.to_date("event_ts"))
@@ -124,7 +124,7 @@ def judge_catalogue(rows: DataFrame) -> DataFrame:
              "excluded")  # fmt: skip
     typed = rows.select(
         *[_blank_to_null(name).alias(name) for name in texts],
-        F.expr("try_cast(price AS DOUBLE)").alias("price"),
+        _price().alias("price"),
         _is_blank("price").alias("no_price"),
         F.to_date(_timestamp("launched_at")).alias("launched_at"),
         _is_blank("launched_at").alias("no_launch"),
@@ -151,7 +151,7 @@ def judge_availability(rows: DataFrame, products: DataFrame) -> DataFrame:
     """Typed product and market pairs with `reason`; the newest good row of a pair is kept."""
     typed = rows.select(
         *[_blank_to_null(name).alias(name) for name in ("product_id", "market", "updated_at")],
-        F.expr("try_cast(available AS BOOLEAN)").alias("available"),
+        _boolean("available").alias("available"),
         "raw",
     )
     listed = products.select(F.col("product_id").alias("listed_id"))
@@ -199,6 +199,20 @@ def _price_fault() -> Column:
     return F.coalesce(
         F.when(F.isnan(price) | (F.abs(price) == float("inf")), "price is not a number"),
         F.when(price < 0, "negative price"),
+    )
+
+
+def _price() -> Column:
+    # Without the guard Spark, but not Sail, reads Java's literals: 1.5d, 0x1p3.
+    return F.when(F.trim("price").rlike("^[-+]?([0-9.]+([eE][-+]?[0-9]+)?|(?i:nan|inf|infinity))$"),
+                  F.expr("try_cast(price AS DOUBLE)"))  # fmt: skip
+
+
+def _boolean(name: str) -> Column:
+    # The words of Spark's cast; Sail's also takes `on`, `off` and beginnings of words.
+    word = F.lower(F.trim(F.col(name)))
+    return F.when(word.isin("true", "t", "yes", "y", "1"), F.lit(True)).when(
+        word.isin("false", "f", "no", "n", "0"), F.lit(False)
     )
 
 
