@@ -11,7 +11,6 @@ from jobs.index import ProductIndex
 from jobs.tables import PEOPLE_ALSO_BOUGHT, YOU_MIGHT_ALSO_LIKE, Table
 from models import search
 from models.contract import FloatMatrix
-from models.copurchase import CoPurchase
 from models.copurchase_candidates import neighbours_through_index
 from models.fallback import Labels
 from models.top_n import BoolMask, Rows
@@ -67,7 +66,7 @@ def _similar_exact(index: ProductIndex, sources: Rows, allowed: BoolMask, n: int
 
 
 def _bought(index: ProductIndex, depth: int) -> Found:
-    model = _co_purchase(index)
+    model = index.co_purchase
     _, found = search.search(index.index, model.source_vectors(), min(depth + 1, len(index.vocabulary)))
     best = neighbours_through_index(model, np.arange(len(found)), found, depth)
     # A product nobody bought has no vector of its own: its guesses would be mere popularity.
@@ -77,14 +76,10 @@ def _bought(index: ProductIndex, depth: int) -> Found:
 
 
 def _bought_exact(index: ProductIndex, sources: Rows, allowed: BoolMask, n: int) -> tuple[FloatMatrix, Rows]:
-    model = _co_purchase(index)
+    model = index.co_purchase
     best = model.neighbours(sources, n, allowed)
     known = model.has_baskets()[sources][:, None]
     return np.where(known, best.scores, -np.inf), np.where(known, best.products, -1)
-
-
-def _co_purchase(index: ProductIndex) -> CoPurchase:
-    return CoPurchase.restore(index.manifest["config"], index.tensors)
 
 
 ALTERNATIVES = Carousel(YOU_MIGHT_ALSO_LIKE, _similar, _similar_exact, own_category=True)

@@ -91,6 +91,7 @@ class Engine:
         shutil.rmtree(aside, ignore_errors=True)
         try:
             frame.write.mode("overwrite").parquet(str(aside))
+            aside.mkdir(parents=True, exist_ok=True)  # Sail writes nothing for a frame without rows
             # Sail carries column comments through renames; deltalake refuses those that differ from the table's.
             plain = (batch.cast(schema) for batch in ds.dataset(aside, format="parquet").to_batches())
             rows = pa.RecordBatchReader.from_batches(schema, plain)

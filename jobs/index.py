@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,11 @@ class ProductIndex:
     index: search.Index
     tensors: Mapping[str, npt.NDArray[Any]]
     manifest: dict[str, Any]
+
+    @cached_property
+    def co_purchase(self) -> CoPurchase:
+        """The co-purchase model behind the index of People Also Bought."""
+        return CoPurchase.restore(self.manifest["config"], self.tensors)
 
 
 def execute(lake: Lake, run: Run, config: IndexConfig) -> Counts:

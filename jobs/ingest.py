@@ -13,6 +13,7 @@ from pathlib import Path
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F  # noqa: N812 - the name PySpark's users know
+from pyspark.sql.types import StructType
 
 from jobs import validate
 from jobs.errors import UserError
@@ -61,6 +62,7 @@ class Judged:
         self.lake, self.run, self.source, self.scratch = lake, run, source, scratch
         self.files, self.new = files, new
         self.counts: dict[tuple[str, str | None, bool], int] = {}
+        self.schemas: dict[str, StructType] = {}
 
     def judge_all(self, dated: bool) -> None:
         """Judge the catalogue, then what refers to it."""
@@ -102,7 +104,7 @@ class Judged:
 
     def tables(self) -> list[Table]:
         """The tables whose statement was judged."""
-        return [t for t in (CATALOGUE, AVAILABILITY, EVENTS) if (self.scratch / t.name).exists()]
+        return [t for t in (CATALOGUE, AVAILABILITY, EVENTS) if t.name in self.schemas]
 
     def _select(self, table: Table, files: list[RawFile]) -> DataFrame:
         _register_views(self.lake, self.source, self.files, files)
@@ -121,11 +123,15 @@ class Judged:
 
     def _keep(self, table: Table, judged: DataFrame) -> None:
         judged.write.mode("overwrite").parquet(str(self.scratch / table.name))
+        self.schemas[table.name] = judged.schema
         counted = self._kept(table).groupBy("reason", "expected").count().toArrow().to_pylist()
         self.counts |= {(table.name, row["reason"], row["expected"]): row["count"] for row in counted}
 
     def _kept(self, table: Table) -> DataFrame:
-        return self.lake.spark.read.parquet(str(self.scratch / table.name))
+        kept = self.scratch / table.name
+        if not any(kept.glob("*.parquet")):  # Sail writes nothing for a frame without rows
+            return self.lake.spark.createDataFrame([], self.schemas[table.name])
+        return self.lake.spark.read.parquet(str(kept))
 
 
 def _new_files(lake: Lake, files: list[RawFile], run: Run) -> list[RawFile]:

@@ -1,0 +1,463 @@
+"""Raw files become tables or rejected rows: nothing is lost, nothing comes twice, and an error changes nothing."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from jobs import ingest, sequences
+from jobs.engine import Engine
+from jobs.errors import UserError
+from jobs.lake import Lake
+from jobs.run import Counts, Run
+from jobs.sample_shop import write_days
+from jobs.tables import AVAILABILITY, CATALOGUE, CUSTOMER_SEQUENCES, EVENTS, RAW_FILES, REJECTED
+from tests.conftest import SampleShop
+from tests.jobs.helpers import INGESTED, assert_same_rows, snapshot, versions, write_text
+
+SOURCES = Path(__file__).parents[2] / "jobs" / "sources"
+MakeRun = Callable[[date], Run]
+MakeLake = Callable[[Engine, Path], Lake]
+DIRT_REASONS = {
+    "unknown_product": ("events", "unknown product"),
+    "missing_customer": ("events", "missing customer"),
+    "future_timestamp": ("events", "future timestamp"),
+    "duplicate_event": ("events", "duplicate event"),
+    "negative_price": ("events", "negative price"),
+    "unknown_event_type": ("events", "unknown event type"),
+    "unparseable_timestamp": ("events", "unparseable timestamp"),
+    "invalid_utf8_customer": ("events", "broken encoding in customer_id"),
+    "empty_product": ("events", "missing product"),
+    "product_empty_id": ("catalogue", "missing product"),
+    "product_negative_price": ("catalogue", "negative price"),
+    "product_invalid_utf8": ("catalogue", "broken encoding in name"),
+}
+"""What ingest calls each fault of the sample shop."""
+
+
+# --- the sample shop, on both engines
+
+
+@dataclass
+class Nights:
+    """A lake after the sample shop's night and after the night that follows."""
+
+    lake: Lake
+    raw: Path
+    first: date
+    counts: Counts
+    after_first: dict[str, pa.Table]
+    sequences: pa.Table
+    new_day: int
+    """Clean events of the one day the second night adds."""
+    after_second: dict[str, pa.Table]
+
+
+def two_nights(engine: Engine, folder: Path, shop: SampleShop, make_lake: MakeLake, run: MakeRun) -> Nights:
+    raw = folder / "raw"
+    shutil.copytree(shop.raw, raw)
+    lake = make_lake(engine, folder / "lake")
+    config = ingest.IngestConfig(SOURCES / "sample.sql", raw)
+    first = shop.size.as_of
+    counts = ingest.execute(lake, run(first), config)
+    sequences.execute(lake, run(first), sequences.SequencesConfig(max_length=20))
+    after_first = snapshot(lake)
+    added = write_days(raw, shop.size, range(shop.size.days, shop.size.days + 1), lambda *_: None)
+    ingest.execute(lake, run(first + timedelta(days=1)), config)
+    return Nights(
+        lake, raw, first, counts, after_first, lake.arrow(CUSTOMER_SEQUENCES), sum(added.clean_events.values()),
+        snapshot(lake),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def sail_nights(
+    sail_engine: Engine, tmp_path_factory: pytest.TempPathFactory, tiny_raw: SampleShop, lake_factory: MakeLake,
+    run: MakeRun,
+) -> Nights:  # fmt: skip
+    return two_nights(sail_engine, tmp_path_factory.mktemp("sail"), tiny_raw, lake_factory, run)
+
+
+@pytest.fixture(scope="session")
+def spark_nights(
+    spark_engine: Engine, tmp_path_factory: pytest.TempPathFactory, tiny_raw: SampleShop, lake_factory: MakeLake,
+    run: MakeRun,
+) -> Nights:  # fmt: skip
+    return two_nights(spark_engine, tmp_path_factory.mktemp("spark"), tiny_raw, lake_factory, run)
+
+
+@pytest.fixture(params=["sail", "spark"])
+def nights(request: pytest.FixtureRequest) -> Nights:
+    found: Nights = request.getfixturevalue(f"{request.param}_nights")
+    return found
+
+
+def test_rejected_rows_are_the_generators_dirt(nights: Nights, tiny_raw: SampleShop) -> None:
+    told: Counter[tuple[str, str]] = Counter()
+    for kind, count in tiny_raw.summary.dirt_total().items():
+        if kind in DIRT_REASONS:
+            told[DIRT_REASONS[kind]] += count
+    rejected = nights.after_first["rejected"]
+    found = Counter(zip(rejected["source"].to_pylist(), rejected["reason"].to_pylist(), strict=True))
+    assert found == told
+    assert min(told.values()) > 0
+    assert nights.counts.rejected == sum(told.values())
+    assert not pc.any(rejected["expected"]).as_py()
+
+
+def test_clean_rows_are_the_events_of_each_day(nights: Nights, tiny_raw: SampleShop) -> None:
+    days = Counter(str(day) for day in nights.after_first["events"]["event_date"].to_pylist())
+    assert days == tiny_raw.summary.clean_events
+
+
+def test_events_have_the_values_of_their_raw_rows(nights: Nights, tiny_raw: SampleShop) -> None:
+    """Read once more without the ingest's help."""
+    texts = [gzip.decompress(p.read_bytes()).decode("utf-8", "replace") for p in sorted(tiny_raw.raw.glob("events/*.gz"))]
+    raw = pl.concat([pl.read_csv(text.encode(), infer_schema=False) for text in texts]).unique("event_id", keep="first")
+    events = pl.DataFrame(nights.after_first["events"]).drop("event_date", "as_of", "run_id").sort("event_id")
+    expected = raw.join(events.select("event_id"), on="event_id", how="semi").sort("event_id").select(
+        "event_id", "customer_id", "product_id", "event_type",
+        pl.col("event_ts").str.strptime(pl.Datetime("us"), "%Y-%m-%dT%H:%M:%S%.3fZ").dt.replace_time_zone("UTC"),
+        "market", "basket_id", pl.col("quantity").cast(pl.Int64), pl.col("price").cast(pl.Float64),
+    )  # fmt: skip
+    assert_same_rows(events.to_arrow(), expected.to_arrow(), ("events", "raw files"))
+
+
+def test_the_catalogue_and_availability_are_the_newest_state(nights: Nights, tiny_raw: SampleShop) -> None:
+    def newest(folder: str, key: list[str]) -> pl.DataFrame:
+        frames = [
+            pl.read_csv(gzip.decompress(p.read_bytes()).decode("utf-8", "replace").encode(), infer_schema=False)
+            for p in sorted((tiny_raw.raw / folder).glob("*.gz"))
+        ]
+        return pl.concat(frames).unique(key, keep="last").filter(~pl.col("product_id").str.starts_with("D")).sort(key)
+
+    products = newest("products", ["product_id"])
+    found = nights.after_first["catalogue"]
+    assert found["product_id"].to_pylist() == products["product_id"].to_list()
+    assert found["price"].to_pylist() == products["price"].cast(pl.Float64).to_list()
+    assert [str(day) for day in found["launched_at"].to_pylist()] == products["launched_at"].to_list()
+    pairs = newest("availability", ["product_id", "market"])
+    there = nights.after_first["availability"]
+    assert there["market"].to_pylist() == pairs["market"].to_list()
+    assert there["available"].to_pylist() == [word == "true" for word in pairs["available"]]
+
+
+def test_a_second_night_adds_its_day_and_leaves_the_first_as_it_was(nights: Nights) -> None:
+    for name, before in nights.after_first.items():
+        after = nights.after_second[name]
+        assert_same_rows(after.filter(pc.less_equal(after["as_of"], nights.first)), before, ("after", "before"))
+    events = nights.after_second["events"]
+    new = events.filter(pc.greater(events["as_of"], nights.first))
+    assert new.num_rows == nights.new_day
+    assert set(new["event_date"].to_pylist()) == {nights.first}
+    assert nights.lake.nights(CATALOGUE) == [nights.first, nights.first + timedelta(days=1)]
+
+
+def test_two_nights_have_the_events_of_one_night_that_reads_both_days(
+    sail_nights: Nights, sail_lake: Lake, run: MakeRun
+) -> None:
+    both = sail_nights.first + timedelta(days=1)
+    ingest.execute(sail_lake, run(both), ingest.IngestConfig(SOURCES / "sample.sql", sail_nights.raw))
+    for table in (EVENTS, REJECTED):
+        names = [name for name in table.names if name not in ("as_of", "run_id")]
+        assert_same_rows(sail_lake.arrow(table, names), sail_nights.after_second[table.name].select(names))
+    for table in (CATALOGUE, AVAILABILITY):
+        assert_same_rows(sail_lake.arrow(table, as_of=both), sail_nights.lake.arrow(table, as_of=both))
+
+
+def test_a_night_run_again_gives_equal_tables_even_after_a_later_one(sail_nights: Nights, run: MakeRun) -> None:
+    """On Sail alone: a night's tables take Spark half a minute; test_lake replaces a night twice on both engines."""
+    config = ingest.IngestConfig(SOURCES / "sample.sql", sail_nights.raw)
+    for night in (sail_nights.first, sail_nights.first + timedelta(days=1)):
+        ingest.execute(sail_nights.lake, run(night), config)
+        for name, table in snapshot(sail_nights.lake).items():
+            assert_same_rows(table, sail_nights.after_second[name], (f"{name} after {night} again", "before"))
+
+
+@pytest.mark.parametrize("table", [*INGESTED, CUSTOMER_SEQUENCES], ids=lambda table: table.name)
+def test_both_engines_give_equal_tables(sail_nights: Nights, spark_nights: Nights, table: object) -> None:
+    assert table is not None
+    name = table.name  # type: ignore[attr-defined]
+    on_sail, on_spark = (
+        n.sequences if name == CUSTOMER_SEQUENCES.name else n.after_second[name] for n in (sail_nights, spark_nights)
+    )
+    assert on_sail.num_rows > 0
+    assert_same_rows(on_sail, on_spark, ("sail", "spark"))
+
+
+# --- a shop of three columns, on Sail
+
+EVENTS_SELECT = "SELECT id AS event_id, who AS customer_id, what AS product_id, 'click' AS event_type, ts AS event_ts"
+CATALOGUE_SELECT = "-- catalogue\nSELECT what AS product_id FROM products;\n"
+HEADER = "id,who,what,ts\n"
+DAYS = (date(2026, 3, 6), date(2026, 3, 7), date(2026, 3, 8))  # Friday to Sunday
+NIGHT = date(2026, 3, 9)
+
+
+class SmallShop:
+    """A drop zone of a few rows and its source, changed by each test."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.raw = folder, folder / "raw"
+        self.source("")
+
+    def source(self, directives: str, catalogue: str = "", view: str = "events") -> None:
+        text = f"{directives}\n-- events\n{EVENTS_SELECT} FROM {view};\n{catalogue}"
+        (self.folder / "shop.sql").write_text(text, encoding="utf-8")
+
+    def day(self, day: date, rows: int = 4, suffix: str = ".csv.gz") -> Path:
+        lines = "".join(f"{day}-{i},C{i % 3},P{i % 2},{day}T10:00:{i:02}Z\n" for i in range(rows))
+        return write_text(self.raw / "events" / f"{day}{suffix}", HEADER + lines)
+
+    def config(self, **changed: bool) -> ingest.IngestConfig:
+        return ingest.IngestConfig(self.folder / "shop.sql", self.raw, **changed)
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> SmallShop:
+    small = SmallShop(tmp_path)
+    for day in DAYS:
+        small.day(day)
+    return small
+
+
+def test_a_source_of_events_alone_derives_catalogue_and_availability(
+    shop: SmallShop, lake: Lake, run: MakeRun
+) -> None:
+    counts = ingest.execute(lake, run(NIGHT), shop.config())
+    assert counts == Counts(12, 12, 0, "12 events from 3 new files")
+    catalogue = lake.arrow(CATALOGUE, ["product_id", "name", "launched_at", "price"]).to_pylist()
+    assert catalogue == [
+        {"product_id": name, "name": name, "launched_at": DAYS[0], "price": None} for name in ("P0", "P1")
+    ]
+    available = lake.arrow(AVAILABILITY, ["product_id", "market", "available"]).to_pylist()
+    assert available == [{"product_id": name, "market": "all", "available": True} for name in ("P0", "P1")]
+
+
+def test_a_product_without_recent_events_is_not_live(shop: SmallShop, sail_lake: Lake, run: MakeRun) -> None:
+    shop.source("--! live_days = 2")
+    write_text(shop.raw / "events" / f"{DAYS[0]}.csv.gz", f"{HEADER}x,C1,P-old,{DAYS[0]}\n")
+    ingest.execute(sail_lake, run(NIGHT), shop.config())
+    assert sail_lake.arrow(AVAILABILITY)["product_id"].to_pylist() == ["P0", "P1"]
+    assert sail_lake.arrow(CATALOGUE)["product_id"].to_pylist() == ["P-old", "P0", "P1"]
+
+
+@pytest.fixture
+def good_night(shop: SmallShop, sail_lake: Lake, run: MakeRun) -> Lake:
+    """A lake with one night; the shop has its next day too, which a test spoils."""
+    ingest.execute(sail_lake, run(NIGHT - timedelta(days=1)), shop.config())
+    return sail_lake
+
+
+def assert_refused(lake: Lake, run: Run, config: ingest.IngestConfig, *parts: str) -> None:
+    """The ingest raises UserError with all parts, and every table is as it was, its version too."""
+    before, content = versions(lake), snapshot(lake)
+    with pytest.raises(UserError) as caught:
+        ingest.execute(lake, run, config)
+    assert [part for part in parts if part not in str(caught.value)] == [], str(caught.value)
+    assert versions(lake) == before
+    for name, table in snapshot(lake).items():
+        assert_same_rows(table, content[name], ("after", "before"))
+    assert list(lake.root.glob(".ingest*")) == [], "nothing is left aside"
+
+
+def test_a_good_next_day_is_not_refused(shop: SmallShop, good_night: Lake, run: MakeRun) -> None:
+    """So that what the following tests see is the fault they made."""
+    assert ingest.execute(good_night, run(NIGHT), shop.config()).rows_out == 4
+    assert good_night.version(EVENTS) == 2
+
+
+def test_a_column_missing_in_one_file_is_refused(shop: SmallShop, good_night: Lake, run: MakeRun) -> None:
+    write_text(shop.raw / "events" / f"{DAYS[-1]}.csv.gz", "id,who,ts\n1,C1,2026-03-08\n")
+    assert_refused(good_night, run(NIGHT), shop.config(), f"events/{DAYS[-1]}.csv.gz", "missing: ['what']", "new: none")
+
+
+@pytest.mark.parametrize("part", [0.3, 0.8, 0.99])
+def test_a_file_cut_short_is_refused(shop: SmallShop, good_night: Lake, run: MakeRun, part: float) -> None:
+    path = shop.day(DAYS[-1], rows=60)
+    rows = "".join(f"{i},C{i * 7919 % 997},P1,{DAYS[-1]}T10:00:{i % 60:02}Z\n" for i in range(20_000))
+    write_text(path, HEADER + rows)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
+    assert_refused(good_night, run(NIGHT), shop.config(), f"events/{DAYS[-1]}.csv.gz", "deliver it again")
+
+
+def test_a_night_without_its_last_days_file_is_refused(shop: SmallShop, good_night: Lake, run: MakeRun) -> None:
+    (shop.raw / "events" / f"{DAYS[-1]}.csv.gz").unlink()
+    parts = (f"no raw file for {DAYS[-1]}", f"the newest in {shop.raw} is of {DAYS[-2]}", "--allow-empty-day")
+    assert_refused(good_night, run(NIGHT), shop.config(), *parts)
+
+
+def test_a_last_day_of_a_header_alone_is_refused(shop: SmallShop, good_night: Lake, run: MakeRun) -> None:
+    shop.day(DAYS[-1], rows=0)
+    assert_refused(good_night, run(NIGHT), shop.config(), f"raw files of {DAYS[-1]} hold no valid event")
+
+
+def test_an_empty_file_is_refused(shop: SmallShop, good_night: Lake, run: MakeRun) -> None:
+    write_text(shop.raw / "events" / f"{DAYS[-1]}.csv.gz", "")
+    assert_refused(good_night, run(NIGHT), shop.config(), f"{DAYS[-1]}.csv.gz is empty")
+
+
+def test_too_many_rejected_rows_are_refused_with_their_reasons(
+    shop: SmallShop, good_night: Lake, run: MakeRun
+) -> None:
+    lines = "1,,P1,2026-03-08\n2,,P1,2026-03-08\n3,C1,P1,soon\n4,C1,P1,2026-03-08\n"
+    write_text(shop.raw / "events" / f"{DAYS[-1]}.csv.gz", HEADER + lines)
+    parts = ("75.0% of the 4 rows for events", "missing customer (2), unparseable timestamp (1)", "limit of 5.0%")
+    assert_refused(good_night, run(NIGHT), shop.config(), *parts)
+
+
+def test_a_catalogue_without_any_product_is_refused(shop: SmallShop, good_night: Lake, run: MakeRun) -> None:
+    shop.source("", CATALOGUE_SELECT.replace("products", "events WHERE what = 'nothing'"))
+    assert_refused(good_night, run(NIGHT), shop.config(), "the SELECT for catalogue gives no valid product")
+
+
+def test_a_select_that_does_not_fit_is_refused_with_the_columns_there_are(
+    shop: SmallShop, good_night: Lake, run: MakeRun
+) -> None:
+    shop.source("", view="gone")
+    assert_refused(good_night, run(NIGHT), shop.config(), "SELECT for events does not fit", "events has id, who, what, ts")
+    shop.source("", CATALOGUE_SELECT.replace("what AS", "sku AS").replace("products", "events"))
+    assert_refused(good_night, run(NIGHT), shop.config(), "SELECT for catalogue does not fit", "events has id, who, what")
+
+
+def test_a_select_that_fails_on_a_row_is_refused(shop: SmallShop, good_night: Lake, run: MakeRun) -> None:
+    shop.source("", CATALOGUE_SELECT.replace("what AS", "CAST(what AS BIGINT) AS").replace("products", "events"))
+    assert_refused(good_night, run(NIGHT), shop.config(), "shop.sql")
+
+
+def test_availability_without_a_catalogue_is_refused(shop: SmallShop, good_night: Lake, run: MakeRun) -> None:
+    select = "-- availability\nSELECT what AS product_id, 'GB' AS market, 'true' AS available FROM events;"
+    shop.source("", select)
+    assert_refused(good_night, run(NIGHT), shop.config(), "SELECT for availability but none for catalogue")
+
+
+def test_a_folder_whose_name_is_no_view_is_refused(shop: SmallShop, good_night: Lake, run: MakeRun) -> None:
+    write_text(shop.raw / "web-shop" / f"{DAYS[-1]}.csv", "a\n")
+    assert_refused(good_night, run(NIGHT), shop.config(), "'web-shop' cannot be a view's name")
+
+
+@pytest.mark.parametrize("how", ["allow_empty_day", "closed_weekdays"])
+@pytest.mark.parametrize("delivered", ["header only", "no file"])
+def test_a_day_may_be_empty_where_the_operator_says_so(
+    shop: SmallShop, good_night: Lake, run: MakeRun, how: str, delivered: str
+) -> None:
+    if delivered == "no file":
+        (shop.raw / "events" / f"{DAYS[-1]}.csv.gz").unlink()
+    else:
+        shop.day(DAYS[-1], rows=0)
+    if how == "closed_weekdays":
+        shop.source('--! closed_weekdays = ["sunday"]')
+    ingest.execute(good_night, run(NIGHT), shop.config(allow_empty_day=how == "allow_empty_day"))
+    assert good_night.arrow(EVENTS).num_rows == 8
+    assert good_night.arrow(CATALOGUE, as_of=NIGHT)["product_id"].to_pylist() == ["P0", "P1"]
+
+
+def test_files_of_the_night_itself_and_later_are_not_read(shop: SmallShop, sail_lake: Lake, run: MakeRun) -> None:
+    assert ingest.execute(sail_lake, run(DAYS[1]), shop.config()).rows_out == 4
+    assert sail_lake.arrow(RAW_FILES)["path"].to_pylist() == [f"events/{DAYS[0]}.csv.gz"]
+
+
+def test_a_file_that_is_delivered_late_is_read_by_the_next_night(
+    shop: SmallShop, sail_lake: Lake, run: MakeRun
+) -> None:
+    late = (shop.raw / "events" / f"{DAYS[0]}.csv.gz").rename(shop.folder / "late.csv.gz")
+    ingest.execute(sail_lake, run(DAYS[2]), shop.config())
+    late.rename(shop.raw / "events" / f"{DAYS[0]}.csv.gz")
+    ingest.execute(sail_lake, run(NIGHT), shop.config())
+    assert Counter(sail_lake.arrow(EVENTS)["as_of"].to_pylist()) == {DAYS[2]: 4, NIGHT: 8}
+
+
+def test_one_growing_file_gives_each_night_its_own_rows(shop: SmallShop, sail_lake: Lake, run: MakeRun) -> None:
+    shutil.rmtree(shop.raw)
+    shop.source("", view="raw")
+    lines = [f"{day}-{i},C1,P1,{day}T0{i}:00:00Z\n" for day in DAYS for i in range(3)]
+    path = write_text(shop.raw / "all.csv", HEADER + "".join(lines[:6]))
+    first = ingest.execute(sail_lake, run(DAYS[1]), shop.config())
+    assert (first.rows_in, first.rows_out, first.rejected) == (6, 3, 0)
+    assert "3 rows belong to other nights" in first.note
+    write_text(path, HEADER + "".join(lines))
+    second = ingest.execute(sail_lake, run(NIGHT), shop.config())
+    assert (second.rows_in, second.rows_out, second.rejected) == (9, 6, 0)
+    assert sail_lake.arrow(EVENTS)["event_id"].to_pylist() == sorted(line.split(",")[0] for line in lines)
+
+
+def test_parquet_files_with_types_of_their_own_are_read(shop: SmallShop, sail_lake: Lake, run: MakeRun) -> None:
+    shutil.rmtree(shop.raw)
+    shop.source('--! format = "parquet"')
+    for day in DAYS:
+        (shop.raw / "events").mkdir(parents=True, exist_ok=True)
+        rows = {"id": [1 + day.day * 10, 2 + day.day * 10], "who": ["C1", None], "what": ["P1", "P1"], "ts": [day, day]}
+        pq.write_table(pa.table(rows), shop.raw / "events" / f"{day}.parquet")
+    shop.source('--! format = "parquet"\n--! max_rejected_share = 0.5')
+    counts = ingest.execute(sail_lake, run(NIGHT), shop.config())
+    assert (counts.rows_in, counts.rows_out, counts.rejected) == (6, 3, 3)
+    assert sail_lake.arrow(EVENTS)["event_id"].to_pylist() == ["61", "71", "81"]
+    assert sail_lake.arrow(EVENTS)["event_date"].to_pylist() == list(DAYS)
+
+
+def test_a_damaged_parquet_file_is_refused(shop: SmallShop, sail_lake: Lake, run: MakeRun) -> None:
+    shutil.rmtree(shop.raw)
+    shop.source('--! format = "parquet"')
+    write_text(shop.raw / "events" / f"{DAYS[-1]}.parquet", "no parquet")
+    assert_refused(sail_lake, run(NIGHT), shop.config(), f"events/{DAYS[-1]}.parquet cannot be read")
+
+
+ODD_CSV = (
+    '\ufeffid,who,what,ts\r\n'
+    '1,"C ""quoted"", 1",P1,2026-03-08\r\n'
+    '2, C2 ,"P1",2026-03-08\r\n'
+    '3,"",P1,2026-03-08\r\n'
+    "\r\n"
+    "4,C\\4,P'1,2026-03-08\r\n"
+)
+
+
+def test_odd_csv_reads_the_same_on_both_engines(shop: SmallShop, lake: Lake, run: MakeRun) -> None:
+    shutil.rmtree(shop.raw)
+    shop.source("--! max_rejected_share = 0.5")
+    write_text(shop.raw / "events" / f"{DAYS[-1]}.csv", ODD_CSV)
+    ingest.execute(lake, run(NIGHT), shop.config())
+    events = lake.arrow(EVENTS, ["customer_id", "product_id"]).to_pylist()
+    assert [tuple(row.values()) for row in events] == [('C "quoted", 1', "P1"), ("C2", "P1"), ("C\\4", "P'1")]
+    rejected = lake.arrow(REJECTED, ["reason", "raw"]).to_pylist()
+    assert rejected == [
+        {
+            "reason": "missing customer",
+            "raw": '{"event_id":"3","product_id":"P1","event_type":"click","event_ts":"2026-03-08"}',
+        }
+    ]
+
+
+# --- real data, on Sail
+
+
+def test_every_line_of_online_retail_is_an_event_or_rejected(real_data: Path, sail_lake: Lake, run: MakeRun) -> None:
+    night = date(2011, 11, 10)
+    raw = real_data / "online_retail" / "raw"
+    counts = ingest.execute(sail_lake, run(night), ingest.IngestConfig(SOURCES / "online_retail.sql", raw))
+    files = [path for path in raw.glob("*.csv.gz") if path.name < night.isoformat()]
+    lines = sum(pl.read_csv(path, infer_schema=False).height for path in files)
+    rejected = sail_lake.arrow(REJECTED).filter(pc.equal(sail_lake.arrow(REJECTED)["source"], "events"))
+    assert sail_lake.arrow(EVENTS).num_rows + rejected.num_rows == lines > 400_000
+    reasons = Counter(rejected["reason"].to_pylist())
+    for reason in ("cancellation", "missing customer", "no product (postage, fees, adjustments)"):
+        assert reasons[f"excluded: {reason}"] > 1_000, reasons
+    assert counts.rejected == sail_lake.arrow(REJECTED).num_rows
+
+
+def test_fashion_rentals_of_later_nights_wait(real_data: Path, sail_lake: Lake, run: MakeRun) -> None:
+    config = ingest.IngestConfig(SOURCES / "fashion_rental.sql", real_data / "fashion_rental")
+    counts = ingest.execute(sail_lake, run(date(2020, 6, 1)), config)
+    assert "32 rows belong to other nights" in counts.note
+    assert counts.rows_in == sail_lake.arrow(EVENTS).num_rows + sail_lake.arrow(REJECTED).num_rows + 32
