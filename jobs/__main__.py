@@ -3,128 +3,68 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
-from dataclasses import replace
-from datetime import UTC, date, datetime
-from importlib.metadata import PackageNotFoundError, version
+from datetime import date
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from jobs.command import (
+    LAKE,
+    REPOSITORY,
+    SAMPLE_RAW,
+    SAMPLE_SQL,
+    AsOf,
+    Config,
+    EngineOption,
+    OwnRaw,
+    OwnRoot,
+    Raw,
+    Root,
+    Source,
+    config_named,
+    day_of,
+    lake_at,
+    run_one,
+)
 from jobs.errors import UserError
 from jobs.tables import STEPS
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=(
     "Nightrail: a fashion shop's recommendation night. A night is the steps "
     + ", ".join(STEPS) + ", in this order, each for one date. Exit codes: 0 done, 1 a bug, 2 something you gave is "
     "wrong (the message says what), 3 a gate stopped the night."))  # fmt: skip
 
-AsOf = Annotated[str, typer.Option("--as-of", metavar="DATE", help="The night: all events before 00:00 UTC of this day.")]
-Root = Annotated[Path, typer.Option(envvar="NIGHTRAIL_ROOT", help="The lake: tables, models, indexes, reports.")]
-Source = Annotated[Path, typer.Option(envvar="NIGHTRAIL_SOURCE", help="File with the SELECTs over the raw files.")]
-Raw = Annotated[Path, typer.Option(envvar="NIGHTRAIL_RAW", help="Folder of the raw files.")]
-EngineOption = Annotated[str, typer.Option(envvar="NIGHTRAIL_ENGINE", help="sail (embedded) or spark.")]
-Config = Annotated[str, typer.Option(envvar="NIGHTRAIL_CONFIG", help="Settings by name: standard or quick.")]
-LAKE = Path("var/lakes/sample")
-SAMPLE_SQL = REPOSITORY / "jobs" / "sources" / "sample.sql"
-SAMPLE_RAW = Path("var/raw/sample")
-
-
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise UserError(f"--as-of {text!r} is no date; write it as 2026-04-06") from None
-
-
-def _lake(root: Path, engine: str) -> Any:
-    from jobs.lake import Lake
-
-    def start() -> Any:
-        from jobs.engine import start as start_engine
-
-        return start_engine(engine, os.environ.get("SPARK_REMOTE"), root / "logs" / "spark.log")  # type: ignore[arg-type]
-
-    # Feast's settings name this variable; the lake decides where its registry and embedded store lie.
-    os.environ.setdefault("NIGHTRAIL_FEAST", str((root / "feast").resolve()))
-    return Lake(root.resolve(), start)
-
-
-def _code_version() -> str:
-    try:
-        package = version("nightrail")
-    except PackageNotFoundError:
-        package = "source"
-    commit = subprocess.run(
-        ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    )
-    return f"{package} {commit.stdout.strip()}".strip()
-
-
-def _config(name: str, source: Path, raw: Path) -> Any:
-    from jobs.config import CONFIGS
-
-    if name not in CONFIGS:
-        raise UserError(f"--config {name!r} is not one of {', '.join(CONFIGS)}")
-    return CONFIGS[name](source.resolve(), raw.resolve())
-
-
-def _run_step(
-    step: str, as_of: str, root: Path, source: Path, raw: Path, engine: str, config_name: str, **changes: Any
-) -> None:
-    """Identity comes from the settings before `changes`, which only say what is let through tonight."""
-    from jobs.ledger import run_step
-    from jobs.progress import StepLines
-    from jobs.run import Run
-
-    night = _day(as_of)
-    if not source.is_file():
-        raise UserError(f"the source {source} is not there; give a file with the SELECTs over the raw files")
-    config = _config(config_name, source, raw)
-    lines = StepLines(step, time.monotonic)
-    now = datetime.now(UTC)
-    run = Run(night, f"{night}-{config.hash[:8]}", now, lines)
-    if changes:
-        config = replace(config, **{step: replace(getattr(config, step), **changes)})
-    lake = _lake(root, engine)
-    lines.say(f"started for {night}")
-    try:
-        counts = run_step(step, lake, run, config, _code_version(), lambda: datetime.now(UTC))
-        took = (datetime.now(UTC) - now).total_seconds()
-        lines.say(f"done in {took:.1f} s: {counts.note}")
-    except UserError as error:
-        lines.say(f"stopped: {error}")
-        raise
-    except Exception as error:
-        lines.say(f"failed: {type(error).__name__}: {error}")
-        raise
-    finally:
-        lake.stop()
-
 
 def _add_step(step: str, text: str) -> None:
     def command(
-        as_of: AsOf, root: Root = LAKE, source: Source = SAMPLE_SQL, raw: Raw = SAMPLE_RAW, engine: EngineOption = "sail",
+        as_of: AsOf,
+        root: Root = LAKE,
+        source: Source = SAMPLE_SQL,
+        raw: Raw = SAMPLE_RAW,
+        engine: EngineOption = "sail",
         config: Config = "standard",
-    ) -> None:  # fmt: skip
-        _run_step(step, as_of, root, source, raw, engine, config)
+    ) -> None:
+        run_one(step, as_of, root, source, raw, engine, config)
 
     app.command(step, help=text, rich_help_panel="Steps of the night")(command)
 
 
 @app.command(rich_help_panel="Steps of the night")
 def ingest(
-    as_of: AsOf, root: Root = LAKE, source: Source = SAMPLE_SQL, raw: Raw = SAMPLE_RAW, engine: EngineOption = "sail",
+    as_of: AsOf,
+    root: Root = LAKE,
+    source: Source = SAMPLE_SQL,
+    raw: Raw = SAMPLE_RAW,
+    engine: EngineOption = "sail",
     config: Config = "standard",
-    allow_empty_day: Annotated[bool, typer.Option(help="Let the night pass although its last day has no event.")] = False,
-) -> None:  # fmt: skip
+    allow_empty_day: Annotated[bool, typer.Option(help="Let a last day without events pass.")] = False,
+) -> None:
     """Raw files to events, catalogue, availability and rejected."""
     changes = {"allow_empty_day": True} if allow_empty_day else {}
-    _run_step("ingest", as_of, root, source, raw, engine, config, **changes)
+    run_one("ingest", as_of, root, source, raw, engine, config, **changes)
 
 
 for _step, _text in {
@@ -139,13 +79,17 @@ for _step, _text in {
 
 @app.command(rich_help_panel="Steps of the night")
 def gate(
-    as_of: AsOf, root: Root = LAKE, source: Source = SAMPLE_SQL, raw: Raw = SAMPLE_RAW, engine: EngineOption = "sail",
+    as_of: AsOf,
+    root: Root = LAKE,
+    source: Source = SAMPLE_SQL,
+    raw: Raw = SAMPLE_RAW,
+    engine: EngineOption = "sail",
     config: Config = "standard",
-    accept: Annotated[list[str] | None, typer.Option(help="A gate that may fail tonight; recorded. Repeat for more.")] = None,
-) -> None:  # fmt: skip
+    accept: Annotated[list[str] | None, typer.Option(help="A gate that may fail tonight; repeat.")] = None,
+) -> None:
     """Check the staged night; exit code 3 keeps last night live."""
     changes = {"accepted": accept} if accept else {}
-    _run_step("gate", as_of, root, source, raw, engine, config, **changes)
+    run_one("gate", as_of, root, source, raw, engine, config, **changes)
 
 
 for _step, _text in {"publish": "Push the checked night online and flip `published`.",
@@ -156,16 +100,19 @@ for _step, _text in {"publish": "Push the checked night online and flip `publish
 @app.command()
 def rollback(
     to: Annotated[str, typer.Option("--to", metavar="DATE", help="The night to make live again.")],
-    root: Root = LAKE, source: Source = SAMPLE_SQL, raw: Raw = SAMPLE_RAW, engine: EngineOption = "sail",
+    root: Root = LAKE,
+    source: Source = SAMPLE_SQL,
+    raw: Raw = SAMPLE_RAW,
+    engine: EngineOption = "sail",
     config: Config = "standard",
-) -> None:  # fmt: skip
+) -> None:
     """Make an earlier checked night live again, online store and `published` together."""
     from jobs.publish import nights_to_roll_back_to
 
-    nights = nights_to_roll_back_to(_lake(root, engine))
-    if _day(to) not in nights:
+    nights = nights_to_roll_back_to(lake_at(root, engine))
+    if day_of(to) not in nights:
         raise UserError(f"{to} cannot be made live; nights that can: {', '.join(map(str, nights)) or 'none'}")
-    _run_step("publish", to, root, source, raw, engine, config, replace_newer=True)
+    run_one("publish", to, root, source, raw, engine, config, replace_newer=True)
 
 
 @app.command()
@@ -174,7 +121,7 @@ def apply(root: Root = LAKE) -> None:
     from jobs.online import OnlineStore
     from jobs.publish import PublishConfig
 
-    count = OnlineStore(_lake(root, "sail").root, PublishConfig.feature_store).apply()
+    count = OnlineStore(lake_at(root, "sail").root, PublishConfig.feature_store).apply()
     typer.echo(f"{count} Feast objects registered")
 
 
@@ -194,7 +141,7 @@ def lookup(
 
     if (customer is None) == (product is None):
         raise UserError("give --customer ID or --product ID, one of them")
-    store = OnlineStore(_lake(root, "sail").root, PublishConfig.feature_store)
+    store = OnlineStore(lake_at(root, "sail").root, PublishConfig.feature_store)
     if customer is not None:
         print_customer(store, customer, market, Console())
     else:
@@ -219,17 +166,20 @@ def sample(
 
 @app.command()
 def night(
-    as_of: Annotated[str | None, typer.Option("--as-of", metavar="DATE", help="The night; the sample's last by default.")] = None,
-    root: Annotated[Path | None, typer.Option(envvar="NIGHTRAIL_ROOT", help="The lake; one per source by default.")] = None,
+    as_of: Annotated[str | None, typer.Option("--as-of", metavar="DATE", help="The sample's last by default.")] = None,
+    root: OwnRoot = None,
     source: Source = SAMPLE_SQL,
-    raw: Annotated[Path | None, typer.Option(envvar="NIGHTRAIL_RAW", help="Raw files; the sample shop by default.")] = None,
-    engine: EngineOption = "sail", config: Config = "standard",
-) -> None:  # fmt: skip
+    raw: OwnRaw = None,
+    engine: EngineOption = "sail",
+    config: Config = "standard",
+) -> None:
     """Run a whole night under Airflow and print what came out: the main job."""
     from jobs.night import Night, run_night
 
     if as_of is None and (raw is not None or source.resolve() != SAMPLE_SQL):
-        raise UserError("give --as-of DATE with a source or raw folder of your own; only the sample shop has a last night")
+        raise UserError(
+            "give --as-of DATE with a source or raw folder of your own; only the sample shop has a last night"
+        )
     if raw is None and source.resolve() != SAMPLE_SQL:
         raise UserError(f"give --raw FOLDER: the raw files that {source} reads")
     if not source.is_file():
@@ -239,19 +189,28 @@ def night(
 
         as_of = SIZES["sample"].as_of.isoformat()
     plan = Night(
-        _day(as_of), (root or Path("var/lakes") / source.stem).resolve(), source.resolve(), (raw or SAMPLE_RAW).resolve(),
-        make_sample=raw is None, engine=engine, config=config, repository=REPOSITORY,
-    )  # fmt: skip
-    run_id = f"{plan.as_of}-{_config(config, plan.source, plan.raw).hash[:8]}"
-    run_night(plan, run_id, _lake(plan.root, engine), dict(os.environ))
+        day_of(as_of),
+        (root or Path("var/lakes") / source.stem).resolve(),
+        source.resolve(),
+        (raw or SAMPLE_RAW).resolve(),
+        make_sample=raw is None,
+        engine=engine,
+        config=config,
+        repository=REPOSITORY,
+    )
+    run_id = f"{plan.as_of}-{config_named(config, plan.source, plan.raw).hash[:8]}"
+    run_night(plan, run_id, lake_at(plan.root, engine), dict(os.environ))
 
 
 @app.command()
 def airflow(
     port: Annotated[int, typer.Option(help="Port of the UI on 127.0.0.1.")] = 8080,
-    root: Annotated[Path | None, typer.Option(envvar="NIGHTRAIL_ROOT", help="The lake; one per source by default.")] = None,
-    source: Source = SAMPLE_SQL, raw: Raw = SAMPLE_RAW, engine: EngineOption = "sail", config: Config = "standard",
-) -> None:  # fmt: skip
+    root: OwnRoot = None,
+    source: Source = SAMPLE_SQL,
+    raw: Raw = SAMPLE_RAW,
+    engine: EngineOption = "sail",
+    config: Config = "standard",
+) -> None:
     """Run a local Airflow, scheduler and UI, with the DAG scheduled nightly; stop it with Ctrl-C."""
     from jobs.night import Night, run_airflow
 

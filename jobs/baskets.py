@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import numpy.typing as npt
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F  # noqa: N812 - the name PySpark's users know
+from pyspark.sql import functions as F
 
 from models.vocabulary import Vocabulary
 
@@ -33,7 +33,9 @@ def basket_rows(events: DataFrame, before: datetime, days: int) -> DataFrame:
     """
     night = F.lit(before.isoformat()).cast("timestamp")
     oldest = F.lit((before - timedelta(days=days)).isoformat()).cast("timestamp")
-    bought = events.where((F.col("event_type") == "purchase") & (F.col("event_ts") < night) & (F.col("event_ts") >= oldest))
+    bought = events.where(
+        (F.col("event_type") == "purchase") & (F.col("event_ts") < night) & (F.col("event_ts") >= oldest)
+    )
     basket = F.coalesce("basket_id", F.col("event_ts").cast("string"))
     grouped = bought.groupBy("customer_id", basket.alias("basket")).agg(
         F.sort_array(F.collect_set("product_id")).alias("product_ids"),

@@ -123,7 +123,7 @@ def start(name: EngineName, remote: str | None = None, log: Path | None = None) 
         server, address = _sail_server()
         session = SparkSession.builder.remote(address).create()
     else:
-        if not (shutil.which("java") or os.path.exists(os.path.join(os.environ.get("JAVA_HOME", "-"), "bin", "java"))):
+        if not (shutil.which("java") or Path(os.environ.get("JAVA_HOME", "-"), "bin", "java").exists()):
             raise UserError("the engine 'spark' needs Java 17 or 21; install it, or use the engine 'sail'")
         server, address = _spark_server(log)
         session = SparkSession.builder.remote(address).create()
@@ -152,7 +152,7 @@ def _spark_server(log: Path | None) -> tuple[LocalServer, str]:
     for key, value in settings.items():
         command += ["--conf", f"{key}={value}"]
     command += ["--class", "org.apache.spark.sql.connect.service.SparkConnectServer", "spark-internal"]
-    with open(log or os.devnull, "ab") as sink:
+    with Path(log or os.devnull).open("ab") as sink:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink)
     server = LocalServer(process)
     deadline = time.monotonic() + START_SECONDS

@@ -8,7 +8,7 @@ from datetime import date
 
 import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F  # noqa: N812 - the name PySpark's users know
+from pyspark.sql import functions as F
 
 from jobs.carousels import CAROUSELS
 from jobs.errors import GateError, UserError
@@ -128,7 +128,9 @@ def _list_checks(lake: Lake, run: Run, config: GateConfig, table: Table) -> Iter
     ).toArrow().to_pylist()[0]  # fmt: skip
     name, rows = table.name, figures["rows"]
     expected = _expected_rows(lake, run, table)
-    yield Check(f"{name}_coverage", rows / max(expected, 1), least=config.min_coverage, detail=f"{rows:,} of {expected:,}")
+    yield Check(
+        f"{name}_coverage", rows / max(expected, 1), least=config.min_coverage, detail=f"{rows:,} of {expected:,}"
+    )
     if not rows:
         return
     yield Check(f"{name}_full", figures["full"], least=config.min_full, detail="lists without a short_reason")
@@ -137,7 +139,9 @@ def _list_checks(lake: Lake, run: Run, config: GateConfig, table: Table) -> Iter
     if owner == "product_id":
         yield Check(f"{name}_selves", figures["selves"], most=0, detail="lists that show the product itself")
     shown = lists.select(owner, "market", F.explode("product_ids").alias("shown"))
-    yield Check(f"{name}_unavailable", _unavailable(lake, run, shown), most=0, detail="places not for sale in the market")
+    yield Check(
+        f"{name}_unavailable", _unavailable(lake, run, shown), most=0, detail="places not for sale in the market"
+    )
     if table is RECOMMENDED_FOR_YOU:
         yield Check(f"{name}_bought", _bought(lake, run, shown), most=0, detail="places the customer bought before")
 
@@ -157,7 +161,9 @@ def _expected_rows(lake: Lake, run: Run, table: Table) -> int:
 def _unavailable(lake: Lake, run: Run, shown: DataFrame) -> int:
     sold = lake.frame(AVAILABILITY, night(run.as_of)).where("available")
     sold = sold.select(F.col("product_id").alias("sold_id"), F.col("market").alias("sold_in"))
-    return shown.join(sold, (shown["shown"] == sold["sold_id"]) & (shown["market"] == sold["sold_in"]), "left_anti").count()
+    return shown.join(
+        sold, (shown["shown"] == sold["sold_id"]) & (shown["market"] == sold["sold_in"]), "left_anti"
+    ).count()
 
 
 def _bought(lake: Lake, run: Run, shown: DataFrame) -> int:
@@ -183,7 +189,9 @@ def _change_checks(lake: Lake, run: Run, config: GateConfig, table: Table, live:
 def _model_checks(lake: Lake, run: Run, config: GateConfig) -> Iterator[Check]:
     for carousel in CAROUSELS:
         recall = read_index(lake, run, carousel.table).manifest["recall"]
-        yield Check(f"{carousel.table.name}_recall", recall, least=config.min_index_recall, detail="against exact search")
+        yield Check(
+            f"{carousel.table.name}_recall", recall, least=config.min_index_recall, detail="against exact search"
+        )
     ids = set()
     for table in (CUSTOMER_EMBEDDINGS, PRODUCT_EMBEDDINGS, RECOMMENDED_FOR_YOU):
         ids |= set(pc.unique(lake.arrow(table, ("model_id",), run.as_of)["model_id"]).to_pylist())
@@ -193,5 +201,6 @@ def _model_checks(lake: Lake, run: Run, config: GateConfig) -> Iterator[Check]:
     rows = lake.arrow(EVALUATIONS, ("model_id", "metric", "slice", "value"), best["as_of"]).to_pylist()
     popular = [r["value"] for r in rows if (r["model_id"], r["metric"], r["slice"]) == ("popularity", HEADLINE, "all")]
     if popular:
-        yield Check("champion_quality", best["ndcg"], least=popular[0], detail=f"{HEADLINE} of {best['model_id']} against "
-                    "popularity's")  # fmt: skip
+        yield Check(
+            "champion_quality", best["ndcg"], least=popular[0], detail=f"{HEADLINE} of {best['model_id']}, popularity's"
+        )

@@ -66,14 +66,20 @@ def product_ids_seen(lake: Lake, as_of: date, before: Any = None) -> pa.Array:
     rows = lake.arrow(CUSTOMER_SEQUENCES, ("product_ids", "event_timestamps"), as_of)
     products = _flat(rows["product_ids"])
     if before is not None:
-        products = products.filter(pc.less(_flat(rows["event_timestamps"]), pa.scalar(before, pa.timestamp("us", "UTC"))))
+        products = products.filter(
+            pc.less(_flat(rows["event_timestamps"]), pa.scalar(before, pa.timestamp("us", "UTC")))
+        )
     return pc.unique(products)
 
 
 def read_product_vectors(lake: Lake, as_of: date) -> tuple[Vocabulary, FloatMatrix, str]:
     """(products, vectors [p, d + 1], model_id) of the night, in id order."""
     rows = lake.arrow(PRODUCT_EMBEDDINGS, ("product_id", "vector", "model_id"), as_of)
-    return Vocabulary(_whole(rows["product_id"])), matrix(rows["vector"]), rows["model_id"][0].as_py() if len(rows) else ""
+    return (
+        Vocabulary(_whole(rows["product_id"])),
+        matrix(rows["vector"]),
+        rows["model_id"][0].as_py() if len(rows) else "",
+    )
 
 
 def matrix(column: pa.ChunkedArray | pa.Array) -> FloatMatrix:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -12,16 +11,17 @@ from pathlib import Path
 
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F  # noqa: N812 - the name PySpark's users know
+from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from jobs import validate
 from jobs.errors import UserError
 from jobs.lake import Lake
-from jobs.rawfiles import RawFile, csv_header, list_raw_files, unreadable
+from jobs.rawfiles import RawFile, list_raw_files, unreadable
 from jobs.run import Counts, Run
 from jobs.source import Source, read_source
 from jobs.tables import AVAILABILITY, CATALOGUE, EVENTS, RAW_FILES, REJECTED, Table
+from jobs.views import columns_of, register_views
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Judged:
         return [t for t in (CATALOGUE, AVAILABILITY, EVENTS) if t.name in self.schemas]
 
     def _select(self, table: Table, files: list[RawFile]) -> DataFrame:
-        _register_views(self.lake, self.source, self.files, files)
+        register_views(self.lake, self.source, self.files, files)
         where = str(self.source.path)
         try:
             selected = self.lake.spark.sql(
@@ -115,7 +115,7 @@ class Judged:
             )
             return validate.contract_rows(selected, table.name, where)
         except PySparkException as error:
-            headers = {f.view: _columns(self.lake, f, self.source) for f in reversed(self.files)}
+            headers = {f.view: columns_of(f, self.source) for f in reversed(self.files)}
             there = "; ".join(f"{view} has {', '.join(columns)}" for view, columns in sorted(headers.items()))
             raise UserError(
                 f"{where}: the SELECT for {table.name} does not fit the raw files: {_first_line(error)}; {there}"
@@ -139,53 +139,6 @@ def _new_files(lake: Lake, files: list[RawFile], run: Run) -> list[RawFile]:
     read = lake.arrow(RAW_FILES, ["path", "bytes", "as_of"]).to_pylist()
     others = {(row["path"], row["bytes"]) for row in read if row["as_of"] != run.as_of}
     return [f for f in files if f.day is None or (f.name, f.bytes) not in others]
-
-
-def _register_views(lake: Lake, source: Source, every: Sequence[RawFile], files: Sequence[RawFile]) -> None:
-    """One temporary view a folder; a folder without files of `files` is an empty view with its columns."""
-    for view in sorted({f.view for f in every}):
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", view):
-            raise UserError(f"the raw folder {view!r} cannot be a view's name; use letters, digits and underscores")
-        columns = _same_columns(lake, [f for f in every if f.view == view], source)
-        frame = _read(lake, source, [f for f in files if f.view == view], columns)
-        frame.createOrReplaceTempView(view)
-
-
-def _read(lake: Lake, source: Source, files: list[RawFile], columns: tuple[str, ...]) -> DataFrame:
-    schema = ", ".join(f"`{name.replace('`', '``')}` STRING" for name in columns)
-    if not files:
-        return lake.spark.createDataFrame([], schema)
-    paths = [str(f.path) for f in files]
-    if source.directives.format == "parquet":
-        return lake.spark.read.parquet(*paths)
-    # Without `escape` Spark reads a doubled quote as two characters, unlike RFC 4180 and Sail.
-    options = {"header": "true", "sep": source.directives.delimiter, "escape": '"'}
-    return lake.spark.read.schema(schema).options(**options).csv(paths)
-
-
-def _same_columns(lake: Lake, files: list[RawFile], source: Source) -> tuple[str, ...]:
-    expected = _columns(lake, files[0], source)
-    for file in files[1:]:
-        there = _columns(lake, file, source)
-        if there != expected:
-            raise UserError(
-                f"the raw file {file.name} has the columns {', '.join(there)}; expected as in {files[0].name}: "
-                f"{', '.join(expected)} (missing: {sorted(set(expected) - set(there)) or 'none'}, "
-                f"new: {sorted(set(there) - set(expected)) or 'none'}); correct the file and run the night again"
-            )
-    return expected
-
-
-def _columns(lake: Lake, file: RawFile, source: Source) -> tuple[str, ...]:
-    if source.directives.format == "parquet":
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            return tuple(pq.read_schema(file.path).names)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise UserError(f"the raw file {file.name} cannot be read: {error}; deliver it again") from None
-    return csv_header(file, source.directives.delimiter)
 
 
 @contextmanager
@@ -217,7 +170,8 @@ def _check_last_day(files: list[RawFile], as_of: date, config: IngestConfig, sou
         return
     newest = max((f.day for f in files if f.day), default=None)
     raise UserError(
-        f"there is no raw file for {last}, the day before the night {as_of}; the newest in {config.raw} is of {newest}. "
+        f"there is no raw file for {last}, the day before the night {as_of}; the newest in {config.raw} is of "
+        f"{newest}. "
         "Deliver it, or pass --allow-empty-day if the shop was closed (closed_weekdays in the source for every week)"
     )
 
@@ -240,7 +194,7 @@ def _check_rejections(judged: Judged, source: Source, config: IngestConfig) -> N
                 f"or raise max_rejected_share in {source.path}"
             )
     if CATALOGUE.name in source.statements and not judged.counts.get((CATALOGUE.name, None, False)):
-        raise UserError(f"{source.path}: the SELECT for catalogue gives no valid product from {config.raw}")
+        raise UserError(f"{source.path}: the SELECT for catalogue gives no valid product from {config.raw}")  # noqa: S608 - a message, no SQL
 
 
 def _check_day_has_events(
@@ -253,8 +207,8 @@ def _check_day_has_events(
         earlier = lake.frame(EVENTS).where(day & (F.col("as_of") != F.lit(run.as_of))).limit(1).count()
         if not fresh and not earlier:
             raise UserError(
-                f"the raw files of {last} hold no valid event, so the night {run.as_of} would know nothing new; deliver "
-                "them again, or pass --allow-empty-day if the shop was closed"
+                f"the raw files of {last} hold no valid event, so the night {run.as_of} would know nothing new; "
+                "deliver them again, or pass --allow-empty-day if the shop was closed"
             )
     elif not judged.counts.get((EVENTS.name, None, False)) and not lake.nights(EVENTS):
         raise UserError(f"{config.raw} gives no valid event before {run.as_of}; check the source {source.path}")

@@ -167,7 +167,7 @@ class Lake:
 
     def replace_frame(self, table: Table, frame: DataFrame, run: Run) -> None:
         """Replace the rows of this night by a Spark frame with the table's columns but as_of and run_id."""
-        from pyspark.sql import functions as F  # noqa: N812 - the name PySpark's users know
+        from pyspark.sql import functions as F
 
         self.create(table)
         stamped = frame.withColumns({"as_of": F.lit(run.as_of), "run_id": F.lit(run.run_id)})
@@ -220,7 +220,8 @@ def _own_thread(batches: Iterator[pa.RecordBatch], ahead: int = 2) -> Iterator[I
     def hand(batch: pa.RecordBatch | None) -> None:
         while not stopped.is_set():
             with suppress(Full):
-                return handed.put(batch, timeout=0.2)
+                handed.put(batch, timeout=0.2)
+                return
 
     def work() -> None:
         try:

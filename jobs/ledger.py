@@ -25,14 +25,23 @@ def run_step(
     try:
         counts: Counts = execute(lake, run, getattr(config, step))
     except Exception as error:
-        _record(lake, run, step, "failed", Counts(note=f"{type(error).__name__}: {error}"), config, code_version, clock())
+        _record(
+            lake, run, step, "failed", Counts(note=f"{type(error).__name__}: {error}"), config, code_version, clock()
+        )
         raise
     _record(lake, run, step, "done", counts, config, code_version, clock())
     return counts
 
 
 def _record(
-    lake: Lake, run: Run, step: str, status: str, counts: Counts, config: NightConfig, code_version: str, ended: datetime
+    lake: Lake,
+    run: Run,
+    step: str,
+    status: str,
+    counts: Counts,
+    config: NightConfig,
+    code_version: str,
+    ended: datetime,
 ) -> None:
     row = {
         "step": step,

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.sql import functions as F  # noqa: N812 - the name PySpark's users know
+from pyspark.sql import functions as F
 
 from jobs.carousels import (
     CAROUSELS,
@@ -67,7 +67,9 @@ def execute(lake: Lake, run: Run, config: ListsConfig) -> Counts:
     for carousel in CAROUSELS:
         batches = _product_lists(carousel, read_index(lake, run, carousel.table), shelf, config, run)
         written[carousel.table.name] = lake.replace(carousel.table, batches, run)
-    written[RECOMMENDED_FOR_YOU.name] = lake.replace(RECOMMENDED_FOR_YOU, _customer_lists(lake, run, shelf, config), run)
+    written[RECOMMENDED_FOR_YOU.name] = lake.replace(
+        RECOMMENDED_FOR_YOU, _customer_lists(lake, run, shelf, config), run
+    )
     note = ", ".join(f"{rows:,} {name}" for name, rows in written.items())
     return Counts(int(shelf.available.sum()), sum(written.values()), note=f"{note} in {len(shelf.markets)} markets")
 
@@ -85,7 +87,9 @@ def _product_lists(
     def exact(sources: Rows, allowed: BoolMask) -> tuple[FloatMatrix, Rows]:
         scores, rows = carousel.exact(index, sources, allowed, n * config.search_depth)
         if carousel.own_category:
-            rows, scores, _ = own_category_first((rows, scores, np.zeros(rows.shape, np.int8)), category[sources], category)
+            rows, scores, _ = own_category_first(
+                (rows, scores, np.zeros(rows.shape, np.int8)), category[sources], category
+            )
         return scores[:, :n], rows[:, :n]
 
     lists = top_n_by_market(found[0], found[1], shelf.available[:, to_shelf], n, exact)
@@ -108,7 +112,7 @@ def _product_lists(
 
 
 def _labels_of(found: Found, category: Rows | None) -> Callable[[Rows], Labels]:
-    """A function from a market's lists [q, n] to their labels: co-purchases where the search said so, else the model's."""
+    """From a market's lists [q, n] to their labels: co-purchases where the search said so, else the model's."""
     rows, _, labels = found
     width = len(rows) + 1
     query, place = np.nonzero(labels == CO_PURCHASE)
@@ -133,7 +137,9 @@ def _fill_from_category(
     shelf: Shelf, market: int, rows: Rows, scores: FloatMatrix, labels: Labels, category: Rows, forbidden: Rows
 ) -> None:
     depth = 2 * rows.shape[1] + forbidden.shape[1]
-    ranked = rank_by_group(shelf.wanted[market], shelf.available[market], shelf.category, max(shelf.categories, 1), depth)
+    ranked = rank_by_group(
+        shelf.wanted[market], shelf.available[market], shelf.category, max(shelf.categories, 1), depth
+    )
     fill(rows, scores, labels, category, *ranked, CATEGORY, forbidden)
 
 
@@ -234,7 +240,8 @@ def _batch(
 ) -> pa.RecordBatch:
     held = (rows >= 0).sum(axis=1)
     n, total = rows.shape[1], int(shelf.available[market].sum())
-    reason = np.where(held < n, f"only {total} products are available in the market, some of them excluded", None)
+    text = f"only {total} products are available in the market, some of them excluded"
+    reason = np.where(held < n, np.array(text, dtype=object), np.array(None, dtype=object))
     return _record(keys, pa.repeat(shelf.markets.ids[market], len(rows)), held, shelf.products.decode(rows[rows >= 0]),
                    scores[rows >= 0], labels[rows >= 0], reason, model_id)  # fmt: skip
 

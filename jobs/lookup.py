@@ -39,7 +39,9 @@ def print_product(store: OnlineStore, product: str, market: str | None, console:
     console.print(f"Product [bold]{_plain(product)}[/] {_plain(details['name'])}, market {_plain(market)}, "
                   f"night {details['night']}")  # fmt: skip
     for view, title in (("you_might_also_like", "You Might Also Like"), ("people_also_bought", "People Also Bought")):
-        _print_recommendations(store, console, title, {k: found[f"{view}__{k}"] for k in ("product_ids", "sources")}, market)
+        _print_recommendations(
+            store, console, title, {k: found[f"{view}__{k}"] for k in ("product_ids", "sources")}, market
+        )
 
 
 def _print_recommendations(

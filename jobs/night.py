@@ -63,7 +63,7 @@ class Night:
 
 
 def run_night(night: Night, run_id: str, lake: Lake, inherited: dict[str, str]) -> None:
-    """Run the DAG for one night, show its progress, print the summary; raises UserError with the failed step's reason."""
+    """Run the DAG for one night, show its progress, print the summary; UserError says which step failed and why."""
     console = Console()
     log = night.root / "logs" / f"night-{night.as_of}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,9 @@ def run_night(night: Night, run_id: str, lake: Lake, inherited: dict[str, str]) 
     with log.open("w", encoding="utf-8") as sink:
         if night.make_sample:
             _make_sample(night, console)
-        console.print(f"Night {night.as_of}: the DAG {DAG} for {night.raw}; its log is {log}", soft_wrap=True, highlight=False)
+        console.print(
+            f"Night {night.as_of}: the DAG {DAG} for {night.raw}; its log is {log}", soft_wrap=True, highlight=False
+        )
         _call(["airflow", "db", "migrate"], environment, sink, log)
         failure = _run_dag(night, environment, sink, console)
     if failure is not None:

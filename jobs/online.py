@@ -83,7 +83,9 @@ class OnlineStore:
 
         try:
             wanted = self.store.get_feature_service(service)
-            found = self.store.get_online_features(wanted, keys, full_feature_names=len(wanted.feature_view_projections) > 1)
+            found = self.store.get_online_features(
+                wanted, keys, full_feature_names=len(wanted.feature_view_projections) > 1
+            )
             found = found.to_dict()
         except (FeatureServiceNotFoundException, FileNotFoundError):
             raise UserError(f"{self.root} has no feature service {service}; publish a night there first") from None

@@ -39,7 +39,9 @@ def execute(lake: Lake, run: Run, config: PublishConfig) -> Counts:
     require_passed(lake, run.as_of)
     live = live_night(lake)
     if live and live > run.as_of and not config.replace_newer:
-        return Counts(note=f"staged, not published: {live} is live and newer (`python -m jobs rollback --to {run.as_of}`)")
+        return Counts(
+            note=f"staged, not published: {live} is live and newer (`python -m jobs rollback --to {run.as_of}`)"
+        )
     store = OnlineStore(lake.root, config.feature_store)
     store.ensure_applied()
     pushed = 0

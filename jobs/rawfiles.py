@@ -10,6 +10,7 @@ import zlib
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from jobs.errors import UserError
 from jobs.source import Source
@@ -65,7 +66,9 @@ def csv_header(file: RawFile, delimiter: str) -> tuple[str, ...]:
     try:
         with _open(file.path) as stream:
             # An id that spells a byte-order mark would never match the SELECT's.
-            header = next(csv.reader(io.TextIOWrapper(stream, "utf-8-sig", errors="replace"), delimiter=delimiter), None)
+            header = next(
+                csv.reader(io.TextIOWrapper(stream, "utf-8-sig", errors="replace"), delimiter=delimiter), None
+            )
     except (OSError, EOFError, zlib.error, csv.Error) as error:
         raise UserError(f"the raw file {file.name} cannot be read: {error}; deliver it again") from None
     if not header:
@@ -85,7 +88,7 @@ def unreadable(files: list[RawFile]) -> str | None:
     return None
 
 
-def _open(path: Path) -> io.BufferedIOBase:
+def _open(path: Path) -> BinaryIO:
     if path.name.endswith(".gz"):
-        return gzip.open(path, "rb")  # type: ignore[return-value]
+        return cast(BinaryIO, gzip.open(path, "rb"))
     return path.open("rb")

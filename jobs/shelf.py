@@ -9,7 +9,7 @@ from datetime import timedelta
 import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
-from pyspark.sql import functions as F  # noqa: N812 - the name PySpark's users know
+from pyspark.sql import functions as F
 
 from jobs.errors import UserError
 from jobs.histories import key_column
@@ -48,7 +48,9 @@ def read_shelf(lake: Lake, run: Run, popular_days: int, weights: Mapping[str, fl
     launched = np.asarray(pc.fill_null(pc.less(catalogue["launched_at"], run.as_of), True))
     available &= launched
     if not available.any():
-        raise UserError(f"no product is available in any market on {run.as_of}; check the raw availability and catalogue")
+        raise UserError(
+            f"no product is available in any market on {run.as_of}; check the raw availability and catalogue"
+        )
     names = Vocabulary.build(catalogue["category"])
     category = names.encode(catalogue["category"], missing="negative").astype(np.int64)
     wanted = _wanted(lake, run, popular_days, weights, products, markets)
@@ -68,9 +70,9 @@ def _wanted(
     wanted = np.zeros((len(markets), len(products)), dtype=np.float32)
     row = products.encode(counted["product_id"], missing="negative")
     market = markets.encode(counted["market"], missing="negative")
-    value = np.asarray(counted["weight"]).astype(np.float32)
-    everywhere = np.bincount(row[row >= 0], weights=value[row >= 0], minlength=len(products))
+    amount = np.asarray(counted["weight"]).astype(np.float32)
+    everywhere = np.bincount(row[row >= 0], weights=amount[row >= 0], minlength=len(products))
     kept = (row >= 0) & (market >= 0)
-    wanted[market[kept], row[kept]] = value[kept]
+    wanted[market[kept], row[kept]] = amount[kept]
     trace = 0.5 * everywhere / max(float(everywhere.max(initial=0)), 1.0)
     return wanted + trace.astype(np.float32)

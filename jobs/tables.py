@@ -16,7 +16,7 @@ run_id    STRING  the run that wrote the row: the night, source and settings it 
 LIST = """
 product_ids  ARRAY<STRING>  the products to show, best first
 scores       ARRAY<FLOAT>   the score of each position as its source gave it; falls within one source
-sources      ARRAY<STRING>  why each position is there: one of model / co-purchase / model, other category / category popularity / market popularity
+sources      ARRAY<STRING>  why each position is there (README, Why a product is shown)
 variant      STRING         A/B variant the list belongs to
 short_reason STRING         why the list has fewer products than asked for; null for a full list
 model_id     STRING         the model whose vectors found the list

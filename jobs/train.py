@@ -12,7 +12,7 @@ from jobs.errors import UserError
 from jobs.evaluate import Figure, baselines, compare, evaluation_rows
 from jobs.histories import product_ids_seen, read_histories
 from jobs.lake import Lake
-from jobs.run import Counts, Run
+from jobs.run import Counts, Progress, Run
 from jobs.tables import CUSTOMER_SEQUENCES, EVALUATIONS, MODELS
 from models import artefacts, registry
 from models.contract import Compute, Recommender
@@ -91,7 +91,7 @@ def _serves(lake: Lake, last: dict[str, Any], run: Run, config: TrainConfig) -> 
     age = (run.as_of - last["as_of"]).days
     if not (lake.root / "models" / last["model_id"]).is_dir():
         return False
-    return last["run_id"] == run.run_id if age == 0 else age < config.retrain_days
+    return bool(last["run_id"] == run.run_id if age == 0 else age < config.retrain_days)
 
 
 def _split(lake: Lake, run: Run, config: TrainConfig) -> tuple[Split, Vocabulary, int]:
@@ -114,11 +114,15 @@ def _compare(split: Split, vocabulary: Vocabulary, run: Run, config: TrainConfig
     trained = {}
     for kind, overrides in config.candidates.items():
         model = registry.create(kind, vocabulary, compute, **overrides)
-        model.fit(split.train, lambda what, done, total, kind=kind: run.progress(f"{kind}: {what}", done, total))
+        model.fit(split.train, _named(run, kind))
         trained[kind] = model
     simple = baselines(split.train, len(vocabulary), int(run.midnight.timestamp()) - config.holdout_days * 86_400)
     judged = evaluation_rows(split, config.evaluated_customers, config.seed)
     return list(compare(trained, simple, judged, np.ones(len(vocabulary), dtype=bool)))
+
+
+def _named(run: Run, name: str) -> Progress:
+    return lambda what, done, total: run.progress(f"{name}: {what}", done, total)
 
 
 def _refit(
@@ -128,7 +132,7 @@ def _refit(
     vocabulary = Vocabulary.build(product_ids_seen(lake, run.as_of))
     histories = read_histories(lake, run.as_of, vocabulary)
     model = registry.create(kind, vocabulary, compute, **config.candidates[kind])
-    fitted = model.fit(histories.sequences, lambda what, done, total: run.progress(f"champion {kind}: {what}", done, total))
+    fitted = model.fit(histories.sequences, _named(run, f"champion {kind}"))
     metadata = {
         "as_of": run.as_of.isoformat(),
         "run_id": run.run_id,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 from pyspark.sql import Column, DataFrame, Window
-from pyspark.sql import functions as F  # noqa: N812 - the name PySpark's users know
+from pyspark.sql import functions as F
 
 from jobs.errors import UserError
 from jobs.tables import AVAILABILITY, CATALOGUE, EVENTS
@@ -226,7 +226,9 @@ def _blank_to_null(name: str) -> Column:
 
 def _timestamp(name: str) -> Column:
     # Without the guard a bare time of day would read as today's.
-    return F.when(F.trim(F.col(name)).rlike("^[0-9]{4}-[0-9]{2}-[0-9]{2}"), F.expr(f"try_cast(trim({name}) AS TIMESTAMP)"))
+    return F.when(
+        F.trim(F.col(name)).rlike("^[0-9]{4}-[0-9]{2}-[0-9]{2}"), F.expr(f"try_cast(trim({name}) AS TIMESTAMP)")
+    )
 
 
 def _content_id() -> Column:

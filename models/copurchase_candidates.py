@@ -41,4 +41,8 @@ def _best(candidates: Rows, scores: FloatMatrix, seen: np.ndarray, n: int) -> tu
         seen = np.pad(seen, pad)
     order = np.lexsort((rows, -scores), axis=1)[:, :n]
     best_scores, best_rows = np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
-    return best_rows, np.where(best_rows >= 0, best_scores, -np.inf), np.take_along_axis(seen, order, 1) & (best_rows >= 0)
+    return (
+        best_rows,
+        np.where(best_rows >= 0, best_scores, -np.inf),
+        np.take_along_axis(seen, order, 1) & (best_rows >= 0),
+    )

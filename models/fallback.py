@@ -13,7 +13,13 @@ Labels = npt.NDArray[np.int8]
 
 
 def fill(
-    rows: Rows, scores: FloatMatrix, labels: Labels, group: Rows, ranked: Rows, ranked_scores: FloatMatrix, label: int,
+    rows: Rows,
+    scores: FloatMatrix,
+    labels: Labels,
+    group: Rows,
+    ranked: Rows,
+    ranked_scores: FloatMatrix,
+    label: int,
     forbidden: Rows,
 ) -> None:
     """Fill the -1 places of lists [q, n] in place from `ranked` [groups, k], best first, -1 past the last.

@@ -52,7 +52,9 @@ class Vocabulary:
         found = pc.index_in(ids, value_set=self.ids)
         if missing == "error" and found.null_count:
             example = ids.filter(pc.is_null(found))[0].as_py()
-            raise ValueError(f"{found.null_count} ids are not among the {len(self)} known ones, the first is {example!r}")
+            raise ValueError(
+                f"{found.null_count} ids are not among the {len(self)} known ones, the first is {example!r}"
+            )
         return np.asarray(pc.fill_null(found, UNKNOWN), dtype=np.int32)
 
     def decode(self, indexes: npt.NDArray[np.integer]) -> pa.StringArray:

@@ -88,7 +88,8 @@ def browse(visits: Visits, shelf: Shelf, cells: Cells, rng: np.random.Generator)
     """Looking, saving and bagging of a day's visits, and (V,) the last bagged slot of each, -1 for none.
 
     A step mostly goes to the next product of the page or to a liked one of the same group; a few steps wander off
-    (to other styles, to anything), and now and then the intent itself moves on to what goes with it. So what comes next depends on what came last.
+    (to other styles, to anything), and now and then the intent itself moves on to what goes with it. So what comes
+    next depends on what came last.
     """
     current, bagged = np.full(len(visits.cell), AFRESH), np.full(len(visits.cell), -1)
     intent = visits.cell.copy()

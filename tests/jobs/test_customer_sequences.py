@@ -85,18 +85,28 @@ def events_table(events: list[Event]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=schema)
 
 
-def test_garbage_at_or_after_the_night_changes_no_byte(lake: Lake, run: Callable[[date], Run]) -> None:
-    night = run(date(2026, 3, 10))
-    events: list[Event] = [
-        (f"e{i}", f"C{i % 4}", f"P{i % 7}", "click", NOON + timedelta(minutes=i // 3), "GB") for i in range(60)
-    ]
-    garbage: list[Event] = [
-        (f"a{i}", f"C{i % 6}", "P-garbage", "purchase", MIDNIGHT + timedelta(hours=9 * i), "XX") for i in range(9)
-    ]
-    lake.replace(EVENTS, events_table(events), night)
+EARLIER: list[Event] = [
+    (f"e{i}", f"C{i % 4}", f"P{i % 7}", "click", NOON + timedelta(minutes=i // 3), "GB") for i in range(60)
+]
+GARBAGE: list[Event] = [
+    (f"a{i}", f"C{i % 6}", "P-garbage", "purchase", MIDNIGHT + timedelta(hours=9 * i), "XX") for i in range(9)
+]
+
+
+def test_garbage_at_or_after_the_night_changes_no_sequence(engine: Engine) -> None:
+    clean = built(engine, EARLIER, max_length=10)
+    assert sorted(clean) == ["C0", "C1", "C2", "C3"]
+    assert built(engine, GARBAGE + EARLIER, max_length=10) == clean
+
+
+def test_garbage_at_or_after_the_night_changes_no_byte_of_the_table(
+    sail_lake: Lake, run: Callable[[date], Run]
+) -> None:
+    lake, night = sail_lake, run(date(2026, 3, 10))
+    lake.replace(EVENTS, events_table(EARLIER), night)
     counts = sequences.execute(lake, night, sequences.SequencesConfig(max_length=10))
     before = lake.arrow(CUSTOMER_SEQUENCES)
-    lake.replace(EVENTS, events_table(garbage), run(date(2026, 3, 20)))
+    lake.replace(EVENTS, events_table(GARBAGE), run(date(2026, 3, 20)))
     again = sequences.execute(lake, night, sequences.SequencesConfig(max_length=10))
     after = lake.arrow(CUSTOMER_SEQUENCES)
     assert lake.arrow(EVENTS).num_rows == 69

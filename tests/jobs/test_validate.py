@@ -175,9 +175,7 @@ def test_without_a_catalogue_every_product_is_known(engine: Engine) -> None:
     assert reasons(judged_events(engine, rows, products=None)) == {"e1": None, "e2": "missing product"}
 
 
-def judged_catalogue(
-    engine: Engine, rows: list[dict[str, str | None]], *columns: str
-) -> list[dict[str, Any]]:
+def judged_catalogue(engine: Engine, rows: list[dict[str, str | None]], *columns: str) -> list[dict[str, Any]]:
     given = validate.contract_rows(strings(engine.spark, rows), "catalogue", "shop.sql")
     return rows_of(validate.judge_catalogue(given), *columns)
 

@@ -1,0 +1,108 @@
+"""What the commands share: their options, and running one step from what they were given."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from jobs.errors import UserError
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+AsOf = Annotated[
+    str, typer.Option("--as-of", metavar="DATE", help="The night: all events before 00:00 UTC of this day.")
+]
+Root = Annotated[Path, typer.Option(envvar="NIGHTRAIL_ROOT", help="The lake: tables, models, indexes, reports.")]
+Source = Annotated[Path, typer.Option(envvar="NIGHTRAIL_SOURCE", help="File with the SELECTs over the raw files.")]
+Raw = Annotated[Path, typer.Option(envvar="NIGHTRAIL_RAW", help="Folder of the raw files.")]
+EngineOption = Annotated[str, typer.Option(envvar="NIGHTRAIL_ENGINE", help="sail (embedded) or spark.")]
+Config = Annotated[str, typer.Option(envvar="NIGHTRAIL_CONFIG", help="Settings by name: standard or quick.")]
+OwnRoot = Annotated[
+    Path | None, typer.Option(envvar="NIGHTRAIL_ROOT", help="The lake; by default one per source, below var/lakes.")
+]
+OwnRaw = Annotated[Path | None, typer.Option(envvar="NIGHTRAIL_RAW", help="Raw files; the sample shop by default.")]
+LAKE = Path("var/lakes/sample")
+SAMPLE_SQL = REPOSITORY / "jobs" / "sources" / "sample.sql"
+SAMPLE_RAW = Path("var/raw/sample")
+
+
+def day_of(text: str) -> date:
+    """A date as the command line gives it; raises UserError for anything else."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise UserError(f"--as-of {text!r} is no date; write it as 2026-04-06") from None
+
+
+def lake_at(root: Path, engine: str) -> Any:
+    """The Lake at `root`, which starts the engine when a step first needs it."""
+    from jobs.lake import Lake
+
+    def start() -> Any:
+        from jobs.engine import start as start_engine
+
+        return start_engine(engine, os.environ.get("SPARK_REMOTE"), root / "logs" / "spark.log")  # type: ignore[arg-type]
+
+    # Feast's settings name this variable; the lake decides where its registry and embedded store lie.
+    os.environ.setdefault("NIGHTRAIL_FEAST", str((root / "feast").resolve()))
+    return Lake(root.resolve(), start)
+
+
+def _code_version() -> str:
+    try:
+        package = version("nightrail")
+    except PackageNotFoundError:
+        package = "source"
+    commit = subprocess.run(
+        ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
+    )
+    return f"{package} {commit.stdout.strip()}".strip()
+
+
+def config_named(name: str, source: Path, raw: Path) -> Any:
+    """The NightConfig called `name`; raises UserError for an unknown name."""
+    from jobs.config import CONFIGS
+
+    if name not in CONFIGS:
+        raise UserError(f"--config {name!r} is not one of {', '.join(CONFIGS)}")
+    return CONFIGS[name](source.resolve(), raw.resolve())
+
+
+def run_one(
+    step: str, as_of: str, root: Path, source: Path, raw: Path, engine: str, config_name: str, **changes: Any
+) -> None:
+    """Identity comes from the settings before `changes`, which only say what is let through tonight."""
+    from jobs.ledger import run_step
+    from jobs.progress import StepLines
+    from jobs.run import Run
+
+    night = day_of(as_of)
+    if not source.is_file():
+        raise UserError(f"the source {source} is not there; give a file with the SELECTs over the raw files")
+    config = config_named(config_name, source, raw)
+    lines = StepLines(step, time.monotonic)
+    now = datetime.now(UTC)
+    run = Run(night, f"{night}-{config.hash[:8]}", now, lines)
+    if changes:
+        config = replace(config, **{step: replace(getattr(config, step), **changes)})
+    lake = lake_at(root, engine)
+    lines.say(f"started for {night}")
+    try:
+        counts = run_step(step, lake, run, config, _code_version(), lambda: datetime.now(UTC))
+        took = (datetime.now(UTC) - now).total_seconds()
+        lines.say(f"done in {took:.1f} s: {counts.note}")
+    except UserError as error:
+        lines.say(f"stopped: {error}")
+        raise
+    except Exception as error:
+        lines.say(f"failed: {type(error).__name__}: {error}")
+        raise
+    finally:
+        lake.stop()
