@@ -252,13 +252,13 @@ def _live_everywhere(events: DataFrame, as_of: date, live_days: int) -> DataFram
 
 def _counts(judged: Judged) -> Counts:
     of_events = {(r, e): n for (name, r, e), n in judged.counts.items() if name == EVENTS.name}
-    bad = {r: n for (_, r, _), n in judged.counts.items() if r and r not in validate.NOT_FAULTS}
+    bad = sum(n for (_, r, _), n in judged.counts.items() if r and r not in validate.NOT_FAULTS)
     later = sum(n for (r, _), n in of_events.items() if r in (validate.LATER, validate.KNOWN))
     good = {table.name: judged.counts.get((table.name, None, False), 0) for table in judged.tables()}
     note = ", ".join(f"{n:,} {name}" for name, n in good.items()) + f" from {len(judged.new):,} new files"
     if later:
         note += f"; {later:,} rows belong to other nights"
-    return Counts(sum(judged.counts.values()), sum(good.values()), sum(bad.values()), note)
+    return Counts(sum(judged.counts.values()), sum(good.values()), bad, note)
 
 
 def _first_line(error: Exception) -> str:
