@@ -27,6 +27,7 @@ from jobs.command import (
     config_named,
     day_of,
     lake_at,
+    online_store,
     run_one,
 )
 from jobs.errors import UserError
@@ -118,10 +119,7 @@ def rollback(
 @app.command()
 def apply(root: Root = LAKE) -> None:
     """Register the Feast definitions: part of a deployment, not of a night."""
-    from jobs.online import OnlineStore
-    from jobs.publish import PublishConfig
-
-    count = OnlineStore(lake_at(root, "sail").root, PublishConfig.feature_store).apply()
+    count = online_store(lake_at(root, "sail")).apply()
     typer.echo(f"{count} Feast objects registered")
 
 
@@ -136,12 +134,10 @@ def lookup(
     from rich.console import Console
 
     from jobs.lookup import print_customer, print_product
-    from jobs.online import OnlineStore
-    from jobs.publish import PublishConfig
 
     if (customer is None) == (product is None):
         raise UserError("give --customer ID or --product ID, one of them")
-    store = OnlineStore(lake_at(root, "sail").root, PublishConfig.feature_store)
+    store = online_store(lake_at(root, "sail"))
     if customer is not None:
         print_customer(store, customer, market, Console())
     else:

@@ -66,13 +66,30 @@ def _code_version() -> str:
     return f"{package} {commit.stdout.strip()}".strip()
 
 
+def online_store(lake: Any) -> Any:
+    """Feast over the lake, configured by NIGHTRAIL_FEATURE_STORE or the repository's own file."""
+    from jobs.online import OnlineStore
+
+    return OnlineStore(lake.root, feature_store_file())
+
+
+def feature_store_file() -> Path:
+    """Feast's settings; raises UserError where NIGHTRAIL_FEATURE_STORE names no file."""
+    given = Path(os.environ.get("NIGHTRAIL_FEATURE_STORE", REPOSITORY / "feature_repo" / "feature_store.yaml"))
+    if not given.is_file():
+        raise UserError(f"NIGHTRAIL_FEATURE_STORE={given} is no file; give Feast's settings, such as "
+                        "feature_repo/redis.yaml")  # fmt: skip
+    return given.resolve()
+
+
 def config_named(name: str, source: Path, raw: Path) -> Any:
     """The NightConfig called `name`; raises UserError for an unknown name."""
     from jobs.config import CONFIGS
 
     if name not in CONFIGS:
         raise UserError(f"--config {name!r} is not one of {', '.join(CONFIGS)}")
-    return CONFIGS[name](source.resolve(), raw.resolve())
+    config = CONFIGS[name](source.resolve(), raw.resolve())
+    return replace(config, publish=replace(config.publish, feature_store=feature_store_file()))
 
 
 def run_one(

@@ -47,9 +47,7 @@ def main() -> None:
         command += ["--source", str(given.source.resolve()), "--engine", given.engine]
         command += ["--raw", str(given.raw.resolve())] if given.raw else ["--raw", str(_sample(Path(scratch)))]
         seconds, memory = _measure(command)
-        print(
-            f"night of {given.as_of}, engine {given.engine}: {seconds:.0f} s, peak {memory / 2**20:,.0f} MiB in all processes"
-        )
+        print(f"night {given.as_of} on {given.engine}: {seconds:.0f} s, peak {memory / 2**20:,.0f} MiB, all processes")
         lake = Lake(root)
         steps = pl.from_arrow(lake.arrow(RUNS))
         assert isinstance(steps, pl.DataFrame)

@@ -1,0 +1,92 @@
+"""A whole night of the tiny shop, step by step through the ledger, equal on both engines."""
+
+from __future__ import annotations
+
+import pytest
+
+from jobs.tables import (
+    AVAILABILITY,
+    CATALOGUE,
+    CUSTOMER_EMBEDDINGS,
+    CUSTOMER_SEQUENCES,
+    EVALUATIONS,
+    EVENTS,
+    GATES,
+    LISTS,
+    MODELS,
+    PRODUCT_EMBEDDINGS,
+    PUBLISHED,
+    RAW_FILES,
+    REJECTED,
+    RUNS,
+    STEPS,
+    Table,
+)
+from tests.jobs.helpers import assert_same_rows
+from tests.night.nights import FIRST, Shop
+
+COMPARED = (
+    EVENTS, REJECTED, RAW_FILES, CATALOGUE, AVAILABILITY, CUSTOMER_SEQUENCES, CUSTOMER_EMBEDDINGS, PRODUCT_EMBEDDINGS,
+    *LISTS, MODELS, EVALUATIONS, GATES,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("table", COMPARED, ids=lambda table: table.name)
+def test_both_engines_make_the_same_table(table: Table, night: Shop, spark_night: Shop) -> None:
+    on_sail, on_spark = night.lake.arrow(table), spark_night.lake.arrow(table)
+    assert on_sail.num_rows > 0, f"the night wrote nothing to {table.name}"
+    if table.key and on_sail.equals(on_spark):
+        return
+    assert_same_rows(on_sail, on_spark, ("sail", "spark"))
+
+
+def test_both_engines_make_the_same_indexes(night: Shop, spark_night: Shop) -> None:
+    def contents(shop: Shop) -> dict[str, bytes]:
+        folder = shop.lake.directory("indexes", FIRST)
+        return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
+
+    on_sail, on_spark = contents(night), contents(spark_night)
+    assert len(on_sail) >= 8
+    assert on_sail.keys() == on_spark.keys()
+    assert [name for name in on_sail if on_sail[name] != on_spark[name]] == []
+
+
+def test_every_step_is_in_the_ledger_as_done(night: Shop) -> None:
+    rows = night.rows(RUNS)
+    assert {row["step"] for row in rows} == set(STEPS)
+    assert {row["status"] for row in rows} == {"done"}
+    assert {row["run_id"] for row in rows} == {f"{FIRST}-{night.config.hash[:8]}"}
+    assert {row["config_hash"] for row in rows} == {night.config.hash}
+    assert all(row["ended_at"] > row["started_at"] and row["note"] for row in rows)
+
+
+def test_events_are_the_shops_clean_rows(night: Shop, tiny_raw: object) -> None:
+    summary = tiny_raw.summary  # type: ignore[attr-defined]
+    per_day: dict[str, int] = {}
+    for row in night.rows(EVENTS):
+        per_day[row["event_date"].isoformat()] = per_day.get(row["event_date"].isoformat(), 0) + 1
+    assert per_day == {day: clean for day, clean in summary.clean_events.items() if clean}
+
+
+def test_the_night_is_live_on_every_surface(night: Shop) -> None:
+    rows = night.rows(PUBLISHED)
+    assert {row["surface"] for row in rows} == {t.name for t in (CATALOGUE, CUSTOMER_SEQUENCES, *LISTS)}
+    assert {row["as_of"] for row in rows} == {FIRST}
+    assert len({row["published_at"] for row in rows}) == 1
+    for row in rows:
+        table = next(t for t in (CATALOGUE, CUSTOMER_SEQUENCES, *LISTS) if t.name == row["surface"])
+        assert row["table_version"] == night.lake.version(table)
+        if row["index_path"]:
+            assert (night.lake.root / row["index_path"] / "manifest.json").is_file()
+
+
+def test_the_report_names_the_night(night: Shop) -> None:
+    from jobs.report import report_path
+
+    page = report_path(night.lake, FIRST).read_text("utf-8")
+    assert FIRST.isoformat() in page and len(page) > 10_000
+
+
+def test_nothing_is_left_lying_about(night: Shop) -> None:
+    left = [p.name for p in night.lake.root.rglob("*") if p.name.startswith(".") or p.name.endswith((".aside", ".tmp"))]
+    assert [name for name in left if not name.endswith(".crc")] == []
