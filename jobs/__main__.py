@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import warnings
 from datetime import date
 from pathlib import Path
 from typing import Annotated
@@ -218,7 +219,8 @@ def airflow(
 def main() -> None:
     """Run the command line; a UserError is one readable line and its exit code."""
     os.environ.setdefault("RUST_LOG", "error")  # Sail's server says what it does at every start
-    os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    # Dependencies' notes to their own developers, of no use to an operator.
+    warnings.filterwarnings("ignore", module=r"torch\.|feast\.|pyspark\.|transformers")
     try:
         app(prog_name="python -m jobs")
     except UserError as error:

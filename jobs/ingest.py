@@ -193,8 +193,9 @@ def _check_rejections(judged: Judged, source: Source, config: IngestConfig) -> N
                 f"{source.directives.max_rejected_share:.1%}: {reasons}. Nothing was written. Correct the raw files, "
                 f"or raise max_rejected_share in {source.path}"
             )
-    if CATALOGUE.name in source.statements and not judged.counts.get((CATALOGUE.name, None, False)):
-        raise UserError(f"{source.path}: the SELECT for catalogue gives no valid product from {config.raw}")  # noqa: S608 - a message, no SQL
+        # Before the events are looked at: without products every one of them would be rejected.
+        if table is CATALOGUE and not judged.counts.get((CATALOGUE.name, None, False)):
+            raise UserError(f"{source.path}: the SELECT for catalogue gives no valid product from {config.raw}")  # noqa: S608 - a message, no SQL
 
 
 def _check_day_has_events(

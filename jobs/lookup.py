@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from rich.console import Console
@@ -11,8 +10,7 @@ from rich.table import Table as Grid
 
 from jobs.errors import UserError
 from jobs.online import OnlineStore
-
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+from jobs.reading import clean
 
 
 def print_customer(store: OnlineStore, customer: str, market: str | None, console: Console) -> None:
@@ -24,7 +22,8 @@ def print_customer(store: OnlineStore, customer: str, market: str | None, consol
     found = store.read("home_v1", [{"customer_id": customer, "market": market}])[0]
     console.print(f"Customer [bold]{_plain(customer)}[/], market {_plain(market)}, night {history['night']}")
     events = list(zip(history["product_ids"], history["event_types"], strict=True))[-10:]
-    _print_list(store, console, "Last events, newest at the bottom", [e[0] for e in events], [e[1] for e in events])
+    _print_list(store, console, "Last events, newest at the bottom", [e[0] for e in events], [e[1] for e in events],
+                "event")  # fmt: skip
     _print_recommendations(store, console, "Recommended for you", found, market)
 
 
@@ -53,17 +52,19 @@ def _print_recommendations(
     _print_list(store, console, title, found["product_ids"], found["sources"])
 
 
-def _print_list(store: OnlineStore, console: Console, title: str, ids: list[str], notes: list[str]) -> None:
+def _print_list(
+    store: OnlineStore, console: Console, title: str, ids: list[str], notes: list[str], note: str = "why"
+) -> None:
     details = store.read("product_details_v1", [{"product_id": product} for product in ids])
     grid = Grid(title=title, title_justify="left", box=None, padding=(0, 1))
-    for heading in ("", "product", "name", "brand", "price", "why"):
+    for heading in ("", "product", "name", "brand", "price", note):
         grid.add_column(heading, justify="right" if heading in ("", "price") else "left")
-    for place, (product, detail, note) in enumerate(zip(ids, details, notes, strict=True), start=1):
+    for place, (product, detail, text) in enumerate(zip(ids, details, notes, strict=True), start=1):
         price = "" if detail["price"] is None else f"{detail['price']:.2f} {detail['currency'] or ''}"
         grid.add_row(str(place), _plain(product), _plain(detail["name"] or "(no longer sold)"),
-                     _plain(detail["brand"] or ""), _plain(price), _plain(note))  # fmt: skip
+                     _plain(detail["brand"] or ""), _plain(price), _plain(text))  # fmt: skip
     console.print(grid)
 
 
 def _plain(text: str) -> str:
-    return escape(CONTROL.sub("", text))
+    return escape(clean(text))
