@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 FAISS := $(if $(wildcard /proc/driver/nvidia/version),gpu,cpu)
 STAMP := $(VENV)/.ready-$(FAISS)
 
+# A waiting OpenMP thread must not spin: beside any other load on few cores, training would take several times as long.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 SOURCE ?=
 RAW ?=
 AS_OF ?=
@@ -13,7 +16,7 @@ ENGINE ?= sail
 PORT ?= 8080
 
 .DEFAULT_GOAL := help
-.PHONY: help setup night sample test check format airflow requirements clean
+.PHONY: help setup night test check format airflow requirements clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -60,10 +60,12 @@ def _code_version() -> str:
         package = version("nightrail")
     except PackageNotFoundError:
         package = "source"
-    commit = subprocess.run(
-        ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    )
-    return f"{package} {commit.stdout.strip()}".strip()
+    command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty"]
+    try:
+        commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:  # a worker without git
+        commit = ""
+    return f"{package} {commit}".strip()
 
 
 def online_store(lake: Any) -> Any:

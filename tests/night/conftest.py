@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from jobs.config import quick
 from jobs.engine import Engine
-from jobs.lake import Lake
-from jobs.sample_shop import write_days
-from tests.night.nights import FIRST, SAMPLE_SQL, SECOND, STAGING, Shop
-
-LakeFactory = Callable[[Engine, Path], Lake]
+from jobs.sample_shop import SIZES, write_days
+from tests.night.nights import SAMPLE_SQL, SECOND, STAGING, LakeFactory, Shop
 
 
 @pytest.fixture(scope="session")
@@ -27,8 +23,6 @@ def raw(tiny_raw: object) -> Path:
 @pytest.fixture(scope="session")
 def raw_with_a_new_day(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The raw files up to the second night."""
-    from jobs.sample_shop import SIZES
-
     size = SIZES["tiny"]
     folder = tmp_path_factory.mktemp("one_more_day") / "raw"
     shutil.copytree(raw, folder)
@@ -81,5 +75,4 @@ def copied_night(night: Shop, tmp_path: Path) -> Shop:
 @pytest.fixture
 def copied_second(staged_second: Shop, tmp_path: Path) -> Shop:
     """The second night, staged over the live first one, free to be damaged."""
-    assert staged_second.lake.nights is not None and FIRST < SECOND
     return staged_second.copy(tmp_path)

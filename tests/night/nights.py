@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.config import NightConfig
+from jobs.engine import Engine
 from jobs.lake import Lake
 from jobs.ledger import run_step
 from jobs.online import REPO, OnlineStore
@@ -28,6 +29,7 @@ SECOND = FIRST + timedelta(days=1)
 STAGING = STEPS[: STEPS.index("gate")]
 """The steps that only stage."""
 Rows = list[dict[str, Any]]
+LakeFactory = Callable[[Engine, Path], Lake]
 _seconds = count()
 
 

@@ -1,0 +1,74 @@
+"""Loads the DAG folder with Airflow and prints what it found as JSON: run with AIRFLOW_HOME in a scratch folder."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def facts(dags: Path) -> dict[str, Any]:
+    """Everything the tests ask about the DAG."""
+    from airflow.dag_processing.dagbag import DagBag
+
+    bag = DagBag(str(dags))
+    if bag.import_errors:
+        return {"import_errors": {str(k): str(v) for k, v in bag.import_errors.items()}}
+    dag = bag.dags["nightly_recommendations"]
+    return {
+        "import_errors": {},
+        "dags": sorted(bag.dags),
+        "max_active_runs": dag.max_active_runs,
+        "catchup": dag.catchup,
+        "doc": dag.doc_md,
+        "tasks": {task.task_id: task_facts(task) for task in dag.tasks},
+        "as_of": {text: accepted(dag, text) for text in AS_OF},
+        "exit_codes": {code: outcome(dags, code) for code in (0, 1, 2, 3, 99)},
+    }
+
+
+def task_facts(task: Any) -> dict[str, Any]:
+    """A task's command, neighbours and policy."""
+    return {
+        "command": task.bash_command,
+        "env": task.env,
+        "append_env": task.append_env,
+        "cwd": task.cwd,
+        "upstream": sorted(task.get_flat_relative_ids(upstream=True)),
+        "direct": sorted(task.upstream_task_ids),
+        "retries": task.retries,
+        "exponential": bool(task.retry_exponential_backoff),
+        "timeout": task.execution_timeout.total_seconds(),
+        "trigger_rule": str(getattr(task.trigger_rule, "value", task.trigger_rule)),
+    }
+
+
+AS_OF = ("", "2026-04-06", "tomorrow", "2026-13-01", "2026-4-6", '2026-04-06"; rm -rf /; "', "$(id)")
+
+
+def accepted(dag: Any, text: str) -> bool:
+    """Whether the parameter as_of takes a text; the empty one stands for none."""
+    from airflow.sdk.exceptions import ParamValidationError
+
+    try:
+        dag.params.get_param("as_of").resolve(text or None)
+    except ParamValidationError:
+        return False
+    return True
+
+
+def outcome(dags: Path, code: int) -> str:
+    """The exception of a task whose command exits with `code`, by its class."""
+    sys.path.insert(0, str(dags))
+    operator = importlib.import_module("nightly_recommendations").StepOperator
+    try:
+        operator(task_id=f"exits_{code}", bash_command=f"exit {code}").execute({})
+    except Exception as error:
+        return type(error).__name__
+    return "done"
+
+
+if __name__ == "__main__":
+    print(json.dumps(facts(Path(sys.argv[1]))))

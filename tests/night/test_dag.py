@@ -1,0 +1,124 @@
+"""The DAG's vital dependencies and policies, read by Airflow itself in a process of its own."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pytest
+
+from jobs.tables import STEPS
+from tests.night.nights import REPOSITORY
+
+DAGS = REPOSITORY / "dags"
+
+
+@pytest.fixture(scope="module")
+def dag(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What Airflow makes of the DAG folder."""
+    home = tmp_path_factory.mktemp("airflow")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "NIGHTRAIL"))}
+    environment |= {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        "PYTHONPATH": str(REPOSITORY),
+    }
+    probe = Path(__file__).with_name("dag_probe.py")
+    done = subprocess.run(
+        [sys.executable, str(probe), str(DAGS)], env=environment, capture_output=True, text=True, cwd=home, timeout=240
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    assert found["import_errors"] == {}
+    return found
+
+
+def test_the_folder_holds_the_night_and_its_steps(dag: dict[str, Any]) -> None:
+    assert dag["dags"] == ["nightly_recommendations"]
+    assert set(dag["tasks"]) == set(STEPS)
+
+
+@pytest.mark.parametrize(
+    ("step", "needs"),
+    [
+        ("sequences", {"ingest"}),
+        ("train", {"ingest", "sequences"}),
+        ("embed", {"sequences", "train"}),
+        ("index", {"embed"}),
+        ("lists", {"index", "embed", "sequences"}),
+        ("gate", {"lists", "index", "embed"}),
+        ("publish", {"gate"}),
+        ("report", {"gate"}),
+    ],
+)
+def test_a_step_waits_for_what_it_reads(step: str, needs: set[str], dag: dict[str, Any]) -> None:
+    assert needs <= set(dag["tasks"][step]["upstream"])
+
+
+def test_nothing_is_published_but_behind_the_gate(dag: dict[str, Any]) -> None:
+    assert dag["tasks"]["publish"]["direct"] == ["gate"]
+    assert {task["trigger_rule"] for task in dag["tasks"].values()} == {"all_success"}
+
+
+def test_the_gate_never_retries_and_the_others_do_with_growing_pauses(dag: dict[str, Any]) -> None:
+    assert dag["tasks"]["gate"]["retries"] == 0
+    others = {name: task for name, task in dag["tasks"].items() if name != "gate"}
+    assert all(task["retries"] > 0 and task["exponential"] for task in others.values())
+    assert all(0 < task["timeout"] <= 24 * 3600 for task in dag["tasks"].values())
+
+
+def test_one_night_runs_at_a_time_and_none_is_caught_up(dag: dict[str, Any]) -> None:
+    assert dag["max_active_runs"] == 1
+    assert dag["catchup"] is False
+
+
+def test_the_documentation_names_every_step(dag: dict[str, Any]) -> None:
+    assert [step for step in STEPS if f"**{step}**" not in dag["doc"]] == []
+
+
+def test_every_task_is_one_command_with_the_night_in_its_environment(dag: dict[str, Any]) -> None:
+    for step, task in dag["tasks"].items():
+        assert task["command"].endswith(f'-m jobs {step} --as-of "$NIGHTRAIL_AS_OF"')
+        assert "{{" not in task["command"], "what a person types as a parameter must not become part of a command"
+        assert task["append_env"] is True
+        assert task["cwd"] == str(REPOSITORY)
+
+
+def test_the_night_is_the_parameter_or_else_the_day_of_the_run(dag: dict[str, Any]) -> None:
+    template = jinja2.Environment(undefined=jinja2.StrictUndefined).from_string(
+        dag["tasks"]["ingest"]["env"]["NIGHTRAIL_AS_OF"]
+    )
+    assert template.render(params={"as_of": "2026-04-06"}, ds="2026-05-01") == "2026-04-06"
+    assert template.render(params={"as_of": None}, ds="2026-05-01") == "2026-05-01"
+    with pytest.raises(jinja2.UndefinedError):
+        template.render(params={"as_of": None})
+
+
+def test_only_a_date_is_taken_as_the_night(dag: dict[str, Any]) -> None:
+    assert {text for text, taken in dag["as_of"].items() if taken} == {"", "2026-04-06"}
+    assert len(dag["as_of"]) > 5
+
+
+def test_a_users_mistake_and_a_failed_gate_are_not_tried_again(dag: dict[str, Any]) -> None:
+    outcomes = dag["exit_codes"]
+    assert outcomes["0"] == "done"
+    assert outcomes["2"] == outcomes["3"] == "AirflowFailException"
+    assert outcomes["1"] == "AirflowException"
+
+
+def test_the_dag_file_imports_airflow_and_our_constants_only() -> None:
+    foreign = []
+    for file in DAGS.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            allowed = {"airflow", *sys.stdlib_module_names}
+            foreign += [name for name in names if name != "jobs.tables" and name.split(".")[0] not in allowed]
+    assert foreign == []

@@ -1,0 +1,219 @@
+"""Laws of the lists of a whole night: what a shopper may and may not be shown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cached_property
+
+import numpy as np
+import pytest
+
+from jobs.carousels import SOURCES
+from jobs.sample_shop import SIZES, truth
+from jobs.tables import (
+    AVAILABILITY,
+    CATALOGUE,
+    CUSTOMER_SEQUENCES,
+    EVENTS,
+    LISTS,
+    PEOPLE_ALSO_BOUGHT,
+    RECOMMENDED_FOR_YOU,
+    YOU_MIGHT_ALSO_LIKE,
+    Table,
+)
+from tests.night.nights import FIRST, Rows, Shop
+
+PRODUCT_LISTS = (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT)
+each_table = pytest.mark.parametrize("table", LISTS, ids=lambda table: table.name)
+each_carousel = pytest.mark.parametrize("table", PRODUCT_LISTS, ids=lambda table: table.name)
+
+
+class Shelves:
+    """What can be sold and what was bought, worked out from the tables without the code under test."""
+
+    def __init__(self, shop: Shop) -> None:
+        self.shop = shop
+
+    @cached_property
+    def live(self) -> set[tuple[str, str]]:
+        """(product, market) that can be bought on the night."""
+        launched = {
+            row["product_id"]
+            for row in self.shop.rows(CATALOGUE)
+            if row["launched_at"] is None or row["launched_at"] < FIRST
+        }
+        rows = self.shop.rows(AVAILABILITY)
+        return {(r["product_id"], r["market"]) for r in rows if r["available"] and r["product_id"] in launched}
+
+    @cached_property
+    def in_market(self) -> Counter[str]:
+        """How many products each market can show."""
+        return Counter(market for _, market in self.live)
+
+    @cached_property
+    def bought(self) -> set[tuple[str, str]]:
+        """(customer, product) of every purchase before the night."""
+        rows = self.shop.lake.arrow(EVENTS, ("customer_id", "product_id", "event_type", "event_ts")).to_pylist()
+        midnight = self.shop.run_of(FIRST).midnight
+        return {
+            (r["customer_id"], r["product_id"]) for r in rows
+            if r["event_type"] == "purchase" and r["event_ts"] < midnight
+        }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def shelves(night: Shop) -> Shelves:
+    return Shelves(night)
+
+
+def owner_of(row: dict[str, object]) -> str:
+    """The list's key in words, for messages."""
+    return f"{row.get('product_id') or row.get('customer_id')} in {row['market']}"
+
+
+@each_table
+def test_a_list_is_full_or_says_why_not(table: Table, night: Shop) -> None:
+    top_n = night.config.lists.top_n
+    rows = night.rows(table)
+    wrong = [owner_of(r) for r in rows if len(r["product_ids"]) > top_n]
+    wrong += [owner_of(r) for r in rows if (len(r["product_ids"]) == top_n) != (r["short_reason"] is None)]
+    assert wrong == []
+
+
+@each_table
+def test_scores_and_sources_stand_beside_the_products(table: Table, night: Shop) -> None:
+    rows = night.rows(table)
+    uneven = [owner_of(r) for r in rows if not len(r["product_ids"]) == len(r["scores"]) == len(r["sources"])]
+    assert uneven == []
+    assert {source for r in rows for source in r["sources"]} <= set(SOURCES)
+    assert all(np.isfinite(r["scores"]).all() for r in rows)
+
+
+@each_table
+def test_no_product_stands_twice(table: Table, night: Shop) -> None:
+    assert [owner_of(r) for r in night.rows(table) if len(set(r["product_ids"])) < len(r["product_ids"])] == []
+
+
+@each_table
+def test_everything_shown_can_be_bought_in_the_market(table: Table, night: Shop, shelves: Shelves) -> None:
+    wrong = [
+        f"{shown} for {owner_of(r)}" for r in night.rows(table) for shown in r["product_ids"]
+        if (shown, r["market"]) not in shelves.live
+    ]  # fmt: skip
+    assert wrong == []
+
+
+@each_carousel
+def test_a_product_is_never_its_own_companion(table: Table, night: Shop) -> None:
+    assert [owner_of(r) for r in night.rows(table) if r["product_id"] in r["product_ids"]] == []
+
+
+def test_nothing_bought_is_recommended_again(night: Shop, shelves: Shelves) -> None:
+    assert len(shelves.bought) > 100
+    again = [
+        f"{shown} for {owner_of(r)}" for r in night.rows(RECOMMENDED_FOR_YOU) for shown in r["product_ids"]
+        if (r["customer_id"], shown) in shelves.bought
+    ]  # fmt: skip
+    assert again == []
+
+
+@each_carousel
+def test_every_live_product_has_one_row_in_each_of_its_markets(table: Table, night: Shop, shelves: Shelves) -> None:
+    keys = Counter((r["product_id"], r["market"]) for r in night.rows(table))
+    assert set(keys) == shelves.live
+    assert set(keys.values()) == {1}
+
+
+def test_every_known_customer_has_one_row_in_their_market(night: Shop) -> None:
+    customers = Counter((r["customer_id"], r["market"]) for r in night.rows(RECOMMENDED_FOR_YOU))
+    assert set(customers) == {(r["customer_id"], r["market"]) for r in night.rows(CUSTOMER_SEQUENCES)}
+    assert set(customers.values()) == {1}
+
+
+@each_table
+def test_scores_fall_within_one_source(table: Table, night: Shop) -> None:
+    rising = []
+    for row in night.rows(table):
+        for source in set(row["sources"]):
+            scores = [s for s, why in zip(row["scores"], row["sources"], strict=True) if why == source]
+            if scores != sorted(scores, reverse=True):
+                rising.append(f"{owner_of(row)}: {source}")
+    assert rising == []
+
+
+def test_alternatives_begin_with_the_products_own_category(night: Shop) -> None:
+    category = {r["product_id"]: r["category"] for r in night.rows(CATALOGUE)}
+    for row in night.rows(YOU_MIGHT_ALSO_LIKE):
+        own = [
+            category[shown] == category[row["product_id"]]
+            for shown, why in zip(row["product_ids"], row["sources"], strict=True)
+            if why.startswith("model")
+        ]
+        assert own == sorted(own, reverse=True), f"{owner_of(row)} shows another category before its own"
+
+
+def test_people_also_bought_is_asymmetric(night: Shop) -> None:
+    first = {(r["product_id"], r["market"]): r["product_ids"][:5] for r in night.rows(PEOPLE_ALSO_BOUGHT)}
+    one_way = [
+        (a, b) for (a, market), shown in first.items() for b in shown
+        if (b, market) in first and a not in first[b, market]
+    ]  # fmt: skip
+    both_ways = [
+        (a, b) for (a, market), shown in first.items() for b in shown
+        if (b, market) in first and a in first[b, market]
+    ]  # fmt: skip
+    assert one_way and both_ways
+
+
+def test_a_list_longer_than_the_market_shows_all_of_it_and_says_so(copied_night: Shop, shelves: Shelves) -> None:
+    copied_night.step("lists", top_n=400)
+    for table in LISTS:
+        for row in copied_night.rows(table):
+            assert str(shelves.in_market[row["market"]]) in row["short_reason"], owner_of(row)
+            assert len(set(row["product_ids"])) == len(row["product_ids"])
+            hidden = _hidden(row, shelves)
+            assert len(row["product_ids"]) == shelves.in_market[row["market"]] - hidden, owner_of(row)
+
+
+def _hidden(row: dict[str, object], shelves: Shelves) -> int:
+    """How many of the market's products this list must not show."""
+    if row.get("product_id"):
+        return 1
+    return sum((product, row["market"]) in shelves.live for who, product in shelves.bought if who == row["customer_id"])
+
+
+def test_a_customer_of_a_market_without_products_gets_an_explained_empty_list(copied_night: Shop) -> None:
+    def nothing_in_one_market(rows: Rows) -> Rows:
+        market = rows[0]["market"]
+        return [row for row in rows if row["market"] != market]
+
+    gone = copied_night.rows(AVAILABILITY)[0]["market"]
+    copied_night.rewrite(AVAILABILITY, nothing_in_one_market)
+    copied_night.step("lists")
+    there = [row for row in copied_night.rows(RECOMMENDED_FOR_YOU) if row["market"] == gone]
+    assert there and all(row["product_ids"] == [] and row["short_reason"] for row in there)
+
+
+def hits(rows: Rows, right: dict[str, frozenset[str]], places: int = 5) -> float:
+    """Share of the first places that are right."""
+    return float(np.mean([shown in right[r["product_id"]] for r in rows for shown in r["product_ids"][:places]]))
+
+
+@each_carousel
+def test_carousels_know_the_shops_truth_better_than_popularity(table: Table, night: Shop, shelves: Shelves) -> None:
+    known = truth(SIZES["tiny"])
+    answers = known.complements if table is PEOPLE_ALSO_BOUGHT else known.alternatives
+    rows = [r for r in night.rows(table) if answers(r["product_id"])]
+    right = {r["product_id"]: answers(r["product_id"]) for r in rows}
+    events = Counter(
+        (r["market"], r["product_id"])
+        for r in night.lake.arrow(EVENTS, ("market", "product_id")).to_pylist()
+        if (r["product_id"], r["market"]) in shelves.live
+    )
+    popular = {
+        market: [product for (where, product), _ in events.most_common() if where == market]
+        for market in shelves.in_market
+    }
+    by_popularity = [r | {"product_ids": [p for p in popular[r["market"]] if p != r["product_id"]]} for r in rows]
+    assert len(rows) > 100
+    assert hits(rows, right) > 1.5 * hits(by_popularity, right)
