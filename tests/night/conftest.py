@@ -21,6 +21,12 @@ def raw(tiny_raw: object) -> Path:
 
 
 @pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample's SELECTs, copied: its text is part of a run's identity, and somebody may be editing it."""
+    return Path(shutil.copy(SAMPLE_SQL, tmp_path_factory.mktemp("source") / "sample.sql"))
+
+
+@pytest.fixture(scope="session")
 def raw_with_a_new_day(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The raw files up to the second night."""
     size = SIZES["tiny"]
@@ -31,29 +37,33 @@ def raw_with_a_new_day(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 @pytest.fixture(scope="session")
-def night(raw: Path, sail_engine: Engine, lake_factory: LakeFactory, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+def night(
+    raw: Path, source: Path, sail_engine: Engine, lake_factory: LakeFactory, tmp_path_factory: pytest.TempPathFactory
+) -> Shop:
     """The first night on Sail, published and reported."""
     root = tmp_path_factory.mktemp("night") / "lake"
-    shop = Shop(lake_factory(sail_engine, root), quick(SAMPLE_SQL, raw))
+    shop = Shop(lake_factory(sail_engine, root), quick(source, raw))
     shop.steps()
     return shop
 
 
 @pytest.fixture(scope="session")
 def spark_night(
-    raw: Path, spark_engine: Engine, lake_factory: LakeFactory, tmp_path_factory: pytest.TempPathFactory
+    raw: Path, source: Path, spark_engine: Engine, lake_factory: LakeFactory, tmp_path_factory: pytest.TempPathFactory
 ) -> Shop:
     """The first night on Spark."""
     root = tmp_path_factory.mktemp("spark_night") / "lake"
-    shop = Shop(lake_factory(spark_engine, root), quick(SAMPLE_SQL, raw))
+    shop = Shop(lake_factory(spark_engine, root), quick(source, raw))
     shop.steps()
     return shop
 
 
 @pytest.fixture(scope="session")
-def staged_second(night: Shop, raw_with_a_new_day: Path, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+def staged_second(
+    night: Shop, raw_with_a_new_day: Path, source: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Shop:
     """The first night live, the second one staged and not yet through its gates."""
-    shop = night.copy(tmp_path_factory.mktemp("staged_second"), quick(SAMPLE_SQL, raw_with_a_new_day))
+    shop = night.copy(tmp_path_factory.mktemp("staged_second"), quick(source, raw_with_a_new_day))
     shop.steps(STAGING, SECOND)
     return shop
 

@@ -15,7 +15,7 @@ from jobs.engine import Engine
 from jobs.errors import GateError
 from jobs.publish import nights_to_roll_back_to
 from jobs.tables import ALL, MODELS, PUBLISHED, RECOMMENDED_FOR_YOU, RUNS, STEPS
-from tests.night.nights import FIRST, SAMPLE_SQL, SECOND, STAGING, LakeFactory, Shop
+from tests.night.nights import FIRST, SECOND, STAGING, LakeFactory, Shop
 
 TIMED = {PUBLISHED.name, RUNS.name}
 """Tables that hold times of the run itself."""
@@ -53,11 +53,11 @@ def test_the_same_commands_again_give_the_same_tables(night: Shop, copied_night:
 
 
 def test_two_fresh_lakes_hold_the_same_bytes(
-    raw: Path, sail_engine: Engine, lake_factory: LakeFactory, tmp_path: Path
+    raw: Path, source: Path, sail_engine: Engine, lake_factory: LakeFactory, tmp_path: Path
 ) -> None:
     shops = []
     for name in ("one", "other"):
-        config = quick(SAMPLE_SQL, raw)
+        config = quick(source, raw)
         # Only the faster candidate: training it twice shows the same as training both twice.
         config = replace(config, train=replace(config.train, candidates={"amf": {"epochs": 2}}))
         shop = Shop(lake_factory(sail_engine, tmp_path / name), config)
