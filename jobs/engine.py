@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 from jobs.errors import UserError
 
@@ -117,6 +118,7 @@ def start(name: EngineName, remote: str | None = None, log: Path | None = None) 
         raise UserError(f"engine {name!r} is not one of {', '.join(ENGINES)}")
     server: Any = None
     if remote:
+        _check_answers(remote)
         session = SparkSession.builder.remote(remote).create()
         name = "spark"
     elif name == "sail":
@@ -129,6 +131,18 @@ def start(name: EngineName, remote: str | None = None, log: Path | None = None) 
         session = SparkSession.builder.remote(address).create()
     session.conf.set("spark.sql.session.timeZone", "UTC")
     return Engine(name, session, server)
+
+
+def _check_answers(remote: str) -> None:
+    """Raise UserError where nothing listens: Spark's own client would try for ten minutes."""
+    parts = urlsplit(remote)
+    try:
+        if parts.scheme != "sc" or not parts.hostname:
+            raise OSError("the address must look like sc://host:15002")
+        socket.create_connection((parts.hostname, parts.port or 15002), timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise UserError(f"the Spark Connect server {parts.scheme}://{parts.hostname} (SPARK_REMOTE) does not answer: "
+                        f"{error}") from None  # fmt: skip
 
 
 def _sail_server() -> tuple[Any, str]:

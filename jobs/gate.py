@@ -100,9 +100,15 @@ def execute(lake: Lake, run: Run, config: GateConfig) -> Counts:
 
 def require_passed(lake: Lake, as_of: date) -> None:
     """Raise GateError unless the night went through its gates."""
-    rows = lake.arrow(GATES, ("gate", "passed"), as_of).to_pylist()
+    rows = lake.arrow(GATES, ("gate", "passed", "run_id"), as_of).to_pylist()
     if not rows:
         raise GateError(f"the night {as_of} never went through its gates; run `python -m jobs gate --as-of {as_of}`")
+    staged = set(lake.arrow(RECOMMENDED_FOR_YOU, ("run_id",), as_of)["run_id"].to_pylist())
+    if staged != {row["run_id"] for row in rows}:
+        raise GateError(
+            f"the night {as_of} was staged again by {', '.join(sorted(staged)) or 'nobody'} after its gates; run "
+            f"`python -m jobs gate --as-of {as_of}` again"
+        )
     failed = [row["gate"] for row in rows if not row["passed"]]
     if failed:
         raise GateError(f"the night {as_of} failed its gates ({', '.join(failed)}) and cannot be published")

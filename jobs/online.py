@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,19 @@ class OnlineStore:
             done += len(frame)
             progress(f"rows of {table.name} online", done, total)
         return done
+
+    def clear(self, table: Table, keys: pa.Table, as_of: date, published_at: datetime) -> int:
+        """Write null features for keys that the night being published does not have; returns how many."""
+        from feature_repo.definitions import NIGHT, ONLINE, TIMESTAMP
+
+        for batch in keys.to_batches(max_chunksize=20_000):
+            frame = batch.to_pandas()
+            for name in ONLINE[table]:
+                frame[name] = None
+            frame[NIGHT] = as_of.isoformat()
+            frame[TIMESTAMP] = published_at
+            self.store.write_to_online_store(table.name, df=frame)
+        return int(keys.num_rows)
 
     def read(self, service: str, keys: list[dict[str, str]]) -> list[dict[str, Any]]:
         """The features of a service for each key; a key that is not there has null features.

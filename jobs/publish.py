@@ -44,14 +44,19 @@ def execute(lake: Lake, run: Run, config: PublishConfig) -> Counts:
         )
     store = OnlineStore(lake.root, config.feature_store)
     store.ensure_applied()
-    pushed = 0
+    pushed = gone = 0
     for table in SURFACES:
         total = lake.dataset(table).count_rows(filter=pc.field("as_of") == pa.scalar(run.as_of))
         if not total:
             raise UserError(f"{table.name} has no row of {run.as_of}, so that night cannot be published")
         pushed += store.push(table, _rows(lake, table, run.as_of, config), run.started_at, total, run.progress)
+        if live and live != run.as_of:
+            gone += store.clear(table, _keys_gone(lake, table, live, run.as_of), run.as_of, run.started_at)
     lake.overwrite(PUBLISHED, pa.Table.from_pylist(_live_rows(lake, run), schema=arrow_schema(PUBLISHED)))
-    return Counts(pushed, pushed, note=f"{run.as_of} is live: {pushed:,} rows online, {len(SURFACES)} surfaces flipped")
+    note = f"{run.as_of} is live: {pushed:,} rows online, {len(SURFACES)} surfaces flipped"
+    if gone:
+        note += f", {gone:,} rows of {live} cleared"
+    return Counts(pushed, pushed, note=note)
 
 
 def nights_to_roll_back_to(lake: Lake) -> list[date]:
@@ -64,6 +69,12 @@ def nights_to_roll_back_to(lake: Lake) -> list[date]:
             continue
         nights.append(night)
     return nights
+
+
+def _keys_gone(lake: Lake, table: Table, live: date, new: date) -> pa.Table:
+    """Keys of the live night that the new one lacks: a product delisted, a customer who moved to another market."""
+    before, after = lake.arrow(table, table.key, live), lake.arrow(table, table.key, new)
+    return before.join(after, keys=list(table.key), join_type="left anti")
 
 
 def _rows(lake: Lake, table: Table, as_of: date, config: PublishConfig) -> Iterator[pa.RecordBatch]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import pytest
@@ -226,6 +226,16 @@ def test_accepting_a_gate_that_does_not_exist_is_a_users_mistake(copied_night: S
 def test_a_night_that_never_went_through_its_gates_is_not_published(copied_second: Shop) -> None:
     seen = copied_second.what_services_see()
     with pytest.raises(GateError, match=f"never went through its gates; run `python -m jobs gate --as-of {SECOND}`"):
+        copied_second.step("publish", SECOND)
+    assert copied_second.what_services_see() == seen
+
+
+def test_lists_staged_again_after_the_gates_are_not_published(copied_second: Shop) -> None:
+    copied_second.step("gate", SECOND)
+    seen = copied_second.what_services_see()
+    shorter = replace(copied_second.config, lists=replace(copied_second.config.lists, top_n=5))
+    Shop(copied_second.lake, shorter).step("lists", SECOND)
+    with pytest.raises(GateError, match=f"staged again .* run `python -m jobs gate --as-of {SECOND}` again"):
         copied_second.step("publish", SECOND)
     assert copied_second.what_services_see() == seen
 

@@ -124,7 +124,6 @@ def test_rollback_flips_published_and_the_online_store_and_back(second_night: Sh
     assert online_lists(shop, SECOND) == stored_lists(shop, SECOND)
 
 
-@pytest.mark.xfail(strict=True, reason="publish leaves the keys online that only older nights have")
 def test_keys_that_the_live_night_lacks_are_not_served(second_night: Shop) -> None:
     now = {(row["customer_id"], row["market"]) for row in second_night.rows(RECOMMENDED_FOR_YOU, SECOND)}
     then = {(row["customer_id"], row["market"]) for row in second_night.rows(RECOMMENDED_FOR_YOU, FIRST)}
