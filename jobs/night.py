@@ -24,6 +24,7 @@ from jobs.summary import print_summary
 from jobs.tables import STEPS
 
 DAG = "nightly_recommendations"
+LOG_WIDTH = 110
 PLAIN_SECONDS = 10.0
 """Between two progress lines of one step where the output is no terminal."""
 
@@ -64,7 +65,7 @@ class Night:
 
 def run_night(night: Night, run_id: str, lake: Lake, inherited: dict[str, str]) -> None:
     """Run the DAG for one night, show its progress, print the summary; UserError says which step failed and why."""
-    console = Console()
+    console = _console()
     log = night.root / "logs" / f"night-{night.as_of}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     environment = night.environment(inherited)
@@ -82,6 +83,12 @@ def run_night(night: Night, run_id: str, lake: Lake, inherited: dict[str, str]) 
     places = {"Report": report_path(lake, night.as_of), "Tables": lake.root / "tables", "Log": log}
     print_summary(lake, night.as_of, run_id, console, places)
     console.print(f"The night took {time.monotonic() - began:.0f} s.", highlight=False)
+
+
+def _console() -> Console:
+    """A terminal as it is; a log file gets lines wide enough for the summary."""
+    console = Console()
+    return console if console.is_terminal else Console(width=LOG_WIDTH)
 
 
 def run_airflow(night: Night, port: int, inherited: dict[str, str]) -> None:
