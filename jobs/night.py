@@ -104,7 +104,8 @@ def run_airflow(night: Night, port: int, inherited: dict[str, str]) -> None:
     Console().print(
         f"Airflow starts on http://127.0.0.1:{port} (Ctrl-C stops it). User admin; its password is in "
         f"{home / 'simple_auth_manager_passwords.json.generated'}.\nThe DAG {DAG} runs at 02:00 UTC for {night.raw} "
-        f"into {night.root}; trigger it with the parameter as_of for another night.", soft_wrap=True, highlight=False,
+        f"into {night.root}; it needs the raw files of the day before, and stops at ingest where there are none.\n"
+        "Trigger it with the parameter as_of for any other night.", soft_wrap=True, highlight=False,
     )  # fmt: skip
     with suppress(KeyboardInterrupt):
         subprocess.run(_python_tool(["airflow", "standalone"]), env=environment, cwd=night.repository, check=False)
@@ -159,6 +160,8 @@ def _run_dag(night: Night, environment: dict[str, str], sink: TextIO, console: C
     unfinished = [step for step in STEPS if not said.get(step, "").startswith("done")]
     if process.returncode == 0 and not unfinished:
         return None
+    if not said:
+        return "Airflow started none of its steps."
     step = unfinished[0] if unfinished else STEPS[-1]
     reason = said.get(step, "")
     if reason.startswith(("stopped: ", "failed: ")):

@@ -22,6 +22,7 @@ def facts(dags: Path) -> dict[str, Any]:
         "dags": sorted(bag.dags),
         "max_active_runs": dag.max_active_runs,
         "catchup": dag.catchup,
+        "start_date": dag.start_date.date().isoformat(),
         "doc": dag.doc_md,
         "tasks": {task.task_id: task_facts(task) for task in dag.tasks},
         "as_of": {text: accepted(dag, text) for text in AS_OF},
