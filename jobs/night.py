@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -46,7 +47,10 @@ class Night:
     def environment(self, inherited: dict[str, str]) -> dict[str, str]:
         """Airflow's settings and the night's, over what the caller has."""
         home = self.root / "airflow"
+        # Airflow's standalone server starts its parts by the name `airflow`.
+        path = os.pathsep.join((str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)))
         return inherited | {
+            "PATH": path,
             "AIRFLOW_HOME": str(home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(self.repository / "dags"),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
