@@ -8,7 +8,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -54,7 +54,7 @@ class Night:
             "AIRFLOW_HOME": str(home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(self.repository / "dags"),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
             "PYTHONPATH": str(self.repository),
@@ -96,12 +96,14 @@ def _console() -> Console:
 
 
 def run_airflow(night: Night, port: int, inherited: dict[str, str]) -> None:
-    """Airflow's standalone server on loopback until it is interrupted; prints its address and where its login lies."""
+    """Airflow's parts on loopback until interrupted; prints the UI's address and where its login lies.
+
+    Not `airflow standalone`: its scheduler and triggerer serve their logs on every network address.
+    """
     environment = night.environment(inherited) | {
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": str(port),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
-        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
     }
     home = Path(environment["AIRFLOW_HOME"])
     home.mkdir(parents=True, exist_ok=True)
@@ -111,8 +113,34 @@ def run_airflow(night: Night, port: int, inherited: dict[str, str]) -> None:
         f"into {night.root}; it needs the raw files of the day before, and stops at ingest where there are none.\n"
         "Trigger it with the parameter as_of for any other night.", soft_wrap=True, highlight=False,
     )  # fmt: skip
-    with suppress(KeyboardInterrupt):
-        subprocess.run(_python_tool(["airflow", "standalone"]), env=environment, cwd=night.repository, check=False)
+    log = night.root / "logs" / "airflow.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a", encoding="utf-8") as sink, ExitStack() as running:
+        _call(["airflow", "db", "migrate"], environment, sink, log)
+        parts = [
+            running.enter_context(_part(part, environment, sink))
+            for part in (["api-server"], ["dag-processor"], ["scheduler", "--skip-serve-logs"],
+                         ["triggerer", "--skip-serve-logs"])
+        ]  # fmt: skip
+        with suppress(KeyboardInterrupt):
+            while all(part.poll() is None for part in parts):
+                time.sleep(1)
+            raise UserError(f"a part of Airflow stopped; its output is in {log}")
+
+
+@contextmanager
+def _part(arguments: list[str], environment: dict[str, str], sink: TextIO) -> Iterator[subprocess.Popen[str]]:
+    """One of Airflow's processes, ended with the block."""
+    command = _python_tool(["airflow", *arguments])
+    process = subprocess.Popen(command, env=environment, stdout=sink, stderr=subprocess.STDOUT, text=True)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 def _make_sample(night: Night, console: Console) -> None:
