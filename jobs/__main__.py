@@ -62,7 +62,9 @@ def ingest(
     raw: Raw = SAMPLE_RAW,
     engine: EngineOption = "sail",
     config: Config = "standard",
-    allow_empty_day: Annotated[bool, typer.Option(help="Let a last day without events pass.")] = False,
+    allow_empty_day: Annotated[
+        bool, typer.Option(envvar="NIGHTRAIL_ALLOW_EMPTY_DAY", help="Let a last day without events pass.")
+    ] = False,
 ) -> None:
     """Raw files to events, catalogue, availability and rejected."""
     changes = {"allow_empty_day": True} if allow_empty_day else {}
