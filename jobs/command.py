@@ -108,7 +108,7 @@ def run_one(
     config = config_named(config_name, source, raw)
     lines = StepLines(step, time.monotonic)
     now = datetime.now(UTC)
-    run = Run(night, f"{night}-{config.hash[:8]}", now, lines)
+    run = Run(night, f"{night}-{config.hash[:8]}", now, lines, time.monotonic)
     if changes:
         config = replace(config, **{step: replace(getattr(config, step), **changes)})
     lake = lake_at(root, engine)

@@ -53,7 +53,7 @@ def quick(source: Path, raw: Path) -> NightConfig:
     """Little training: for tests and for trying one's own source out."""
     small: dict[str, dict[str, Any]] = {
         "amf": {"epochs": 2},
-        "transformers4rec": {"epochs": 1, "layers": 1, "width": 16},
+        "transformer": {"epochs": 2, "layers": 1, "width": 16},
     }
     return dataclasses.replace(standard(source, raw), train=TrainConfig(candidates=small))
 

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jobs.features import products_without_history, read_features
 from jobs.histories import batches_of_histories, key_column, vectors_column
 from jobs.lake import Lake
 from jobs.run import Counts, Run
@@ -30,6 +31,9 @@ class EmbedConfig:
 def execute(lake: Lake, run: Run, config: EmbedConfig) -> Counts:
     """Write customer_embeddings and product_embeddings of the night."""
     model_id, model = load_champion(lake, run, Compute(config.device))
+    new = products_without_history(lake, run.as_of, model.vocabulary)
+    trained = len(model.vocabulary)
+    model = model.extended(new.ids.to_pylist(), read_features(lake, run.as_of, new))
     vectors = model.product_vectors()
     known = np.asarray(pc.is_in(model.vocabulary.ids, value_set=key_column(lake, CATALOGUE, run.as_of, "product_id")))
     products = pa.table(
@@ -43,6 +47,8 @@ def execute(lake: Lake, run: Run, config: EmbedConfig) -> Counts:
     total = lake.dataset(CUSTOMER_SEQUENCES).count_rows(filter=pc.field("as_of") == pa.scalar(run.as_of))
     customers = lake.replace(CUSTOMER_EMBEDDINGS, _encoded(lake, run, config, model, model_id, total), run)
     note = f"{customers:,} customers and {len(products):,} products by {model_id}"
+    if added := len(model.vocabulary) - trained:
+        note += f"; {added:,} of the products were not in its training: their vectors come from the catalogue"
     return Counts(total, customers + len(products), note=note)
 
 

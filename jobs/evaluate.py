@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
-from models.baselines import ItemNeighbours, MarkovChain, OwnRepeat, Popularity
+from models.baselines import CategoryPopularity, ItemNeighbours, MarkovChain, OwnRepeat, Popularity
 from models.bootstrap import mean_interval
 from models.contract import Recommender
-from models.metrics import per_customer, rank_targets
+from models.metrics import Metrics, per_customer, rank_targets
 from models.scorers import RecommenderScorer, Scorer, from_scorer
-from models.sequences import Sequences
+from models.sequences import EVENT_TYPES, Sequences
 from models.splits import Split
 from models.top_n import BoolMask
 
 KS = (10, 20)
+HEADLINE = "ndcg@10"
+"""The metric that picks the champion, on the slice `all`."""
 SLICES = {"all": False, "new to the customer": True}
 """Slice name -> whether products already in a history are left out, for every model alike."""
+HISTORY_LENGTHS = ((1, 4), (5, 9), (10, 19), (20, None))
+"""Events in a history, for the slices `history 1-4` to `history 20+`."""
+FEWEST = 20
+"""Customers below which a slice's mean says nothing and gets no row."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,29 @@ class Figure:
     customers: int
 
 
+@dataclass(frozen=True)
+class Judged:
+    """One scorer's metrics for each customer of one slice."""
+
+    model: str
+    slice: str
+    customers: npt.NDArray[np.int64]
+    """[m], rows of the split."""
+    metrics: Metrics
+    """Each [m]."""
+
+    def figures(self) -> Iterator[Figure]:
+        """Every metric's mean with its interval."""
+        for metric, values in self.metrics.items():
+            yield _figure(self.model, metric, self.slice, values)
+
+    def within(self, label: str, rows: BoolMask) -> Iterator[Figure]:
+        """The headline over the customers where `rows` [customers of the split] is true, if there are enough."""
+        values = self.metrics[HEADLINE][rows[self.customers]]
+        if len(values) >= FEWEST:
+            yield _figure(self.model, HEADLINE, label, values)
+
+
 def baselines(train: Sequences, products: int, split_time: int) -> dict[str, Scorer]:
     """The scorers that every trained model has to beat."""
     recent = Popularity(train, products, until=split_time, days=7)
@@ -47,26 +77,62 @@ def baselines(train: Sequences, products: int, split_time: int) -> dict[str, Sco
 
 
 def evaluation_rows(split: Split, most: int, seed: int) -> Split:
-    """The split with at most `most` evaluated customers, drawn evenly, for histories and targets alike."""
+    """The split with at most `most` evaluated customers, drawn evenly, for histories and targets alike.
+
+    `known_customers` still says which rows of the whole split they are.
+    """
     rows = split.known_customers
     if len(rows) > most:
         rows = np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
-    from dataclasses import replace
-
-    return replace(split, train=split.train.take(rows), targets=split.targets.take(rows),
-                   known_customers=np.arange(len(rows)))  # fmt: skip
+    return replace(split, train=split.train.take(rows), targets=split.targets.take(rows), known_customers=rows)
 
 
-def compare(
-    trained: dict[str, Recommender], simple: dict[str, Scorer], split: Split, candidates: BoolMask
+def judge(name: str, scorer: Scorer, split: Split, candidates: BoolMask, label: str = "all") -> Judged:
+    """Rank every customer's targets among the candidates, the same for every scorer."""
+    ranking = rank_targets(
+        from_scorer(scorer, split.train), split.train, split.targets, candidates, exclude_seen=SLICES.get(label, False)
+    )
+    return Judged(name, label, ranking.customers, per_customer(ranking, KS))
+
+
+def sliced(name: str, scorer: Scorer, judged: Judged, split: Split, markets: Sequence[str]) -> Iterator[Figure]:
+    """The headline by history length, by market [customers of the split] and by the target's event type."""
+    lengths, market = split.train.lengths, np.array(markets)
+    for least, most in HISTORY_LENGTHS:
+        label = f"history {least}-{most}" if most else f"history {least}+"
+        yield from judged.within(label, (lengths >= least) & (lengths <= (most or lengths.max(initial=0))))
+    for code in np.unique(market):
+        yield from judged.within(f"market {code}", market == code)
+    everything = np.ones(int(scorer.scores(split.train.take(np.arange(1))).shape[1]), dtype=bool)
+    for code, event in enumerate(EVENT_TYPES):
+        targets = split.targets.where(split.targets.events == code)
+        if np.count_nonzero(targets.lengths) >= FEWEST:
+            apart = judge(name, scorer, replace(split, targets=targets), everything)
+            yield _figure(name, HEADLINE, f"target {event}", apart.metrics[HEADLINE])
+
+
+def new_products(
+    models: dict[str, Recommender], split: Split, wanted: Sequences, categories: Sequence[str], known: int
 ) -> Iterator[Figure]:
-    """Every figure of every scorer on the split's customers; all rank the same candidates."""
-    scorers: dict[str, Scorer] = {**simple, **{name: RecommenderScorer(model) for name, model in trained.items()}}
+    """The headline on targets that were not in training, ranked among all such products.
+
+    `models` know every product, the first `known` of them from training; `wanted` holds, for the split's customers,
+    the new products that they went on to; `categories` names each product's. Beside them stand the popularity of a
+    new product's category with that customer, and `random order`, which knows nothing.
+    """
+    new = np.arange(len(categories)) >= known
+    split = replace(split, targets=wanted)
+    if np.count_nonzero(wanted.lengths) < FEWEST:
+        return
+    scorers: dict[str, Scorer] = {name: RecommenderScorer(model) for name, model in models.items()}
+    scorers["category popularity"] = CategoryPopularity(split.train, np.unique(categories, return_inverse=True)[1])
     for name, scorer in scorers.items():
-        for label, exclude_seen in SLICES.items():
-            ranking = rank_targets(
-                from_scorer(scorer, split.train), split.train, split.targets, candidates, exclude_seen=exclude_seen
-            )
-            for metric, values in per_customer(ranking, KS).items():
-                interval = mean_interval(values)
-                yield Figure(name, metric, label, interval.value, interval.low, interval.high, len(values))
+        yield _figure(name, HEADLINE, "new products", judge(name, scorer, split, new).metrics[HEADLINE])
+    gains = 1 / np.log2(np.arange(2, 12))[: int(new.sum())]
+    expected = np.full(np.count_nonzero(wanted.lengths), gains.sum() / new.sum())
+    yield _figure("random order", HEADLINE, "new products", expected)
+
+
+def _figure(model: str, metric: str, label: str, values: npt.NDArray[np.float64]) -> Figure:
+    interval = mean_interval(values)
+    return Figure(model, metric, label, interval.value, interval.low, interval.high, len(values))

@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 
 from jobs.carousels import CAROUSELS
 from jobs.errors import GateError, UserError
+from jobs.evaluate import HEADLINE
 from jobs.index import read_index
 from jobs.lake import Lake, night
 from jobs.run import Counts, Run
@@ -28,7 +29,7 @@ from jobs.tables import (
     RECOMMENDED_FOR_YOU,
     Table,
 )
-from jobs.train import HEADLINE, champion
+from jobs.train import champion
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ class Run:
     """UTC, given by the entry point; the publication time of a publish step."""
     progress: Progress = silent
     """Called with (what is counted, done so far, total)."""
+    clock: Callable[[], float] = lambda: 0.0
+    """Seconds that pass, given by the entry point: for what something costs, never for what is computed."""
 
     @property
     def midnight(self) -> datetime:

@@ -197,7 +197,7 @@ MODELS = Table(
     ("model_id",),
     """
 model_id STRING   identity: kind, night and a hash of what it was trained on
-kind     STRING   amf or transformers4rec
+kind     STRING   amf, transformer or transformers4rec
 champion BOOLEAN  whether it won its comparison
 ndcg     DOUBLE   held-out NDCG@10 of the comparison
 reason   STRING   the decision in words
@@ -212,7 +212,7 @@ EVALUATIONS = Table(
 model_id STRING  model or baseline
 dataset  STRING  what it was measured on and the split's time
 metric   STRING  ndcg@10, recall@10, ..
-slice    STRING  all, or new to the customer (products not in their history)
+slice    STRING  all; new to the customer; new products; history N-M; target TYPE; market CODE; cost; decision
 value    DOUBLE  mean over customers
 ci_low   DOUBLE  lower end of the 95 % bootstrap interval
 ci_high  DOUBLE  upper end of it

@@ -1,40 +1,38 @@
-"""Train: the candidates compete on the last days, the champion is refitted on everything, or nothing is due."""
+"""Train: the candidates compete on the last days, the winner is refitted on everything, or nothing is due."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
-import numpy as np
-
+from jobs.contest import Ground, Results, hold, prepare
+from jobs.decision import LAST_CHAMPION, Budget, Decision, decide
 from jobs.errors import UserError
-from jobs.evaluate import Figure, baselines, compare, evaluation_rows
+from jobs.evaluate import HEADLINE
+from jobs.features import read_features
 from jobs.histories import product_ids_seen, read_histories
 from jobs.lake import Lake
 from jobs.run import Counts, Progress, Run
 from jobs.tables import CUSTOMER_SEQUENCES, EVALUATIONS, MODELS
 from models import artefacts, registry
 from models.contract import Compute, Recommender
-from models.splits import Split, time_split
 from models.vocabulary import Vocabulary
-
-HEADLINE = "ndcg@10"
-"""The metric that picks the champion, on the slice `all`."""
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """Which candidates compete, how often, and on what."""
 
-    candidates: dict[str, dict[str, Any]] = field(default_factory=lambda: {"amf": {}, "transformers4rec": {}})
-    """Model kind -> fields of its config that differ from the default."""
+    candidates: dict[str, dict[str, Any]] = field(default_factory=lambda: {"amf": {}, "transformer": {}})
+    """Model kind -> fields of its config that differ from the default. `transformers4rec` is the third kind."""
     retrain_days: int = 7
     """A champion that is so many days old is challenged again."""
     holdout_days: int = 7
     """Days before the night that candidates are compared on."""
     evaluated_customers: int = 5_000
     """At most so many customers are ranked in the comparison."""
+    budget: Budget = field(default_factory=Budget)
+    """What a champion may cost."""
     device: str = "auto"
     """auto (CUDA where there is one, else CPU), cpu or cuda."""
     seed: int = 17
@@ -68,57 +66,68 @@ def load_champion(lake: Lake, run: Run, compute: Compute) -> tuple[str, Recommen
 
 
 def execute(lake: Lake, run: Run, config: TrainConfig) -> Counts:
-    """Write models, evaluations and the champion's artefact, unless the champion is young enough."""
+    """Write models, evaluations and the winner's artefact, unless the last contest is recent enough."""
     last = champion(lake, run)
-    if last and _serves(lake, last, run, config):
-        age = (run.as_of - last["as_of"]).days
-        return Counts(note=f"{last['model_id']} is {age} days old, younger than {config.retrain_days}: it serves")
+    if last and (note := _nothing_due(lake, last, run, config)):
+        return Counts(note=note)
     compute = Compute(config.device, config.seed)
-    split, vocabulary, customers = _split(lake, run, config)
-    figures = _compare(split, vocabulary, run, config, compute)
-    headline = {f.model: f for f in figures if (f.metric, f.slice) == (HEADLINE, "all")}
-    winner = max(config.candidates, key=lambda kind: headline[kind].value)
-    model_id = f"{winner}-{run.run_id}"
-    events = _refit(lake, run, config, compute, winner, model_id, headline[winner])
-    _record(lake, run, config, figures, headline, winner, model_id)
-    others = ", ".join(f"{name} {figure.value:.4f}" for name, figure in headline.items() if name != winner)
-    note = f"{model_id} with {HEADLINE} {headline[winner].value:.4f} (others: {others})"
-    return Counts(events, len(figures), split.cold_events, note + f"; {customers:,} customers compared")
+    ground = prepare(lake, run, config.holdout_days, config.evaluated_customers, config.seed)
+    trained, seconds, losses = _train(ground, run, config, compute)
+    results = hold(ground, trained, seconds, _unspoilt(lake, last, ground, compute), run)
+    rival = results.last_champion
+    decision = decide(
+        results.contestants,
+        last["kind"] if last and last["kind"] in trained else None,
+        None if rival is None else rival.metrics[HEADLINE],
+        config.budget,
+    )
+    events = 0
+    if decision.winner != LAST_CHAMPION:
+        events = _refit(lake, run, config, compute, decision.winner, losses)
+    _record(lake, run, config, results, decision)
+    headline = {kind: float(found.ndcg.mean()) for kind, found in results.contestants.items()}
+    figures = ", ".join(f"{kind} {value:.4f}" for kind, value in headline.items())
+    note = f"{decision.winner} serves: {decision.reasons[decision.winner]} ({HEADLINE}: {figures}"
+    note += f"; {len(ground.judged.train):,} customers compared)"
+    return Counts(events, len(results.figures), ground.split.cold_events, note)
 
 
-def _serves(lake: Lake, last: dict[str, Any], run: Run, config: TrainConfig) -> bool:
-    """Whether nothing is due: the champion is of this very run, or of an earlier night and not too old."""
-    age = (run.as_of - last["as_of"]).days
+def _nothing_due(lake: Lake, last: dict[str, Any], run: Run, config: TrainConfig) -> str:
+    """Why the champion goes on without a contest; empty where one is due."""
     if not (lake.root / "models" / last["model_id"]).is_dir():
-        return False
-    return bool(last["run_id"] == run.run_id if age == 0 else age < config.retrain_days)
+        return ""
+    contests = [row for row in lake.arrow(MODELS).to_pylist() if row["as_of"] <= run.as_of]
+    newest = max(contests, key=lambda row: row["as_of"])
+    age = (run.as_of - newest["as_of"]).days
+    if not (newest["run_id"] == run.run_id if age == 0 else age < config.retrain_days):
+        return ""
+    return (
+        f"{last['model_id']} serves: the last comparison is {age} days old, the next is due after {config.retrain_days}"
+    )
 
 
-def _split(lake: Lake, run: Run, config: TrainConfig) -> tuple[Split, Vocabulary, int]:
-    """The comparison's two sides; the vocabulary knows only products seen before the split."""
-    split_at = run.midnight - timedelta(days=config.holdout_days)
-    vocabulary = Vocabulary.build(product_ids_seen(lake, run.as_of, before=split_at))
-    histories = read_histories(lake, run.as_of, vocabulary, keep_unknown=True)
-    try:
-        split = time_split(histories.sequences, int(split_at.timestamp()), config.holdout_days)
-    except ValueError as error:
-        raise UserError(f"the candidates cannot be compared on the {config.holdout_days} days before {run.as_of}: "
-                        f"{error}; ingest more days or shorten holdout_days") from None  # fmt: skip
-    if not len(split.known_customers):
-        raise UserError(f"no customer has events both before and after {split_at:%Y-%m-%d}, so no candidate can be "
-                        "compared; ingest more days or change holdout_days")  # fmt: skip
-    return split, vocabulary, len(split.known_customers)
-
-
-def _compare(split: Split, vocabulary: Vocabulary, run: Run, config: TrainConfig, compute: Compute) -> list[Figure]:
-    trained = {}
+def _train(
+    ground: Ground, run: Run, config: TrainConfig, compute: Compute
+) -> tuple[dict[str, Recommender], dict[str, float], dict[str, list[float]]]:
+    """Every candidate on the days before the split, the seconds it took, and its loss by epoch."""
+    trained: dict[str, Recommender] = {}
+    seconds, losses = {}, {}
     for kind, overrides in config.candidates.items():
-        model = registry.create(kind, vocabulary, compute, **overrides)
-        model.fit(split.train, _named(run, kind))
-        trained[kind] = model
-    simple = baselines(split.train, len(vocabulary), int(run.midnight.timestamp()) - config.holdout_days * 86_400)
-    judged = evaluation_rows(split, config.evaluated_customers, config.seed)
-    return list(compare(trained, simple, judged, np.ones(len(vocabulary), dtype=bool)))
+        began = run.clock()
+        model = registry.create(kind, ground.vocabulary, compute, **overrides)
+        fitted = model.fit(ground.split.train, ground.catalogue, _named(run, kind))
+        trained[kind], seconds[kind], losses[kind] = model, run.clock() - began, list(fitted.losses)
+    return trained, seconds, losses
+
+
+def _unspoilt(lake: Lake, last: dict[str, Any] | None, ground: Ground, compute: Compute) -> Recommender | None:
+    """The model that serves, if it was trained on nothing of the days that it would be judged on."""
+    if last is None or last["as_of"] > ground.at.date():
+        return None
+    try:
+        return artefacts.read(lake.root / "models" / last["model_id"], compute)[0]
+    except artefacts.ArtefactError:  # it cannot serve either: somebody new has to
+        return None
 
 
 def _named(run: Run, name: str) -> Progress:
@@ -126,39 +135,48 @@ def _named(run: Run, name: str) -> Progress:
 
 
 def _refit(
-    lake: Lake, run: Run, config: TrainConfig, compute: Compute, kind: str, model_id: str, figure: Figure
+    lake: Lake, run: Run, config: TrainConfig, compute: Compute, kind: str, losses: dict[str, list[float]]
 ) -> int:
     """Fit the winner on every event before the night and write it; returns the events it saw."""
     vocabulary = Vocabulary.build(product_ids_seen(lake, run.as_of))
     histories = read_histories(lake, run.as_of, vocabulary)
     model = registry.create(kind, vocabulary, compute, **config.candidates[kind])
-    fitted = model.fit(histories.sequences, _named(run, f"champion {kind}"))
+    catalogue = read_features(lake, run.as_of, vocabulary)
+    fitted = model.fit(histories.sequences, catalogue, _named(run, f"champion {kind}"))
     metadata = {
         "as_of": run.as_of.isoformat(),
         "run_id": run.run_id,
         "versions": {CUSTOMER_SEQUENCES.name: lake.version(CUSTOMER_SEQUENCES)},
-        "training": dict(fitted),
-        HEADLINE: figure.value,
+        "learning": {**losses, f"{kind}, on everything": list(fitted.losses)},
+        "pairs": fitted.pairs,
+        "steps": fitted.steps,
     }
-    artefacts.write(model, lake.root / "models" / model_id, metadata)
+    artefacts.write(model, lake.root / "models" / f"{kind}-{run.run_id}", metadata)
     return len(histories.sequences.products)
 
 
-def _record(
-    lake: Lake, run: Run, config: TrainConfig, figures: list[Figure], headline: dict[str, Figure], winner: str,
-    model_id: str,
-) -> None:  # fmt: skip
+def _record(lake: Lake, run: Run, config: TrainConfig, results: Results, decision: Decision) -> None:
     ids = {kind: f"{kind}-{run.run_id}" for kind in config.candidates}
     dataset = f"last {config.holdout_days} days before {run.as_of}"
+    found = [(f.model, f.metric, f.slice, f.value, f.low, f.high, f.customers) for f in results.figures]
+    for kind, contestant in results.contestants.items():
+        customers = len(contestant.ndcg)
+        costs = {
+            "train seconds": contestant.train_seconds,
+            "customers encoded per second": contestant.encode_per_second,
+        }
+        found += [(kind, name, "cost", value, value, value, customers) for name, value in costs.items()]
+    for name, gap in decision.differences.items():
+        customers = len(next(iter(results.contestants.values())).ndcg)
+        metric = f"{HEADLINE} minus the winner's"
+        found.append((name, metric, "decision", gap.value, gap.low, gap.high, customers))
+    columns = ("model_id", "metric", "slice", "value", "ci_low", "ci_high", "customers")
+    rows = [dict(zip(columns, (ids.get(row[0], row[0]), *row[1:]), strict=True)) for row in found]
+    lake.replace_rows(EVALUATIONS, [row | {"dataset": dataset} for row in rows], run)
     lake.replace_rows(
-        EVALUATIONS,
-        [{"model_id": ids.get(f.model, f.model), "dataset": dataset, "metric": f.metric, "slice": f.slice,
-          "value": f.value, "ci_low": f.low, "ci_high": f.high, "customers": f.customers} for f in figures],
+        MODELS,
+        [{"model_id": ids[kind], "kind": kind, "champion": kind == decision.winner,
+          "ndcg": float(contestant.ndcg.mean()), "reason": decision.reasons[kind]}
+         for kind, contestant in results.contestants.items()],
         run,
     )  # fmt: skip
-    rows = []
-    for kind, own_id in ids.items():
-        reason = f"highest {HEADLINE} on {dataset}" if kind == winner else f"{HEADLINE} below {model_id}'s"
-        rows.append({"model_id": own_id, "kind": kind, "champion": kind == winner, "ndcg": headline[kind].value,
-                     "reason": reason})  # fmt: skip
-    lake.replace_rows(MODELS, rows, run)

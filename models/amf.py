@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from models.batching import Batch
+from models.catalogue import Catalogue
+from models.optimiser import ByteDropout, table
 from models.sequences import EVENT_TYPES
 from models.torch_recommender import TorchRecommender
 from models.training import NextProductModule, TrainingConfig
@@ -51,8 +53,8 @@ class AMF(TorchRecommender):
     config_class = AMFConfig
     settings: AMFConfig
 
-    def build(self) -> NextProductModule:
-        """A fresh network, initialised from torch's global generator."""
+    def build(self, catalogue: Catalogue) -> NextProductModule:
+        """A fresh network, initialised from torch's global generator; it reads ids alone."""
         return AMFModule(len(self.vocabulary), self.settings)
 
 
@@ -61,14 +63,12 @@ class AMFModule(NextProductModule):
 
     def __init__(self, products: int, config: AMFConfig) -> None:
         super().__init__()
-        self.read = nn.Embedding(products, config.width)
-        self.recommend = nn.Embedding(products, config.width)
+        self.read = table(products, config.width, 0.1)
+        self.recommend = table(products, config.width, 0.1)
         self.event_weight = nn.Parameter(torch.ones(len(EVENT_TYPES)))
         self.product_bias = nn.Parameter(torch.zeros(products)) if config.temperature is None else None
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = ByteDropout(config.dropout)
         self.exponent = config.exponent
-        for table in (self.read, self.recommend):
-            nn.init.normal_(table.weight, std=0.1)
 
     def states(self, batch: Batch) -> torch.Tensor:
         """[B, L, D], the customer vector of every prefix."""
@@ -83,9 +83,10 @@ class AMFModule(NextProductModule):
         states: torch.Tensor = (until_LL @ read_BLD) * count**-self.exponent
         return states
 
-    def table(self) -> torch.Tensor:
-        """[V, D], the vectors q."""
-        return self.recommend.weight
+    def vectors(self, products: torch.Tensor) -> torch.Tensor:
+        """[.., D], the vectors q."""
+        found: torch.Tensor = self.recommend(products)
+        return found
 
     def bias(self) -> torch.Tensor | None:
         """[V], or None where vectors are normalised."""

@@ -131,6 +131,25 @@ class OwnRepeat:
         return scores
 
 
+class CategoryPopularity:
+    """The popularity of a product's category with this customer, then with everyone: all that can be said of a
+    product without events, from its category alone. Products of one category tie.
+    """
+
+    def __init__(self, train: Sequences, categories: npt.NDArray[np.integer]) -> None:
+        """`categories` [products], a dense code each."""
+        self._categories = categories
+        self._share = popularity_share(categories[train.products], int(categories.max(initial=0)) + 1)
+
+    def scores(self, sequences: Sequences) -> FloatMatrix:
+        """[n, products]."""
+        owner = np.repeat(np.arange(len(sequences)), sequences.lengths)
+        keys = owner * len(self._share) + self._categories[sequences.products]
+        own = np.bincount(keys, minlength=len(sequences) * len(self._share)).reshape(len(sequences), -1)
+        share = own / np.maximum(1, sequences.lengths)[:, None] + TIE_BREAK * self._share
+        return share[:, self._categories].astype(np.float32)
+
+
 def popularity_share(products: npt.NDArray[np.integer], n_products: int) -> npt.NDArray[np.float64]:
     """[n_products], each product's share of the events; all 0 when there are none."""
     counts = np.bincount(products, minlength=n_products)

@@ -12,9 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from models.objectives import IntArray, Targets
 from models.sequences import Sequences
-
-IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -35,36 +34,15 @@ class Batch:
     """[P] int64 into the flattened [B * L]: the position that predicts."""
     targets: IntArray
     """[P], the product that it must predict; on the CPU because negatives are drawn there."""
-
-
-def next_basket_sizes(sequences: Sequences) -> IntArray:
-    """[events]: how many events the event at each position must predict; they are the ones right after it.
-
-    Events of one history at the same time are one basket. The last event of a basket predicts every event of the
-    next basket of that history; all other events predict nothing, so no event is predicted from its own basket,
-    and every event outside a first basket is a target exactly once. Where all times differ this is plain
-    next-product prediction.
-    """
-    total = len(sequences.products)
-    if total == 0:
-        return np.zeros(0, dtype=np.int64)
-    opens_history = np.zeros(total + 1, dtype=bool)
-    opens_history[sequences.offsets] = True
-    opens_basket = opens_history.copy()
-    opens_basket[1:-1] |= sequences.times[1:] != sequences.times[:-1]
-    starts = np.flatnonzero(opens_basket)  # the end of the data closes the last basket
-    sizes = np.diff(starts)
-    result = np.zeros(total, dtype=np.int64)
-    inner = ~opens_history[starts[1:-1]]
-    result[starts[1:-1][inner] - 1] = sizes[1:][inner]
-    return result
+    target_events: IntArray
+    """[P], position of the target's event type in EVENT_TYPES."""
 
 
 def windows(sequences: Sequences, length: int) -> Sequences:
     """The same events, with histories of over `length` events cut into pieces, the newest piece full.
 
-    Events keep their places in the flat arrays, so that `next_basket_sizes` of the uncut histories still points
-    at the right targets, also across a cut. Empty histories vanish.
+    Events keep their places in the flat arrays, so that the `Targets` of the uncut histories still point at the
+    right events, also across a cut. Empty histories vanish.
     """
     pieces = -(-sequences.lengths // length)
     first = np.cumsum(pieces) - pieces
@@ -74,6 +52,14 @@ def windows(sequences: Sequences, length: int) -> Sequences:
     )
     offsets = np.append(starts, len(sequences.products)).astype(np.int64)
     return Sequences(offsets, sequences.products, sequences.events, sequences.times)
+
+
+def predicting(sequences: Sequences, wanted: Targets) -> IntArray:
+    """[n], length of each history up to its last event that predicts anything: what comes later is only a target."""
+    places = np.arange(1, len(wanted.offsets))
+    reach = np.maximum.accumulate(np.where(wanted.counts > 0, places, 0), dtype=np.int64)
+    ends = sequences.offsets[1:] - 1
+    return np.asarray(np.maximum(reach[ends] - sequences.offsets[:-1], 0))
 
 
 def buckets(lengths: IntArray, batch_events: int, rng: np.random.Generator | None = None) -> list[IntArray]:
@@ -92,18 +78,23 @@ def buckets(lengths: IntArray, batch_events: int, rng: np.random.Generator | Non
     return found if rng is None else [found[i] for i in rng.permutation(len(found))]
 
 
-def pad(sequences: Sequences, rows: IntArray, device: torch.device, sizes: IntArray | None = None) -> Batch:
-    """The histories at `rows`, none of them empty, as one batch; `sizes` (`next_basket_sizes`) adds the pairs."""
-    lengths = sequences.lengths[rows]
+def pad(sequences: Sequences, rows: IntArray, device: torch.device, wanted: Targets | None = None) -> Batch:
+    """The histories at `rows`, none of them empty, as one batch; `wanted` adds the pairs to learn from, and leaves
+    out the events at a history's end that predict nothing.
+    """
+    starts, lengths = sequences.offsets[rows], sequences.lengths[rows]
     columns = np.arange(int(lengths.max()))
-    mask = columns < lengths[:, None]
-    at = np.where(mask, sequences.offsets[rows][:, None] + columns, 0)
-    positions, targets = np.zeros(0, np.int64), np.zeros(0, np.int64)
-    if sizes is not None:
-        count = np.where(mask, sizes[at], 0).ravel()
+    at = np.where(columns < lengths[:, None], starts[:, None] + columns, 0)
+    positions = targets = np.zeros(0, np.int64)
+    if wanted is not None:
+        count = np.where(columns < lengths[:, None], wanted.offsets[at + 1] - wanted.offsets[at], 0)
+        lengths = ((count > 0) * (columns + 1)).max(axis=1)
+        columns = np.arange(int(lengths.max()))
+        at, count = at[:, : len(columns)], count[:, : len(columns)].ravel()
         positions = np.repeat(np.arange(count.size), count)
         inside = np.arange(len(positions)) - np.repeat(np.cumsum(count) - count, count)
-        targets = sequences.products[at.ravel()[positions] + 1 + inside].astype(np.int64)
+        targets = wanted.targets[wanted.offsets[at.ravel()[positions]] + inside]
+    mask = columns < lengths[:, None]
 
     def place(values: npt.NDArray[np.generic]) -> torch.Tensor:
         return torch.from_numpy(values).to(device)
@@ -118,5 +109,6 @@ def pad(sequences: Sequences, rows: IntArray, device: torch.device, sizes: IntAr
         times=cells(sequences.times),
         mask=place(mask),
         positions=place(positions),
-        targets=targets,
+        targets=sequences.products[targets].astype(np.int64),
+        target_events=sequences.events[targets].astype(np.int64),
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from models.catalogue import Catalogue
 from models.sequences import Sequences
 from models.vocabulary import Vocabulary
 
@@ -31,6 +32,18 @@ class Compute:
     """Every random draw of a fit comes from it: same input, same seed, same machine, same vectors."""
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """What a fit has to say of itself."""
+
+    losses: tuple[float, ...]
+    """Mean training loss of each epoch, nats."""
+    pairs: int
+    """(history, target) pairs that the first epoch could learn from."""
+    steps: int
+    """Updates of the weights."""
+
+
 class Recommender(Protocol):
     """A next-product model. The score of product p for history h is the dot product of
     their vectors, higher is closer; the last column of both matrices carries the product's bias
@@ -40,10 +53,17 @@ class Recommender(Protocol):
     kind: ClassVar[str]
     vocabulary: Vocabulary
 
-    def fit(self, sequences: Sequences, progress: Progress = silent) -> Mapping[str, float]:
-        """Learn from histories; returns figures of the training (loss, seconds are not among them).
+    def fit(self, sequences: Sequences, catalogue: Catalogue | None = None, progress: Progress = silent) -> Fitted:
+        """Learn from histories.
 
-        Events at the same time within one history are one basket and never predict each other.
+        `catalogue` describes the vocabulary's products, for the models that read more than ids. Events at the same
+        time within one history are one basket and never predict each other.
+        """
+        ...
+
+    def extended(self, ids: Sequence[str], catalogue: Catalogue) -> Self:
+        """A model that also knows the products `ids`, which were not in training, from what `catalogue` says of
+        them alone; this model itself where it reads nothing but ids.
         """
         ...
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 KINDS: Mapping[str, str] = {
     "amf": "models.amf:AMF",
+    "transformer": "models.transformer:Transformer",
     "transformers4rec": "models.transformers4rec_model:Transformers4Rec",
 }
 """kind -> module:class."""

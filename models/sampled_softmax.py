@@ -1,4 +1,4 @@
-"""The loss that all models share: next-product softmax with shared, popularity-drawn negatives.
+"""The loss that all models share: next-product softmax, exact or with shared, popularity-drawn negatives.
 
 Legend: P (position, target) pairs, K negatives drawn per batch, U distinct among them, V products, D width.
 """
@@ -12,6 +12,8 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
+from models.linear_softmax import LinearSoftmax
+
 IntArray = npt.NDArray[np.int64]
 
 
@@ -23,7 +25,8 @@ class LossConfig:
     """A number: customer and product vectors are L2-normalised and their cosine is divided by it while training,
     and there is no product bias. None: plain dot product (plus the product's bias where a model has one)."""
     negatives: int = 512
-    """Products drawn per batch and shared by its pairs; a vocabulary of at most this many is scored whole."""
+    """Products drawn per batch and shared by its pairs; a vocabulary of at most this many is scored whole, which is
+    the exact softmax."""
     popularity_power: float = 0.75
     """Negatives are drawn with probability proportional to (count + 1) to this power: 0 uniform, 1 by popularity."""
 
@@ -38,14 +41,15 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class Negatives:
-    """One batch's draw, each distinct product once."""
+    """What one batch's targets are scored against, each distinct product once."""
 
     products: torch.Tensor
     """[U] int64."""
     log_weight: torch.Tensor
-    """[U] float32: log(times drawn / expected times drawn), added to the scores (the logQ correction)."""
+    """[U] float32: log(times drawn / expected times drawn), added to the scores (the logQ correction); 0 where every
+    product is there."""
     hits: tuple[torch.Tensor, torch.Tensor]
-    """Pairs [H] and columns [H] where a negative is that pair's own target."""
+    """Pairs [H], rising, and columns [H] where a negative is that pair's own target."""
 
 
 class Sampler:
@@ -58,10 +62,12 @@ class Sampler:
         self._draws = config.negatives
         self._device = device
 
-    def draw(self, targets: IntArray, rng: np.random.Generator) -> Negatives | None:
-        """Negatives for a batch with these targets [P]; None where the whole vocabulary is to be scored."""
+    def draw(self, targets: IntArray, rng: np.random.Generator) -> Negatives:
+        """Negatives for a batch with these targets [P]: a draw, or every product."""
         if len(self._probability) <= self._draws:
-            return None
+            every = torch.arange(len(self._probability), device=self._device)
+            own = torch.arange(len(targets)), torch.from_numpy(targets)
+            return Negatives(every, torch.zeros(len(every), device=self._device), self._place(own))
         drawn = np.searchsorted(self._cumulative, rng.random(self._draws), side="right")
         products, times = np.unique(drawn, return_counts=True)
         log_weight = np.log(times / (self._draws * self._probability[products])).astype(np.float32)
@@ -71,8 +77,11 @@ class Sampler:
         return Negatives(
             torch.from_numpy(products).to(self._device),
             torch.from_numpy(log_weight).to(self._device),
-            (hits[0].to(self._device), hits[1].to(self._device)),
+            self._place(hits),
         )
+
+    def _place(self, hits: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        return hits[0].to(self._device), hits[1].to(self._device)
 
 
 def unit(vectors: torch.Tensor, config: LossConfig) -> torch.Tensor:
@@ -82,34 +91,29 @@ def unit(vectors: torch.Tensor, config: LossConfig) -> torch.Tensor:
 
 def softmax_loss(
     states: torch.Tensor,
-    table: torch.Tensor,
-    bias: torch.Tensor | None,
-    targets: torch.Tensor,
-    negatives: Negatives | None,
+    wanted: torch.Tensor,
+    candidates: torch.Tensor,
+    bias: tuple[torch.Tensor, torch.Tensor] | None,
+    negatives: Negatives,
+    weights: torch.Tensor,
     config: LossConfig,
 ) -> torch.Tensor:
-    """Mean over P pairs of -log softmax(score)[target], in nats; a scalar, float32.
+    """Weighted mean over P pairs of -log softmax(score)[target], in nats; a scalar, float32.
 
-    `states` [P, D] are the customer vectors, `table` [V, D] the product vectors, `bias` [V]. With `negatives` the sum
-    over all other products is estimated by importance sampling: a negative's exp(score) is divided by its expected
-    number of draws, and a draw of the target itself is left out, so the estimate of the full sum is unbiased
-    (Bengio and Senecal 2008, "Adaptive importance sampling"; Jean et al. 2015, section 3). A product drawn m times
-    is scored once with weight m, which is the same sum for less work.
+    `states` [P, D] are the customer vectors, `wanted` [P, D] the targets' vectors, `candidates` [U, D] those of
+    `negatives`, `bias` the targets' [P] and the candidates' [U] product biases, `weights` [P] sums to 1. The sum over
+    all other products is estimated by importance sampling: a negative's exp(score) is divided by its expected number
+    of draws, and a draw of the target itself is left out, so the estimate of the full sum is unbiased (Bengio and
+    Senecal 2008, "Adaptive importance sampling"; Jean et al. 2015, section 3). A product drawn m times is scored once
+    with weight m, which is the same sum for less work.
     """
     scale = 1.0 if config.temperature is None else 1.0 / config.temperature
-    states = unit(states, config) * scale
-    if negatives is None:
-        scores = (states @ unit(table, config).T).float()
-        scores = scores if bias is None else scores + bias
-        return F.cross_entropy(scores, targets)
-    wanted = (states * unit(F.embedding(targets, table), config)).sum(-1).float()
+    states = unit(states, config).float() * scale
+    own = (states * unit(wanted, config)).sum(-1)
     shift = negatives.log_weight
     if bias is not None:
-        wanted = wanted + bias[targets]
-        shift = shift + bias[negatives.products]
-    # The target's score goes into a spare last column of the one big matrix, so that nothing of its size is copied.
-    drawn = F.pad(unit(F.embedding(negatives.products, table), config), (0, 0, 0, 1))
-    scores = torch.addmm(F.pad(shift, (0, 1)), states, drawn.T).float()
-    scores[negatives.hits] = -torch.inf
-    scores[:, -1] = wanted
-    return F.cross_entropy(scores, torch.full_like(targets, len(shift)))
+        own, shift = own + bias[0], shift + bias[1]
+    loss: torch.Tensor = LinearSoftmax.apply(  # type: ignore[no-untyped-call]
+        states, unit(candidates, config), shift, own, negatives.hits, weights
+    )
+    return loss

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -33,6 +34,23 @@ class RecommenderScorer:
     def scores(self, sequences: Sequences) -> FloatMatrix:
         """[n, len(vocabulary)]."""
         return self._recommender.encode(sequences) @ self._products.T
+
+
+class TranslatedScorer:
+    """A Recommender over other products than its own; what it does not know comes last."""
+
+    def __init__(self, recommender: Recommender, own: npt.NDArray[np.integer]) -> None:
+        """`own` [products] is each product's index in the recommender's vocabulary, -1 where it is not there."""
+        self._recommender = recommender
+        self._own = own
+        self._products = recommender.product_vectors()[own]
+
+    def scores(self, sequences: Sequences) -> FloatMatrix:
+        """[n, products]."""
+        mapped = replace(sequences, products=self._own[sequences.products].astype(np.int32))
+        scores: FloatMatrix = self._recommender.encode(mapped.where(mapped.products >= 0)) @ self._products.T
+        scores[:, self._own < 0] = scores.min(initial=0) - 1
+        return scores
 
 
 def from_scorer(scorer: Scorer, histories: Sequences) -> RowScores:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any, ClassVar, Self
 
@@ -12,8 +12,9 @@ import numpy.typing as npt
 import torch
 
 from models.batching import buckets, pad
-from models.contract import Compute, FloatMatrix, Progress, silent
-from models.device import pick, reproducible
+from models.catalogue import Catalogue
+from models.contract import Compute, Fitted, FloatMatrix, Progress, silent
+from models.device import mixed_precision, pick, reproducible
 from models.sampled_softmax import unit
 from models.sequences import Sequences
 from models.training import NextProductModule, TrainingConfig, train
@@ -21,6 +22,8 @@ from models.vocabulary import Vocabulary
 
 ENCODE_EVENTS = 2048
 """Events per batch while encoding: about what keeps the working set of a small model near a CPU's cache."""
+FEATURES = "products.features"
+"""Name of the buffer that holds `Catalogue.features` in a network that reads it."""
 
 
 class TorchRecommender(ABC):
@@ -42,8 +45,8 @@ class TorchRecommender(ABC):
         self._module: NextProductModule | None = None
 
     @abstractmethod
-    def build(self) -> NextProductModule:
-        """A fresh network, initialised from torch's global generator."""
+    def build(self, catalogue: Catalogue) -> NextProductModule:
+        """A fresh network over the vocabulary, initialised from torch's global generator."""
 
     @property
     def module(self) -> NextProductModule:
@@ -52,12 +55,19 @@ class TorchRecommender(ABC):
             raise ValueError(f"this {self.kind} model has learned nothing yet; call fit, or load an artefact")
         return self._module
 
-    def fit(self, sequences: Sequences, progress: Progress = silent) -> Mapping[str, float]:
-        """Learn from scratch; see `models.training.train` for the figures returned and the errors raised."""
+    def fit(self, sequences: Sequences, catalogue: Catalogue | None = None, progress: Progress = silent) -> Fitted:
+        """Learn from scratch; see `models.training.train` for the errors raised."""
+        products, seed = len(self.vocabulary), self._compute.seed
         self._check_products(sequences)
-        with reproducible(self._compute.seed, self._device):
-            self._module = self.build().to(self._device)
-        return train(self._module, sequences, self.settings, self._compute.seed, self._device, progress)
+        if catalogue is not None and len(catalogue) != products:
+            raise ValueError(f"a catalogue of {len(catalogue)} products does not describe a vocabulary of {products}")
+        with reproducible(seed, self._device):
+            self._module = self.build(catalogue or Catalogue.empty(products)).to(self._device)
+        return train(self._module, sequences, products, self.settings, seed, self._device, progress)
+
+    def extended(self, ids: Sequence[str], catalogue: Catalogue) -> Self:
+        """This model: it knows products by their id alone."""
+        return self
 
     def encode(self, sequences: Sequences, progress: Progress = silent) -> FloatMatrix:
         """Customer vectors [n, d + 1] float32 from each history's last `max_length` events; last column 1.
@@ -66,15 +76,14 @@ class TorchRecommender(ABC):
         """
         self._check_products(sequences)
         recent = sequences.last(self.settings.max_length)
-        result = np.zeros((len(recent), self.module.table().shape[1] + 1), dtype=np.float32)
+        result = np.zeros((len(recent), self._vectors(np.zeros(1, np.int64)).shape[1] + 1), dtype=np.float32)
         result[:, -1] = 1
         done = 0
         with torch.inference_mode():
             for rows in buckets(recent.lengths, ENCODE_EVENTS):
-                batch = pad(recent, rows, self._device)
-                last = batch.mask.sum(1) - 1
-                states = self.module.states(batch)[torch.arange(len(rows), device=self._device), last]
-                result[rows, :-1] = unit(states, self.settings).cpu().numpy()
+                with mixed_precision(self._device):
+                    states = self.module.last_states(pad(recent, rows, self._device))
+                result[rows, :-1] = unit(states.float(), self.settings).cpu().numpy()
                 done += len(rows)
                 progress("histories", done, len(recent))
         return result
@@ -89,20 +98,25 @@ class TorchRecommender(ABC):
 
     def product_vectors(self) -> FloatMatrix:
         """Product vectors [V, d + 1] float32; the last column is the product's bias, 0 where there is none."""
+        vectors = self._vectors(np.arange(len(self.vocabulary)))
+        bias = self.module.bias()
+        column = np.zeros(len(vectors), np.float32) if bias is None else bias.detach().cpu().numpy()
+        return np.concatenate([vectors, column[:, None]], axis=1)
+
+    def _vectors(self, products: npt.NDArray[np.integer]) -> FloatMatrix:
         with torch.inference_mode():
-            vectors = unit(self.module.table(), self.settings)
-            bias = self.module.bias()
-            column = vectors.new_zeros(len(vectors)) if bias is None else bias
-            joined: FloatMatrix = torch.cat([vectors, column[:, None]], 1).cpu().numpy()
-        return joined
+            vectors = self.module.vectors(torch.from_numpy(products).to(self._device))
+            found: FloatMatrix = unit(vectors, self.settings).cpu().numpy()
+        return found
 
     def config(self) -> dict[str, Any]:
         """The settings as plain JSON values."""
-        return asdict(self.settings)
+        plain = asdict(self.settings)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
 
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
-        """Every parameter by its name in the network, float32; a shared one once."""
-        return {name: value.detach().cpu().numpy() for name, value in self.module.named_parameters()}
+        """Every parameter and stored buffer by its name in the network; a shared one once."""
+        return {name: value.detach().cpu().numpy() for name, value in _named_tensors(self.module).items()}
 
     @classmethod
     def create(cls, vocabulary: Vocabulary, compute: Compute, **config: Any) -> Self:
@@ -118,9 +132,13 @@ class TorchRecommender(ABC):
     ) -> Self:
         """The model that `config` and `tensors` came from; raises ValueError where they do not fit each other."""
         model = cls.create(vocabulary, compute, **config)
+        features = tensors.get(FEATURES)
+        if features is None or len(features) != len(vocabulary):
+            features = Catalogue.empty(len(vocabulary)).features
         with reproducible(compute.seed, model._device):
-            module = model.build()
-        wanted = {name: tuple(value.shape) for name, value in module.named_parameters()}
+            module = model.build(Catalogue(features))
+        there = _named_tensors(module)
+        wanted = {name: tuple(value.shape) for name, value in there.items()}
         found = {name: value.shape for name, value in tensors.items()}
         if wrong := sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)):
             name = wrong[0]
@@ -129,7 +147,13 @@ class TorchRecommender(ABC):
                 f"{found.get(name, 'absent')} where {wanted.get(name, 'none')} is expected"
             )
         with torch.no_grad():
-            for name, value in module.named_parameters():
+            for name, value in there.items():
                 value.copy_(torch.from_numpy(np.array(tensors[name])))
         model._module = module.to(model._device).eval()
         return model
+
+
+def _named_tensors(module: NextProductModule) -> dict[str, torch.Tensor]:
+    """Parameters, and the buffers that belong to what was learned (FEATURES alone); the library's own are rebuilt."""
+    kept = {name: value for name, value in module.named_buffers() if name == FEATURES}
+    return {**dict(module.named_parameters()), **kept}

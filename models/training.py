@@ -9,11 +9,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from models.batching import Batch, IntArray, buckets, next_basket_sizes, pad, windows
-from models.contract import Progress
+from models.batching import Batch, buckets, pad, predicting, windows
+from models.contract import Fitted, Progress
 from models.device import mixed_precision, reproducible
+from models.objectives import IntArray, Targets, future_window, next_basket
+from models.optimiser import TableAdamW
 from models.sampled_softmax import LossConfig, Sampler, softmax_loss
-from models.sequences import Sequences
+from models.sequences import EVENT_TYPES, Sequences
 
 
 @dataclass(frozen=True)
@@ -26,37 +28,55 @@ class TrainingConfig(LossConfig):
     epochs: int = 5
     """Passes over the training data; fixed, so that a refit on more data needs no validation window."""
     batch_events: int = 2048
-    """Events per batch, padding included. On a CPU larger batches fall out of its caches: 4096 took 2.6 times as
-    long per event as 2048."""
+    """Events per batch, padding included."""
     learning_rate: float = 3e-3
     """Peak of the schedule: a linear rise over the first tenth of the steps, then a half cosine down to 0."""
+    table_learning_rate: float = 0.01
+    """The same for product tables, whose rows move only in the batches that touch them."""
     weight_decay: float = 0.01
     """AdamW's decoupled decay, on matrices only."""
     gradient_norm: float = 1.0
     """Gradients are scaled down to this global L2 norm where they exceed it."""
+    recency: float = 0.0
+    """An epoch reads a window with probability exp(-recency * age), the age being 0 for the newest window and 1 for
+    the oldest one: assortments and tastes drift, and what is left out costs no time. 0 reads everything."""
+    target_weights: tuple[float, ...] = (1.0,) * len(EVENT_TYPES)
+    """How much a target counts by its event type, in the order of EVENT_TYPES."""
+    future_days: float = 0.0
+    """0: each basket predicts the next one. Above 0: one event drawn from so many days after it, anew each epoch."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "target_weights", tuple(self.target_weights))  # JSON gives a list
         for name in ("max_length", "epochs", "batch_events"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)} must be at least 1")
-        for name in ("learning_rate", "gradient_norm"):
+        for name in ("learning_rate", "table_learning_rate", "gradient_norm"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} {getattr(self, name)} must be a finite number above 0")
-        if not 0 <= self.weight_decay < float("inf"):
-            raise ValueError(f"weight_decay {self.weight_decay} must be a finite number, 0 or more")
+        for name in ("weight_decay", "recency", "future_days"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} {getattr(self, name)} must be a finite number, 0 or more")
+        if len(self.target_weights) != len(EVENT_TYPES) or min(self.target_weights) < 0 or not any(self.target_weights):
+            raise ValueError(f"target_weights {self.target_weights} must be {len(EVENT_TYPES)} numbers, none below 0, "
+                             f"not all 0: one for each of {', '.join(EVENT_TYPES)}")  # fmt: skip
 
 
 class NextProductModule(nn.Module, ABC):
-    """What the loop trains: a network that turns prefixes of histories into vectors, and a table of product vectors."""
+    """What the loop trains: a network that turns prefixes of histories into vectors, and a vector per product."""
 
     @abstractmethod
     def states(self, batch: Batch) -> torch.Tensor:
         """[B, L, D]: at each position, the customer vector after that event; it must not read later events."""
 
     @abstractmethod
-    def table(self) -> torch.Tensor:
-        """[V, D], product vectors."""
+    def vectors(self, products: torch.Tensor) -> torch.Tensor:
+        """[.., D], the vectors of `products` [..] int64 as candidates."""
+
+    def last_states(self, batch: Batch) -> torch.Tensor:
+        """[B, D], the state at each history's last event: all that encoding needs, so it may cost less."""
+        rows = torch.arange(len(batch.products), device=batch.products.device)
+        return self.states(batch)[rows, batch.mask.sum(1) - 1]
 
     def bias(self) -> torch.Tensor | None:
         """[V], product biases, or None where the model has none."""
@@ -66,82 +86,96 @@ class NextProductModule(nn.Module, ABC):
 def train(
     module: NextProductModule,
     sequences: Sequences,
+    products: int,
     config: TrainingConfig,
     seed: int,
     device: torch.device,
     progress: Progress,
-) -> dict[str, float]:
-    """Fit `module` in place and leave it in eval mode; returns loss_first_epoch, loss (last epoch, nats), pairs, steps.
+) -> Fitted:
+    """Fit `module`, of so many products, in place and leave it in eval mode.
 
-    AdamW (Loshchilov and Hutter 2019) over the (position, target) pairs of `next_basket_sizes`; `progress` is told of
-    every batch. Raises ValueError where the histories hold no pair, FloatingPointError where the loss is not finite.
+    AdamW (Loshchilov and Hutter 2019); `progress` is told of every batch. Raises ValueError where the histories hold
+    nothing to predict, FloatingPointError where the loss is not finite.
     """
-    sizes = next_basket_sizes(sequences)
-    pairs = int(sizes.sum())
-    if pairs == 0:
-        raise ValueError(f"{len(sequences)} histories hold no event that follows an earlier one: nothing to learn from")
-    cut = windows(sequences, config.max_length)
     rng = np.random.default_rng(seed)
-    epochs = [_batches_with_pairs(cut, sizes, config.batch_events, rng) for _ in range(config.epochs)]
+    wanted = _targets(sequences, config, rng)
+    cut = windows(sequences, config.max_length)
+    epochs = [_batches(cut, wanted, config, rng) for _ in range(config.epochs)]
     steps = sum(map(len, epochs))
-    counts = np.bincount(sequences.products, minlength=len(module.table()))
+    counts = np.bincount(sequences.products, minlength=products)
     sampler = Sampler(counts, config, device)
+    weights = torch.tensor(config.target_weights, device=device)
     means, done = [], 0
     with reproducible(seed, device):
-        optimiser = _optimiser(module, config)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, steps))
+        optimiser = TableAdamW(
+            module.parameters(),
+            config.learning_rate,
+            config.table_learning_rate,
+            config.weight_decay,
+            config.gradient_norm,
+        )
         module.train()
-        for epoch in epochs:
-            total = torch.zeros((), device=device)
+        for number, epoch in enumerate(epochs):
+            if number and config.future_days:
+                wanted = _targets(sequences, config, rng)
+            total, pairs = torch.zeros((), device=device), 0
             for rows in epoch:
-                batch = pad(cut, rows, device, sizes)
-                loss = _step(module, batch, sampler, optimiser, config, rng)
-                schedule.step()
-                total += loss * len(batch.targets)
+                batch = pad(cut, rows, device, wanted)
+                loss = _loss(module, batch, sampler, weights, config, rng)
+                optimiser.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimiser.step(_rate(done, steps))
+                total += loss.detach() * len(batch.targets)
+                pairs += len(batch.targets)
                 done += 1
                 progress("batches", done, steps)
             means.append(_finite(total.item() / pairs, config))
         module.eval()
-    return {"loss_first_epoch": means[0], "loss": means[-1], "pairs": float(pairs), "steps": float(steps)}
+    return Fitted(tuple(means), len(wanted), steps)
 
 
-def _batches_with_pairs(cut: Sequences, sizes: IntArray, batch_events: int, rng: np.random.Generator) -> list[IntArray]:
+def _targets(sequences: Sequences, config: TrainingConfig, rng: np.random.Generator) -> Targets:
+    wanted = future_window(sequences, config.future_days, rng) if config.future_days else next_basket(sequences)
+    if not len(wanted):
+        raise ValueError(f"{len(sequences)} histories hold no event that follows an earlier one: nothing to learn from")
+    return wanted
+
+
+def _batches(cut: Sequences, wanted: Targets, config: TrainingConfig, rng: np.random.Generator) -> list[IntArray]:
     """One epoch's batches; windows without a single pair (one-basket histories) only cost time and are left out."""
-    before = np.concatenate(([0], np.cumsum(sizes)))
-    useful = np.diff(before[cut.offsets]) > 0
-    return buckets(np.where(useful, cut.lengths, 0), batch_events, rng)
+    lengths = predicting(cut, wanted)
+    if config.recency:
+        newest = cut.times[cut.offsets[1:] - 1]
+        age = (newest.max() - newest) / max(1, np.ptp(newest))
+        kept = np.where(rng.random(len(cut)) < np.exp(-config.recency * age), lengths, 0)
+        lengths = kept if kept.any() else lengths
+    return buckets(lengths, config.batch_events, rng)
 
 
-def _step(
+def _loss(
     module: NextProductModule,
     batch: Batch,
     sampler: Sampler,
-    optimiser: torch.optim.Optimizer,
+    weights: torch.Tensor,
     config: TrainingConfig,
     rng: np.random.Generator,
 ) -> torch.Tensor:
+    device = batch.products.device
     negatives = sampler.draw(batch.targets, rng)
-    targets = torch.from_numpy(batch.targets).to(batch.products.device)
-    with mixed_precision(batch.products.device):
+    targets = torch.from_numpy(batch.targets).to(device)
+    weight = weights[torch.from_numpy(batch.target_events).to(device)]
+    with mixed_precision(device):
         states = module.states(batch).flatten(0, 1).index_select(0, batch.positions)
-        loss = softmax_loss(states, module.table(), module.bias(), targets, negatives, config)
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(module.parameters(), config.gradient_norm)
-    optimiser.step()
-    return loss.detach()
-
-
-def _optimiser(module: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.learning_rate, fused=True)
+        bias = module.bias()
+        biases = None if bias is None else (bias[targets], bias[negatives.products])
+        candidates = module.vectors(negatives.products)
+        wanted = module.vectors(targets)
+    share = weight / weight.sum().clamp(min=1e-9)
+    return softmax_loss(states, wanted, candidates, biases, negatives, share, config)
 
 
 def _rate(step: int, steps: int) -> float:
+    """Share of the peak learning rate in step 0, 1, .."""
     rise = max(1, steps // 10)
     if step < rise:
         return (step + 1) / rise

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from models.batching import Batch
+from models.catalogue import Catalogue
 from models.sequences import EVENT_TYPES
 from models.torch_recommender import TorchRecommender
 from models.training import NextProductModule, TrainingConfig
@@ -63,8 +64,11 @@ class Transformers4Rec(TorchRecommender):
     config_class = Transformers4RecConfig
     settings: Transformers4RecConfig
 
-    def build(self) -> NextProductModule:
-        """A fresh network, initialised from torch's global generator; the first call imports the library (11 s)."""
+    def build(self, catalogue: Catalogue) -> NextProductModule:
+        """A fresh network, initialised from torch's global generator; it reads ids alone.
+
+        The first call imports the library (11 s).
+        """
         return Transformers4RecModule(build_head(len(self.vocabulary), self.settings))
 
 
@@ -85,11 +89,10 @@ class Transformers4RecModule(NextProductModule):
         states: torch.Tensor = body(self.inputs(batch), training=False, testing=False)
         return states
 
-    def table(self) -> torch.Tensor:
-        """[V, D], the tied input and output vectors, without the padding row."""
+    def vectors(self, products: torch.Tensor) -> torch.Tensor:
+        """[.., D], the tied input and output vectors, past the padding row."""
         body: Any = self.head.body
-        weight: torch.Tensor = body.inputs.item_embedding_table.weight
-        return weight[1:]
+        return nn.functional.embedding(products + 1, body.inputs.item_embedding_table.weight)
 
 
 def build_head(products: int, config: Transformers4RecConfig) -> nn.Module:

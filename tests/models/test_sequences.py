@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.batching import buckets, next_basket_sizes, pad, windows
+from models.batching import buckets, pad, windows
+from models.objectives import next_basket
 from models.sequences import Sequences
 from tests.models.strategies import histories, sequences
 
@@ -66,9 +67,9 @@ def test_windows_hold_every_event_once_and_the_newest_is_full(data: Sequences, l
 
 @given(sequences(), st.integers(1, 9), st.integers(1, 40))
 def test_batches_hold_the_pairs_of_strictly_earlier_to_next_basket(data: Sequences, length: int, cells: int) -> None:
-    cut, sizes, found = windows(data, length), next_basket_sizes(data), []
+    cut, wanted, found = windows(data, length), next_basket(data), []
     for rows in buckets(cut.lengths, cells, np.random.default_rng(0)):
-        batch = pad(cut, rows, CPU, sizes)
+        batch = pad(cut, rows, CPU, wanted)
         assert batch.mask.numel() <= max(cells, int(cut.lengths[rows].max()))
         row, column = np.divmod(batch.positions.numpy(), batch.mask.shape[1])
         found += zip((cut.offsets[rows][row] + column).tolist(), batch.targets.tolist(), strict=True)
@@ -77,7 +78,8 @@ def test_batches_hold_the_pairs_of_strictly_earlier_to_next_basket(data: Sequenc
 
 def test_a_basket_is_predicted_as_a_whole_from_the_last_event_before_it() -> None:
     data = histories([(1, 10), (2, 10), (3, 20), (4, 20), (5, 30)])
-    assert next_basket_sizes(data).tolist() == [0, 2, 0, 1, 0]
+    assert next_basket(data).counts.tolist() == [0, 2, 0, 1, 0]
+    assert next_basket(data).targets.tolist() == [2, 3, 4]
 
 
 def test_padding_is_on_the_right_and_holds_zeros() -> None:
