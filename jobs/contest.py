@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import numpy as np
+import numpy.typing as npt
 
 from jobs.decision import LAST_CHAMPION, Contestant
 from jobs.errors import UserError
@@ -18,7 +19,7 @@ from jobs.run import Run
 from models.catalogue import Catalogue
 from models.contract import Recommender
 from models.scorers import RecommenderScorer, Scorer, TranslatedScorer
-from models.sequences import Sequences
+from models.sequences import EVENT_TYPES, Sequences
 from models.splits import Split, time_split
 from models.vocabulary import Vocabulary
 
@@ -35,6 +36,8 @@ class Ground:
     """The customers that are ranked."""
     markets: list[str]
     """[judged customers]."""
+    by_event: dict[str, Sequences]
+    """Event type -> [judged customers], the products of each one's next basket of that type."""
     vocabulary: Vocabulary
     """Products with an event before the split, the only ones that a model may train on."""
     catalogue: Catalogue
@@ -72,6 +75,7 @@ def prepare(lake: Lake, run: Run, holdout_days: int, most_customers: int, seed: 
         at=at,
         split=split,
         judged=judged,
+        by_event=_by_event(histories.sequences, int(at.timestamp()), holdout_days, judged.known_customers),
         markets=histories.markets.take(judged.known_customers).to_pylist(),
         vocabulary=vocabulary,
         catalogue=read_features(lake, run.as_of, vocabulary),
@@ -80,6 +84,16 @@ def prepare(lake: Lake, run: Run, holdout_days: int, most_customers: int, seed: 
         categories=categories(lake, run.as_of, every),
         wanted_new=later.take(judged.known_customers),
     )
+
+
+def _by_event(histories: Sequences, at: int, days: int, customers: npt.NDArray[np.int64]) -> dict[str, Sequences]:
+    """Targets by event type; a type that nobody has in those days is left out."""
+    found = {}
+    for code, event in enumerate(EVENT_TYPES):
+        kept = (histories.times < at) | (histories.events == code)
+        if ((histories.times >= at) & kept).any():
+            found[event] = time_split(histories.where(kept), at, days).targets.take(customers)
+    return found
 
 
 @dataclass(frozen=True)
@@ -112,7 +126,7 @@ def hold(ground: Ground, trained: dict[str, Recommender], seconds: dict[str, flo
             figures += judged.figures()
             whole.setdefault(name, judged)
         if name in trained:
-            figures += sliced(name, scorer, whole[name], ground.judged, ground.markets)
+            figures += sliced(name, scorer, whole[name], ground.judged, ground.markets, ground.by_event)
             contestants[name] = Contestant(
                 whole[name].metrics[HEADLINE], seconds[name], _encoding_rate(trained[name], ground.judged.train, run)
             )

@@ -13,7 +13,7 @@ from models.bootstrap import mean_interval
 from models.contract import Recommender
 from models.metrics import Metrics, per_customer, rank_targets
 from models.scorers import RecommenderScorer, Scorer, from_scorer
-from models.sequences import EVENT_TYPES, Sequences
+from models.sequences import Sequences
 from models.splits import Split
 from models.top_n import BoolMask
 
@@ -95,17 +95,20 @@ def judge(name: str, scorer: Scorer, split: Split, candidates: BoolMask, label: 
     return Judged(name, label, ranking.customers, per_customer(ranking, KS))
 
 
-def sliced(name: str, scorer: Scorer, judged: Judged, split: Split, markets: Sequence[str]) -> Iterator[Figure]:
-    """The headline by history length, by market [customers of the split] and by the target's event type."""
+def sliced(
+    name: str, scorer: Scorer, judged: Judged, split: Split, markets: Sequence[str], by_event: dict[str, Sequences]
+) -> Iterator[Figure]:
+    """The headline by history length, by market [customers of the split] and, from `by_event`, on each customer's
+    next products of one event type: what they buy next is another question than what they click next.
+    """
     lengths, market = split.train.lengths, np.array(markets)
     for least, most in HISTORY_LENGTHS:
         label = f"history {least}-{most}" if most else f"history {least}+"
         yield from judged.within(label, (lengths >= least) & (lengths <= (most or lengths.max(initial=0))))
     for code in np.unique(market):
         yield from judged.within(f"market {code}", market == code)
-    everything = np.ones(int(scorer.scores(split.train.take(np.arange(1))).shape[1]), dtype=bool)
-    for code, event in enumerate(EVENT_TYPES):
-        targets = split.targets.where(split.targets.events == code)
+    everything = np.ones(scorer.scores(split.train.take(np.arange(1))).shape[1], dtype=bool)
+    for event, targets in by_event.items():
         if np.count_nonzero(targets.lengths) >= FEWEST:
             apart = judge(name, scorer, replace(split, targets=targets), everything)
             yield _figure(name, HEADLINE, f"target {event}", apart.metrics[HEADLINE])

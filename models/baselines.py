@@ -133,7 +133,7 @@ class OwnRepeat:
 
 class CategoryPopularity:
     """The popularity of a product's category with this customer, then with everyone: all that can be said of a
-    product without events, from its category alone. Products of one category tie.
+    product without events, from its category alone. Products of one category come in an arbitrary fixed order.
     """
 
     def __init__(self, train: Sequences, categories: npt.NDArray[np.integer]) -> None:
@@ -147,7 +147,8 @@ class CategoryPopularity:
         keys = owner * len(self._share) + self._categories[sequences.products]
         own = np.bincount(keys, minlength=len(sequences) * len(self._share)).reshape(len(sequences), -1)
         share = own / np.maximum(1, sequences.lengths)[:, None] + TIE_BREAK * self._share
-        return share[:, self._categories].astype(np.float32)
+        order = np.random.default_rng(0).random(len(self._categories)) * 1e-6
+        return (share[:, self._categories] + order).astype(np.float32)
 
 
 def popularity_share(products: npt.NDArray[np.integer], n_products: int) -> npt.NDArray[np.float64]:

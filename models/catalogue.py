@@ -42,7 +42,8 @@ class Catalogue:
         rows = []
         for index, (name, price) in enumerate(zip(names, prices, strict=True)):
             texts = [f"{key}={column[index]}" for key, column in attributes.items() if column[index] not in (None, "")]
-            texts += [f"word={word}" for word in dict.fromkeys(re.findall(r"\w+", (name or "").casefold())[:MOST_WORDS])]
+            words = re.findall(r"\w+", (name or "").casefold())[:MOST_WORDS]
+            texts += [f"word={word}" for word in dict.fromkeys(words)]
             if price is not None and price > 0:
                 texts.append(f"price={round(2 * np.log2(price))}")
             rows.append([_bucket(text) for text in texts])

@@ -18,8 +18,8 @@ class TableAdamW:
     def __init__(
         self, parameters: Iterable[torch.nn.Parameter], rate: float, table_rate: float, decay: float, norm: float
     ) -> None:
-        """`rate` is the peak for dense parameters, `table_rate` for touched rows; `decay` is for matrices only. Dense gradients are scaled down to the global L2 norm `norm`; Adam's own
-        division already bounds what a row moves.
+        """`rate` is the peak for dense parameters, `table_rate` for touched rows; `decay` is for matrices only. Dense
+        gradients are scaled down to the global L2 norm `norm`; Adam's own division already bounds what a row moves.
         """
         every = list(parameters)
         tables = {id(p) for p in every if getattr(p, "is_table", False)}

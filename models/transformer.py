@@ -38,13 +38,15 @@ class TransformerConfig(TrainingConfig):
     """Transformer blocks."""
     heads: int = 2
     """Attention heads; must divide width."""
-    dropout: float = 0.2
+    dropout: float = 0.25
     """Share zeroed while training, of the input vectors and of each block's two outputs."""
-    id_dropout: float = 0.1
+    id_dropout: float = 0.05
     """Share of products per batch that are known by their features alone while training, so that a product without a
     vector of its own is nothing new. Without a catalogue there is nothing to fall back on and none is dropped."""
-    negatives: int = 2048
-    batch_events: int = 4096
+    temperature: float | None = 0.07
+    negatives: int = 1024
+    epochs: int = 6
+    table_learning_rate: float = 0.02
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -113,7 +115,8 @@ class ProductTable(nn.Module):
         self.feature: nn.Embedding | None = None
         self.register_buffer("features", torch.from_numpy(np.array(catalogue.features)))
         if catalogue.features.shape[1]:
-            self.feature = table(BUCKETS, config.width, config.width**-0.5)
+            # Small at first, so that words which only a new product has add next to nothing to what was learned.
+            self.feature = table(BUCKETS, config.width, 0.1 * config.width**-0.5)
 
     def append(self, catalogue: Catalogue) -> None:
         """Add products that have no vector of their own."""
@@ -193,8 +196,8 @@ class Block(nn.Module):
         query = read if last is None else pick(read, last)
         states = states if last is None else pick(states, last)
         states = states + self.dropout(self.join(self.attention(query, read, read, ages)))
-        states = states + self.dropout(self.network(states))
-        return states
+        result: torch.Tensor = states + self.dropout(self.network(states))
+        return result
 
 
 class TransformerModule(NextProductModule):
