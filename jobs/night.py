@@ -19,6 +19,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from jobs.errors import UserError
 from jobs.lake import Lake
+from jobs.model_report import path_beside
 from jobs.progress import LINE
 from jobs.report import report_path
 from jobs.summary import print_summary
@@ -84,7 +85,8 @@ def run_night(night: Night, run_id: str, lake: Lake, inherited: dict[str, str]) 
         failure = _run_dag(night, environment, sink, console)
     if failure is not None:
         raise UserError(f"the night {night.as_of} stopped. {failure} Airflow's log: {log}")
-    places = {"Report": report_path(lake, night.as_of), "Tables": lake.root / "tables", "Log": log}
+    report = report_path(lake, night.as_of)
+    places = {"Report": report, "Models": path_beside(report), "Tables": lake.root / "tables", "Log": log}
     print_summary(lake, night.as_of, run_id, console, places)
     console.print(f"The night took {time.monotonic() - began:.0f} s.", highlight=False)
 

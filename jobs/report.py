@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import date, datetime
+from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from jobs import report_chart
+from jobs import model_report, report_chart
 from jobs.errors import UserError
 from jobs.examples import customer_pages, product_pages
 from jobs.lake import Lake
+from jobs.model_report import ModelReportConfig
+from jobs.pages import environment, write_page
 from jobs.reading import count_rows, of_night
-from jobs.report_figures import Gate, gates_of, moment, quality_of, rejections_of, standing_of, steps_of
+from jobs.report_figures import Gate, gates_of, quality_of, rejections_of, standing_of, steps_of
 from jobs.report_shares import shares_of
 from jobs.run import Counts, Run
-from jobs.swatches import paint
 from jobs.tables import CATALOGUE, CUSTOMER_SEQUENCES, EVENTS
 
-TEMPLATES = Path(__file__).resolve().parent / "templates"
 FOLDER = "reports"
+PARTS = 6
+"""What is counted while the pages are made, the page about the model last."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class ReportConfig:
     """Most recent events of each customer that are shown."""
     groups: int = 10
     """Brands, and categories, in the tables of shares."""
+    model: ModelReportConfig = field(default_factory=ModelReportConfig)
+    """Of the page about the model, which lies beside this one."""
 
     def __post_init__(self) -> None:
         for name in ("examples", "customers", "shown", "history", "groups"):
@@ -48,14 +50,15 @@ class ReportConfig:
 def execute(lake: Lake, run: Run, config: ReportConfig) -> Counts:
     """Write the page of the night; it tells what is there, so it can be written after any step."""
     context = _context(lake, run, config)
-    page = environment().get_template("report.html").render(context)
     path = report_path(lake, run.as_of)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.tmp")
-    aside.write_text(page, encoding="utf-8", newline="\n")
-    aside.replace(path)
+    beside = model_report.path_beside(path)
+    write_page(beside, model_report.written_of(lake, run, config.model, link=path.name))
+    run.progress("parts of the page read", PARTS, PARTS)
+    page = environment().get_template("report.html").render(context, model_page=beside.name)
+    write_page(path, page)
     read = sum(summed.lists for summed in context["shares"].lists)
-    return Counts(read, 1, note=f"{lake.relative(path)}, {path.stat().st_size / 1024:,.0f} KiB")
+    size = (path.stat().st_size + beside.stat().st_size) / 1024
+    return Counts(read, 2, note=f"{lake.relative(path)} and {beside.name} beside it, {size:,.0f} KiB")
 
 
 def report_path(lake: Lake, as_of: date) -> Path:
@@ -63,39 +66,26 @@ def report_path(lake: Lake, as_of: date) -> Path:
     return lake.directory(FOLDER, as_of) / "index.html"
 
 
-def environment() -> Environment:
-    """Jinja with every value escaped, and an error for a name the template misspells."""
-    jinja = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    jinja.filters |= {
-        "number": _number, "counted": _counted, "percent": _percent, "seconds": _seconds, "figure": _figure,
-        "moment": moment, "day": _day, "paint": paint,
-    }  # fmt: skip
-    return jinja
-
-
 def _context(lake: Lake, run: Run, config: ReportConfig) -> dict[str, Any]:
     as_of = run.as_of
-    parts = 5
     steps, gates = steps_of(lake, as_of, run.run_id), gates_of(lake, as_of)
     standing = standing_of(lake, as_of, steps, gates)
-    run.progress("parts of the page read", 1, parts)
+    run.progress("parts of the page read", 1, PARTS)
     rejections = rejections_of(lake, as_of)
     quality = quality_of(lake, as_of, standing.model_id)
-    run.progress("parts of the page read", 2, parts)
+    run.progress("parts of the page read", 2, PARTS)
     shares = shares_of(lake, as_of, config.groups)
-    run.progress("parts of the page read", 3, parts)
+    run.progress("parts of the page read", 3, PARTS)
     pages = product_pages(lake, as_of, config.examples, awkward=True)
-    run.progress("parts of the page read", 4, parts)
+    run.progress("parts of the page read", 4, PARTS)
     customers = customer_pages(lake, as_of, config.customers)
-    run.progress("parts of the page read", 5, parts)
+    run.progress("parts of the page read", 5, PARTS)
     return {
         "as_of": as_of, "run_id": run.run_id, "config": config, "standing": standing, "steps": steps, "gates": gates,
         "gate_groups": _by_group(gates),
         "faults": [r for r in rejections if not r.expected], "exclusions": [r for r in rejections if r.expected],
-        "chart": report_chart.draw(quality), "verdict": report_chart.verdict(quality), "quality": quality,
+        "chart": report_chart.draw(quality), "verdict": report_chart.verdict(quality),
+        "quality": [figure for figure in quality if figure.slice in report_chart.SLICES],
         "shares": shares, "pages": pages, "customers": customers,
         "totals": {
             "products": shares.products or count_rows(lake, CATALOGUE, of_night(as_of)),
@@ -111,32 +101,3 @@ def _by_group(gates: list[Gate]) -> dict[str, list[Gate]]:
     for gate in gates:
         groups.setdefault(gate.group if gate.passed else "Failed", []).append(gate)
     return groups
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}"
-
-
-def _counted(value: int, noun: str) -> str:
-    """A number with its noun: 1 row, 1,234 rows."""
-    return f"{value:,} {noun if value == 1 else noun + 's'}"
-
-
-def _percent(share: float) -> str:
-    """A share as percent: one decimal, and neither nothing nor all unless it is."""
-    if 0 < share < 0.0005:
-        return "< 0.1%"
-    return "> 99.9%" if 0.9995 <= share < 1 else f"{100 * share:.1f}%"
-
-
-def _seconds(value: float) -> str:
-    return f"{value:,.1f} s" if value < 120 else f"{value / 60:,.1f} min"
-
-
-def _figure(value: float) -> str:
-    """A gate's figure: counts whole, shares with up to four digits."""
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4g}"
-
-
-def _day(at: datetime | None) -> str:
-    return f"{at:%Y-%m-%d}" if at else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from jobs.decision import LAST_CHAMPION
 from jobs.report_figures import HEADLINE, Quality
 
 SLICES = ("all", "new to the customer")
@@ -79,7 +80,7 @@ def verdict(quality: list[Quality]) -> str:
     """The comparison in a sentence: the night's model beside the best baseline."""
     figures = [q for q in quality if (q.metric, q.slice) == (HEADLINE, SLICES[0])]
     model = next((q for q in figures if q.champion), None)
-    baselines = [q for q in figures if not q.trained]
+    baselines = [q for q in figures if not q.trained and not q.champion and q.scorer != LAST_CHAMPION]
     if model is None or not baselines:
         return ""
     best = max(baselines, key=lambda q: q.value)

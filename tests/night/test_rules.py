@@ -72,6 +72,7 @@ OWNERS = {
     "feast": ("jobs/online.py", "feature_repo/definitions.py"),
     "faiss": ("models/search.py",),
     "transformers4rec": ("models/transformers4rec_model.py",),
+    "matplotlib": ("jobs/model_report_canvas.py", "jobs/model_report_plots.py"),  # the second for types alone
     "deltalake": ("jobs/lake.py", "jobs/engine.py"),
     "pysail": ("jobs/engine.py",),
     "delta": (),
@@ -100,7 +101,7 @@ def test_delta_is_written_by_its_owners_only() -> None:
     assert writers == {"jobs/lake.py", "jobs/engine.py"}
 
 
-@pytest.mark.parametrize("library", ["transformers4rec", "feast"])
+@pytest.mark.parametrize("library", ["transformers4rec", "feast", "matplotlib"])
 def test_slow_libraries_are_imported_inside_functions(library: str) -> None:
     # The definitions are Feast objects and nothing else; whoever imports them wants Feast.
     at_once = [
@@ -166,7 +167,7 @@ def test_no_module_is_longer_than_300_lines() -> None:
 
 @pytest.mark.parametrize("module", ["jobs.tables", "jobs.config", "jobs.__main__"])
 def test_light_modules_stay_light(module: str) -> None:
-    heavy = ("torch", "feast", "transformers4rec", "airflow")
+    heavy = ("torch", "feast", "transformers4rec", "airflow", "matplotlib")
     code = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr

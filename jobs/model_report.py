@@ -1,0 +1,181 @@
+"""Model report: the champion in pictures, as one HTML page that needs nothing from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs import report_chart
+from jobs.decision import LAST_CHAMPION
+from jobs.errors import UserError
+from jobs.features import products_without_history, read_features
+from jobs.histories import COLUMNS as HISTORY_COLUMNS
+from jobs.histories import to_histories
+from jobs.lake import Lake
+from jobs.model_report_attention import AttentionView, Attentive, attention_views
+from jobs.model_report_contexts import ContextView, context_view
+from jobs.model_report_quality import Candidate, Curve, Panel, by_slice, comparison, decision, gaps, learning, named
+from jobs.model_report_shop import COLUMNS, Shop, products_of
+from jobs.model_report_time import SessionView, ShiftView, session_view, shift_view
+from jobs.pages import environment
+from jobs.reading import clean, matching, of_night, scan
+from jobs.report_figures import Quality, quality_of
+from jobs.run import Run
+from jobs.tables import CATALOGUE, CUSTOMER_SEQUENCES, MODELS
+from jobs.train import champion, load_champion
+from models import artefacts
+from models.contract import Compute, Recommender
+
+
+@dataclass(frozen=True)
+class ModelReportConfig:
+    """How much the page shows, and where it computes."""
+
+    looked_at: int = 2_000
+    """Most recent customers with a long history that the examples are chosen among."""
+    fewest_events: int = 8
+    """Events of a long history."""
+    attention_customers: int = 2
+    """Customers whose attention is drawn."""
+    attention_events: int = 12
+    """Last events of each that are drawn."""
+    device: str = "auto"
+    """auto (CUDA where there is one, else CPU), cpu or cuda."""
+
+    def __post_init__(self) -> None:
+        for name in ("looked_at", "fewest_events", "attention_customers", "attention_events"):
+            if getattr(self, name) < 1:
+                raise UserError(f"model report: {name} = {getattr(self, name)}; use at least 1")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the tables and the manifest say of the candidates."""
+
+    quality: tuple[Quality, ...]
+    panels: tuple[Panel, ...]
+    slices: tuple[Panel, ...]
+    candidates: tuple[Candidate, ...]
+    gaps: Panel | None
+    verdict: str
+    losses: tuple[Curve, ...]
+    validation: tuple[Curve, ...]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What the model makes of chosen customers."""
+
+    products: int
+    customers: int
+    attentive: bool
+    """Whether the model tells what it reads."""
+    attention: tuple[AttentionView, ...]
+    contexts: ContextView | None
+    session: SessionView | None
+    shift: ShiftView | None
+
+
+def comparison_of(
+    quality: Sequence[Quality], models: Sequence[Mapping[str, Any]], metadata: Mapping[str, Any]
+) -> Comparison:
+    """From figures, rows of `models` of the same night, and the metadata of the champion's manifest."""
+    figures = named(quality, models)
+    kind = next((clean(row["kind"]) for row in models if row["champion"]), "")
+    rules = [q for q in figures if q.scorer != LAST_CHAMPION or q.champion]
+    return Comparison(
+        tuple(figures), tuple(comparison(figures)), tuple(by_slice(figures)), tuple(decision(figures, models)),
+        gaps(figures), report_chart.verdict(rules), tuple(learning(metadata, kind)),
+        tuple(learning(metadata, kind, "validation")),
+    )  # fmt: skip
+
+
+def examples_of(shop: Shop, config: ModelReportConfig) -> Examples:
+    """The model's pictures; what the customers do not allow is None or empty."""
+    return Examples(
+        len(shop.products), len(shop.customers), isinstance(shop.model, Attentive),
+        tuple(attention_views(shop, config.attention_customers, config.attention_events)),
+        context_view(shop), session_view(shop), shift_view(shop),
+    )  # fmt: skip
+
+
+def page(title: Mapping[str, str], compared: Comparison, examples: Examples | None, link: str = "") -> str:
+    """The page. `title` has as_of, run_id, model_id and kind (the last two empty where no model was trained).
+
+    `examples` is None where no model could be loaded. `link` is the relative address of the night's page, if any.
+    """
+    # Drawing is the one thing here that needs matplotlib.
+    from jobs import model_report_plots as plots
+
+    return environment().get_template("model_report.html").render(
+        title=title, compared=compared, examples=examples, link=link, plots=plots
+    )  # fmt: skip
+
+
+def written_of(lake: Lake, run: Run, config: ModelReportConfig, link: str = "") -> str:
+    """The page of a night; it tells what is there, so it can be made after any step, and writes nothing."""
+    row = champion(lake, run) if lake.exists(MODELS) else None
+    model_id = row["model_id"] if row else ""
+    models = _newest_contest(lake, run.as_of)
+    loaded = _load(lake, run, config) if row else None
+    metadata = artefacts.read_manifest(lake.root / "models" / model_id).metadata if loaded else {}
+    compared = comparison_of(quality_of(lake, run.as_of, ""), models, metadata)
+    title = {"as_of": f"{run.as_of}", "run_id": run.run_id, "model_id": clean(model_id),
+             "kind": clean(row["kind"]) if row else ""}  # fmt: skip
+    shop = _shop(lake, run.as_of, loaded, config) if loaded else None
+    return page(title, compared, examples_of(shop, config) if shop else None, link)
+
+
+def _newest_contest(lake: Lake, as_of: date) -> list[dict[str, Any]]:
+    rows = matching(lake, MODELS, MODELS.names, pc.field("as_of") <= pa.scalar(as_of))
+    newest = max((row["as_of"] for row in rows), default=None)
+    return [row for row in rows if row["as_of"] == newest]
+
+
+def _load(lake: Lake, run: Run, config: ModelReportConfig) -> Recommender | None:
+    """The champion, with the products that were not in its training, as the night's vectors have them."""
+    try:
+        model = load_champion(lake, run, Compute(config.device))[1]
+    except UserError:
+        return None  # a missing or damaged artefact is for the steps that need it to complain about
+    if not lake.exists(CATALOGUE):
+        return model
+    new = products_without_history(lake, run.as_of, model.vocabulary)
+    return model.extended(new.ids.to_pylist(), read_features(lake, run.as_of, new))
+
+
+def _shop(lake: Lake, as_of: date, model: Recommender, config: ModelReportConfig) -> Shop | None:
+    """The most recent customers with a long history, in id order; None where there is no history at all."""
+    ids = _recent(lake, as_of, config) or _recent(lake, as_of, config, fewest=1)
+    where = of_night(as_of) & pc.field("customer_id").isin(pa.array(ids, pa.string()))
+    batches = list(scan(lake, CUSTOMER_SEQUENCES, HISTORY_COLUMNS, where))
+    if not batches:
+        return None
+    rows = pa.Table.from_batches(batches).sort_by("customer_id").combine_chunks()
+    histories = to_histories(rows, model.vocabulary)
+    catalogue = matching(lake, CATALOGUE, COLUMNS, of_night(as_of))
+    products, departments, on_sale = products_of(catalogue, model.vocabulary.ids.to_pylist())
+    customers = tuple(clean(customer) for customer in histories.customers.to_pylist())
+    return Shop(model, customers, histories.sequences, products, departments, on_sale)
+
+
+def _recent(lake: Lake, as_of: date, config: ModelReportConfig, fewest: int = 0) -> list[str]:
+    where = of_night(as_of) & (pc.list_value_length(pc.field("event_types")) >= (fewest or config.fewest_events))
+    kept: pa.Table | None = None
+    for batch in scan(lake, CUSTOMER_SEQUENCES, ("customer_id", "last_event_at"), where):
+        part = pa.Table.from_batches([batch])
+        both = part if kept is None else pa.concat_tables([kept, part])
+        order = [("last_event_at", "descending"), ("customer_id", "ascending")]
+        kept = both.take(pc.select_k_unstable(both, min(config.looked_at, len(both)), sort_keys=order))
+    return [] if kept is None else kept["customer_id"].to_pylist()
+
+
+def path_beside(report: Path) -> Path:
+    """Where the page lies: beside the night's own."""
+    return report.with_name("model.html")

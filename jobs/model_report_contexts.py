@@ -1,0 +1,163 @@
+"""One product in different customers' hands: what the model offers beside it after each one's history."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from jobs.examples import Place, Product, Touch
+from jobs.model_report_shop import Ints, Shop, unit
+from models.contract import FloatMatrix
+
+FEWEST_BEFORE = 8
+"""Events before the product that make a context."""
+RECENT = 10
+"""Events before the product that say how much of one kind a context is."""
+PRODUCTS, MEETINGS = 150, 16
+"""Most met products that are looked at, and customers of each."""
+FEWEST_ALTERNATIVES = 4
+"""Other products on sale that a product's category must hold."""
+LETTERS = "ABCDEFGH"
+
+
+@dataclass(frozen=True)
+class Context:
+    """One customer around the product."""
+
+    letter: str
+    customer: str
+    before: tuple[Touch, ...]
+    """The events just before the product, oldest first."""
+    met: Touch
+    after: tuple[Touch, ...]
+    """The events after it, which the model has not read here."""
+    read: int
+    """Events read, the product's included."""
+    stands_out: tuple[str, ...]
+    """Words that the history holds far oftener than the catalogue."""
+    alternatives: tuple[Place, ...]
+    """The best of the category in this context; each says where it stands in the others."""
+
+
+@dataclass(frozen=True)
+class ContextView:
+    """A product as two or three customers met it."""
+
+    product: Product
+    among: int
+    """Products of the category that are ranked."""
+    contexts: tuple[Context, ...]
+    shared: int
+    """Products that every context has among its best."""
+    cosine: float
+    """Of the two states that differ most."""
+
+
+def context_view(shop: Shop, customers: int = 3, shown: int = 6, around: int = 5) -> ContextView | None:
+    """The product whose customers' states differ most, for so many of them; None where no two met one product.
+
+    `around` events before it are shown of each history, and up to two after it. A customer's state is the model's
+    vector after the events up to and including the product.
+    """
+    found = _widest(shop, customers)
+    if found is None:
+        return None
+    product, rows, ends, states = found
+    allowed = _alternatives(shop, product)
+    orders = [shop.order(state, allowed) for state in states]
+    ranks = [{int(p): place for place, p in enumerate(order, start=1)} for order in orders]
+    contexts = []
+    for number, (row, end) in enumerate(zip(rows.tolist(), ends.tolist(), strict=True)):
+        others = [other for other in range(len(rows)) if other != number]
+        places = [
+            Place(shop.products[p], ", ".join(f"{ordinal(ranks[o][int(p)])} for {LETTERS[o]}" for o in others))
+            for p in orders[number][:shown]
+        ]
+        events = shop.touches(row, max(0, end - 1 - around), min(int(shop.sequences.lengths[row]), end + 2))
+        met = min(around, end - 1)
+        contexts.append(
+            Context(
+                LETTERS[number], shop.customers[row], events[:met], events[met], events[met + 1 :], end,
+                shop.stands_out(row, end), tuple(places),
+            )
+        )  # fmt: skip
+    shared = set.intersection(*({int(p) for p in order[:shown]} for order in orders))
+    cosines = unit(states) @ unit(states).T
+    return ContextView(shop.products[product], len(orders[0]), tuple(contexts), len(shared), float(cosines.min()))
+
+
+def ordinal(number: int) -> str:
+    """1st, 2nd, 3rd, 4th, .., 11th."""
+    ending = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number:,}{ending}"
+
+
+def _alternatives(shop: Shop, product: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    allowed = np.array([category == shop.categories[product] for category in shop.categories], dtype=bool)
+    allowed[product] = False
+    return allowed
+
+
+def _widest(shop: Shop, customers: int) -> tuple[int, Ints, Ints, FloatMatrix] | None:
+    """(product, rows [k], ends [k], states [k, d + 1]) of the customers that are furthest apart at one product."""
+    met = _meetings(shop)
+    if not met:
+        return None
+    rows, ends = (np.concatenate(parts) for parts in zip(*met.values(), strict=True))
+    states, directions = shop.states(rows, ends), unit(shop.vectors)
+    best: tuple[float, int, list[int], FloatMatrix] | None = None
+    start = 0
+    for product, (rows, ends) in met.items():
+        own = states[start : start + len(rows)]
+        start += len(rows)
+        apart = (1 - unit(own) @ unit(own).T) * _same_kind(shop, directions, rows, ends)
+        picked = _furthest(apart, customers)
+        width = float(min(apart[a, b] for a, b in combinations(picked, 2)))
+        if best is None or width > best[0] + 1e-6:
+            best = (width, product, picked, own)
+    assert best is not None
+    _, product, picked, own = best
+    rows, ends = met[product]
+    return product, rows[picked], ends[picked], own[picked]
+
+
+def _meetings(shop: Shop) -> dict[int, tuple[Ints, Ints]]:
+    """Product -> (rows, events up to and including it) of the customers who met it last after enough other events."""
+    lengths = shop.sequences.lengths
+    row = np.repeat(np.arange(len(lengths)), lengths)
+    place = np.arange(len(row)) - np.repeat(shop.sequences.offsets[:-1], lengths)
+    late = np.flatnonzero((place >= FEWEST_BEFORE) & shop.on_sale[shop.sequences.products])
+    last = {(int(shop.sequences.products[at]), int(row[at])): int(place[at]) + 1 for at in late}
+    by_product: dict[int, list[tuple[int, int]]] = {}
+    for (product, customer), end in last.items():
+        by_product.setdefault(product, []).append((customer, end))
+    on_sale = Counter(category for category, on in zip(shop.categories, shop.on_sale, strict=True) if on)
+    usable = [
+        product for product, found in by_product.items()
+        if len(found) > 1 and on_sale[shop.categories[product]] > FEWEST_ALTERNATIVES
+    ]  # fmt: skip
+    most_met = sorted(usable, key=lambda product: (-len(by_product[product]), product))[:PRODUCTS]
+    pairs = {product: np.array(sorted(by_product[product])[:MEETINGS], dtype=np.int64) for product in most_met}
+    return {product: (found[:, 0], found[:, 1]) for product, found in pairs.items()}
+
+
+def _same_kind(shop: Shop, directions: FloatMatrix, rows: Ints, ends: Ints) -> FloatMatrix:
+    """[k, k]: how much of one kind two customers' events before the product are; a jumble is no context to tell."""
+    recent = [shop.history(row, end - 1)[-RECENT:] for row, end in zip(rows, ends, strict=True)]
+    kinds = np.array([np.linalg.norm(directions[products].mean(0)) for products in recent])
+    return np.asarray(np.sqrt(np.outer(kinds, kinds)), dtype=np.float32)
+
+
+def _furthest(apart: FloatMatrix, wanted: int) -> list[int]:
+    """The two rows that are furthest apart, then each time the one that is furthest from those picked."""
+    picked = [int(index) for index in np.unravel_index(int(apart.argmax()), apart.shape)]
+    if picked[0] == picked[1]:  # all the same: any two
+        picked = [0, 1]
+    while len(picked) < min(wanted, len(apart)):
+        nearest = apart[:, picked].min(1)
+        nearest[picked] = -np.inf
+        picked.append(int(nearest.argmax()))
+    return picked
