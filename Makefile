@@ -31,7 +31,8 @@ $(STAMP): requirements.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
 	@sed 's/^faiss-cpu==/faiss-$(FAISS)==/' requirements.txt > $(VENV)/requirements.txt
-	@$(BIN)/uv pip sync --quiet --python $(BIN)/python $(VENV)/requirements.txt
+	@# Compiled once here: where PYTHONDONTWRITEBYTECODE is set, every process would compile torch anew.
+	@$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python $(VENV)/requirements.txt
 	@rm -f $(VENV)/.ready-*; touch $@
 
 night: $(STAMP) ## Run a whole night under Airflow: the sample shop's, or your own with SOURCE, RAW and AS_OF
