@@ -54,7 +54,7 @@ def future_window(sequences: Sequences, days: float, rng: np.random.Generator) -
     ends, following, _ = _baskets(sequences)
     owner = np.repeat(np.arange(len(sequences)), sequences.lengths)
     span = int(np.ptp(sequences.times)) + 2 if len(owner) else 1
-    since = sequences.times - sequences.times.min(initial=0)
+    since = sequences.times - (sequences.times.min() if len(owner) else 0)
     until = np.minimum(since[ends] + int(days * SECONDS_PER_DAY), span - 1)
     stop = np.searchsorted(owner * span + since, owner[ends] * span + until, side="right")
     inside = stop > following

@@ -102,7 +102,10 @@ def entrants_of(chosen: argparse.Namespace, problem: Problem) -> list[Entrant]:
         asked = (main, NEXT_DAY, NEXT_WEEK, "next purchase")
         found += [Entrant(f"{OURS}_{name}", OURS, more, OURS, asked) for name, more in variants.items()]
     if COLD in cases:
-        found += [Entrant(name, name, cases=(COLD, COLD_AMONG_ALL)) for name in COLD_ENTRANTS if name != OURS]
+        beside = [
+            name for name in COLD_ENTRANTS if name != OURS and (name == "random" or problem.categories is not None)
+        ]
+        found += [Entrant(name, name, cases=(COLD, COLD_AMONG_ALL)) for name in beside]
     return found
 
 

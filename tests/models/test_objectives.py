@@ -43,7 +43,8 @@ def test_a_future_window_stays_within_its_days_and_its_history(data: Sequences, 
 
 def test_a_future_window_draws_every_event_in_reach() -> None:
     day = SECONDS_PER_DAY
-    data = histories([(1, 0), (2, day), (3, 2 * day), (4, 9 * day)], [(5, 3 * day)])
+    since = 1_700_000_000  # real times: days must not be counted from 1970
+    data = histories([(1, since), (2, since + day), (3, since + 2 * day), (4, since + 9 * day)], [(5, since + 3 * day)])
     rng = np.random.default_rng(0)
     drawn = {(int(s), int(t)) for _ in range(50) for w in (future_window(data, 7, rng),)
              for s, t in zip(sources(w), w.targets, strict=True)}  # fmt: skip
