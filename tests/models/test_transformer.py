@@ -14,7 +14,8 @@ from models.catalogue import Catalogue
 from models.contract import Compute
 from models.registry import create
 from models.sequences import Sequences
-from models.transformer import Transformer, TransformerModule
+from models.transformer import Transformer
+from models.transformer_network import TransformerModule
 from models.vocabulary import Vocabulary
 from tests.models.strategies import histories
 
