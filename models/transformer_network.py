@@ -118,7 +118,7 @@ class Attention(nn.Module):
         q = self.split(self.query(query))  # [B, H, 1, D / H]
         asked = torch.einsum("bhqe,hed->bhd", q, self.by_head(self.key))
         scores = (asked @ read.transpose(1, 2))[:, :, None] * q.shape[-1] ** -0.5 + self.bias(ages)
-        found = scores.softmax(-1)[:, :, 0] @ values  # [B, H, D]
+        found: torch.Tensor = scores.softmax(-1)[:, :, 0] @ values  # [B, H, D]
         if isinstance(self.value, nn.Linear):
             found = torch.einsum("bhd,hed->bhe", found, self.by_head(self.value))
         return found.flatten(1)[:, None]
