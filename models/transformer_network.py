@@ -66,8 +66,9 @@ class ProductTable(nn.Module):
         self.feature: nn.Embedding | None = None
         self.register_buffer("features", torch.from_numpy(np.array(catalogue.features)))
         if catalogue.features.shape[1]:
+            self.feature = nn.Embedding(BUCKETS, config.width)  # read by every batch almost whole: not worth a table
             # Small at first, so that words which only a new product has add next to nothing to what was learned.
-            self.feature = table(BUCKETS, config.width, 0.1 * config.width**-0.5)
+            nn.init.normal_(self.feature.weight, std=0.1 * config.width**-0.5)
 
     def append(self, catalogue: Catalogue) -> None:
         """Add products that have no vector of their own."""
@@ -84,7 +85,7 @@ class ProductTable(nn.Module):
             return own
         features = self.features[products.flatten()].long()
         share = (features > 0) / (features > 0).sum(1, keepdim=True).clamp(min=1)
-        described = F.embedding_bag(features, self.feature.weight, mode="sum", per_sample_weights=share, sparse=True)
+        described = F.embedding_bag(features, self.feature.weight, mode="sum", per_sample_weights=share)
         if self.training and self.id_dropout:
             own = own * (torch.rand(products.shape, device=own.device) >= self.id_dropout)[..., None]
         return own + described.view(own.shape)
