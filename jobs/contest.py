@@ -18,7 +18,7 @@ from jobs.lake import Lake
 from jobs.run import Run
 from models.catalogue import Catalogue
 from models.contract import Recommender
-from models.scorers import RecommenderScorer, Scorer, TranslatedScorer
+from models.scorers import RowScores, Scorer, TranslatedScorer, from_scorer, from_vectors
 from models.sequences import EVENT_TYPES, Sequences
 from models.splits import Split, time_split
 from models.vocabulary import Vocabulary
@@ -112,34 +112,35 @@ def hold(ground: Ground, trained: dict[str, Recommender], seconds: dict[str, flo
          run: Run) -> Results:  # fmt: skip
     """Judge the baselines, the candidates (`trained`, with the `seconds` each took) and the `last` champion."""
     candidates = np.ones(len(ground.vocabulary), dtype=bool)
-    figures: list[Figure] = []
-    contestants: dict[str, Contestant] = {}
-    scorers: dict[str, Scorer] = dict(baselines(ground.split.train, len(ground.vocabulary), int(ground.at.timestamp())))
-    scorers |= {kind: RecommenderScorer(model) for kind, model in trained.items()}
+    histories = ground.judged.train
+    simple = baselines(ground.split.train, len(ground.vocabulary), int(ground.at.timestamp()))
+    scores = {name: from_scorer(scorer, histories) for name, scorer in simple.items()}
+    rates = {}
+    for kind, model in trained.items():
+        scores[kind], rates[kind] = _encoded(model, histories, run)
     if last is not None:
-        scorers[LAST_CHAMPION] = _translated(ground, last)
+        scores[LAST_CHAMPION] = from_scorer(_translated(ground, last), histories)
+    figures: list[Figure] = []
     whole: dict[str, Judged] = {}
-    for done, (name, scorer) in enumerate(scorers.items()):
-        run.progress("models judged", done, len(scorers))
+    for done, (name, row_scores) in enumerate(scores.items()):
+        run.progress("models judged", done, len(scores))
         for label in SLICES:
-            judged = judge(name, scorer, ground.judged, candidates, label)
+            judged = judge(name, row_scores, ground.judged, candidates, label)
             figures += judged.figures()
             whole.setdefault(name, judged)
         if name in trained:
-            figures += sliced(name, scorer, whole[name], ground.judged, ground.markets, ground.by_event)
-            contestants[name] = Contestant(
-                whole[name].metrics[HEADLINE], seconds[name], _encoding_rate(trained[name], ground.judged.train, run)
-            )
+            figures += sliced(whole[name], row_scores, ground.judged, candidates, ground.markets, ground.by_event)
     figures += _on_new_products(ground, trained)
+    contestants = {kind: Contestant(whole[kind].metrics[HEADLINE], seconds[kind], rate) for kind, rate in rates.items()}
     return Results(contestants, whole.get(LAST_CHAMPION), figures)
 
 
-def _encoding_rate(model: Recommender, histories: Sequences, run: Run) -> float:
-    """Customers per second; infinite for a run without a clock."""
+def _encoded(model: Recommender, histories: Sequences, run: Run) -> tuple[RowScores, float]:
+    """Scores from vectors made once, and the customers encoded per second: infinite for a run without a clock."""
     began = run.clock()
-    model.encode(histories)
+    vectors = model.encode(histories)
     took = run.clock() - began
-    return len(histories) / took if took > 0 else float("inf")
+    return from_vectors(vectors, model.product_vectors()), len(histories) / took if took > 0 else float("inf")
 
 
 def _on_new_products(ground: Ground, trained: dict[str, Recommender]) -> Iterator[Figure]:

@@ -12,7 +12,7 @@ from models.baselines import CategoryPopularity, ItemNeighbours, MarkovChain, Ow
 from models.bootstrap import mean_interval
 from models.contract import Recommender
 from models.metrics import Metrics, per_customer, rank_targets
-from models.scorers import RecommenderScorer, Scorer, from_scorer
+from models.scorers import RecommenderScorer, RowScores, Scorer, from_scorer
 from models.sequences import Sequences
 from models.splits import Split
 from models.top_n import BoolMask
@@ -87,16 +87,19 @@ def evaluation_rows(split: Split, most: int, seed: int) -> Split:
     return replace(split, train=split.train.take(rows), targets=split.targets.take(rows), known_customers=rows)
 
 
-def judge(name: str, scorer: Scorer, split: Split, candidates: BoolMask, label: str = "all") -> Judged:
+def judge(name: str, row_scores: RowScores, split: Split, candidates: BoolMask, label: str = "all") -> Judged:
     """Rank every customer's targets among the candidates, the same for every scorer."""
-    ranking = rank_targets(
-        from_scorer(scorer, split.train), split.train, split.targets, candidates, exclude_seen=SLICES.get(label, False)
-    )
+    ranking = rank_targets(row_scores, split.train, split.targets, candidates, exclude_seen=SLICES.get(label, False))
     return Judged(name, label, ranking.customers, per_customer(ranking, KS))
 
 
 def sliced(
-    name: str, scorer: Scorer, judged: Judged, split: Split, markets: Sequence[str], by_event: dict[str, Sequences]
+    judged: Judged,
+    row_scores: RowScores,
+    split: Split,
+    candidates: BoolMask,
+    markets: Sequence[str],
+    by_event: dict[str, Sequences],
 ) -> Iterator[Figure]:
     """The headline by history length, by market [customers of the split] and, from `by_event`, on each customer's
     next products of one event type: what they buy next is another question than what they click next.
@@ -107,11 +110,10 @@ def sliced(
         yield from judged.within(label, (lengths >= least) & (lengths <= (most or lengths.max(initial=0))))
     for code in np.unique(market):
         yield from judged.within(f"market {code}", market == code)
-    everything = np.ones(scorer.scores(split.train.take(np.arange(1))).shape[1], dtype=bool)
     for event, targets in by_event.items():
         if np.count_nonzero(targets.lengths) >= FEWEST:
-            apart = judge(name, scorer, replace(split, targets=targets), everything)
-            yield _figure(name, HEADLINE, f"target {event}", apart.metrics[HEADLINE])
+            apart = judge(judged.model, row_scores, replace(split, targets=targets), candidates)
+            yield _figure(judged.model, HEADLINE, f"target {event}", apart.metrics[HEADLINE])
 
 
 def new_products(
@@ -130,7 +132,8 @@ def new_products(
     scorers: dict[str, Scorer] = {name: RecommenderScorer(model) for name, model in models.items()}
     scorers["category popularity"] = CategoryPopularity(split.train, np.unique(categories, return_inverse=True)[1])
     for name, scorer in scorers.items():
-        yield _figure(name, HEADLINE, "new products", judge(name, scorer, split, new).metrics[HEADLINE])
+        judged = judge(name, from_scorer(scorer, split.train), split, new)
+        yield _figure(name, HEADLINE, "new products", judged.metrics[HEADLINE])
     gains = 1 / np.log2(np.arange(2, 12))[: int(new.sum())]
     expected = np.full(np.count_nonzero(wanted.lengths), gains.sum() / new.sum())
     yield _figure("random order", HEADLINE, "new products", expected)

@@ -10,7 +10,8 @@ from torch import nn
 
 from models.batching import Batch
 from models.catalogue import Catalogue
-from models.optimiser import ByteDropout, table
+from models.dropout import ByteDropout
+from models.optimiser import table
 from models.sequences import EVENT_TYPES
 from models.torch_recommender import TorchRecommender
 from models.training import NextProductModule, TrainingConfig

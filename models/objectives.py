@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from models.pairs import ranges
 from models.sequences import Sequences
+from models.splits import SECONDS_PER_DAY
 
 IntArray = npt.NDArray[np.int64]
-SECONDS_PER_DAY = 86_400
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def next_basket(sequences: Sequences) -> Targets:
     ends, following, sizes = _baskets(sequences)
     counts = np.zeros(len(sequences.products), dtype=np.int64)
     counts[ends] = sizes
-    return Targets(_offsets(counts), _ranges(following, sizes))
+    return Targets(_offsets(counts), ranges(following, sizes)[1])
 
 
 def future_window(sequences: Sequences, days: float, rng: np.random.Generator) -> Targets:
@@ -79,9 +80,3 @@ def _baskets(sequences: Sequences) -> tuple[IntArray, IntArray, IntArray]:
 
 def _offsets(counts: IntArray) -> IntArray:
     return np.concatenate(([0], np.cumsum(counts)))
-
-
-def _ranges(starts: IntArray, sizes: IntArray) -> IntArray:
-    """start, start + 1, .. of each range, one after the other."""
-    before = np.cumsum(sizes) - sizes
-    return np.repeat(starts - before, sizes) + np.arange(sizes.sum())

@@ -11,8 +11,8 @@ class TableAdamW:
     """AdamW (Loshchilov and Hutter 2019); a parameter with a sparse gradient is updated in the touched rows alone.
 
     The moments, step and decay of a row stand still while nothing touches it, as in torch's SparseAdam, which has no
-    decay. Dense updates of a table of 50,000 products would cost more than the rest of a step: its gradient, two
-    moments and weights are read and written whole for the sake of a few thousand rows.
+    decay. A dense update reads and writes the gradient, two moments and weights of a table of 50,000 products whole,
+    for the sake of a few thousand rows.
     """
 
     def __init__(
@@ -71,29 +71,5 @@ def table(rows: int, width: int, std: float) -> torch.nn.Embedding:
     """An embedding whose gradient holds only the rows that were read; normal with `std`."""
     found = torch.nn.Embedding(rows, width, sparse=True)
     torch.nn.init.normal_(found.weight, std=std)
-    mark(found.weight)
+    found.weight.is_table = True  # type: ignore[attr-defined]
     return found
-
-
-def mark(weight: torch.Tensor) -> None:
-    """Say that `weight` gets sparse gradients."""
-    weight.is_table = True  # type: ignore[attr-defined]
-
-
-class ByteDropout(torch.nn.Module):
-    """Dropout whose mask costs one random byte per number: torch's own draw takes longer than the layer it follows.
-
-    The share is met to 1/256, which is why it is rounded; what is kept is scaled by the rounded share.
-    """
-
-    def __init__(self, share: float) -> None:
-        super().__init__()
-        self.dropped = round(256 * share)
-
-    def forward(self, values: torch.Tensor) -> torch.Tensor:
-        """`values` of any shape, in eval mode as they came."""
-        if not self.training or not self.dropped:
-            return values
-        draws = torch.empty(-(-values.numel() // 8), dtype=torch.int64, device=values.device)
-        draws = draws.random_(-(1 << 63), None).view(torch.uint8)[: values.numel()]
-        return values * (draws >= self.dropped).view(values.shape) * (256 / (256 - self.dropped))

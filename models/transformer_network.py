@@ -13,29 +13,24 @@ import torch.nn.functional as F
 from torch import nn
 
 from models.batching import Batch
+from models.block_config import BlockConfig
 from models.catalogue import BUCKETS, Catalogue
-from models.optimiser import ByteDropout, table
+from models.dropout import ByteDropout
+from models.optimiser import table
 from models.sequences import EVENT_TYPES
-from models.training import NextProductModule, TrainingConfig
+from models.training import NextProductModule
 
 GAPS = 32
 """Time gaps are read by their power of two in seconds, up to 34 years; the last code is a history's first event."""
 
 
 @dataclass(frozen=True)
-class TransformerConfig(TrainingConfig):
+class TransformerConfig(BlockConfig):
     """Settings of `Transformer`."""
 
-    width: int = 64
-    """d, the length of a product vector and of the hidden state."""
-    layers: int = 2
-    """Transformer blocks."""
-    heads: int = 2
-    """Attention heads; must divide width."""
     dropout: float = 0.25
-    """Share zeroed while training, of the input vectors and of each block's two outputs."""
     id_dropout: float = 0.05
-    """Share of products per batch that are known by their features alone while training, so that a product without a
+    """Share of the look-ups that know a product by its features alone while training, so that a product without a
     vector of its own is nothing new. Without a catalogue there is nothing to fall back on and none is dropped."""
     temperature: float | None = 0.07
     negatives: int = 1024
@@ -44,14 +39,8 @@ class TransformerConfig(TrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("width", "layers", "heads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} {getattr(self, name)} must be at least 1")
-        if self.width % self.heads:
-            raise ValueError(f"heads {self.heads} must divide width {self.width}; try 1, 2 or 4")
-        for name in ("dropout", "id_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} {getattr(self, name)} must be at least 0 and below 1")
+        if not 0 <= self.id_dropout < 1:
+            raise ValueError(f"id_dropout {self.id_dropout} must be at least 0 and below 1")
 
 
 class ProductTable(nn.Module):

@@ -14,35 +14,18 @@ import torch
 from torch import nn
 
 from models.batching import Batch
+from models.block_config import BlockConfig
 from models.catalogue import Catalogue
 from models.sequences import EVENT_TYPES
 from models.torch_recommender import TorchRecommender
-from models.training import NextProductModule, TrainingConfig
+from models.training import NextProductModule
 
 
 @dataclass(frozen=True)
-class Transformers4RecConfig(TrainingConfig):
+class Transformers4RecConfig(BlockConfig):
     """Settings of `Transformers4Rec`."""
 
-    width: int = 64
-    """d, the length of a product vector and of the hidden state."""
-    layers: int = 2
-    """Transformer blocks."""
-    heads: int = 2
-    """Attention heads; must divide width."""
-    dropout: float = 0.2
-    """Share zeroed while training, of the inputs and of each block's two outputs."""
     temperature: float | None = None  # the library's own dot product; with few epochs the cosine learned far less
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("width", "layers", "heads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} {getattr(self, name)} must be at least 1")
-        if self.width % self.heads:
-            raise ValueError(f"heads {self.heads} must divide width {self.width}; try 1, 2 or 4")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout {self.dropout} must be at least 0 and below 1")
 
 
 class Transformers4Rec(TorchRecommender):

@@ -12,7 +12,7 @@ from models.baselines import CategoryPopularity, Popularity
 from models.catalogue import Catalogue
 from models.contract import Compute, FloatMatrix, Recommender
 from models.registry import create
-from models.scorers import RecommenderScorer, TranslatedScorer
+from models.scorers import RecommenderScorer, TranslatedScorer, from_scorer
 from models.sequences import Sequences
 from models.splits import Split, time_split
 from models.vocabulary import Vocabulary
@@ -49,12 +49,12 @@ def split() -> Split:
 
 
 def test_a_slice_is_the_mean_over_its_customers(split: Split) -> None:
-    everyone = np.ones(PRODUCTS, dtype=bool)
-    judged = judge("knows", Knows(), split, everyone)
+    everyone, row_scores = np.ones(PRODUCTS, dtype=bool), from_scorer(Knows(), split.train)
+    judged = judge("knows", row_scores, split, everyone)
     markets = ["GB" if c % 3 else "FR" for c in range(CUSTOMERS)]
     targets = split.targets
     by_event = {"click": targets.where(targets.events == 0), "purchase": targets.where(targets.events == 3)}
-    found = {f.slice: f for f in sliced("knows", Knows(), judged, split, markets, by_event)}
+    found = {f.slice: f for f in sliced(judged, row_scores, split, everyone, markets, by_event)}
     assert found["target purchase"].value == 1.0  # bought by even customers, whose product is even
     assert found["target click"].value == 0.0  # the last of 12
     assert found["history 1-4"].value == pytest.approx(0.5)
@@ -64,7 +64,7 @@ def test_a_slice_is_the_mean_over_its_customers(split: Split) -> None:
 
 
 def test_a_slice_of_few_customers_gets_no_row(split: Split) -> None:
-    judged = judge("knows", Knows(), split, np.ones(PRODUCTS, dtype=bool))
+    judged = judge("knows", from_scorer(Knows(), split.train), split, np.ones(PRODUCTS, dtype=bool))
     few = np.arange(CUSTOMERS) < FEWEST - 1
     assert list(judged.within("few", few)) == []
     assert [f.customers for f in judged.within("enough", np.arange(CUSTOMERS) < FEWEST)] == [FEWEST]

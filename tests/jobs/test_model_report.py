@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from jobs.model_report import ModelReportConfig, comparison_of, examples_of, pag
 from jobs.model_report_canvas import WIDTH, colour, draw
 from jobs.report import ReportConfig, execute, report_path
 from tests.jobs.model_shop import HOSTILE, Arithmetic, Attentive, everyone, histories, shop
+from tests.jobs.page import Page
 from tests.jobs.small_night import NIGHT, RUN, finish
 from tests.jobs.small_night import shop as small_lake
 from tests.jobs.test_model_report_quality import MODELS, figure
@@ -25,27 +25,6 @@ from tests.night.nights import REPOSITORY
 CONFIG = ModelReportConfig(attention_events=6)
 TITLE = {"as_of": "2026-04-06", "run_id": "r1", "model_id": "m1", "kind": "transformer"}
 SECTIONS = ("comparison", "decision", "learning", "slices", "attention", "contexts", "session", "shift")
-
-
-class Page(HTMLParser):
-    """A parsed page: its elements, attributes and text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str, str]] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [(tag, name, value or "") for name, value in attrs]
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    def values(self, name: str) -> list[str]:
-        return [value for _, key, value in self.attributes if key == name]
 
 
 def made(name: str = "", model: Arithmetic | None = None) -> str:

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -18,33 +17,10 @@ from jobs.lake import Lake
 from jobs.report import ReportConfig, execute, report_path
 from jobs.report_figures import Quality
 from jobs.swatches import PAINT, paint
+from tests.jobs.page import Page
 from tests.jobs.small_night import HOSTILE, MODEL, NAMES, NIGHT, RUN, finish, shop
 
 SECTIONS = ("steps", "rejected", "gates", "quality", "sources", "shares", "products", "customers")
-
-
-class Page(HTMLParser):
-    """A parsed page: its elements, its attributes and its visible text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str, str]] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note the element and its attributes."""
-        self.tags.append(tag)
-        self.attributes += [(tag, name, value or "") for name, value in attrs]
-
-    def handle_data(self, data: str) -> None:
-        """Collect text."""
-        self.text += data
-
-    def values(self, name: str) -> list[str]:
-        """Every value of one attribute."""
-        return [value for _, key, value in self.attributes if key == name]
 
 
 def written(lake: Lake) -> str:

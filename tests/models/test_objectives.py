@@ -6,8 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.objectives import SECONDS_PER_DAY, Targets, future_window, next_basket
+from models.objectives import Targets, future_window, next_basket
 from models.sequences import Sequences
+from models.splits import SECONDS_PER_DAY
 from tests.models.strategies import histories, sequences
 
 

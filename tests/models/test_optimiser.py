@@ -1,11 +1,11 @@
-"""Updates of touched rows, and a dropout that draws bytes."""
+"""Updates of touched rows."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from models.optimiser import ByteDropout, TableAdamW, table
+from models.optimiser import TableAdamW, table
 
 
 def test_with_every_row_touched_it_is_torchs_adamw() -> None:
@@ -45,14 +45,3 @@ def test_dense_gradients_are_clipped_and_follow_their_own_rate() -> None:
     optimiser.step(0.5)
     assert float(layer.weight.grad.norm()) == pytest.approx(1.0)
     torch.testing.assert_close(layer.weight.detach(), before - 0.05)
-
-
-def test_dropout_drops_its_share_keeps_the_mean_and_repeats_with_the_seed() -> None:
-    dropout, values = ByteDropout(0.25), torch.ones(100, 333)
-    torch.manual_seed(2)
-    first = dropout(values)
-    torch.manual_seed(2)
-    assert torch.equal(first, dropout(values))
-    assert float((first == 0).float().mean()) == pytest.approx(0.25, abs=0.01)
-    assert float(first.mean()) == pytest.approx(1.0, abs=0.02)
-    assert torch.equal(dropout.eval()(values), values)
