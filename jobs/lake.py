@@ -152,13 +152,16 @@ class Lake:
     # --- writing
 
     def create(self, table: Table) -> None:
-        """Create the table with its comments unless it is there."""
-        if self.exists(table):
-            return
+        """Create the table with its comments; one that is there gets the columns it lacks, null in its rows."""
         fields = []
         for column, arrow in zip(table.columns, arrow_schema(table), strict=True):
             kind = Schema.from_arrow(pa.schema([arrow])).fields[0].type
             fields.append(Field(column.name, kind, metadata={"comment": column.comment}))
+        if self.exists(table):
+            there = {field.name for field in self.delta(table).schema().fields}
+            if missing := [field for field in fields if field.name not in there]:
+                self.delta(table).alter.add_columns(missing)
+            return
         self.path(table).mkdir(parents=True, exist_ok=True)
         DeltaTable.create(
             str(self.path(table)), Schema(fields), mode="ignore", name=table.name, description=table.comment,

@@ -264,6 +264,7 @@ def _record(
         "product_ids": pa.ListArray.from_arrays(offsets, product_ids),
         "scores": pa.ListArray.from_arrays(offsets, pa.array(scores, pa.float32())),
         "sources": pa.ListArray.from_arrays(offsets, names),
+        "rules": pa.nulls(len(lengths), pa.list_(pa.string())),
         "variant": pa.repeat(VARIANT, len(lengths)),
         "short_reason": pa.array(reason.tolist(), pa.string()),
         "model_id": pa.repeat(model_id, len(lengths)),

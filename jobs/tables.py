@@ -17,6 +17,7 @@ LIST = """
 product_ids  ARRAY<STRING>  the products to show, best first
 scores       ARRAY<FLOAT>   the score of each position as its source gave it; falls within one source
 sources      ARRAY<STRING>  why each position is there (README, Why a product is shown)
+rules        ARRAY<STRING>  what moved each position: a rule_id of policy, a standing rule's name, '' where nothing did
 variant      STRING         A/B variant the list belongs to
 short_reason STRING         why the list has fewer products than asked for; null for a full list
 model_id     STRING         the model whose vectors found the list
@@ -170,7 +171,7 @@ model_id   STRING        the model that made it
 YOU_MIGHT_ALSO_LIKE = Table(
     "you_might_also_like",
     "You Might Also Like, the alternatives to a product, per market.",
-    ("product_id", "market"),
+    ("product_id", "market", "variant"),
     "product_id STRING the product whose page it is\nmarket STRING market" + LIST,
     ("as_of",),
 )
@@ -178,8 +179,26 @@ YOU_MIGHT_ALSO_LIKE = Table(
 PEOPLE_ALSO_BOUGHT = Table(
     "people_also_bought",
     "People Also Bought, what goes with a product, per market; asymmetric.",
-    ("product_id", "market"),
+    ("product_id", "market", "variant"),
     "product_id STRING the product whose page it is\nmarket STRING market" + LIST,
+    ("as_of",),
+)
+
+BAG_EXTRAS = Table(
+    "bag_extras",
+    "A Little Something Extra: small add-ons to a bag with this product; for several products the lists are combined.",
+    ("product_id", "market", "variant"),
+    "product_id STRING the product in the bag\nmarket STRING market"
+    + LIST
+    + "categories ARRAY<STRING> category of each position; a bag shows one of each at most\n",
+    ("as_of",),
+)
+
+MARKET_RANKING = Table(
+    "market_ranking",
+    "The order of a category page, or of all products, for a customer nobody knows; most wanted first.",
+    ("market", "category", "variant"),
+    "market STRING market\ncategory STRING category of the page, or * for all products" + LIST,
     ("as_of",),
 )
 
@@ -189,6 +208,41 @@ RECOMMENDED_FOR_YOU = Table(
     ("customer_id", "market"),
     "customer_id STRING identity of the customer\nmarket STRING the customer's market" + LIST,
     ("as_of",),
+)
+
+POLICY = Table(
+    "policy",
+    "The merchandisers' rules; `python -m jobs policy` checks and replaces it. as_of is the day it was loaded.",
+    ("rule_id",),
+    """
+rule_id     STRING  name of the rule, shown on every position it moves
+kind        STRING  what it does: one of the kinds in the README
+touch_point STRING  table of the lists it holds for; null for every one it can hold for
+market      STRING  market it holds in; null for all
+variant     STRING  A/B variant it holds in; null for all
+attribute   STRING  what it selects products by: product_id, brand, category or department; null where nothing is
+value       STRING  the attribute's value
+shown       STRING  mix_departments: department that products of department `value` may show
+amount      DOUBLE  places (boost, bury), place (include), most per list (caps), days since purchase (repeat_purchase)
+low         DOUBLE  price_window: least price as a share of the price of the product or bag; null for no bound
+high        DOUBLE  price_window: greatest price as such a share; null for no bound
+starts_on   DATE    first night it holds; null for always
+ends_on     DATE    last night it holds; null for ever
+reason      STRING  why, and who asked for it
+""",
+)
+
+RULE_EFFECTS = Table(
+    "rule_effects",
+    "What every rule of the policy, and every standing rule, did in a night's lists.",
+    ("rule_id", "touch_point", "variant"),
+    """
+rule_id     STRING  rule_id of policy, or a standing rule's name
+touch_point STRING  table of the lists
+variant     STRING  A/B variant
+positions   BIGINT  places it filled, moved or took away within the length of the lists
+rule        STRING  the rule as JSON, as it was that night; null for a standing rule
+""",
 )
 
 MODELS = Table(
@@ -268,7 +322,8 @@ config_hash  STRING     hash of the settings in force
 LISTS = (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT, RECOMMENDED_FOR_YOU)
 ALL = (
     EVENTS, REJECTED, RAW_FILES, CATALOGUE, AVAILABILITY, CUSTOMER_SEQUENCES, CUSTOMER_EMBEDDINGS,
-    PRODUCT_EMBEDDINGS, *LISTS, MODELS, EVALUATIONS, GATES, PUBLISHED, RUNS,
+    PRODUCT_EMBEDDINGS, *LISTS, BAG_EXTRAS, MARKET_RANKING, POLICY, RULE_EFFECTS, MODELS, EVALUATIONS, GATES,
+    PUBLISHED, RUNS,
 )  # fmt: skip
 STEPS = ("ingest", "sequences", "train", "embed", "index", "lists", "gate", "publish", "report")
 """The night in order; each is `python -m jobs STEP --as-of DATE`."""
