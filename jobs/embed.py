@@ -41,6 +41,7 @@ def execute(lake: Lake, run: Run, config: EmbedConfig) -> Counts:
             "product_id": model.vocabulary.ids.filter(pa.array(known)),
             "vector": vectors_column(vectors[known]),
             "model_id": pa.repeat(model_id, int(known.sum())),
+            "cold": pa.array((np.arange(len(known)) >= trained)[known]),
         }
     )
     lake.replace(PRODUCT_EMBEDDINGS, products, run)

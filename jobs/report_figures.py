@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from jobs.lake import Lake
 from jobs.reading import Tally, clean, matching, of_night, scan
-from jobs.tables import EVALUATIONS, GATES, LISTS, PUBLISHED, RECOMMENDED_FOR_YOU, REJECTED, RUNS, STEPS
+from jobs.tables import EVALUATIONS, GATES, PUBLISHED, RECOMMENDED_FOR_YOU, REJECTED, RUNS, STEPS
 
 HEADLINE = "ndcg@10"
 """The metric of the chart, as `evaluations` names it."""
@@ -22,7 +22,9 @@ LONGEST_CAUSE = 220
 TITLES = {
     "you_might_also_like": "You Might Also Like",
     "people_also_bought": "People Also Bought",
+    "bag_extras": "A Little Something Extra",
     "recommended_for_you": "Recommended for you",
+    "market_ranking": "Category pages",
 }
 """Published list -> what customers see above it."""
 
@@ -168,7 +170,7 @@ def gates_of(lake: Lake, as_of: date) -> list[Gate]:
 
 def _gate(row: dict[str, Any]) -> Gate:
     name = clean(row["gate"])
-    group = next((TITLES[t.name] for t in LISTS if name.startswith(t.name)), "Model")
+    group = next((title for table, title in TITLES.items() if name.startswith(table)), "Model")
     value = math.nan if row["value"] is None else row["value"]
     return Gate(name, group, value, clean(row["rule"]), bool(row["passed"]), clean(row["detail"]))
 

@@ -81,7 +81,7 @@ def shares_of(lake: Lake, as_of: date, most: int) -> Shares:
 
 
 def _list_shares(lake: Lake, as_of: date, name: str) -> tuple[ListShares, dict[str, int]]:
-    from jobs.carousels import SOURCES  # reads models and FAISS, which the page needs not to show examples
+    from jobs.touch_points import SOURCES  # reads models and FAISS, which the page needs not to show examples
 
     table = next(table for table in LISTS if table.name == name)
     sources, products, markets = Tally(("source",)), Tally(("product",)), Tally(("market",))

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import functions as F
 
@@ -16,7 +17,8 @@ from jobs.histories import key_column
 from jobs.lake import Lake
 from jobs.run import Run
 from jobs.tables import AVAILABILITY, CATALOGUE, EVENTS
-from models.top_n import BoolMask, Rows
+from models.rulebook import Attributes
+from models.top_n import BoolMask
 from models.vocabulary import Vocabulary
 
 
@@ -28,16 +30,24 @@ class Shelf:
     markets: Vocabulary
     available: BoolMask
     """[markets, products], launched and for sale there."""
-    category: Rows
-    """[products], number of the product's category; -1 where it has none."""
-    categories: int
+    attributes: Attributes
+    brands: Vocabulary
+    categories: Vocabulary
+    departments: Vocabulary
     wanted: npt.NDArray[np.float32]
-    """[markets, products], weighted events of late, with a trace of the other markets' to order the rest."""
+    """[markets, products], weighted events of late."""
+    everywhere: npt.NDArray[np.float32]
+    """[products], the same over all markets."""
+
+    def in_market(self, market: int) -> npt.NDArray[np.float32]:
+        """[products], what is wanted in a market, and for the order of the rest a trace of what is elsewhere."""
+        trace = 0.5 * self.everywhere / max(float(self.everywhere.max(initial=0)), 1.0)
+        return np.asarray(self.wanted[market] + trace, np.float32)
 
 
-def read_shelf(lake: Lake, run: Run, popular_days: int, weights: Mapping[str, float]) -> Shelf:
-    """The night's shelf; raises UserError where nothing can be sold anywhere."""
-    catalogue = lake.arrow(CATALOGUE, ("product_id", "category", "launched_at"), run.as_of)
+def read_availability(lake: Lake, run: Run) -> tuple[Vocabulary, Vocabulary, BoolMask]:
+    """(products, markets, [markets, products] what can be bought where tonight); raises UserError where nothing can."""
+    launched_at = lake.arrow(CATALOGUE, ("launched_at",), run.as_of)["launched_at"]
     products = Vocabulary(key_column(lake, CATALOGUE, run.as_of, "product_id"))
     rows = lake.arrow(AVAILABILITY, ("product_id", "market", "available"), run.as_of)
     rows = rows.filter(rows["available"])
@@ -45,21 +55,35 @@ def read_shelf(lake: Lake, run: Run, popular_days: int, weights: Mapping[str, fl
     available = np.zeros((len(markets), len(products)), dtype=bool)
     found = products.encode(rows["product_id"], missing="negative")
     available[markets.encode(rows["market"])[found >= 0], found[found >= 0]] = True
-    launched = np.asarray(pc.fill_null(pc.less(catalogue["launched_at"], run.as_of), True))
-    available &= launched
+    available &= np.asarray(pc.fill_null(pc.less(launched_at, run.as_of), True))
     if not available.any():
         raise UserError(
             f"no product is available in any market on {run.as_of}; check the raw availability and catalogue"
         )
-    names = Vocabulary.build(catalogue["category"])
-    category = names.encode(catalogue["category"], missing="negative").astype(np.int64)
-    wanted = _wanted(lake, run, popular_days, weights, products, markets)
-    return Shelf(products, markets, available, category, len(names), wanted)
+    return products, markets, available
+
+
+def read_shelf(lake: Lake, run: Run, popular_days: int, weights: Mapping[str, float], young_days: int) -> Shelf:
+    """The night's shelf; raises UserError where nothing can be sold anywhere."""
+    products, markets, available = read_availability(lake, run)
+    columns = ("brand", "category", "department", "price", "launched_at")
+    catalogue = lake.arrow(CATALOGUE, columns, run.as_of)
+    names = {name: Vocabulary.build(catalogue[name]) for name in columns[:3]}
+    codes = {name: names[name].encode(catalogue[name], missing="negative").astype(np.int64) for name in names}
+    price = np.asarray(catalogue["price"].cast(pa.float32()).to_numpy())
+    since = pa.scalar(run.as_of - timedelta(days=young_days), pa.date32())
+    young = np.asarray(pc.fill_null(pc.greater_equal(catalogue["launched_at"], since), False))
+    attributes = Attributes(codes["brand"], codes["category"], codes["department"], price, young)
+    wanted, everywhere = _wanted(lake, run, popular_days, weights, products, markets)
+    return Shelf(
+        products, markets, available, attributes, names["brand"], names["category"], names["department"], wanted,
+        everywhere,
+    )  # fmt: skip
 
 
 def _wanted(
     lake: Lake, run: Run, days: int, weights: Mapping[str, float], products: Vocabulary, markets: Vocabulary
-) -> npt.NDArray[np.float32]:
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     events = lake.frame(EVENTS)
     weight = F.lit(0.0)
     for kind, value in weights.items():
@@ -74,5 +98,4 @@ def _wanted(
     everywhere = np.bincount(row[row >= 0], weights=amount[row >= 0], minlength=len(products))
     kept = (row >= 0) & (market >= 0)
     wanted[market[kept], row[kept]] = amount[kept]
-    trace = 0.5 * everywhere / max(float(everywhere.max(initial=0)), 1.0)
-    return wanted + trace.astype(np.float32)
+    return wanted, everywhere.astype(np.float32)

@@ -164,6 +164,7 @@ PRODUCT_EMBEDDINGS = Table(
 product_id STRING        identity of the product
 vector     ARRAY<FLOAT>  d numbers and the product's bias
 model_id   STRING        the model that made it
+cold       BOOLEAN       true where the model was not trained on it: the vector comes from the catalogue alone
 """,
     ("as_of",),
 )
@@ -240,7 +241,7 @@ RULE_EFFECTS = Table(
 rule_id     STRING  rule_id of policy, or a standing rule's name
 touch_point STRING  table of the lists
 variant     STRING  A/B variant
-positions   BIGINT  places it filled, moved or took away within the length of the lists
+changed     BIGINT  lists in which it filled or moved a position, or took away one that would have been shown
 rule        STRING  the rule as JSON, as it was that night; null for a standing rule
 """,
 )
@@ -319,10 +320,10 @@ config_hash  STRING     hash of the settings in force
 """,
 )
 
-LISTS = (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT, RECOMMENDED_FOR_YOU)
+LISTS = (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT, BAG_EXTRAS, RECOMMENDED_FOR_YOU)
 ALL = (
     EVENTS, REJECTED, RAW_FILES, CATALOGUE, AVAILABILITY, CUSTOMER_SEQUENCES, CUSTOMER_EMBEDDINGS,
-    PRODUCT_EMBEDDINGS, *LISTS, BAG_EXTRAS, MARKET_RANKING, POLICY, RULE_EFFECTS, MODELS, EVALUATIONS, GATES,
+    PRODUCT_EMBEDDINGS, *LISTS, MARKET_RANKING, POLICY, RULE_EFFECTS, MODELS, EVALUATIONS, GATES,
     PUBLISHED, RUNS,
 )  # fmt: skip
 STEPS = ("ingest", "sequences", "train", "embed", "index", "lists", "gate", "publish", "report")

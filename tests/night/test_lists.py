@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import pytest
 
-from jobs.carousels import SOURCES
+from jobs.touch_points import SOURCES
 from jobs.sample_shop import SIZES, truth
 from jobs.tables import (
     AVAILABILITY,

@@ -1,0 +1,115 @@
+"""One night's lists in one market: rules, fallbacks and what came of them, for every touch point alike."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from jobs.list_rows import Tally, list_rows
+from jobs.policy import Names, Policy
+from jobs.shelf import Shelf
+from jobs.tables import Table
+from jobs.touch_points import CATEGORY, GLOBAL, MARKET, POLICY, TouchPoint
+from jobs.variants import Variant
+from models.assembly import Assembled, Candidates, Owners, Tiers, assemble, rankings
+from models.rulebook import STANDING, Rulebook
+from models.top_n import Rows
+
+
+@dataclass(frozen=True)
+class ListMaker:
+    """Turns candidates into lists, and counts what the rules did."""
+
+    shelf: Shelf
+    policy: Policy
+    tallies: dict[tuple[Table, str], Tally] = field(default_factory=lambda: defaultdict(Tally))
+    """By table and variant."""
+
+    def batch(
+        self, point: TouchPoint, market: int, variant: Variant, n: int, keys: dict[str, pa.Array],
+        candidates: Candidates, owners: Owners, model_id: str,
+    ) -> tuple[pa.RecordBatch, Assembled]:  # fmt: skip
+        """Rows of a touch point's table in one market, filled up from what is wanted there."""
+        return self.rows(
+            point, market, variant, n, keys, candidates, owners, self.popular(point, market, owners.products), model_id
+        )
+
+    def rows(
+        self, point: TouchPoint, market: int, variant: Variant, n: int, keys: dict[str, pa.Array],
+        candidates: Candidates, owners: Owners, tiers: Tiers, model_id: str,
+    ) -> tuple[pa.RecordBatch, Assembled]:  # fmt: skip
+        """`batch` with tiers of one's own."""
+        book = self.book(point, market, variant)
+        made = assemble(
+            n, candidates, owners, tiers, self.shelf.available[market], self.shelf.attributes, book, POLICY,
+            point.other_category,
+        )  # fmt: skip
+        self.tallies[point.table, variant.name].add(made, book)
+        with_categories = any(column.name == "categories" for column in point.table.columns)
+        return list_rows(keys, made, self.shelf, market, book, variant.name, model_id, with_categories), made
+
+    def book(self, point: TouchPoint, market: int, variant: Variant) -> Rulebook:
+        """The rules of a touch point in a market."""
+        shelf = self.shelf
+        names = Names(shelf.products, shelf.brands, shelf.categories, shelf.departments)
+        return self.policy.rulebook(
+            point.table.name, shelf.markets.ids[market].as_py(), variant, point.standing, shelf.attributes, names
+        )
+
+    def popular(self, point: TouchPoint, market: int, owners: Rows) -> Tiers:
+        """The owner's category in the market, the market, and what is wanted anywhere."""
+        shelf, available = self.shelf, self.shelf.available[market]
+        whole = np.zeros(len(shelf.products), np.int64)
+        parts = [
+            rankings(shelf.wanted[market], available & (shelf.wanted[market] > 0), whole, 1),
+            rankings(shelf.everywhere, available, whole, 1),
+        ]
+        of, labels = [np.zeros(len(owners), np.int64), np.ones(len(owners), np.int64)], [MARKET, GLOBAL]
+        if point.own_category_first:
+            category = shelf.attributes.category
+            parts.append(rankings(shelf.in_market(market), available, category, len(shelf.categories)))
+            own = category[owners]
+            of.insert(0, np.where((owners >= 0) & (own >= 0), own + 2, -1))
+            labels.insert(0, CATEGORY)
+        return stacked(parts, np.stack(of, axis=1), labels, point.comparable)
+
+    def pages(self, market: int) -> Tiers:
+        """The rankings of every category page, in the order of the categories, and of the page of all products."""
+        shelf, available = self.shelf, self.shelf.available[market]
+        groups = len(shelf.categories) + 1
+        parts = []
+        for weights, allowed in (
+            (shelf.wanted[market], available & (shelf.wanted[market] > 0)),
+            (shelf.everywhere, available),
+        ):
+            whole = rankings(weights, allowed, np.zeros(len(shelf.products), np.int64), 1)
+            parts += [rankings(weights, allowed, shelf.attributes.category, len(shelf.categories)), whole]
+        page = np.arange(groups)
+        return stacked(parts, np.stack([page, page + groups], axis=1), [MARKET, GLOBAL], False)
+
+    def effects(self) -> list[dict[str, Any]]:
+        """Rows of rule_effects: every rule of the policy, and the standing rules that did something."""
+        rows = []
+        for (table, variant), tally in self.tallies.items():
+            names = [name for name in STANDING if tally.rules[name]] + list(self.policy.rule_ids)
+            rows += [
+                {"rule_id": name, "touch_point": table.name, "variant": variant, "changed": tally.rules[name],
+                 "rule": self.policy.as_json(name)}
+                for name in names
+            ]  # fmt: skip
+        return rows
+
+
+def stacked(parts: list[tuple[Rows, Rows, Any]], of: Rows, labels: list[int], scoreless: bool) -> Tiers:
+    """Rankings one after the other as the tiers of lists [Q, tiers]; `scoreless` ones have the score 0."""
+    ends = np.cumsum([0, *(len(rows) for _, rows, _ in parts)])
+    offsets = [part[0][:-1] + end for part, end in zip(parts, ends, strict=False)]
+    scores = np.concatenate([part[2] for part in parts])
+    return Tiers(
+        of, np.concatenate([*offsets, ends[-1:]]), np.concatenate([part[1] for part in parts]),
+        np.zeros_like(scores) if scoreless else scores, np.array(labels, np.int8),
+    )  # fmt: skip

@@ -1,0 +1,170 @@
+"""Lists from candidates: what may be shown, in which order, and what fills the places a model leaves open.
+
+Legend: Q lists, N places, P products, K candidates of a list.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from models.assembly_arrays import Book, Offers, Stock
+from models.contract import FloatMatrix
+from models.rulebook import Attributes, Rulebook, RuleNumbers
+from models.top_n import BoolMask, Rows
+
+CHUNKS = 16
+"""Parts that a call is divided into; threads take them one after the other."""
+Labels = npt.NDArray[np.int8]
+"""[Q, N], number of the source of each position; -1 for an empty place."""
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What a model offers, best first, each array [Q, K]; -1 in `rows` ends a list. A product stands once in it."""
+
+    rows: Rows
+    scores: FloatMatrix
+    labels: Labels
+
+    def __getitem__(self, chosen: Rows) -> Candidates:
+        """Those of some lists."""
+        return Candidates(self.rows[chosen], self.scores[chosen], self.labels[chosen])
+
+    def reordered(self, order: Rows) -> Candidates:
+        """Each list [Q, any] of its own places in another order."""
+        rows, labels = np.take_along_axis(self.rows, order, axis=1), np.take_along_axis(self.labels, order, axis=1)
+        return Candidates(rows, np.take_along_axis(self.scores, order, axis=1), labels)
+
+    @staticmethod
+    def none(lists: int) -> Candidates:
+        """Lists that are filled from their tiers alone."""
+        return Candidates(
+            np.empty((lists, 0), np.int64), np.empty((lists, 0), np.float32), np.empty((lists, 0), np.int8)
+        )
+
+
+@dataclass(frozen=True)
+class Owners:
+    """Whose the lists are."""
+
+    products: Rows
+    """[Q], the product a list belongs to, which it never shows; -1 where it belongs to none."""
+    bought_offsets: Rows
+    """[Q + 1]: list q must not show `bought[bought_offsets[q] : bought_offsets[q + 1]]`."""
+    bought: Rows
+    beside: Rows
+    """[Q, any], what the page shows beside the list, which must not stand in it; -1 pads."""
+
+    @staticmethod
+    def of_products(products: Rows, beside: Rows | None = None) -> Owners:
+        """Lists of products."""
+        empty = np.empty((len(products), 0), np.int64)
+        offsets = np.zeros(len(products) + 1, np.int64)
+        return Owners(products, offsets, np.empty(0, np.int64), empty if beside is None else beside)
+
+    @staticmethod
+    def of_customers(bought_offsets: Rows, bought: Rows) -> Owners:
+        """Lists of customers with what each bought."""
+        lists = len(bought_offsets) - 1
+        return Owners(np.full(lists, -1), bought_offsets, bought, np.empty((lists, 0), np.int64))
+
+
+@dataclass(frozen=True)
+class Tiers:
+    """What fills places that candidates leave open: tier after tier, each with its own ranking and source."""
+
+    of: Rows
+    """[Q, tiers], the ranking each list takes in each tier; -1: none."""
+    offsets: Rows
+    """[rankings + 1]: ranking g is `rows[offsets[g] : offsets[g + 1]]`, best first."""
+    rows: Rows
+    scores: npt.NDArray[np.float32]
+    labels: Labels
+    """[tiers], the source of each tier."""
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """Q lists. Within one source scores fall, but for positions that a rule moved."""
+
+    rows: Rows
+    """[Q, N], best first, -1 past the end."""
+    scores: FloatMatrix
+    """[Q, N], -inf past the end; 0 where the policy put a product that no source offers."""
+    labels: Labels
+    rules: RuleNumbers
+    """[Q, N], the rule that moved the position; -1 where none did."""
+    effects: npt.NDArray[np.int64]
+    """[rule names], lists in which each rule filled or moved a position, or took one away within the first N."""
+
+
+def assemble(
+    n: int, candidates: Candidates, owners: Owners, tiers: Tiers, available: BoolMask, attributes: Attributes,
+    book: Rulebook, pin_label: int, other_category: bool = False,
+) -> Assembled:  # fmt: skip
+    """The lists of one touch point in one market.
+
+    A list takes its candidates and then its tiers in order, without what is not available [P], what its owner has,
+    and what the rules take away. Then, place by place: the pinned product if the place has one; a young product at
+    the place of exploration; else the candidate that stands first once boosts, buries and diversity have moved it,
+    unless its brand or category has reached its cap. Diversity is greedy as in Maximal Marginal Relevance (Carbonell
+    and Goldstein 1998), counted in places: each product of a brand that is shown costs the next one some.
+    `other_category` keeps products of the owner's category out. Positions that the policy fills with a product that
+    nothing offers have `pin_label`.
+    """
+    from models.assembly_kernels import assemble_lists  # compiled or read from its cache at the first call
+
+    of_rankings = np.diff(tiers.offsets).max(initial=0)
+    most = candidates.rows.shape[1] + tiers.of.shape[1] * int(of_rankings)
+    offers = Offers(
+        _int32(candidates.rows), _float32(candidates.scores), np.ascontiguousarray(candidates.labels, np.int8),
+        _int32(owners.products), np.asarray(owners.bought_offsets, np.int64), _int32(owners.bought),
+        _int32(owners.beside), _int32(tiers.of), np.asarray(tiers.offsets, np.int64), _int32(tiers.rows),
+        _float32(tiers.scores), np.asarray(tiers.labels, np.int8),
+    )  # fmt: skip
+    prices = np.where(attributes.price > 0, attributes.price, np.nan)
+    stock = Stock(
+        np.ascontiguousarray(available), _int32(attributes.brand), _int32(attributes.category),
+        _int32(attributes.department), _float32(prices), np.ascontiguousarray(attributes.young),
+        int(attributes.brand.max(initial=-1)) + 1, int(attributes.category.max(initial=-1)) + 1,
+    )  # fmt: skip
+    chunks = max(1, min(len(candidates.rows), CHUNKS))
+    found = assemble_lists(n, most, pin_label, len(book.names), chunks, offers, stock, _book(book, other_category))
+    rows, scores, labels, rules, effects = found
+    return Assembled(rows.astype(np.int64), scores, labels, rules, effects.sum(axis=0))
+
+
+def rankings(
+    weights: npt.NDArray[np.floating], allowed: BoolMask, group: Rows, groups: int
+) -> tuple[Rows, Rows, npt.NDArray[np.float32]]:
+    """(offsets [groups + 1], rows, scores): the allowed products of each group, the heaviest first, equal ones by row.
+
+    `weights`, `allowed` and `group` are [P]; products of group -1 are in none.
+    """
+    rows = np.flatnonzero(allowed & (group >= 0))
+    rows = rows[np.argsort(-weights[rows], kind="stable")]
+    rows = rows[np.argsort(group[rows].astype(np.int32), kind="stable")]
+    offsets = np.concatenate(([0], np.cumsum(np.bincount(group[rows], minlength=groups))))
+    return offsets, rows, weights[rows].astype(np.float32)
+
+
+def _book(book: Rulebook, other_category: bool) -> Book:
+    return Book(
+        np.asarray(book.excluded, np.int16), np.asarray(book.places, np.int16), np.asarray(book.mover, np.int16),
+        _int32(book.pins), _int32(book.pin_places), np.asarray(book.pin_rules, np.int16), int(book.brand_cap),
+        int(book.brand_cap_rule), int(book.category_cap), int(book.category_cap_rule),
+        np.ascontiguousarray(book.mixes), int(book.guard_rule), float(book.price_low), float(book.price_high),
+        int(book.price_rule), float(book.diversity), int(book.explore_place), bool(other_category),
+        max(0, int(book.places.max(initial=0))),
+    )  # fmt: skip
+
+
+def _int32(values: npt.NDArray[np.integer]) -> npt.NDArray[np.int32]:
+    return np.ascontiguousarray(values, np.int32)
+
+
+def _float32(values: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+    return np.ascontiguousarray(values, np.float32)

@@ -1,0 +1,87 @@
+"""What the compiled loop of `models.assembly` reads and writes, as tuples of arrays that the compiler knows."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+NONE = -1
+
+
+class Stock(NamedTuple):
+    """A market's products [P] as rules see them; see `models.rulebook.Attributes`."""
+
+    available: Array
+    brand: Array
+    category: Array
+    department: Array
+    price: Array
+    young: Array
+    brands: int
+    categories: int
+
+
+class Book(NamedTuple):
+    """`models.rulebook.Rulebook` as the kernel takes it."""
+
+    excluded: Array
+    places: Array
+    mover: Array
+    pins: Array
+    pin_places: Array
+    pin_rules: Array
+    brand_cap: int
+    brand_cap_rule: int
+    category_cap: int
+    category_cap_rule: int
+    mixes: Array
+    guard_rule: int
+    low: float
+    high: float
+    price_rule: int
+    diversity: float
+    explore_place: int
+    other_category: bool
+    most_up: int
+
+
+class Offers(NamedTuple):
+    """What Q lists may be filled from; see `models.assembly.assemble`."""
+
+    rows: Array
+    scores: Array
+    labels: Array
+    anchors: Array
+    blocked_offsets: Array
+    blocked_rows: Array
+    beside: Array
+    tier_of: Array
+    tier_offsets: Array
+    tier_rows: Array
+    tier_scores: Array
+    tier_labels: Array
+
+
+class Pool(NamedTuple):
+    """Working memory of a thread: the pool's candidates, and what is known of every product [P] for this list."""
+
+    product: Array
+    score: Array
+    label: Array
+    brand: Array
+    category: Array
+    key: Array
+    gone: Array
+    """Already placed, or over a cap."""
+    mark: Array
+    """The rule that held the candidate back."""
+    taken: Array
+    """[P], number of the list that must not show the product again, or has it in its pool."""
+    reason: Array
+    """[P], the rule behind `taken`."""
+    of_brand: Array
+    of_category: Array
+    credited: Array
+    """[rules], the last list that was counted for a rule."""
