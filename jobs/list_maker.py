@@ -17,7 +17,10 @@ from jobs.touch_points import CATEGORY, GLOBAL, MARKET, POLICY, TouchPoint
 from jobs.variants import Variant
 from models.assembly import Assembled, Candidates, Owners, Tiers, assemble, rankings
 from models.rulebook import STANDING, Rulebook
-from models.top_n import Rows
+from models.top_n import BoolMask, Rows
+
+PER_CATEGORY = 20
+"""Popular products of a category, per place it may have, that fill a list with a cap on categories."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,9 @@ class ListMaker:
         """The owner's category in the market, the market, and what is wanted anywhere."""
         shelf, available = self.shelf, self.shelf.available[market]
         whole = np.zeros(len(shelf.products), np.int64)
+        if point.standing.category_cap:
+            # A list that takes little of a category needs no more of it than what a price window may leave.
+            available = self._best_of_categories(market, PER_CATEGORY * point.standing.category_cap)
         parts = [
             rankings(shelf.wanted[market], available & (shelf.wanted[market] > 0), whole, 1),
             rankings(shelf.everywhere, available, whole, 1),
@@ -76,6 +82,16 @@ class ListMaker:
             of.insert(0, np.where((owners >= 0) & (own >= 0), own + 2, -1))
             labels.insert(0, CATEGORY)
         return stacked(parts, np.stack(of, axis=1), labels, point.comparable)
+
+    def _best_of_categories(self, market: int, most: int) -> BoolMask:
+        """[products], the market's most wanted products of each category."""
+        shelf, best = self.shelf, np.zeros(len(self.shelf.products), dtype=bool)
+        offsets, rows, _ = rankings(
+            shelf.in_market(market), shelf.available[market], shelf.attributes.category, len(shelf.categories)
+        )
+        place = np.arange(len(rows)) - np.repeat(offsets[:-1], np.diff(offsets))
+        best[rows[place < most]] = True
+        return best
 
     def pages(self, market: int) -> Tiers:
         """The rankings of every category page, in the order of the categories, and of the page of all products."""

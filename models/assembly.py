@@ -5,7 +5,9 @@ Legend: Q lists, N places, P products, K candidates of a list.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +17,7 @@ from models.contract import FloatMatrix
 from models.rulebook import Attributes, Rulebook, RuleNumbers
 from models.top_n import BoolMask, Rows
 
-CHUNKS = 16
+PARTS = 8
 """Parts that a call is divided into; threads take them one after the other."""
 Labels = npt.NDArray[np.int8]
 """[Q, N], number of the source of each position; -1 for an empty place."""
@@ -115,7 +117,7 @@ def assemble(
     `other_category` keeps products of the owner's category out. Positions that the policy fills with a product that
     nothing offers have `pin_label`.
     """
-    from models.assembly_kernels import assemble_lists  # compiled or read from its cache at the first call
+    from models.assembly_kernels import assemble_range  # compiled or read from its cache at the first call
 
     of_rankings = np.diff(tiers.offsets).max(initial=0)
     most = candidates.rows.shape[1] + tiers.of.shape[1] * int(of_rankings)
@@ -131,10 +133,21 @@ def assemble(
         _int32(attributes.department), _float32(prices), np.ascontiguousarray(attributes.young),
         int(attributes.brand.max(initial=-1)) + 1, int(attributes.category.max(initial=-1)) + 1,
     )  # fmt: skip
-    chunks = max(1, min(len(candidates.rows), CHUNKS))
-    found = assemble_lists(n, most, pin_label, len(book.names), chunks, offers, stock, _book(book, other_category))
-    rows, scores, labels, rules, effects = found
-    return Assembled(rows.astype(np.int64), scores, labels, rules, effects.sum(axis=0))
+    lists, compiled = len(candidates.rows), _book(book, other_category)
+    rows, labels = np.full((lists, n), -1, np.int32), np.full((lists, n), -1, np.int8)
+    scores, rules = np.full((lists, n), -np.inf, np.float32), np.full((lists, n), -1, np.int16)
+
+    def work(bounds: tuple[int, int]) -> npt.NDArray[np.int64]:
+        return np.asarray(
+            assemble_range(
+                *bounds, n, most, pin_label, len(book.names), offers, stock, compiled, rows, scores, labels, rules
+            )
+        )
+
+    ends = [lists * part // PARTS for part in range(PARTS + 1)]
+    with ThreadPoolExecutor() as threads:  # the compiled loop holds no lock
+        effects = sum(threads.map(work, pairwise(ends)), np.zeros(len(book.names), np.int64))
+    return Assembled(rows.astype(np.int64), scores, labels, rules, effects)
 
 
 def rankings(

@@ -6,10 +6,13 @@ A list's candidates that may be shown form its pool, in the order of their sourc
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from models.assembly_arrays import NONE, Array, Book, Offers, Pool, Stock
 from models.rulebook import BOUGHT, DIVERSITY, EXPLORATION, PAGE
+
+SPARE = 4
+"""So many times its cap of a category is gathered."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -41,6 +44,12 @@ def _add(product: int, score: float, label: int, size: int, q: int, stock: Stock
     pool.key[size] = size - book.places[product]
     pool.gone[size], pool.mark[size] = False, NONE
     pool.taken[product], pool.reason[product] = q, NONE
+
+
+@njit(cache=True, nogil=True)
+def _enough(category: int, book: Book, pool: Pool) -> bool:
+    """Whether the pool has all of a capped category that places and diversity can make a choice of."""
+    return book.category_cap > 0 and category >= 0 and pool.of_category[category] >= SPARE * book.category_cap
 
 
 @njit(cache=True, nogil=True)
@@ -76,8 +85,9 @@ def _gather(
         if size >= limit and not stock.young[product]:
             continue
         refusal = _refusal(product, anchor, q, stock, book, pool)
-        if refusal == -2:
+        if refusal == -2 and not _enough(stock.category[product], book, pool):
             _add(product, offers.scores[q, at], offers.labels[q, at], size, q, stock, book, pool)
+            pool.of_category[stock.category[product]] += 1
             size += 1
             young = young or stock.young[product]
         elif refusal >= 0 and size < n:
@@ -91,8 +101,9 @@ def _gather(
                 return size, True
             product = offers.tier_rows[at]
             refusal = _refusal(product, anchor, q, stock, book, pool)
-            if refusal == -2:
+            if refusal == -2 and not _enough(stock.category[product], book, pool):
                 _add(product, offers.tier_scores[at], offers.tier_labels[tier], size, q, stock, book, pool)
+                pool.of_category[stock.category[product]] += 1
                 size += 1
             elif refusal >= 0 and size < n:
                 _credit(refusal, q, effects, pool)
@@ -174,6 +185,8 @@ def _place(
     rows: Array, scores: Array, labels: Array, rules: Array,
 ) -> int:  # fmt: skip
     """Put the pool into the n places of list q; returns how many were filled."""
+    for i in range(size):  # counted while the pool was gathered
+        pool.of_category[pool.category[i]] = 0
     held, first, young_shown, pin, end = 0, 0, False, 0, size
     while held < n:
         while pin < len(book.pins) and book.pin_places[pin] < held:
@@ -210,18 +223,19 @@ def _one_list(
     q: int, n: int, most: int, pin_label: int, offers: Offers, stock: Stock, book: Book, pool: Pool,
     rows: Array, scores: Array, labels: Array, rules: Array, effects: Array,
 ) -> None:  # fmt: skip
-    limit = 2 * n + len(book.pins)
+    limit = (8 if book.category_cap > 0 else 2) * n + len(book.pins)
     before = effects.copy()
-    _block(q, offers, pool)
-    size, more = _gather(q, n, limit, offers, stock, book, pool, effects)
-    held = _place(q, n, size, pin_label, stock, book, pool, rows, scores, labels, rules)
-    if held < n and more:  # caps took what was gathered: once again, with everything there is
+    while True:
+        _block(q, offers, pool)
+        size, more = _gather(q, n, limit, offers, stock, book, pool, effects)
+        held = _place(q, n, size, pin_label, stock, book, pool, rows, scores, labels, rules)
+        if held == n or not more or limit >= most:
+            break
+        # Caps took what was gathered: once again, deeper.
         for i in range(size + len(book.pins)):
             pool.taken[pool.product[i]] = NONE
-        _block(q, offers, pool)
         effects[:], pool.credited[:] = before, NONE
-        size, more = _gather(q, n, most, offers, stock, book, pool, effects)
-        held = _place(q, n, size, pin_label, stock, book, pool, rows, scores, labels, rules)
+        limit = min(4 * limit, most)
     for k in range(held):
         if rules[q, k] >= 0:
             _credit(rules[q, k], q, effects, pool)
@@ -230,24 +244,20 @@ def _one_list(
             _credit(pool.mark[i], q, effects, pool)
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def assemble_lists(
-    n: int, most: int, pin_label: int, names: int, chunks: int, offers: Offers, stock: Stock, book: Book
-) -> tuple[Array, Array, Array, Array, Array]:
-    """(rows, scores, labels, rules [Q, n], lists that each rule changed [chunks, names]) of `models.assembly.assemble`."""
-    lists, products = len(offers.rows), len(stock.available)
-    rows, labels = np.full((lists, n), NONE, np.int32), np.full((lists, n), NONE, np.int8)
-    scores, rules = np.full((lists, n), -np.inf, np.float32), np.full((lists, n), NONE, np.int16)
-    effects = np.zeros((chunks, names), np.int64)
-    room = most + len(book.pins) + 1
-    for chunk in prange(chunks):
-        pool = Pool(
-            np.zeros(room, np.int32), np.empty(room, np.float32), np.empty(room, np.int8), np.empty(room, np.int32),
-            np.empty(room, np.int32), np.empty(room, np.float32), np.zeros(room, np.bool_), np.empty(room, np.int16),
-            np.full(products, NONE, np.int32), np.full(products, NONE, np.int16),
-            np.zeros(stock.brands + 1, np.int32), np.zeros(stock.categories + 1, np.int32),
-            np.full(names, NONE, np.int32),
-        )  # fmt: skip
-        for q in range(chunk * lists // chunks, (chunk + 1) * lists // chunks):
-            _one_list(q, n, most, pin_label, offers, stock, book, pool, rows, scores, labels, rules, effects[chunk])
-    return rows, scores, labels, rules, effects
+@njit(cache=True, nogil=True)
+def assemble_range(
+    start: int, stop: int, n: int, most: int, pin_label: int, names: int, offers: Offers, stock: Stock, book: Book,
+    rows: Array, scores: Array, labels: Array, rules: Array,
+) -> Array:  # fmt: skip
+    """Write lists start .. stop - 1 of `models.assembly.assemble`; returns how many of them each rule changed."""
+    room, products = most + len(book.pins) + 1, len(stock.available)
+    effects = np.zeros(names, np.int64)
+    pool = Pool(
+        np.zeros(room, np.int32), np.empty(room, np.float32), np.empty(room, np.int8), np.empty(room, np.int32),
+        np.empty(room, np.int32), np.empty(room, np.float32), np.zeros(room, np.bool_), np.empty(room, np.int16),
+        np.full(products, NONE, np.int32), np.full(products, NONE, np.int16), np.zeros(stock.brands + 1, np.int32),
+        np.zeros(stock.categories + 1, np.int32), np.full(names, NONE, np.int32),
+    )  # fmt: skip
+    for q in range(start, stop):
+        _one_list(q, n, most, pin_label, offers, stock, book, pool, rows, scores, labels, rules, effects)
+    return effects
