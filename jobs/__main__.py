@@ -6,7 +6,7 @@ import os
 import sys
 import time
 import warnings
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -145,6 +145,23 @@ def lookup(
         print_customer(store, customer, market, Console())
     else:
         print_product(store, str(product), market, Console())
+
+
+@app.command()
+def policy(
+    file: Annotated[Path | None, typer.Option(help="CSV of all rules, to replace those of the table.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Only check the file.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Print the rules with their state.")] = False,
+    as_of: Annotated[str | None, typer.Option("--as-of", metavar="DATE", help="Today (UTC) by default.")] = None,
+    root: Root = LAKE,
+) -> None:
+    """Check, load or show the merchandisers' rules."""
+    from rich.console import Console
+
+    from jobs.policy_command import run_policy
+
+    day = datetime.now(UTC).date() if as_of is None else day_of(as_of)
+    run_policy(lake_at(root, "sail"), day, file, check, show, Console())
 
 
 @app.command()

@@ -122,8 +122,8 @@ def _taken(bought: Bought, chosen: Rows) -> Bought:
 
 def _without_repeatable(bought: Bought, maker: ListMaker, market: int, variant: Variant) -> Bought:
     """What a policy says is bought again after some days may be recommended again."""
-    again = maker.policy.repeat_purchase_days(maker.shelf.markets.ids[market].as_py(), variant)
-    if again is None:
+    again = maker.rulebooks.repeat_purchase_days(maker.shelf.markets.ids[market].as_py(), variant)
+    if np.isinf(again).all():
         return bought
     offsets, products, days = bought
     category = maker.shelf.attributes.category[products]

@@ -14,6 +14,7 @@ from jobs.errors import GateError, UserError
 from jobs.evaluate import HEADLINE
 from jobs.index import read_index
 from jobs.lake import Lake, night
+from jobs.policy import read_policy
 from jobs.run import Counts, Run
 from jobs.shelf import read_availability
 from jobs.tables import (
@@ -187,6 +188,11 @@ def _bought(lake: Lake, run: Run, shown: DataFrame) -> int:
     before = F.col("event_ts") < F.lit(run.midnight.isoformat()).cast("timestamp")
     bought = lake.frame(EVENTS).where((F.col("event_type") == "purchase") & before)
     bought = bought.select(F.col("customer_id").alias("buyer"), F.col("product_id").alias("bought"))
+    again = [rule.value for rule in read_policy(lake, run.as_of).rules if rule.kind == "repeat_purchase"]
+    if again:
+        # Which of them may return, and after how many days, depends on the market and variant.
+        bound = lake.frame(CATALOGUE, night(run.as_of)).where(~F.coalesce(F.col("category").isin(again), F.lit(False)))
+        bought = bought.join(bound.select("product_id"), F.col("bought") == F.col("product_id"), "left_semi")
     same = (shown["owner"] == bought["buyer"]) & (shown["shown"] == bought["bought"])
     return shown.join(bought, same, "left_semi").count()
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from jobs.list_rows import Tally, list_rows
-from jobs.policy import Names, Policy
+from jobs.policy import Policy
+from jobs.policy_rulebooks import Names, Rulebooks
 from jobs.shelf import Shelf
 from jobs.tables import Table
 from jobs.touch_points import CATEGORY, GLOBAL, MARKET, POLICY, TouchPoint
@@ -23,14 +23,15 @@ PER_CATEGORY = 20
 """Popular products of a category, per place it may have, that fill a list with a cap on categories."""
 
 
-@dataclass(frozen=True)
 class ListMaker:
     """Turns candidates into lists, and counts what the rules did."""
 
-    shelf: Shelf
-    policy: Policy
-    tallies: dict[tuple[Table, str], Tally] = field(default_factory=lambda: defaultdict(Tally))
-    """By table and variant."""
+    def __init__(self, shelf: Shelf, policy: Policy) -> None:
+        self.shelf, self.policy = shelf, policy
+        self.names = Names(shelf.products, shelf.brands, shelf.categories, shelf.departments)
+        self.rulebooks = Rulebooks(policy, self.names, shelf.attributes)
+        self.tallies: dict[tuple[Table, str], Tally] = defaultdict(Tally)
+        """By table and variant."""
 
     def batch(
         self, point: TouchPoint, market: int, variant: Variant, n: int, keys: dict[str, pa.Array],
@@ -57,10 +58,8 @@ class ListMaker:
 
     def book(self, point: TouchPoint, market: int, variant: Variant) -> Rulebook:
         """The rules of a touch point in a market."""
-        shelf = self.shelf
-        names = Names(shelf.products, shelf.brands, shelf.categories, shelf.departments)
-        return self.policy.rulebook(
-            point.table.name, shelf.markets.ids[market].as_py(), variant, point.standing, shelf.attributes, names
+        return self.rulebooks.rulebook(
+            point.table.name, self.shelf.markets.ids[market].as_py(), variant, point.standing
         )
 
     def popular(self, point: TouchPoint, market: int, owners: Rows) -> Tiers:
@@ -111,7 +110,7 @@ class ListMaker:
         """Rows of rule_effects: every rule of the policy, and the standing rules that did something."""
         rows = []
         for (table, variant), tally in self.tallies.items():
-            names = [name for name in STANDING if tally.rules[name]] + list(self.policy.rule_ids)
+            names = [name for name in STANDING if tally.rules[name]] + [rule.rule_id for rule in self.policy.rules]
             rows += [
                 {"rule_id": name, "touch_point": table.name, "variant": variant, "changed": tally.rules[name],
                  "rule": self.policy.as_json(name)}

@@ -16,6 +16,8 @@ from jobs.lake import Lake
 from jobs.list_maker import ListMaker
 from jobs.list_search import Searching
 from jobs.policy import read_policy
+from jobs.policy_notes import names_nobody_has
+from jobs.policy_notes import note as policy_note
 from jobs.run import Counts, Run
 from jobs.shelf import Shelf, read_shelf
 from jobs.tables import PRODUCT_EMBEDDINGS, RULE_EFFECTS, Table
@@ -85,6 +87,9 @@ def _counts(maker: ListMaker) -> Counts:
     note = f"{', '.join(parts)} in {len(maker.shelf.markets)} markets"
     if moved := sum(tally.moved for tally in maker.tallies.values()):
         note += f"; rules moved {moved:,} positions"
+    if maker.policy.rules:
+        unmatched = names_nobody_has(maker.policy.rules, maker.names, maker.shelf.markets)
+        note += f"; {policy_note(len(maker.policy.rules), unmatched + maker.rulebooks.hidden_includes())}"
     return Counts(int(maker.shelf.available.sum()), sum(t.lists for t in maker.tallies.values()), note=note)
 
 

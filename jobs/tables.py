@@ -5,13 +5,9 @@ Inert on purpose: DAGs, feature definitions and tests may import it for nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from jobs.table import Column, Table
 
-RUN = """
-as_of     DATE    the night: everything before 00:00 UTC of this day was known, nothing after
-run_id    STRING  the run that wrote the row: the night, source and settings it was made from
-"""
+__all__ = ["Column", "Table"]
 
 LIST = """
 product_ids  ARRAY<STRING>  the products to show, best first
@@ -22,39 +18,6 @@ variant      STRING         A/B variant the list belongs to
 short_reason STRING         why the list has fewer products than asked for; null for a full list
 model_id     STRING         the model whose vectors found the list
 """
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column: Spark SQL type in capitals, and what it means to a reader."""
-
-    name: str
-    type: str
-    comment: str
-
-
-@dataclass(frozen=True)
-class Table:
-    """A Delta table under the lake's root; its name is also its folder."""
-
-    name: str
-    comment: str
-    key: tuple[str, ...]
-    """Columns that identify a row among those of one as_of."""
-    text: str
-    """One line a column: name, type, comment."""
-    partition: tuple[str, ...] = ()
-
-    @cached_property
-    def columns(self) -> tuple[Column, ...]:
-        """The columns in their stored order, the run's identity last."""
-        lines = [line.split(None, 2) for line in (self.text + RUN).splitlines() if line.strip()]
-        return tuple(Column(*line) for line in lines)
-
-    @cached_property
-    def names(self) -> tuple[str, ...]:
-        """Column names in stored order."""
-        return tuple(column.name for column in self.columns)
 
 
 EVENTS = Table(

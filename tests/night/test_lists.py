@@ -8,7 +8,6 @@ from functools import cached_property
 import numpy as np
 import pytest
 
-from jobs.touch_points import SOURCES
 from jobs.sample_shop import SIZES, truth
 from jobs.tables import (
     AVAILABILITY,
@@ -21,6 +20,7 @@ from jobs.tables import (
     YOU_MIGHT_ALSO_LIKE,
     Table,
 )
+from jobs.touch_points import SOURCES
 from tests.night.nights import FIRST, Rows, Shop
 
 PRODUCT_LISTS = (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT)
