@@ -6,19 +6,24 @@ with services: change them only with a migration, and add a `_v2` service beside
 
 from __future__ import annotations
 
+import inspect
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from feast import Entity, FeatureService, FeatureView, Field, ValueType
 from feast.infra.offline_stores.contrib.spark_offline_store.spark_source import SparkSource
+from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.types import Array, FeastType, Float32, Float64, String, UnixTimestamp
 
 from jobs.tables import (
+    BAG_EXTRAS,
     CATALOGUE,
+    CUSTOMER_EMBEDDINGS,
     CUSTOMER_SEQUENCES,
-    LISTS,
+    MARKET_RANKING,
     PEOPLE_ALSO_BOUGHT,
+    PRODUCT_EMBEDDINGS,
     PUBLISHED,
     RECOMMENDED_FOR_YOU,
     YOU_MIGHT_ALSO_LIKE,
@@ -37,20 +42,37 @@ NIGHT = "night"
 TIMESTAMP = "event_timestamp"
 """Feast's event timestamp: the time of publication, so that a rollback is newer than what it replaces."""
 
+LIST = ("product_ids", "scores", "sources")
 ONLINE: dict[Table, tuple[str, ...]] = {
-    CUSTOMER_SEQUENCES: ("product_ids", "event_types", "event_timestamps", "market"),
     CATALOGUE: ("name", "brand", "category", "department", "colour", "price", "currency", "image_url"),
-    **dict.fromkeys(LISTS, ("product_ids", "scores", "sources")),
+    CUSTOMER_SEQUENCES: ("product_ids", "event_types", "event_timestamps", "market"),
+    PRODUCT_EMBEDDINGS: ("vector", "model_id"),
+    CUSTOMER_EMBEDDINGS: ("vector", "model_id"),
+    MARKET_RANKING: LIST,
+    YOU_MIGHT_ALSO_LIKE: LIST,
+    PEOPLE_ALSO_BOUGHT: LIST,
+    BAG_EXTRAS: (*LIST, "categories"),
+    RECOMMENDED_FOR_YOU: LIST,
 }
 """The columns of each table that are served online; every view has NIGHT as well."""
 OWNER = "recommendations"
 SERVICES: dict[str, tuple[str, tuple[Table, ...]]] = {
-    "product_page_v1": ("Product page: alternatives and what goes with a product, by product_id and market.",
+    "product_page_v2": ("Product page: alternatives and what goes with a product, by product_id, market and variant. "
+                        "It replaces product_page_v1, whose key had no variant.",
                         (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT)),
+    "bag_page_v1": ("Bag page: small add-ons to a bag with a product, by product_id, market and variant.",
+                    (BAG_EXTRAS,)),
     "home_v1": ("Home page: the customer's own list, by customer_id and market.", (RECOMMENDED_FOR_YOU,)),
+    "category_page_v1": ("Category page: the order for a customer nobody knows, by market, category (* for all "
+                         "products) and variant.", (MARKET_RANKING,)),
     "customer_history_v1": ("A customer's recent events, by customer_id.", (CUSTOMER_SEQUENCES,)),
     "product_details_v1": ("A product's name and attributes, by product_id.", (CATALOGUE,)),
+    "customer_vector_v1": ("A customer's vector; its inner product with a product's of the same model_id is the score.",
+                           (CUSTOMER_EMBEDDINGS,)),
+    "product_vector_v1": ("A product's vector; only vectors of one model_id may be compared.", (PRODUCT_EMBEDDINGS,)),
 }  # fmt: skip
+"""Service -> what it is for, and the tables whose views it gives whole."""
+RANKING, RANKING_VIEW = "ranking_v1", "ranking"
 
 
 def live_rows(root: Path, table: Table) -> str:
@@ -68,14 +90,14 @@ def definitions(root: Path) -> list[Any]:
     """Every Feast object over the lake at `root`."""
     entities = {
         name: Entity(name=name.removesuffix("_id"), join_keys=[name], value_type=ValueType.STRING, owner=OWNER)
-        for name in ("customer_id", "product_id", "market")
+        for name in ("customer_id", "product_id", "market", "category", "variant")
     }
     views = {table: _view(root, table, entities) for table in ONLINE}
     services = [
         FeatureService(name=name, features=[views[table] for table in tables], description=text, owner=OWNER)
         for name, (text, tables) in SERVICES.items()
     ]
-    return [*entities.values(), *views.values(), *services]
+    return [*entities.values(), *views.values(), *services, *_ranking(views)]
 
 
 def _view(root: Path, table: Table, entities: dict[str, Entity]) -> FeatureView:
@@ -93,3 +115,49 @@ def _view(root: Path, table: Table, entities: dict[str, Entity]) -> FeatureView:
         description=table.comment,
         owner=OWNER,
     )
+
+
+def inner_products(inputs: dict[str, list[object]]) -> dict[str, list[object]]:
+    """Scores of rows (customer, product); null where a vector is missing, of another model, or knows no event.
+
+    Feast keeps this function's source in its registry and runs it from there: it may use nothing from outside itself.
+    """
+    import numpy as np
+
+    customers, products = inputs["customer_embeddings__vector"], inputs["product_embeddings__vector"]
+    models = zip(inputs["customer_embeddings__model_id"], inputs["product_embeddings__model_id"], strict=True)
+    scores: list[object] = []
+    for customer, product, (read_by, made_by) in zip(customers, products, models, strict=True):
+        reads = np.asarray([] if customer is None else customer, dtype=np.float64)
+        # The last number is the constant that takes the product's bias; Feast's trial row on apply has that one alone.
+        known = reads[:-1].any() or len(reads) == 1
+        if not known or product is None or read_by != made_by:
+            scores.append(None)
+        else:
+            scores.append(float((reads * np.asarray(product, dtype=np.float64)).sum()))
+    # Feast looks for the first name, or with full feature names for the second.
+    return {"score": scores, "ranking__score": scores}
+
+
+def _ranking(views: dict[Table, FeatureView]) -> tuple[OnDemandFeatureView, FeatureService]:
+    customers, products = views[CUSTOMER_EMBEDDINGS], views[PRODUCT_EMBEDDINGS]
+    view = OnDemandFeatureView(
+        name=RANKING_VIEW,
+        sources=[customers, products],
+        schema=[Field(name="score", dtype=Float64)],
+        mode="python",  # a batch of rows at once; Feast's pandas mode is no faster
+        udf=inner_products,  # type: ignore[arg-type]  # Feast names the type of a plain function
+        udf_string=inspect.getsource(inner_products),
+        description="The score of a product for a customer: the inner product of their vectors.",
+        owner=OWNER,
+    )
+    # Both views have a `vector`. With the two model_ids in the service, Feast refuses a request without full feature
+    # names, which would silently multiply the product's vector by itself.
+    service = FeatureService(
+        name=RANKING,
+        features=[customers[["model_id"]], products[["model_id"]], view],
+        description="Ranking pages: ranking__score of each customer_id and product_id, higher is closer, null where "
+        "either is unknown or their models differ. Ask with full_feature_names=True.",
+        owner=OWNER,
+    )
+    return view, service

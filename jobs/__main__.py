@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from jobs.ask_command import add_questions
 from jobs.command import (
     LAKE,
     REPOSITORY,
@@ -126,25 +127,7 @@ def apply(root: Root = LAKE) -> None:
     typer.echo(f"{count} Feast objects registered")
 
 
-@app.command()
-def lookup(
-    customer: Annotated[str | None, typer.Option(help="A customer id.")] = None,
-    product: Annotated[str | None, typer.Option(help="A product id.")] = None,
-    market: Annotated[str | None, typer.Option(help="Market; a customer's own where it is left out.")] = None,
-    root: Root = LAKE,
-) -> None:
-    """Print what a service gets from Feast online, with names."""
-    from rich.console import Console
-
-    from jobs.lookup import print_customer, print_product
-
-    if (customer is None) == (product is None):
-        raise UserError("give --customer ID or --product ID, one of them")
-    store = online_store(lake_at(root, "sail"))
-    if customer is not None:
-        print_customer(store, customer, market, Console())
-    else:
-        print_product(store, str(product), market, Console())
+add_questions(app)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -10,37 +11,81 @@ from rich.table import Table as Grid
 
 from jobs.errors import UserError
 from jobs.online import OnlineStore
+from jobs.ranking import page_of, rank
 from jobs.reading import clean
+from jobs.variants import DEFAULT
+
+CAROUSELS = (("you_might_also_like", "You Might Also Like"), ("people_also_bought", "People Also Bought"))
 
 
 def print_customer(store: OnlineStore, customer: str, market: str | None, console: Console) -> None:
     """A customer's history and own list; raises UserError for one who is not online."""
-    history = store.read("customer_history_v1", [{"customer_id": customer}])[0]
-    if history["product_ids"] is None:
-        raise UserError(f"customer {customer!r} is not online; the night knows customers with an event before it")
-    market = market or history["market"]
+    history = _history(store, customer)
+    market = market or str(history["market"])
     found = store.read("home_v1", [{"customer_id": customer, "market": market}])[0]
     console.print(f"Customer [bold]{_plain(customer)}[/], market {_plain(market)}, night {history['night']}")
     events = list(zip(history["product_ids"], history["event_types"], strict=True))[-10:]
-    _print_list(store, console, "Last events, newest at the bottom", [e[0] for e in events], [e[1] for e in events],
-                "event")  # fmt: skip
+    print_products(store, console, "Last events, newest at the bottom", [product for product, _ in events],
+                   {"event": [kind for _, kind in events]})  # fmt: skip
     _print_recommendations(store, console, "Recommended for you", found, market)
 
 
-def print_product(store: OnlineStore, product: str, market: str | None, console: Console) -> None:
-    """A product's two carousels in a market; raises UserError without a market or for an unknown product."""
+def print_product(
+    store: OnlineStore, product: str, market: str | None, console: Console, variant: str = DEFAULT
+) -> None:
+    """A product's two carousels; raises UserError without a market, and for a product that is not sold any more."""
     if market is None:
         raise UserError("a product's carousels are per market; give --market as well")
     details = store.read("product_details_v1", [{"product_id": product}])[0]
     if details["name"] is None:
         raise UserError(f"product {product!r} is not in the live catalogue")
-    found = store.read("product_page_v1", [{"product_id": product, "market": market}])[0]
+    found = store.read("product_page_v2", [{"product_id": product, "market": market, "variant": variant}])[0]
     console.print(f"Product [bold]{_plain(product)}[/] {_plain(details['name'])}, market {_plain(market)}, "
-                  f"night {details['night']}")  # fmt: skip
-    for view, title in (("you_might_also_like", "You Might Also Like"), ("people_also_bought", "People Also Bought")):
+                  f"variant {_plain(variant)}, night {details['night']}")  # fmt: skip
+    for view, title in CAROUSELS:
         _print_recommendations(
             store, console, title, {k: found[f"{view}__{k}"] for k in ("product_ids", "sources")}, market
         )
+
+
+def print_ranking(
+    store: OnlineStore, customer: str, market: str | None, category: str | None, products: Sequence[str] | None,
+    console: Console, variant: str = DEFAULT,
+) -> None:  # fmt: skip
+    """The products of a category page, or those given, in the customer's order.
+
+    Raises UserError without a market for a customer who is not online, and for a category that has no ranking.
+    """
+    market = market or str(_history(store, customer, "; give --market for somebody new")["market"])
+    candidates = list(products) if products is not None else page_of(store, market, str(category), variant)
+    ranked = rank(store, customer, market, variant, candidates, category)
+    what = f"category {_plain(category)}" if products is None else f"{len(ranked)} products"
+    console.print(f"Customer [bold]{_plain(customer)}[/], market {_plain(market)}, {what}")
+    scores = ["" if place.score is None else f"{place.score:.4f}" for place in ranked]
+    print_products(store, console, "In this customer's order", [place.product_id for place in ranked],
+                   {"score": scores, "by": [place.source for place in ranked]})  # fmt: skip
+
+
+def print_products(
+    store: OnlineStore, console: Console, title: str, ids: Sequence[str], notes: Mapping[str, Sequence[str]]
+) -> None:
+    """Products in their order with names and prices; `notes` are further columns by their headings."""
+    details = store.read("product_details_v1", [{"product_id": product} for product in ids])
+    grid = Grid(title=title, title_justify="left", box=None, padding=(0, 1))
+    for heading in ("", "product", "name", "brand", "price", *notes):
+        grid.add_column(heading, justify="right" if heading in ("", "price", "score") else "left")
+    for place, (product, detail) in enumerate(zip(ids, details, strict=True)):
+        price = "" if detail["price"] is None else f"{detail['price']:.2f} {detail['currency'] or ''}"
+        texts = (product, detail["name"] or "(no longer sold)", detail["brand"], price)
+        grid.add_row(str(place + 1), *(_plain(text) for text in texts), *(_plain(notes[name][place]) for name in notes))
+    console.print(grid)
+
+
+def _history(store: OnlineStore, customer: str, remedy: str = "") -> dict[str, Any]:
+    found = store.read("customer_history_v1", [{"customer_id": customer}])[0]
+    if found["product_ids"] is None:
+        raise UserError(f"customer {customer!r} is not online; the night knows those with an event before it{remedy}")
+    return found
 
 
 def _print_recommendations(
@@ -49,22 +94,8 @@ def _print_recommendations(
     if not found["product_ids"]:
         console.print(f"{title}: nothing online for market {_plain(market)}")
         return
-    _print_list(store, console, title, found["product_ids"], found["sources"])
+    print_products(store, console, title, found["product_ids"], {"why": found["sources"]})
 
 
-def _print_list(
-    store: OnlineStore, console: Console, title: str, ids: list[str], notes: list[str], note: str = "why"
-) -> None:
-    details = store.read("product_details_v1", [{"product_id": product} for product in ids])
-    grid = Grid(title=title, title_justify="left", box=None, padding=(0, 1))
-    for heading in ("", "product", "name", "brand", "price", note):
-        grid.add_column(heading, justify="right" if heading in ("", "price") else "left")
-    for place, (product, detail, text) in enumerate(zip(ids, details, notes, strict=True), start=1):
-        price = "" if detail["price"] is None else f"{detail['price']:.2f} {detail['currency'] or ''}"
-        grid.add_row(str(place), _plain(product), _plain(detail["name"] or "(no longer sold)"),
-                     _plain(detail["brand"] or ""), _plain(price), _plain(text))  # fmt: skip
-    console.print(grid)
-
-
-def _plain(text: str) -> str:
+def _plain(text: str | None) -> str:
     return escape(clean(text))

@@ -10,6 +10,7 @@ import numpy as np
 
 from jobs.examples import Place, Product, Touch
 from jobs.model_report_shop import Ints, Shop, unit
+from models.context import in_context, same_category
 from models.contract import FloatMatrix
 
 FEWEST_BEFORE = 8
@@ -66,8 +67,9 @@ def context_view(shop: Shop, customers: int = 3, shown: int = 6, around: int = 5
     if found is None:
         return None
     product, rows, ends, states = found
-    allowed = _alternatives(shop, product)
-    orders = [shop.order(state, allowed) for state in states]
+    kinds = np.unique(shop.categories, return_inverse=True)[1]  # products without a category are a kind of their own
+    among = np.flatnonzero(same_category(kinds, product) & shop.on_sale)
+    orders = [in_context(state, shop.vectors, among) for state in states]
     ranks = [{int(p): place for place, p in enumerate(order, start=1)} for order in orders]
     contexts = []
     for number, (row, end) in enumerate(zip(rows.tolist(), ends.tolist(), strict=True)):
@@ -93,12 +95,6 @@ def ordinal(number: int) -> str:
     """1st, 2nd, 3rd, 4th, .., 11th."""
     ending = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
     return f"{number:,}{ending}"
-
-
-def _alternatives(shop: Shop, product: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    allowed = np.array([category == shop.categories[product] for category in shop.categories], dtype=bool)
-    allowed[product] = False
-    return allowed
 
 
 def _widest(shop: Shop, customers: int) -> tuple[int, Ints, Ints, FloatMatrix] | None:

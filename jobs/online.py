@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
@@ -37,11 +37,18 @@ class OnlineStore:
         return FeatureStore(repo_path=str(self.settings.parent), fs_yaml_file=self.settings)
 
     def apply(self) -> int:
-        """Register entities, views and services; returns how many. Belongs to deployment, not to every night."""
-        from feature_repo.definitions import definitions
+        """Register entities, views and services; returns how many. Belongs to deployment, not to every night.
+
+        A service of ours that is defined no more is taken away: its views may have other keys by now.
+        """
+        from feature_repo.definitions import OWNER, definitions
 
         objects = definitions(self.root)
         self.store.apply(objects)
+        names = {made.name for made in objects}
+        for service in self.store.list_feature_services():
+            if service.owner == OWNER and service.name not in names:
+                self.store.delete_feature_service(service.name)
         self._stamp.write_text(_definitions_digest())
         return len(objects)
 
@@ -96,17 +103,24 @@ class OnlineStore:
 
         Raises UserError where nothing was ever registered.
         """
+        found = self.columns(service, {name: [key[name] for key in keys] for name in keys[0]} if keys else {})
+        return [{name: values[row] for name, values in found.items()} for row in range(len(keys))]
+
+    def columns(self, service: str, keys: Mapping[str, list[str]]) -> dict[str, list[Any]]:
+        """`read` by column: for parallel lists of keys, each feature's values in their order."""
         from feast.errors import FeatureServiceNotFoundException
 
+        if not keys:
+            return {}
         try:
             wanted = self.store.get_feature_service(service)
             found = self.store.get_online_features(
-                wanted, keys, full_feature_names=len(wanted.feature_view_projections) > 1
+                wanted, dict(keys), full_feature_names=len(wanted.feature_view_projections) > 1
             )
-            found = found.to_dict()
         except (FeatureServiceNotFoundException, FileNotFoundError):
             raise UserError(f"{self.root} has no feature service {service}; publish a night there first") from None
-        return [{name: values[row] for name, values in found.items()} for row in range(len(keys))]
+        columns: dict[str, list[Any]] = found.to_dict()
+        return columns
 
 
 def _definitions_digest() -> str:

@@ -17,9 +17,25 @@ from jobs.index import FOLDER
 from jobs.lake import Lake, arrow_schema
 from jobs.online import REPO, OnlineStore
 from jobs.run import Counts, Run
-from jobs.tables import CATALOGUE, CUSTOMER_SEQUENCES, LISTS, PUBLISHED, RECOMMENDED_FOR_YOU, Table
+from jobs.tables import (
+    BAG_EXTRAS,
+    CATALOGUE,
+    CUSTOMER_EMBEDDINGS,
+    CUSTOMER_SEQUENCES,
+    MARKET_RANKING,
+    PEOPLE_ALSO_BOUGHT,
+    PRODUCT_EMBEDDINGS,
+    PUBLISHED,
+    RECOMMENDED_FOR_YOU,
+    YOU_MIGHT_ALSO_LIKE,
+    Table,
+)
 
-SURFACES: tuple[Table, ...] = (CATALOGUE, CUSTOMER_SEQUENCES, *LISTS)
+SURFACES: tuple[Table, ...] = (
+    CATALOGUE, CUSTOMER_SEQUENCES, PRODUCT_EMBEDDINGS, CUSTOMER_EMBEDDINGS, MARKET_RANKING, YOU_MIGHT_ALSO_LIKE,
+    PEOPLE_ALSO_BOUGHT, BAG_EXTRAS, RECOMMENDED_FOR_YOU,
+)  # fmt: skip
+"""What is pushed, in this order: what lists and rankings refer to is there before them."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +76,9 @@ def execute(lake: Lake, run: Run, config: PublishConfig) -> Counts:
 
 
 def nights_to_roll_back_to(lake: Lake) -> list[date]:
-    """Nights whose lists are staged and whose gates passed, oldest first."""
+    """Nights with rows of every surface whose gates passed, oldest first."""
     nights = []
-    for night in lake.nights(RECOMMENDED_FOR_YOU):
+    for night in sorted(set.intersection(*(set(lake.nights(table)) for table in SURFACES))):
         try:
             require_passed(lake, night)
         except UserError:
@@ -87,14 +103,14 @@ def _live_rows(lake: Lake, run: Run) -> list[dict[str, Any]]:
     rows = []
     for table in SURFACES:
         index = lake.directory(FOLDER, run.as_of) / table.name
-        written = lake.arrow(table, ("run_id",), run.as_of)["run_id"][0].as_py()
-        model = lake.arrow(table, ("model_id",), run.as_of)["model_id"][0].as_py() if table in LISTS else None
+        made = lake.arrow(table, [name for name in ("model_id", "run_id") if name in table.names], run.as_of)
+        first = made.slice(0, 1).to_pylist()[0]
         rows.append(
             {
                 "surface": table.name,
                 "as_of": run.as_of,
-                "run_id": written,
-                "model_id": model,
+                "run_id": first["run_id"],
+                "model_id": first.get("model_id"),
                 "table_version": lake.version(table),
                 "index_path": lake.relative(index) if index.is_dir() else None,
                 "published_at": run.started_at,

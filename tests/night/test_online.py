@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-import io
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.console import Console
 
-from jobs.__main__ import main
 from jobs.errors import UserError
 from jobs.lookup import print_customer, print_product
 from jobs.online import REPO, OnlineStore
+from jobs.publish import SURFACES
 from jobs.tables import (
+    BAG_EXTRAS,
     CATALOGUE,
+    CUSTOMER_EMBEDDINGS,
     CUSTOMER_SEQUENCES,
-    LISTS,
+    MARKET_RANKING,
     PEOPLE_ALSO_BOUGHT,
+    PRODUCT_EMBEDDINGS,
     PUBLISHED,
     RECOMMENDED_FOR_YOU,
     YOU_MIGHT_ALSO_LIKE,
 )
-from tests.night.nights import FIRST, Rows, Shop, feast_below
+from tests.night.asking import call, keys_of, only, printed
+from tests.night.nights import FIRST, Shop, feast_below
+
+PAGE_KEY = ("product_id", "market", "variant")
+
+
+@pytest.fixture(scope="module")
+def night(online_night: Shop) -> Shop:
+    return online_night
 
 
 @pytest.fixture(scope="module")
@@ -32,20 +40,10 @@ def online(night: Shop) -> OnlineStore:
     return night.online()
 
 
-def keys_of(rows: Rows, *names: str) -> list[dict[str, str]]:
-    """Online keys of some rows."""
-    return [{name: row[name] for name in names} for row in rows]
-
-
-def only(rows: list[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
-    """Some columns of rows."""
-    return [{name: row[name] for name in names} for row in rows]
-
-
 def test_a_product_page_gets_both_carousels(night: Shop, online: OnlineStore) -> None:
     similar, bought = night.rows(YOU_MIGHT_ALSO_LIKE), night.rows(PEOPLE_ALSO_BOUGHT)
-    found = online.read("product_page_v1", keys_of(similar, "product_id", "market"))
-    assert keys_of(similar, "product_id", "market") == keys_of(bought, "product_id", "market")
+    found = online.read("product_page_v2", keys_of(similar, *PAGE_KEY))
+    assert keys_of(similar, *PAGE_KEY) == keys_of(bought, *PAGE_KEY)
     for row, table, rows in ((r, t, rs) for t, rs in ((YOU_MIGHT_ALSO_LIKE, similar), (PEOPLE_ALSO_BOUGHT, bought))
                              for r in range(len(rs))):  # fmt: skip
         for column in ("product_ids", "scores", "sources"):
@@ -59,6 +57,24 @@ def test_the_home_page_gets_the_customers_list(night: Shop, online: OnlineStore)
     columns = ("customer_id", "market", "product_ids", "scores", "sources")
     assert only(found, *columns) == only(rows, *columns)
     assert {row["night"] for row in found} == {FIRST.isoformat()}
+
+
+def test_the_bag_and_category_pages_get_their_lists(night: Shop, online: OnlineStore) -> None:
+    for service, table, more in (
+        ("bag_page_v1", BAG_EXTRAS, ("categories",)),
+        ("category_page_v1", MARKET_RANKING, ()),
+    ):
+        rows = night.rows(table)
+        found = online.read(service, keys_of(rows, *table.key))
+        columns = (*table.key, "product_ids", "scores", "sources", *more)
+        assert only(found, *columns) == only(rows, *columns), service
+
+
+def test_vectors_come_with_their_model(night: Shop, online: OnlineStore) -> None:
+    for service, table in (("customer_vector_v1", CUSTOMER_EMBEDDINGS), ("product_vector_v1", PRODUCT_EMBEDDINGS)):
+        rows = night.rows(table)
+        found = online.read(service, keys_of(rows, *table.key))
+        assert only(found, *table.key, "vector", "model_id") == only(rows, *table.key, "vector", "model_id")
 
 
 def test_a_customers_history_is_the_sequence(night: Shop, online: OnlineStore) -> None:
@@ -82,7 +98,12 @@ def test_a_products_details_are_its_catalogue_row(night: Shop, online: OnlineSto
 @pytest.mark.parametrize(
     ("service", "key"),
     [
-        ("product_page_v1", {"product_id": "P-nobody-knows", "market": "GB"}),
+        ("product_page_v2", {"product_id": "P-nobody-knows", "market": "GB", "variant": "default"}),
+        ("bag_page_v1", {"product_id": "P-nobody-knows", "market": "GB", "variant": "default"}),
+        ("category_page_v1", {"market": "GB", "category": "nothing", "variant": "default"}),
+        ("customer_vector_v1", {"customer_id": "C-nobody-knows"}),
+        ("product_vector_v1", {"product_id": "P-nobody-knows"}),
+        ("ranking_v1", {"customer_id": "C-nobody-knows", "product_id": "P-nobody-knows"}),
         ("home_v1", {"customer_id": "C-nobody-knows", "market": "GB"}),
         ("customer_history_v1", {"customer_id": "C-nobody-knows"}),
         ("product_details_v1", {"product_id": "P-nobody-knows"}),
@@ -94,10 +115,10 @@ def test_an_unknown_key_gives_nulls(service: str, key: dict[str, str], online: O
     assert features and set(features.values()) == {None}
 
 
-def test_a_known_product_in_an_unknown_market_gives_nulls(night: Shop, online: OnlineStore) -> None:
-    key = {"product_id": night.rows(YOU_MIGHT_ALSO_LIKE)[0]["product_id"], "market": "Atlantis"}
-    found = online.read("product_page_v1", [key])[0]
-    assert found["you_might_also_like__product_ids"] is None
+def test_a_known_product_in_an_unknown_market_or_variant_gives_nulls(night: Shop, online: OnlineStore) -> None:
+    known = keys_of(night.rows(YOU_MIGHT_ALSO_LIKE)[:1], *PAGE_KEY)[0]
+    for key in (known | {"market": "Atlantis"}, known | {"variant": "untold"}):
+        assert online.read("product_page_v2", [key])[0]["you_might_also_like__product_ids"] is None
 
 
 def test_every_online_column_is_in_its_tables_definition() -> None:
@@ -107,7 +128,21 @@ def test_every_online_column_is_in_its_tables_definition() -> None:
         assert set(columns) <= set(table.names), table.name
         assert {column.type for column in table.columns if column.name in columns} <= set(TYPES), table.name
     served = {table for _, tables in SERVICES.values() for table in tables}
-    assert served == set(ONLINE) == {CATALOGUE, CUSTOMER_SEQUENCES, *LISTS}
+    assert served == set(ONLINE) == set(SURFACES)
+
+
+def test_a_service_of_ours_that_is_defined_no_more_goes(night: Shop, tmp_path: Path) -> None:
+    from feast import FeatureService
+
+    shop = night.copy(tmp_path)
+    with feast_below(shop.lake.root):
+        store = shop.online()
+        view = store.store.get_feature_view("you_might_also_like")
+        for name, owner in (("product_page_v1", "recommendations"), ("somebody_elses", "search")):
+            store.store.apply(FeatureService(name=name, features=[view], owner=owner))
+        store.apply()
+        names = {service.name for service in store.store.list_feature_services()}
+    assert "product_page_v1" not in names and {"product_page_v2", "ranking_v1", "somebody_elses"} <= names
 
 
 def test_feasts_own_materialisation_gives_what_our_push_gave(
@@ -126,14 +161,8 @@ def test_feasts_own_materialisation_gives_what_our_push_gave(
     probe = keys_of(night.rows(RECOMMENDED_FOR_YOU), "customer_id", "market")
     assert second.read("home_v1", probe[:1])[0]["product_ids"] is None, "the second store is not empty to begin with"
     second.store.materialize(datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
-    keys = {
-        "product_page_v1": keys_of(night.rows(YOU_MIGHT_ALSO_LIKE), "product_id", "market"),
-        "home_v1": probe,
-        "customer_history_v1": keys_of(night.rows(CUSTOMER_SEQUENCES), "customer_id"),
-        "product_details_v1": keys_of(night.rows(CATALOGUE), "product_id"),
-    }
-    assert keys.keys() == SERVICES.keys()
-    for service, wanted in keys.items():
+    for service, (_, tables) in SERVICES.items():
+        wanted = keys_of(night.rows(tables[0]), *tables[0].key)
         assert second.read(service, wanted) == online.read(service, wanted), service
 
 
@@ -147,14 +176,7 @@ def test_the_online_rows_carry_the_time_of_publication(night: Shop, online: Onli
     assert make_tzaware(datetime.fromtimestamp(found["product_ids__ts"][0], UTC)) == published.replace(microsecond=0)
 
 
-# --- the command that prints it
-
-
-def printed(show: Any, *arguments: Any) -> str:
-    """What a lookup prints on a wide terminal."""
-    console = Console(record=True, width=200, file=io.StringIO())
-    show(*arguments, console)
-    return console.export_text()
+# --- the commands that print it
 
 
 def test_a_customers_lookup_prints_names(night: Shop, online: OnlineStore) -> None:
@@ -172,6 +194,12 @@ def test_a_products_lookup_prints_both_carousels(night: Shop, online: OnlineStor
     assert all(product in text for product in row["product_ids"])
 
 
+def test_a_lookup_of_a_variant_without_lists_says_so(night: Shop, online: OnlineStore) -> None:
+    row = night.rows(PEOPLE_ALSO_BOUGHT)[0]
+    text = printed(lambda console: print_product(online, row["product_id"], row["market"], console, "untold"))
+    assert "variant untold" in text and text.count("nothing online") == 2
+
+
 def test_lookups_of_the_unknown_say_so(online: OnlineStore) -> None:
     with pytest.raises(UserError, match="customer 'C-nobody' is not online"):
         print_customer(online, "C-nobody", None, Console())
@@ -179,14 +207,6 @@ def test_lookups_of_the_unknown_say_so(online: OnlineStore) -> None:
         print_product(online, "P-nobody", "GB", Console())
     with pytest.raises(UserError, match="give --market"):
         print_product(online, "P-nobody", None, Console())
-
-
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """Exit code of `python -m jobs ..` in this process."""
-    monkeypatch.setattr(sys, "argv", ["jobs", *arguments])
-    with pytest.raises(SystemExit) as left:
-        main()
-    return int(left.value.code or 0)
 
 
 def test_the_lookup_command_reads_the_lake_it_is_given(

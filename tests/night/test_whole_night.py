@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from jobs.publish import SURFACES
 from jobs.tables import (
     AVAILABILITY,
     CATALOGUE,
@@ -70,11 +71,11 @@ def test_events_are_the_shops_clean_rows(night: Shop, tiny_raw: object) -> None:
 
 def test_the_night_is_live_on_every_surface(night: Shop) -> None:
     rows = night.rows(PUBLISHED)
-    assert {row["surface"] for row in rows} == {t.name for t in (CATALOGUE, CUSTOMER_SEQUENCES, *LISTS)}
+    assert {row["surface"] for row in rows} == {table.name for table in SURFACES}
     assert {row["as_of"] for row in rows} == {FIRST}
     assert len({row["published_at"] for row in rows}) == 1
     for row in rows:
-        table = next(t for t in (CATALOGUE, CUSTOMER_SEQUENCES, *LISTS) if t.name == row["surface"])
+        table = next(t for t in SURFACES if t.name == row["surface"])
         assert row["table_version"] == night.lake.version(table)
         if row["index_path"]:
             assert (night.lake.root / row["index_path"] / "manifest.json").is_file()
