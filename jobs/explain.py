@@ -41,6 +41,9 @@ SOURCES = {
     "model, other category": "its vector is near, but the product's own category had no more to offer",
     "category popularity": "it is popular in the category; the model had no more to offer",
     "market popularity": "it is popular in the market; the model had no more to offer",
+    "cold-start vector": "its vector, made from the catalogue alone, is among the nearest; the model never saw it",
+    "global popularity": "it is popular in other markets; this one had no more to offer",
+    "policy": "the policy puts it there; no source offered it",
 }
 """What the column `sources` means; a text that is not here says it itself."""
 RULES = {

@@ -97,7 +97,7 @@ def test_standing_rules_have_words_and_old_lists_have_none(lake: Lake) -> None:
 
 
 def test_every_source_of_the_lists_has_words() -> None:
-    from jobs.carousels import SOURCES as WRITTEN
+    from jobs.touch_points import SOURCES as WRITTEN
 
     assert set(WRITTEN) <= set(SOURCES)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import sys
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -14,15 +13,11 @@ from rich.console import Console
 
 from jobs.__main__ import main
 from jobs.tables import (
-    BAG_EXTRAS,
-    CATALOGUE,
     CUSTOMER_EMBEDDINGS,
     CUSTOMER_SEQUENCES,
-    MARKET_RANKING,
-    PEOPLE_ALSO_BOUGHT,
     Table,
 )
-from tests.night.nights import FIRST, Rows, Shop
+from tests.night.nights import Rows, Shop
 
 
 def keys_of(rows: Rows, *names: str) -> list[dict[str, str]]:
@@ -59,27 +54,3 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     with pytest.raises(SystemExit) as left:
         main()
     return int(left.value.code or 0)
-
-
-def add_lists(shop: Shop) -> None:
-    """Extras and rankings where the step `lists` wrote none: made of what goes with a product, and of all products."""
-    category = {row["product_id"]: row["category"] for row in shop.rows(CATALOGUE)}
-    if not shop.lake.nights(BAG_EXTRAS):
-        extras = [
-            row | {"categories": [category[p] for p in row["product_ids"]]} for row in shop.rows(PEOPLE_ALSO_BOUGHT)
-        ]
-        shop.lake.replace_rows(BAG_EXTRAS, [{n: r[n] for n in own(BAG_EXTRAS)} for r in extras], shop.run_of(FIRST))
-    if not shop.lake.nights(MARKET_RANKING):
-        markets = sorted({row["market"] for row in shop.rows(PEOPLE_ALSO_BOUGHT)})
-        rankings = []
-        for market, name in product(markets, ["*", *sorted(set(category.values()))]):
-            ids = [p for p, kind in sorted(category.items(), reverse=True) if name in ("*", kind)]
-            rankings.append({"market": market, "category": name, "variant": "default", "product_ids": ids,
-                             "scores": [1.0 - place / 1000 for place in range(len(ids))],
-                             "sources": ["market popularity"] * len(ids), "model_id": "m"})  # fmt: skip
-        shop.lake.replace_rows(MARKET_RANKING, rankings, shop.run_of(FIRST))
-
-
-def own(table: Table) -> list[str]:
-    """A table's columns without the run's identity."""
-    return [name for name in table.names if name not in ("as_of", "run_id")]

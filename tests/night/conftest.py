@@ -10,7 +10,6 @@ import pytest
 from jobs.config import quick
 from jobs.engine import Engine
 from jobs.sample_shop import SIZES, write_days
-from tests.night.asking import add_lists
 from tests.night.nights import SAMPLE_SQL, SECOND, STAGING, LakeFactory, Shop
 
 
@@ -87,16 +86,3 @@ def copied_night(night: Shop, tmp_path: Path) -> Shop:
 def copied_second(staged_second: Shop, tmp_path: Path) -> Shop:
     """The second night, staged over the live first one, free to be damaged."""
     return staged_second.copy(tmp_path)
-
-
-@pytest.fixture(scope="session")
-def online_night(
-    raw: Path, source: Path, sail_engine: Engine, lake_factory: LakeFactory, tmp_path_factory: pytest.TempPathFactory
-) -> Shop:
-    """The first night on Sail, published with rows of every surface."""
-    root = tmp_path_factory.mktemp("online_night") / "lake"
-    shop = Shop(lake_factory(sail_engine, root), quick(source, raw))
-    shop.steps(STAGING)
-    add_lists(shop)
-    shop.steps(("gate", "publish"))
-    return shop

@@ -9,22 +9,27 @@ import numpy as np
 import pytest
 
 from jobs.sample_shop import SIZES, truth
+from jobs.standing import StandingRules
 from jobs.tables import (
     AVAILABILITY,
+    BAG_EXTRAS,
     CATALOGUE,
     CUSTOMER_SEQUENCES,
     EVENTS,
     LISTS,
+    MARKET_RANKING,
     PEOPLE_ALSO_BOUGHT,
     RECOMMENDED_FOR_YOU,
+    RULE_EFFECTS,
     YOU_MIGHT_ALSO_LIKE,
     Table,
 )
-from jobs.touch_points import SOURCES
+from jobs.touch_points import SOURCES, TOUCH_POINTS
+from jobs.variants import Variant
 from tests.night.nights import FIRST, Rows, Shop
 
-PRODUCT_LISTS = (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT)
-each_table = pytest.mark.parametrize("table", LISTS, ids=lambda table: table.name)
+PRODUCT_LISTS = (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT, BAG_EXTRAS)
+each_table = pytest.mark.parametrize("table", [*LISTS, MARKET_RANKING], ids=lambda table: table.name)
 each_carousel = pytest.mark.parametrize("table", PRODUCT_LISTS, ids=lambda table: table.name)
 
 
@@ -68,12 +73,12 @@ def shelves(night: Shop) -> Shelves:
 
 def owner_of(row: dict[str, object]) -> str:
     """The list's key in words, for messages."""
-    return f"{row.get('product_id') or row.get('customer_id')} in {row['market']}"
+    return f"{row.get('product_id') or row.get('customer_id') or row.get('category')} in {row['market']}"
 
 
 @each_table
 def test_a_list_is_full_or_says_why_not(table: Table, night: Shop) -> None:
-    top_n = night.config.lists.top_n
+    top_n = next(p.places for p in TOUCH_POINTS if p.table is table) or night.config.lists.top_n
     rows = night.rows(table)
     wrong = [owner_of(r) for r in rows if len(r["product_ids"]) > top_n]
     wrong += [owner_of(r) for r in rows if (len(r["product_ids"]) == top_n) != (r["short_reason"] is None)]
@@ -83,7 +88,8 @@ def test_a_list_is_full_or_says_why_not(table: Table, night: Shop) -> None:
 @each_table
 def test_scores_and_sources_stand_beside_the_products(table: Table, night: Shop) -> None:
     rows = night.rows(table)
-    uneven = [owner_of(r) for r in rows if not len(r["product_ids"]) == len(r["scores"]) == len(r["sources"])]
+    beside = ("scores", "sources", "rules", *(["categories"] if table is BAG_EXTRAS else []))
+    uneven = [owner_of(r) for r in rows if {len(r[name]) for name in beside} != {len(r["product_ids"])}]
     assert uneven == []
     assert {source for r in rows for source in r["sources"]} <= set(SOURCES)
     assert all(np.isfinite(r["scores"]).all() for r in rows)
@@ -131,14 +137,25 @@ def test_every_known_customer_has_one_row_in_their_market(night: Shop) -> None:
 
 
 @each_table
-def test_scores_fall_within_one_source(table: Table, night: Shop) -> None:
+def test_scores_fall_within_one_source_but_where_a_rule_moved_a_position(table: Table, night: Shop) -> None:
     rising = []
     for row in night.rows(table):
         for source in set(row["sources"]):
-            scores = [s for s, why in zip(row["scores"], row["sources"], strict=True) if why == source]
+            places = zip(row["scores"], row["sources"], row["rules"], strict=True)
+            scores = [score for score, why, rule in places if why == source and rule == ""]
             if scores != sorted(scores, reverse=True):
                 rising.append(f"{owner_of(row)}: {source}")
     assert rising == []
+
+
+def test_every_rule_that_moved_a_position_is_counted(night: Shop) -> None:
+    moved = {
+        (rule, table.name) for table in (*LISTS, MARKET_RANKING) for row in night.rows(table) for rule in row["rules"]
+        if rule
+    }  # fmt: skip
+    effects = {(row["rule_id"], row["touch_point"]): row["changed"] for row in night.rows(RULE_EFFECTS)}
+    assert moved
+    assert [key for key in moved if not effects.get(key)] == []
 
 
 def test_alternatives_begin_with_the_products_own_category(night: Shop) -> None:
@@ -146,10 +163,54 @@ def test_alternatives_begin_with_the_products_own_category(night: Shop) -> None:
     for row in night.rows(YOU_MIGHT_ALSO_LIKE):
         own = [
             category[shown] == category[row["product_id"]]
-            for shown, why in zip(row["product_ids"], row["sources"], strict=True)
-            if why.startswith("model")
+            for shown, why, rule in zip(row["product_ids"], row["sources"], row["rules"], strict=True)
+            if why.startswith("model") and rule == ""
         ]
         assert own == sorted(own, reverse=True), f"{owner_of(row)} shows another category before its own"
+
+
+def test_product_lists_keep_to_the_products_department(night: Shop) -> None:
+    department = {r["product_id"]: r["department"] for r in night.rows(CATALOGUE)}
+    assert len(set(department.values()) - {None}) > 1
+    for table in PRODUCT_LISTS:
+        mixed = [
+            f"{shown} for {owner_of(r)}" for r in night.rows(table) for shown in r["product_ids"]
+            if department[r["product_id"]] and department[shown] and department[shown] != department[r["product_id"]]
+        ]  # fmt: skip
+        assert mixed == []
+
+
+def test_what_goes_with_a_product_does_not_repeat_its_alternatives(night: Shop) -> None:
+    beside = night.config.lists.beside_places
+    first = {(r["product_id"], r["market"]): set(r["product_ids"][:beside]) for r in night.rows(YOU_MIGHT_ALSO_LIKE)}
+    rows = night.rows(PEOPLE_ALSO_BOUGHT)
+    assert [owner_of(r) for r in rows if first[r["product_id"], r["market"]] & set(r["product_ids"])] == []
+
+
+def test_extras_are_of_other_categories_one_of_each_and_at_most_half_as_dear(night: Shop) -> None:
+    known = {r["product_id"]: r for r in night.rows(CATALOGUE)}
+    rows = night.rows(BAG_EXTRAS)
+    assert sum(len(r["product_ids"]) for r in rows) > 500
+    for row in rows:
+        own = known[row["product_id"]]
+        assert row["categories"] == [known[shown]["category"] for shown in row["product_ids"]]
+        named = [c for c in [own["category"], *row["categories"]] if c is not None]
+        assert len(set(named)) == len(named), owner_of(row)
+        prices = [known[shown]["price"] for shown in row["product_ids"]]
+        assert all(p is None or own["price"] is None or p <= 0.5 * own["price"] + 1e-6 for p in prices), owner_of(row)
+        assert all(0 <= score <= 1 for score in row["scores"]), "probabilities, so that lists of a bag can be combined"
+
+
+def test_every_category_of_every_market_has_its_order_and_so_has_the_whole_market(
+    night: Shop, shelves: Shelves
+) -> None:
+    category = {r["product_id"]: r["category"] for r in night.rows(CATALOGUE)}
+    names = {*category.values()} - {None}
+    rows = {(r["market"], r["category"]): r["product_ids"] for r in night.rows(MARKET_RANKING)}
+    assert set(rows) == {(market, name) for market in shelves.in_market for name in (*names, "*")}
+    for (market, name), shown in rows.items():
+        there = {p for p, where in shelves.live if where == market and name in ("*", category[p])}
+        assert set(shown) == there, f"{name} in {market}: all of it, as it has fewer than 500 products"
 
 
 def test_people_also_bought_is_asymmetric(night: Shop) -> None:
@@ -166,8 +227,9 @@ def test_people_also_bought_is_asymmetric(night: Shop) -> None:
 
 
 def test_a_list_longer_than_the_market_shows_all_of_it_and_says_so(copied_night: Shop, shelves: Shelves) -> None:
-    copied_night.step("lists", top_n=400)
-    for table in LISTS:
+    free = {table.name: StandingRules() for table in LISTS}
+    copied_night.step("lists", top_n=400, variants=(Variant(standing=free),), beside_places=0)
+    for table in (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT, RECOMMENDED_FOR_YOU):
         for row in copied_night.rows(table):
             assert str(shelves.in_market[row["market"]]) in row["short_reason"], owner_of(row)
             assert len(set(row["product_ids"])) == len(row["product_ids"])
@@ -199,7 +261,7 @@ def hits(rows: Rows, right: dict[str, frozenset[str]], places: int = 5) -> float
     return float(np.mean([shown in right[r["product_id"]] for r in rows for shown in r["product_ids"][:places]]))
 
 
-@each_carousel
+@pytest.mark.parametrize("table", [YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT], ids=lambda table: table.name)
 def test_carousels_know_the_shops_truth_better_than_popularity(table: Table, night: Shop, shelves: Shelves) -> None:
     known = truth(SIZES["tiny"])
     answers = known.complements if table is PEOPLE_ALSO_BOUGHT else known.alternatives

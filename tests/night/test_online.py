@@ -31,11 +31,6 @@ PAGE_KEY = ("product_id", "market", "variant")
 
 
 @pytest.fixture(scope="module")
-def night(online_night: Shop) -> Shop:
-    return online_night
-
-
-@pytest.fixture(scope="module")
 def online(night: Shop) -> OnlineStore:
     return night.online()
 

@@ -30,11 +30,6 @@ from tests.night.nights import FIRST, Shop, feast_below
 
 
 @pytest.fixture(scope="module")
-def night(online_night: Shop) -> Shop:
-    return online_night
-
-
-@pytest.fixture(scope="module")
 def online(night: Shop) -> OnlineStore:
     return night.online()
 
