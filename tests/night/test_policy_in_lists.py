@@ -1,4 +1,4 @@
-"""A night under a policy: rules hold in the lists of their scope, are named, counted, and off where a variant says so."""
+"""A night under a policy: rules hold in their scope, are named and counted, and are off where a variant says so."""
 
 from __future__ import annotations
 
