@@ -1,6 +1,7 @@
 """Inner-product search: the one module that imports FAISS. Higher is closer; equal scores go by row.
 
-Flat indexes are exact. Any other factory is approximate, and is accepted at a measured recall only.
+Flat indexes are exact, and searched by our own kernel, which is faster than FAISS's. Any other factory is
+approximate, searched by FAISS, and accepted at a measured recall only.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import faiss
 import numpy as np
 
 from models.contract import FloatMatrix
-from models.top_n import BoolMask, Rows, ordered, stable_top
+from models.exact_search import QUERIES, Excluded, best_products, pack
+from models.top_n import BoolMask, Rows, ordered
 
 Index = Any
 """A faiss.Index; FAISS ships no types."""
@@ -37,12 +39,6 @@ def build_index(vectors: FloatMatrix, factory: str = "Flat") -> Index:
         index.train(vectors)
     index.add(vectors)
     return index
-
-
-def on_gpus(index: Index) -> Index:
-    """The index spread over all GPUs, or itself where FAISS sees none. Saving wants the CPU original."""
-    gpus = faiss.get_num_gpus() if hasattr(faiss, "get_num_gpus") else 0
-    return faiss.index_cpu_to_all_gpus(index) if gpus else index
 
 
 def save(index: Index, path: Path) -> str:
@@ -72,31 +68,40 @@ def load(path: Path) -> Index:
 
 def search(index: Index, queries: FloatMatrix, n: int) -> tuple[FloatMatrix, Rows]:
     """(scores [q, n], rows [q, n]), best first; where the index holds fewer than n: row -1, score -inf."""
-    scores, rows = index.search(_checked(queries, "queries"), n)
-    return ordered(scores, rows)
+    vectors = _flat_vectors(index)
+    if vectors is not None:
+        return exact_top_n(queries, vectors, n)
+    return ordered(*index.search(_checked(queries, "queries"), n))
 
 
 def exact_top_n(
-    queries: FloatMatrix, vectors: FloatMatrix, n: int, allowed: BoolMask | Rows | None = None, batch: int = 8192
-) -> tuple[FloatMatrix, Rows]:
+    queries: FloatMatrix, vectors: FloatMatrix, n: int, allowed: BoolMask | Rows | None = None,
+    excluded: Excluded | None = None, batch: int = QUERIES,
+) -> tuple[FloatMatrix, Rows]:  # fmt: skip
     """(scores [q, n], rows [q, n]) of the n best of `vectors` [p, d] by inner product, exactly.
 
-    `allowed` restricts them: a mask [p] or rising row numbers. Order: score falling, then row
-    rising, also across the cut after n. Missing places hold row -1 and score -inf.
+    `allowed` restricts them for all queries: a mask [p] or rising row numbers; `excluded` does so for each. Order:
+    score falling, then row rising, also across the cut after n. Missing places hold row -1 and score -inf. `batch`
+    is the number of queries that a thread works on at once. Where FAISS sees a GPU, torch searches there.
+    Raises ValueError on vectors that are not finite, and where shapes or rows do not fit together.
     """
     queries, vectors = _checked(queries, "queries"), _checked(vectors, "product vectors")
-    if allowed is not None:
+    if allowed is None:
+        subset = np.arange(len(vectors))
+    else:
         subset = np.flatnonzero(allowed) if allowed.dtype == np.bool_ else np.asarray(allowed, dtype=np.int64)
-        vectors = np.ascontiguousarray(vectors[subset])
-    scores = np.full((len(queries), n), -np.inf, dtype=np.float32)
-    rows = np.full((len(queries), n), -1, dtype=np.int64)
-    found = min(n, len(vectors))
-    for start in range(0, len(queries) if found else 0, batch):
-        end = min(start + batch, len(queries))
-        scores[start:end, :found], rows[start:end, :found] = _best(queries[start:end], vectors, found)
-    if allowed is not None:
-        rows = np.where(rows >= 0, subset[rows], -1) if found else rows
-    return scores, rows
+        if len(subset) and (subset.min() < 0 or subset.max() >= len(vectors)):
+            raise ValueError(f"allowed rows reach from {subset.min()} to {subset.max()}, products are {len(vectors)}")
+    if _gpus():
+        from models.device_search import best_on_device
+
+        return best_on_device(queries, vectors, subset, n, excluded)
+    return best_products(queries, pack(vectors, subset, threads()), n, excluded, threads(), batch)
+
+
+def threads() -> int:
+    """Threads that a search may use: OpenMP's number, which OMP_NUM_THREADS limits."""
+    return int(faiss.omp_get_max_threads())
 
 
 def recall_against_exact(index: Index, vectors: FloatMatrix, queries: FloatMatrix, n: int) -> float:
@@ -112,23 +117,26 @@ def recall_against_exact(index: Index, vectors: FloatMatrix, queries: FloatMatri
     return float(((rows >= 0) & close).sum() / (len(queries) * min(n, len(vectors))))
 
 
-def _best(queries: FloatMatrix, vectors: FloatMatrix, n: int) -> tuple[FloatMatrix, Rows]:
-    """FAISS cuts a run of equal scores where it likes; those queries are settled by a stable sort."""
-    deeper = min(n + 1, len(vectors))
-    scores, rows = ordered(*faiss.knn(queries, vectors, deeper, metric=faiss.METRIC_INNER_PRODUCT))
-    if deeper > n:
-        for query in np.flatnonzero(scores[:, n - 1] == scores[:, n]):
-            # A tie is a fact of the vectors, so their own products decide, not those of a blocked matmul.
-            dense = (vectors * queries[query]).sum(axis=1)
-            rows[query, :n] = stable_top(dense, n)
-            scores[query, :n] = dense[rows[query, :n]]
-    return scores[:, :n], rows[:, :n]
+def _flat_vectors(index: Index) -> FloatMatrix | None:
+    """The vectors [p, d] of a Flat inner-product index, not copied; None for any other."""
+    if not isinstance(index, faiss.IndexFlat) or index.metric_type != faiss.METRIC_INNER_PRODUCT or not index.ntotal:
+        return None
+    flat: FloatMatrix = faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d)
+    return flat.reshape(index.ntotal, index.d)
+
+
+def _gpus() -> int:
+    """GPUs that FAISS sees; faiss-cpu sees none."""
+    return int(faiss.get_num_gpus()) if hasattr(faiss, "get_num_gpus") else 0
 
 
 def _checked(vectors: FloatMatrix, what: str) -> FloatMatrix:
-    if not np.isfinite(vectors).all():
+    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+    flat = vectors.reshape(-1)
+    # One pass at the speed of memory: the sum of squares is finite only if every number is.
+    if not np.isfinite(np.vdot(flat, flat)) and not np.isfinite(flat).all():
         raise ValueError(f"{what} hold NaN or infinity; a search over them would return nonsense in silence")
-    return np.ascontiguousarray(vectors, dtype=np.float32)
+    return vectors
 
 
 def _manifest(path: Path) -> Path:

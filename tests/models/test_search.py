@@ -149,3 +149,27 @@ def test_only_short_lists_are_searched_again() -> None:
     everywhere, fewer = top_n_by_market(neighbours, scores, available, 2, exact)
     assert (everywhere.searched, fewer.searched) == (0, 2)
     assert (everywhere.rows[0].tolist(), fewer.rows[0].tolist()) == ([0, 1], [3, 4])
+
+
+def test_neighbours_that_do_not_fit_the_markets_are_refused() -> None:
+    scores, neighbours = exact_top_n(np.ones((2, 1), dtype=np.float32), np.ones((5, 1), dtype=np.float32), 4)
+
+    def exact(rows: Rows, allowed: BoolMask) -> tuple[FloatMatrix, Rows]:
+        raise AssertionError("nothing is searched")
+
+    with pytest.raises(ValueError, match=r"up to row 3 do not fit scores \(2, 4\) and 3 products"):
+        next(top_n_by_market(neighbours, scores, np.ones((1, 3), dtype=bool), 2, exact))
+    with pytest.raises(ValueError, match="do not fit scores"):
+        next(top_n_by_market(neighbours, scores[:1], np.ones((1, 5), dtype=bool), 2, exact))
+
+
+def test_a_market_without_products_has_empty_lists() -> None:
+    scores, neighbours = exact_top_n(np.ones((2, 1), dtype=np.float32), np.ones((5, 1), dtype=np.float32), 4)
+    nothing = np.zeros(5, dtype=bool)
+    offsets = np.zeros(3, dtype=np.int64)
+    _, rows = top_n_excluding(
+        np.ones((2, 1), np.float32), np.ones((5, 1), np.float32), 3, offsets, offsets[:0], nothing
+    )
+    assert (rows == -1).all()
+    (lists,) = top_n_by_market(neighbours, scores, nothing[None], 3, lambda rows, allowed: (scores, neighbours))
+    assert (lists.rows == -1).all() and (lists.scores == -np.inf).all() and lists.searched == 0

@@ -71,6 +71,8 @@ def test_imports_point_one_way(folder: str) -> None:
 OWNERS = {
     "feast": ("jobs/online.py", "feature_repo/definitions.py"),
     "faiss": ("models/search.py",),
+    "numba": ("models/market_kernels.py", "models/selection_kernels.py"),
+    "llvmlite": ("models/selection_kernels.py",),
     "transformers4rec": ("models/transformers4rec_model.py",),
     "matplotlib": ("jobs/model_report_canvas.py", "jobs/model_report_plots.py"),  # the second for types alone
     "deltalake": ("jobs/lake.py", "jobs/engine.py"),
@@ -99,6 +101,10 @@ def test_delta_is_written_by_its_owners_only() -> None:
         if name.endswith("write_deltalake") or "write.format('delta')" in name
     }  # fmt: skip
     assert writers == {"jobs/lake.py", "jobs/engine.py"}
+
+
+def test_compiled_kernels_have_modules_of_their_own() -> None:
+    assert [path for path in OWNERS["numba"] if not path.endswith("_kernels.py")] == []
 
 
 @pytest.mark.parametrize("library", ["transformers4rec", "feast", "matplotlib"])
