@@ -102,7 +102,7 @@ def product_pages(lake: Lake, as_of: date, wanted: int, awkward: bool = False) -
     With `awkward` the last one is, where there is one, the best known product whose name holds a `<`: a page that
     shows it proves that names cannot become markup.
     """
-    events = _recent_events(lake, as_of)
+    events = recent_events(lake, as_of)
     order = sorted(events, key=lambda product: (-sum(events[product].values()), product))
     known = order[: wanted * KNOWN_PER_EXAMPLE]
     odd = _odd_names(lake, as_of, order) if awkward else []
@@ -118,7 +118,7 @@ def customer_pages(lake: Lake, as_of: date, wanted: int) -> list[CustomerPage]:
     """The customers with the most recent events among those with a long history, of different markets."""
     ids: list[str] = []
     for least in (LONG_HISTORY, 1):
-        recent = _recent_customers(lake, as_of, least)
+        recent = recent_customers(lake, as_of, least)
         ids = _of_different(list(recent), recent, recent, wanted)
         if ids:
             break
@@ -139,7 +139,7 @@ def customer_pages(lake: Lake, as_of: date, wanted: int) -> list[CustomerPage]:
     return pages
 
 
-def _recent_events(lake: Lake, as_of: date) -> dict[str, dict[str, int]]:
+def recent_events(lake: Lake, as_of: date) -> dict[str, dict[str, int]]:
     """Product -> market -> events of the last days before the night."""
     day = pc.field("event_date")
     counted: dict[str, dict[str, int]] = {}
@@ -216,7 +216,7 @@ def _pages(
     ]  # fmt: skip
 
 
-def _recent_customers(lake: Lake, as_of: date, least: int) -> dict[str, str]:
+def recent_customers(lake: Lake, as_of: date, least: int) -> dict[str, str]:
     """Customer -> market of the most recent customers with at least `least` events, most recent first."""
     where = of_night(as_of) & (pc.list_value_length(pc.field("event_types")) >= least)
     kept: pa.Table | None = None

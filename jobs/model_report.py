@@ -118,18 +118,43 @@ def page(title: Mapping[str, str], compared: Comparison, examples: Examples | No
     )  # fmt: skip
 
 
-def written_of(lake: Lake, run: Run, config: ModelReportConfig, link: str = "") -> str:
-    """The page of a night; it tells what is there, so it can be made after any step, and writes nothing."""
+@dataclass(frozen=True)
+class Champion:
+    """The model behind the night's lists, as far as it can be read."""
+
+    model_id: str = ""
+    """Empty where no model was trained."""
+    kind: str = ""
+    readable: bool = False
+    """Whether its files are there and whole."""
+    shop: Shop | None = None
+    """The model with recent customers; None where it is not readable or nobody has a history."""
+
+
+def champion_of(lake: Lake, run: Run, config: ModelReportConfig) -> Champion:
+    """Load the night's champion and the customers that examples are chosen among."""
     row = champion(lake, run) if lake.exists(MODELS) else None
-    model_id = row["model_id"] if row else ""
-    models = _newest_contest(lake, run.as_of)
-    loaded = _load(lake, run, config) if row else None
-    metadata = artefacts.read_manifest(lake.root / "models" / model_id).metadata if loaded else {}
-    compared = comparison_of(quality_of(lake, run.as_of, ""), models, metadata)
-    title = {"as_of": f"{run.as_of}", "run_id": run.run_id, "model_id": clean(model_id),
-             "kind": clean(row["kind"]) if row else ""}  # fmt: skip
+    if row is None:
+        return Champion()
+    loaded = _load(lake, run, config)
     shop = _shop(lake, run.as_of, loaded, config) if loaded else None
-    return page(title, compared, examples_of(shop, config) if shop else None, link)
+    return Champion(row["model_id"], row["kind"], loaded is not None, shop)
+
+
+def written_of(
+    lake: Lake, run: Run, config: ModelReportConfig, link: str = "", served: Champion | None = None
+) -> str:  # fmt: skip
+    """The page of a night; it tells what is there, so it can be made after any step, and writes nothing.
+
+    `served` is the champion where the caller has loaded it already.
+    """
+    served = served or champion_of(lake, run, config)
+    models = _newest_contest(lake, run.as_of)
+    metadata = artefacts.read_manifest(lake.root / "models" / served.model_id).metadata if served.readable else {}
+    compared = comparison_of(quality_of(lake, run.as_of, ""), models, metadata)
+    title = {"as_of": f"{run.as_of}", "run_id": run.run_id, "model_id": clean(served.model_id),
+             "kind": clean(served.kind)}  # fmt: skip
+    return page(title, compared, examples_of(served.shop, config) if served.shop else None, link)
 
 
 def _newest_contest(lake: Lake, as_of: date) -> list[dict[str, Any]]:

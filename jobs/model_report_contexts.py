@@ -63,12 +63,11 @@ def context_view(shop: Shop, customers: int = 3, shown: int = 6, around: int = 5
     `around` events before it are shown of each history, and up to two after it. A customer's state is the model's
     vector after the events up to and including the product.
     """
-    found = _widest(shop, customers)
-    if found is None:
+    found = widest(shop, customers, 1)
+    if not found:
         return None
-    product, rows, ends, states = found
-    kinds = np.unique(shop.categories, return_inverse=True)[1]  # products without a category are a kind of their own
-    among = np.flatnonzero(same_category(kinds, product) & shop.on_sale)
+    product, rows, ends, states = found[0].product, found[0].rows, found[0].ends, found[0].states
+    among = np.flatnonzero(alternatives(shop, product) & shop.on_sale)
     orders = [in_context(state, shop.vectors, among) for state in states]
     ranks = [{int(p): place for place, p in enumerate(order, start=1)} for order in orders]
     contexts = []
@@ -97,14 +96,37 @@ def ordinal(number: int) -> str:
     return f"{number:,}{ending}"
 
 
-def _widest(shop: Shop, customers: int) -> tuple[int, Ints, Ints, FloatMatrix] | None:
-    """(product, rows [k], ends [k], states [k, d + 1]) of the customers that are furthest apart at one product."""
-    met = _meetings(shop)
+def alternatives(shop: Shop, product: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """[V], the other products of a product's category."""
+    kinds = np.unique(shop.categories, return_inverse=True)[1]  # products without a category are a kind of their own
+    return same_category(kinds, product)
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """Customers who met one product, as the model sees them then."""
+
+    product: int
+    rows: Ints
+    """[k] customers of the shop."""
+    ends: Ints
+    """[k] events up to and including the product."""
+    states: FloatMatrix
+    """[k, d + 1]."""
+
+
+def widest(shop: Shop, customers: int, wanted: int, looked_at: int = PRODUCTS) -> list[Meeting]:
+    """At most `wanted` products, of different categories, whose customers are furthest apart; the widest first.
+
+    Chosen among the `looked_at` products that are met most, each with the `customers` (or fewer) of its customers that
+    differ most. Of equals the product met most comes first.
+    """
+    met = _meetings(shop, looked_at)
     if not met:
-        return None
+        return []
     rows, ends = (np.concatenate(parts) for parts in zip(*met.values(), strict=True))
     states, directions = shop.states(rows, ends), unit(shop.vectors)
-    best: tuple[float, int, list[int], FloatMatrix] | None = None
+    found: list[tuple[float, Meeting]] = []
     start = 0
     for product, (rows, ends) in met.items():
         own = states[start : start + len(rows)]
@@ -112,15 +134,22 @@ def _widest(shop: Shop, customers: int) -> tuple[int, Ints, Ints, FloatMatrix] |
         apart = (1 - unit(own) @ unit(own).T) * _same_kind(shop, directions, rows, ends)
         picked = _furthest(apart, customers)
         width = float(min(apart[a, b] for a, b in combinations(picked, 2)))
-        if best is None or width > best[0] + 1e-6:
-            best = (width, product, picked, own)
-    assert best is not None
-    _, product, picked, own = best
-    rows, ends = met[product]
-    return product, rows[picked], ends[picked], own[picked]
+        found.append((width, Meeting(product, rows[picked], ends[picked], own[picked])))
+    best: list[Meeting] = []
+    while found and len(best) < wanted:
+        first = 0
+        for at, (width, _) in enumerate(found):
+            if width > found[first][0] + 1e-6:
+                first = at
+        best.append(found[first][1])
+        category = shop.categories[best[-1].product]
+        found = [
+            (w, m) for w, m in found if m is not best[-1] and (not category or shop.categories[m.product] != category)
+        ]
+    return best
 
 
-def _meetings(shop: Shop) -> dict[int, tuple[Ints, Ints]]:
+def _meetings(shop: Shop, wanted: int) -> dict[int, tuple[Ints, Ints]]:
     """Product -> (rows, events up to and including it) of the customers who met it last after enough other events."""
     lengths = shop.sequences.lengths
     row = np.repeat(np.arange(len(lengths)), lengths)
@@ -135,7 +164,7 @@ def _meetings(shop: Shop) -> dict[int, tuple[Ints, Ints]]:
         product for product, found in by_product.items()
         if len(found) > 1 and on_sale[shop.categories[product]] > FEWEST_ALTERNATIVES
     ]  # fmt: skip
-    most_met = sorted(usable, key=lambda product: (-len(by_product[product]), product))[:PRODUCTS]
+    most_met = sorted(usable, key=lambda product: (-len(by_product[product]), product))[:wanted]
     pairs = {product: np.array(sorted(by_product[product])[:MEETINGS], dtype=np.int64) for product in most_met}
     return {product: (found[:, 0], found[:, 1]) for product, found in pairs.items()}
 

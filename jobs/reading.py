@@ -22,6 +22,8 @@ INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 def clean(text: str | None) -> str:
     """Text from data as one visible line: no control character, escape sequence or direction override."""
+    if text and text.isprintable():  # nothing to take out: most texts, in a fiftieth of the time
+        return " ".join(text.split())
     without = ESCAPE_SEQUENCES.sub("", text or "")
     shown = "".join(" " if unicodedata.category(letter) in INVISIBLE else letter for letter in without)
     return " ".join(shown.split())

@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from jobs import model_report, report_chart
+from jobs import model_report, report_chart, shop_window
 from jobs.errors import UserError
 from jobs.examples import customer_pages, product_pages
 from jobs.lake import Lake
@@ -17,11 +17,13 @@ from jobs.reading import count_rows, of_night
 from jobs.report_figures import Gate, gates_of, quality_of, rejections_of, standing_of, steps_of
 from jobs.report_shares import shares_of
 from jobs.run import Counts, Run
+from jobs.shop_window_config import ShopWindowConfig
+from jobs.shop_window_contexts import context_pairs
 from jobs.tables import CATALOGUE, CUSTOMER_SEQUENCES, EVENTS
 
 FOLDER = "reports"
-PARTS = 6
-"""What is counted while the pages are made, the page about the model last."""
+PARTS = 7
+"""What is counted while the pages are made, the pages beside the night's own last."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class ReportConfig:
     """Brands, and categories, in the tables of shares."""
     model: ModelReportConfig = field(default_factory=ModelReportConfig)
     """Of the page about the model, which lies beside this one."""
+    window: ShopWindowConfig = field(default_factory=ShopWindowConfig)
+    """Of the shop window, which lies beside this page too."""
 
     def __post_init__(self) -> None:
         for name in ("examples", "customers", "shown", "history", "groups"):
@@ -52,13 +56,20 @@ def execute(lake: Lake, run: Run, config: ReportConfig) -> Counts:
     context = _context(lake, run, config)
     path = report_path(lake, run.as_of)
     beside = model_report.path_beside(path)
-    write_page(beside, model_report.written_of(lake, run, config.model, link=path.name))
+    served = model_report.champion_of(lake, run, config.model)
+    write_page(beside, model_report.written_of(lake, run, config.model, path.name, served))
+    run.progress("parts of the page read", 6, PARTS)
+    window = shop_window.path_beside(path)
+    contexts = context_pairs(lake, run.as_of, served)
+    write_page(window, shop_window.written_of(lake, run, config.window, contexts))
     run.progress("parts of the page read", PARTS, PARTS)
-    page = environment().get_template("report.html").render(context, model_page=beside.name)
+    page = environment().get_template("report.html").render(context, model_page=beside.name, shop_page=window.name)
     write_page(path, page)
     read = sum(summed.lists for summed in context["shares"].lists)
-    size = (path.stat().st_size + beside.stat().st_size) / 1024
-    return Counts(read, 2, note=f"{lake.relative(path)} and {beside.name} beside it, {size:,.0f} KiB")
+    pages = (path, beside, window)
+    size = sum(each.stat().st_size for each in pages) / 1024
+    note = f"{lake.relative(path)}, {beside.name} and {window.name} beside it, {size:,.0f} KiB"
+    return Counts(read, len(pages), note=note)
 
 
 def report_path(lake: Lake, as_of: date) -> Path:

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
-
 from jobs.carousels import ALTERNATIVES, own_category_first
+from models.fallback import fill, rank_by_group
+
 from jobs.index import ProductIndex, similarity_vectors
 from models import search
 from models.contract import FloatMatrix
 from models.copurchase import CoPurchase, CoPurchaseConfig
 from models.copurchase_baselines import Formula, basket_baseline
-from models.fallback import fill, rank_by_group
 from models.pairs import count_following, ranges
 from models.splits import SECONDS_PER_DAY
 from models.top_n import Rows, top_n_of_scores

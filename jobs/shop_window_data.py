@@ -1,0 +1,178 @@
+"""What the shop window shows of a night: the products, markets and customers chosen, and all their lists."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.lake import Lake
+from jobs.reading import Tally, clean, count_rows, matching, of_night, scan
+from jobs.shop_window_choice import Chosen, chosen_of, customers_of, places_of
+from jobs.shop_window_config import ContextPair, ShopWindowConfig
+from jobs.shop_window_lists import Block, Ints, Names, no_names, place_in, read_block
+from jobs.tables import (
+    CATALOGUE,
+    CUSTOMER_SEQUENCES,
+    MARKET_RANKING,
+    RECOMMENDED_FOR_YOU,
+    RULE_EFFECTS,
+    Table,
+)
+from jobs.variants import DEFAULT
+
+DETAILS = ("product_id", "name", "brand", "category", "colour", "price", "currency")
+
+
+@dataclass(frozen=True)
+class Customer:
+    """A customer with the events just before the night, oldest first."""
+
+    customer_id: str
+    market: str
+    events: tuple[tuple[int, str, str], ...]
+    """(product's number, event type, day)."""
+    in_all: int
+    """Events of the history, those not shown included."""
+
+
+@dataclass(frozen=True)
+class ShopWindow:
+    """All that the page holds. Ids are as the tables have them; whoever shows one cleans it."""
+
+    as_of: date
+    run_id: str
+    config: ShopWindowConfig
+    products: tuple[str, ...]
+    """Products with lists; they have the first numbers."""
+    details: tuple[dict[str, Any], ...]
+    """By product number: the columns DETAILS; of a product that the catalogue does not have, its id alone."""
+    markets: tuple[str, ...]
+    variants: tuple[str, ...]
+    categories: tuple[str, ...]
+    """Of the market rankings; `*` stands for all products."""
+    customers: tuple[Customer, ...]
+    blocks: dict[str, Block]
+    """By table name. Rows: (product, market, variant) of PRODUCT_LISTS, customer of recommended_for_you,
+    (market, category, variant) of market_ranking, the last one fastest. Tables without a list are not there."""
+    names: Names
+    reasons: dict[str, str]
+    """Rule -> why it is there, in its author's words."""
+    contexts: tuple[ContextPair, ...]
+    totals: dict[str, int]
+    """How many products, markets and customers there are in all."""
+
+
+def read_window(
+    lake: Lake, as_of: date, run_id: str, config: ShopWindowConfig, contexts: Sequence[ContextPair] = ()
+) -> ShopWindow:
+    """Read what the tables have of the night; a table that is not there leaves its part empty."""
+    chosen = chosen_of(lake, as_of, config, contexts)
+    names = no_names(chosen.products)
+    blocks = {table.name: _product_block(lake, table, as_of, names, chosen, config) for table in chosen.tables}
+    homes = customers_of(lake, as_of, config.customers, chosen.markets, contexts)
+    blocks[RECOMMENDED_FOR_YOU.name] = _customer_block(lake, as_of, names, homes, config)
+    categories, blocks[MARKET_RANKING.name] = _ranking_block(lake, as_of, names, chosen, config)
+    customers = _histories(lake, as_of, names, homes, config.history)
+    for pair in contexts:
+        for side in pair.sides:
+            names.products.of_texts(product for product, _ in side.list)
+    totals = chosen.totals | {"customers": count_rows(lake, CUSTOMER_SEQUENCES, of_night(as_of))}
+    return ShopWindow(
+        as_of, run_id, config, tuple(chosen.products), _details(lake, as_of, names.products.texts),
+        tuple(chosen.markets), tuple(chosen.variants), tuple(categories), tuple(customers),
+        {name: block for name, block in blocks.items() if block.lists}, names, _reasons(lake, as_of), tuple(contexts),
+        totals,
+    )  # fmt: skip
+
+
+def _product_block(
+    lake: Lake, table: Table, as_of: date, names: Names, chosen: Chosen, config: ShopWindowConfig
+) -> Block:  # fmt: skip
+    def row_of(batch: pa.RecordBatch) -> Ints:
+        return _row((place_in(batch["product_id"], chosen.products), len(chosen.products)), *_scope(batch, chosen))
+
+    rows = len(chosen.products) * len(chosen.markets) * len(chosen.variants)
+    where = of_night(as_of) & pc.field("market").isin(pa.array(chosen.markets, pa.string()))
+    return read_block(lake, table, where, names, (rows, places_of(table, config)), row_of)
+
+
+def _customer_block(
+    lake: Lake, as_of: date, names: Names, homes: dict[str, str], config: ShopWindowConfig
+) -> Block:  # fmt: skip
+    keys = [f"{market}\0{customer}" for customer, market in homes.items()]
+
+    def row_of(batch: pa.RecordBatch) -> Ints:
+        return place_in(pc.binary_join_element_wise(batch["market"], batch["customer_id"], "\0"), keys)
+
+    where = of_night(as_of) & pc.field("customer_id").isin(pa.array(list(homes), pa.string()))
+    return read_block(lake, RECOMMENDED_FOR_YOU, where, names, (len(homes), config.places), row_of)
+
+
+def _ranking_block(
+    lake: Lake, as_of: date, names: Names, chosen: Chosen, config: ShopWindowConfig
+) -> tuple[list[str], Block]:
+    where = of_night(as_of) & pc.field("market").isin(pa.array(chosen.markets, pa.string()))
+    tally = Tally(("category",))
+    for batch in scan(lake, MARKET_RANKING, ("category",), where):
+        tally.add(batch.columns)
+    categories = sorted(name for name, _ in tally.most_first() if name)
+
+    def row_of(batch: pa.RecordBatch) -> Ints:
+        market, variant = _scope(batch, chosen)
+        return _row(market, (place_in(batch["category"], categories), len(categories)), variant)
+
+    rows = len(chosen.markets) * len(categories) * len(chosen.variants)
+    return categories, read_block(lake, MARKET_RANKING, where, names, (rows, config.places), row_of)
+
+
+def _scope(batch: pa.RecordBatch, chosen: Chosen) -> list[tuple[Ints, int]]:
+    variant = place_in(pc.fill_null(batch["variant"], DEFAULT), chosen.variants)
+    return [(place_in(batch["market"], chosen.markets), len(chosen.markets)), (variant, len(chosen.variants))]
+
+
+def _row(*parts: tuple[Ints, int]) -> Ints:
+    """Row numbers from (place, size) along each axis, the last one fastest; -1 where a place is missing."""
+    row = np.zeros(len(parts[0][0]), dtype=np.int64)
+    for place, size in parts:
+        row = np.where((row < 0) | (place < 0), -1, row * size + place)
+    return row
+
+
+def _histories(lake: Lake, as_of: date, names: Names, chosen: dict[str, str], most: int) -> list[Customer]:
+    where = of_night(as_of) & pc.field("customer_id").isin(pa.array(list(chosen), pa.string()))
+    columns = ("customer_id", "product_ids", "event_types", "event_timestamps")
+    rows = {row["customer_id"]: row for row in matching(lake, CUSTOMER_SEQUENCES, columns, where)}
+    found = []
+    for customer, market in chosen.items():
+        row = rows.get(customer)
+        ids, kinds, times = (row[name] if row else [] for name in columns[1:])
+        numbers = names.products.of_texts(ids[-most:])
+        days = [f"{at:%Y-%m-%d}" if at else "" for at in times[-most:]]
+        found.append(Customer(customer, market, tuple(zip(numbers, kinds[-most:], days, strict=True)), len(ids)))
+    return found
+
+
+def _details(lake: Lake, as_of: date, ids: Sequence[str]) -> tuple[dict[str, Any], ...]:
+    where = of_night(as_of) & pc.field("product_id").isin(pa.array(list(ids), pa.string()))
+    rows = {row["product_id"]: row for row in matching(lake, CATALOGUE, DETAILS, where)}
+    return tuple(rows.get(product) or {"product_id": product} for product in ids)
+
+
+def _reasons(lake: Lake, as_of: date) -> dict[str, str]:
+    """Rule -> its reason, from the rules as they were that night."""
+    found = {}
+    for row in matching(lake, RULE_EFFECTS, ("rule_id", "rule"), of_night(as_of)):
+        try:
+            rule = json.loads(row["rule"] or "null")
+        except ValueError:
+            continue
+        if isinstance(rule, dict) and isinstance(rule.get("reason"), str):
+            found[str(row["rule_id"])] = clean(rule["reason"])
+    return found

@@ -1,0 +1,37 @@
+/**
+ * A Little Something Extra of a whole bag: the one rule, the same as in models/bag.py.
+ *
+ * A candidate's score is the mean, over the bag's products, of its score in that product's list, 0 where it is absent.
+ * Left out: what is in the bag, what is of a category that is in the bag, and what costs more than `share` of the
+ * bag's known prices together. Best score first, equal scores by product_id; of each category the first one only.
+ * An empty category is nobody's and limits nothing; an unknown price (null) passes.
+ *
+ * @param bag    [{id, category, price}], the products in the bag
+ * @param lists  parallel to bag: [{id, category, price, score}], each product's whole list of bag_extras
+ * @param limit  products wanted
+ * @returns      at most `limit` of the candidates, each with its combined score
+ */
+function combineBag(bag, lists, limit, share = 0.5) {
+  const candidates = new Map();
+  for (const list of lists) {
+    for (const place of list) {
+      const candidate = candidates.get(place.id) ?? { ...place, score: 0 };
+      candidate.score += place.score;
+      candidates.set(place.id, candidate);
+    }
+  }
+  const known = bag.filter((product) => product.price !== null);
+  const ceiling = known.length ? share * known.reduce((sum, product) => sum + product.price, 0) : Infinity;
+  const inBag = new Set(bag.map((product) => product.id));
+  const taken = new Set(bag.map((product) => product.category).filter(Boolean));
+  const found = [];
+  const byScore = (a, b) => b.score - a.score || (a.id < b.id ? -1 : 1);
+  for (const candidate of [...candidates.values()].sort(byScore)) {
+    const dear = candidate.price !== null && candidate.price > ceiling;
+    if (inBag.has(candidate.id) || dear || taken.has(candidate.category)) continue;
+    if (candidate.category) taken.add(candidate.category);
+    found.push({ ...candidate, score: candidate.score / bag.length });
+    if (found.length === limit) break;
+  }
+  return found;
+}
