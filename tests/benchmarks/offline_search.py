@@ -112,7 +112,9 @@ def _value(
 
 def _fixed(entrant: Entrant, preset: Preset) -> dict[str, Any]:
     """What is not searched: the sizes that all share, and the entrant's own."""
-    shape = {} if entrant.kind == "amf" else {"layers": preset.layers, "heads": preset.heads}
+    shape: dict[str, Any] = {} if entrant.kind == "amf" else {"layers": preset.layers, "heads": preset.heads}
+    if entrant.kind != "amf" and preset.dropout is not None:
+        shape["dropout"] = preset.dropout
     return preset.common | shape | entrant.settings
 
 
@@ -126,7 +128,7 @@ def _suggested(trial: optuna.Trial, entrant: Entrant, defaults: dict[str, Any]) 
     params: dict[str, Any] = {
         "scoring": trial.suggest_categorical("scoring", ["cosine", "dot"]),
         "learning_rate": trial.suggest_float("learning_rate", usual / 3, usual * 3, log=True),
-        "table_learning_rate": trial.suggest_float("table_learning_rate", table / 2, table * 2, log=True),
+        "table_learning_rate": trial.suggest_float("table_learning_rate", table / 4, table * 4, log=True),
         "dropout": trial.suggest_float("dropout", 0.0, 0.6),
         "weight_decay": trial.suggest_float("weight_decay", 1e-3, 0.5, log=True),
         "recency": trial.suggest_float("recency", 0.0, 4.0),
