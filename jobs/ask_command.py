@@ -22,7 +22,7 @@ Night = Annotated[
 
 def add_questions(app: typer.Typer) -> None:
     """Register the commands of this module."""
-    for command in (lookup, rank, context, explain):
+    for command in (lookup, rank, bag, context, explain):
         app.command(rich_help_panel=PANEL)(command)
 
 
@@ -61,6 +61,21 @@ def rank(
         raise UserError("give --category NAME or --products A,B,C, one of them")
     given = None if products is None else [product.strip() for product in products.split(",")]
     print_ranking(online_store(lake_at(root, "sail")), customer, market, category, given, Console(), variant)
+
+
+def bag(
+    products: Annotated[str, typer.Option(help="Product ids of the bag, separated by commas.")],
+    market: Annotated[str, typer.Option(help="Market.")],
+    variant: Variant = DEFAULT,
+    root: Root = LAKE,
+) -> None:
+    """Print A Little Something Extra for a bag, combined from its products' lists."""
+    from rich.console import Console
+
+    from jobs.lookup import print_bag
+
+    asked = [product.strip() for product in products.split(",")]
+    print_bag(online_store(lake_at(root, "sail")), asked, market, Console(), variant)
 
 
 def context(

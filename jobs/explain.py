@@ -37,6 +37,7 @@ TOUCH_POINTS = {
 }
 SOURCES = {
     "model": "its vector is among the nearest the model found",
+    "co-view": "customers looked at it in one visit with the product",
     "co-purchase": "customers bought it together with the product",
     "model, other category": "its vector is near, but the product's own category had no more to offer",
     "category popularity": "it is popular in the category; the model had no more to offer",

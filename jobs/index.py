@@ -18,16 +18,21 @@ from safetensors.numpy import load, save_file
 
 from jobs.baskets import basket_rows, to_baskets
 from jobs.errors import UserError
-from jobs.histories import key_column, read_product_vectors
+from jobs.histories import key_column, read_histories, read_product_vectors
 from jobs.lake import Lake
 from jobs.run import Counts, Run
 from jobs.tables import CATALOGUE, EVENTS, PEOPLE_ALSO_BOUGHT, YOU_MIGHT_ALSO_LIKE, Table
 from models import search
 from models.contract import FloatMatrix
 from models.copurchase import CoPurchase, CoPurchaseConfig
+from models.visits import visits
 from models.vocabulary import Vocabulary
 
 FOLDER = "indexes"
+CO_VIEWS = "co_views."
+"""Before the names of the tensors of the model of views."""
+LOOKED_AT = CoPurchaseConfig(half_life_days=30.0, popularity_discount=0.0, trend=0.0)
+"""Chosen on the week before the sample shop's test week (`tests.benchmarks.touch_points`)."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,8 @@ class IndexConfig:
     """k of the measured recall@k."""
     basket_days: int = 365
     """Purchases older than so many days are not used for People Also Bought."""
+    pause_minutes: int = 30
+    """A pause so long ends a visit; products that were looked at in one visit are alternatives to each other."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,14 @@ class ProductIndex:
     def co_purchase(self) -> CoPurchase:
         """The co-purchase model behind the index of People Also Bought."""
         return CoPurchase.restore(self.manifest["config"], self.tensors)
+
+    @cached_property
+    def co_views(self) -> CoPurchase | None:
+        """The same model of what is looked at together, kept with You Might Also Like; None where nobody looks."""
+        if self.manifest.get("co_views") is None:
+            return None
+        own = {name.removeprefix(CO_VIEWS): value for name, value in self.tensors.items() if name.startswith(CO_VIEWS)}
+        return CoPurchase.restore(self.manifest["co_views"], own)
 
 
 def execute(lake: Lake, run: Run, config: IndexConfig) -> Counts:
@@ -99,8 +114,16 @@ def _write_similar(lake: Lake, run: Run, config: IndexConfig) -> dict[str, Any]:
     if not len(vocabulary):
         raise UserError(f"no product has a vector on {run.as_of}; run the step embed first")
     unit = similarity_vectors(vectors)
-    manifest = {"model_id": model_id, "products": len(vocabulary)}
-    return _write(lake, run, config, YOU_MIGHT_ALSO_LIKE, vocabulary, unit, unit, {"vectors": unit}, manifest)
+    tensors: dict[str, npt.NDArray[Any]] = {"vectors": unit}
+    manifest: dict[str, Any] = {"model_id": model_id, "products": len(vocabulary)}
+    offsets, products, times = visits(read_histories(lake, run.as_of, vocabulary).sequences, config.pause_minutes * 60)
+    if len(times):
+        model = CoPurchase.fit(
+            offsets, products, len(vocabulary), LOOKED_AT, times, int(run.midnight.timestamp()), run.progress
+        )
+        tensors |= {CO_VIEWS + name: value for name, value in model.tensors().items()}
+        manifest |= {"co_views": model.config(), "visits": len(times)}
+    return _write(lake, run, config, YOU_MIGHT_ALSO_LIKE, vocabulary, unit, unit, tensors, manifest)
 
 
 def _write_bought(lake: Lake, run: Run, config: IndexConfig) -> dict[str, Any]:

@@ -28,12 +28,10 @@ class Searching:
         assert self.point.find is not None, f"{self.point.table.name} has an index to search"
         found = self._on_shelf(self.point.find(self.index, self.depth), self.to_shelf)
         rows, scores, labels = (
-            np.full((len(self.shelf.products), self.depth), empty, kind)
+            np.full((len(self.shelf.products), found.rows.shape[1]), empty, kind)
             for empty, kind in ((-1, np.int32), (-np.inf, np.float32), (-1, np.int8))
         )
-        width = found.rows.shape[1]
-        rows[self.to_shelf, :width] = found.rows
-        scores[self.to_shelf, :width], labels[self.to_shelf, :width] = found.scores, found.labels
+        rows[self.to_shelf], scores[self.to_shelf], labels[self.to_shelf] = found.rows, found.scores, found.labels
         return Candidates(rows, scores, labels)
 
     def in_market(self, market: int, n: int) -> Candidates:
@@ -47,8 +45,9 @@ class Searching:
         found = self.everywhere[live]
         there = ((found.rows >= 0) & available[found.rows]).sum(axis=1)
         known = self.to_index[live] >= 0
-        full = found.rows[:, -1] >= 0  # what ends before its depth has found all there is
-        short = np.flatnonzero((there < min(n, len(live) - 1)) & known & full)
+        offered = (found.rows >= 0).sum(axis=1)  # none at all: the index has nothing to say of the product
+        more = (offered > 0) & (offered < len(self.to_shelf) - 1)
+        short = np.flatnonzero((there < min(n, len(live) - 1)) & known & more)
         if len(short):
             assert self.point.find_in is not None, f"{self.point.table.name} has an index to search"
             allowed = available[self.to_shelf]
@@ -56,12 +55,12 @@ class Searching:
             exact = self._on_shelf(
                 self.point.find_in(self.index, self.to_index[live[short]], allowed, deep), live[short]
             )
-            width = exact.rows.shape[1]
+            width = min(exact.rows.shape[1], found.rows.shape[1])
             for ours, theirs, empty in (
                 (found.rows, exact.rows, -1), (found.scores, exact.scores, -np.inf), (found.labels, exact.labels, -1),
             ):  # fmt: skip
                 ours[short] = empty
-                ours[short, :width] = theirs
+                ours[short, :width] = theirs[:, :width]
         return found
 
     def _on_shelf(self, found: Candidates, owners: Rows) -> Candidates:

@@ -9,12 +9,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as Grid
 
+from jobs.bag import bag_lists
 from jobs.errors import UserError
 from jobs.online import OnlineStore
 from jobs.ranking import page_of, rank
 from jobs.reading import clean
 from jobs.variants import DEFAULT
+from models.bag import BagList, combine
 
+PLACES = 12
+"""Extras shown for a bag."""
 CAROUSELS = (("you_might_also_like", "You Might Also Like"), ("people_also_bought", "People Also Bought"))
 
 
@@ -79,6 +83,25 @@ def print_products(
         texts = (product, detail["name"] or "(no longer sold)", detail["brand"], price)
         grid.add_row(str(place + 1), *(_plain(text) for text in texts), *(_plain(notes[name][place]) for name in notes))
     console.print(grid)
+
+
+def print_bag(store: OnlineStore, products: Sequence[str], market: str, console: Console, variant: str) -> None:
+    """A Little Something Extra for a bag; raises UserError for an empty bag."""
+    found = bag_lists(store, products, market, variant)
+    lists = [
+        BagList(product, extras.product_ids, extras.scores, extras.categories,
+                [found.prices.get(shown) for shown in extras.product_ids])
+        for product, extras in zip(found.products, found.lists, strict=True)
+    ]  # fmt: skip
+    known = [found.prices[product] for product in found.products if product in found.prices]
+    best = combine(lists, found.categories, PLACES, sum(known) if known else None)
+    bag = ", ".join(_plain(product) for product in found.products)
+    if not best:
+        console.print(f"A Little Something Extra for {bag}: nothing online for market {_plain(market)}")
+        return
+    title = f"A Little Something Extra for {bag}, market {_plain(market)}, night {found.night}"
+    scores = [f"{score:.4f}" for _, score in best]
+    print_products(store, console, title, [product for product, _ in best], {"score": scores})
 
 
 def _history(store: OnlineStore, customer: str, remedy: str = "") -> dict[str, Any]:

@@ -25,10 +25,10 @@ from models.top_n import BoolMask, Rows
 
 SOURCES = (
     "model", "co-purchase", "model, other category", "category popularity", "market popularity", "cold-start vector",
-    "global popularity", "policy",
+    "global popularity", "policy", "co-view",
 )  # fmt: skip
 """Why a product stands in a list; lists store the text, arrays the position."""
-MODEL, CO_PURCHASE, OTHER_CATEGORY, CATEGORY, MARKET, COLD, GLOBAL, POLICY = range(len(SOURCES))
+MODEL, CO_PURCHASE, OTHER_CATEGORY, CATEGORY, MARKET, COLD, GLOBAL, POLICY, CO_VIEW = range(len(SOURCES))
 
 Find = Callable[[ProductIndex, int], Candidates]
 """The best `depth` of all products for each product of an index, never the product itself. Rows are the index's."""
@@ -75,13 +75,34 @@ def _similar(index: ProductIndex, depth: int) -> Candidates:
     vectors = index.tensors["vectors"]
     scores, rows = search.search(index.index, vectors, min(depth + 1, len(vectors)))
     own = rows == np.arange(len(rows))[:, None]
-    return _without_own(Candidates(rows, scores, _labels(rows, MODEL)), own)
+    near = _without_own(Candidates(rows, scores, _labels(rows, MODEL)), own)
+    return _by_views(index, np.arange(len(rows)), near, depth)
 
 
 def _similar_in(index: ProductIndex, sources: Rows, allowed: BoolMask, n: int) -> Candidates:
     vectors = index.tensors["vectors"]
     scores, rows = search.exact_top_n(vectors[sources], vectors, n + 1, allowed)
-    return _without_own(Candidates(rows, scores, _labels(rows, MODEL)), rows == sources[:, None])
+    near = _without_own(Candidates(rows, scores, _labels(rows, MODEL)), rows == sources[:, None])
+    return _by_views(index, sources, near, n)
+
+
+def _by_views(index: ProductIndex, sources: Rows, near: Candidates, n: int) -> Candidates:
+    """The nearest and what is looked at together, by the probability of that; the nearest alone without views.
+
+    The vectors say what is like the product, the visits say which of it customers turn to.
+    """
+    model = index.co_views
+    if model is None:
+        return near
+    viewed = model.has_baskets()[sources]
+    best = neighbours_through_index(model, sources, near.rows, 2 * n)
+    rows = np.where(viewed[:, None], best.products, -1)
+    scores, labels = best.scores, _labels(rows, np.where(best.seen, CO_VIEW, MODEL))
+    width, alone = near.rows.shape[1], ~viewed
+    rows[alone, :width], scores[alone, :width], labels[alone, :width] = (
+        near.rows[alone], near.scores[alone], near.labels[alone],
+    )  # fmt: skip
+    return Candidates(rows, np.where(rows >= 0, scores, -np.inf), labels)
 
 
 def _without_own(found: Candidates, own: BoolMask) -> Candidates:

@@ -1,12 +1,13 @@
 /**
- * A Little Something Extra of a whole bag: the one rule, the same as in models/bag.py.
+ * A Little Something Extra of a whole bag: the one rule, the same as in models/bag.py; a test holds both to it.
  *
- * A candidate's score is the mean, over the bag's products, of its score in that product's list, 0 where it is absent.
- * Left out: what is in the bag, what is of a category that is in the bag, and what costs more than `share` of the
- * bag's known prices together. Best score first, equal scores by product_id; of each category the first one only.
- * An empty category is nobody's and limits nothing; an unknown price (null) passes.
+ * A candidate's score is the mean of its two highest scores in the lists of the bag's products, 0 where it is absent;
+ * in a bag of one product it is its score there. Left out: what is in the bag, what is of a category that is in the
+ * bag, and what costs more than `share` of the bag's known prices together. Best score first, equal scores by first
+ * appearance; of each category the first one only. An empty category is nobody's and limits nothing; an unknown price
+ * (null) passes.
  *
- * @param bag    [{id, category, price}], the products in the bag
+ * @param bag    [{id, category, price}], the products in the bag, each once
  * @param lists  parallel to bag: [{id, category, price, score}], each product's whole list of bag_extras
  * @param limit  products wanted
  * @returns      at most `limit` of the candidates, each with its combined score
@@ -15,8 +16,9 @@ function combineBag(bag, lists, limit, share = 0.5) {
   const candidates = new Map();
   for (const list of lists) {
     for (const place of list) {
-      const candidate = candidates.get(place.id) ?? { ...place, score: 0 };
-      candidate.score += place.score;
+      const candidate = candidates.get(place.id) ?? { ...place, best: 0, second: 0 };
+      candidate.second = Math.max(Math.min(candidate.best, place.score), candidate.second);
+      candidate.best = Math.max(candidate.best, place.score);
       candidates.set(place.id, candidate);
     }
   }
@@ -25,12 +27,11 @@ function combineBag(bag, lists, limit, share = 0.5) {
   const inBag = new Set(bag.map((product) => product.id));
   const taken = new Set(bag.map((product) => product.category).filter(Boolean));
   const found = [];
-  const byScore = (a, b) => b.score - a.score || (a.id < b.id ? -1 : 1);
-  for (const candidate of [...candidates.values()].sort(byScore)) {
+  for (const { best, second, ...candidate } of [...candidates.values()].sort((a, b) => (b.best + b.second) - (a.best + a.second))) {
     const dear = candidate.price !== null && candidate.price > ceiling;
     if (inBag.has(candidate.id) || dear || taken.has(candidate.category)) continue;
     if (candidate.category) taken.add(candidate.category);
-    found.push({ ...candidate, score: candidate.score / bag.length });
+    found.push({ ...candidate, score: (best + second) / Math.min(2, bag.length) });
     if (found.length === limit) break;
   }
   return found;

@@ -6,10 +6,14 @@ const TITLES = {
 };
 const SOURCE_WORDS = {
   "model": "The model finds it close: customers who turn to the one turn to the other.",
+  "co-view": "Customers looked at the two in one visit.",
   "co-purchase": "Customers bought the two together.",
   "model, other category": "The model finds it close, but it is of another category, so it stands after the page’s own.",
   "category popularity": "The model had no more to offer; this is much wanted in its category.",
   "market popularity": "The model had no more to offer; this is much wanted in the market.",
+  "cold-start vector": "The model never saw it sold; its name, brand and kind place it close.",
+  "global popularity": "Nothing more was wanted in this market; this is wanted in others.",
+  "policy": "The policy puts it here.",
 };
 const RULE_WORDS = {
   "department guard": "The list keeps to the department of its product.",

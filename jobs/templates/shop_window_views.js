@@ -110,7 +110,7 @@ function bagPlaces(products) {
       `${each.score.toPrecision(4)} as ${ordinal(each.place)} extra of ${products[nr].name}`));
     const ruled = inputs.flat().find((each) => each.id === found.id && each.rule);
     return { place: at + 1, product: found.number, score: found.score, source: found.source, rule: ruled?.rule ?? "",
-      parts: products.length > 1 ? [`mean over the bag: ${parts.join("; ")}`] : [] };
+      parts: products.length > 1 ? [`mean of the two highest: ${parts.join("; ")}`] : [] };
   });
   return { places, list: lists.find(Boolean) };
 }

@@ -6,27 +6,26 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
-from jobs.carousels import ALTERNATIVES, own_category_first
-from models.fallback import fill, rank_by_group
 
-from jobs.index import ProductIndex, similarity_vectors
+from jobs.index import CO_VIEWS, LOOKED_AT, ProductIndex, similarity_vectors
+from jobs.touch_points import ALTERNATIVES, own_category_first
 from models import search
+from models.assembly import rankings
 from models.contract import FloatMatrix
-from models.copurchase import CoPurchase, CoPurchaseConfig
+from models.copurchase import CoPurchase
 from models.copurchase_baselines import Formula, basket_baseline
 from models.pairs import count_following, ranges
 from models.splits import SECONDS_PER_DAY
 from models.top_n import Rows, top_n_of_scores
+from models.visits import visits as view_visits
 from models.vocabulary import Vocabulary
 from tests.benchmarks.people_also_bought import Baskets
-from tests.benchmarks.touch_points_data import Ground, Truth
+from tests.benchmarks.touch_points_data import SESSION_GAP, Ground, Truth
 from tests.benchmarks.touch_points_judge import DEPTH, Answers, Questions, TouchPoint, answers, first_kept
 
 SEARCH_DEPTH = 4
 """As `ListsConfig.search_depth`: neighbours searched, as a multiple of the list's length."""
 POPULAR_DAYS = 28
-CO_VIEW = CoPurchaseConfig(half_life_days=30.0, popularity_discount=0.0, trend=0.0)
-"""People Also Bought's model on what is looked at together; chosen on the week before the sample's T."""
 
 
 def you_might_also_like(
@@ -88,25 +87,31 @@ def next_visits(visits: Baskets, days: float) -> Rows:
     return found
 
 
-def alternatives(vectors: FloatMatrix, category: Rows | None, n: int) -> Rows:
-    """[products, n], as the night makes the lists of a market that sells everything."""
+def alternatives(vectors: FloatMatrix, ground: Ground, n: int, with_views: bool) -> Rows:
+    """[products, n], as the night makes the lists of a market that sells everything, without rules."""
     unit = similarity_vectors(vectors)
     vocabulary = Vocabulary(pa.array([str(product) for product in range(len(unit))]))
-    found = ALTERNATIVES.find(
-        ProductIndex(vocabulary, search.build_index(unit), {"vectors": unit}, {}), n * SEARCH_DEPTH
-    )
-    if category is not None:
-        found = own_category_first(found, category, category)
-    return first_kept(found[0], found[0] >= 0, n)
+    tensors, manifest = {"vectors": unit}, {}
+    offsets, products, times = view_visits(ground.train, SESSION_GAP)
+    if with_views and len(times):
+        views = CoPurchase.fit(offsets, products, len(unit), LOOKED_AT, times, ground.split)
+        tensors |= {CO_VIEWS + name: value for name, value in views.tensors().items()}
+        manifest = {"co_views": views.config()}
+    assert ALTERNATIVES.find is not None
+    found = ALTERNATIVES.find(ProductIndex(vocabulary, search.build_index(unit), tensors, manifest), n * SEARCH_DEPTH)
+    if ground.category is not None:
+        found = own_category_first(found, ground.category, ground.category)
+    return first_kept(found.rows, found.rows >= 0, n)
 
 
 def _entrants(ground: Ground, vectors: Mapping[str, FloatMatrix], days: float) -> Iterator[tuple[str, Rows]]:
     for name, matrix in vectors.items():
-        yield name, alternatives(matrix, ground.category, DEPTH)
+        yield name, alternatives(matrix, ground, DEPTH, with_views=True)
+        yield f"{name}, vectors alone", alternatives(matrix, ground, DEPTH, with_views=False)
     before = ground.before(ground.visits)
     known = before.products >= 0
     offsets, products = np.concatenate(([0], np.cumsum(known)))[before.offsets], before.products[known]
-    together = CoPurchase.fit(offsets, products, ground.products, CO_VIEW, before.times, ground.split)
+    together = CoPurchase.fit(offsets, products, ground.products, LOOKED_AT, before.times, ground.split)
     lately = ground.train.times >= ground.split - POPULAR_DAYS * SECONDS_PER_DAY
     wanted = np.bincount(ground.train.products[lately], minlength=ground.products).astype(np.float64)
     ranked = together.neighbours(np.arange(ground.products), ground.products).products
@@ -142,11 +147,14 @@ def _completed(ranked: Rows, category: Rows | None, wanted: np.ndarray) -> Rows:
     """The first of each ranking that has the source's category, then its category's most `wanted`."""
     group = np.zeros(len(ranked), dtype=np.int64) if category is None else category
     keep = (ranked >= 0) & (group[ranked] == group[:, None])
+    offsets, popular, _ = rankings(wanted, np.ones(len(ranked), dtype=bool), group, max(int(group.max()) + 1, 1))
     rows = first_kept(ranked, keep, DEPTH)
-    scores, labels = np.zeros(rows.shape, np.float32), np.zeros(rows.shape, np.int8)
-    everything = np.ones(len(ranked), dtype=bool)
-    popular = rank_by_group(wanted, everything, group, max(int(group.max()) + 1, 1), 2 * DEPTH + 1)
-    fill(rows, scores, labels, group, *popular, 0, np.arange(len(rows))[:, None])
+    for source in np.flatnonzero((rows[:, -1] < 0) & (group >= 0)):
+        held = rows[source][rows[source] >= 0]
+        rest = popular[offsets[group[source]] : offsets[group[source] + 1]]
+        rest = rest[~np.isin(rest, held) & (rest != source)]
+        row = np.concatenate([held, rest])[:DEPTH]
+        rows[source, : len(row)] = row
     return rows
 
 

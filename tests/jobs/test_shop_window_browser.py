@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from jobs.shop_window import written_of
 from jobs.shop_window_config import ShopWindowConfig
+from jobs.tables import BAG_EXTRAS
+from models.bag import BagList, combine
 from tests.jobs.browser import CHROMIUM, MISSING, Browser, chromium
 from tests.jobs.small_night import RUN
 from tests.jobs.window_shop import HOSTILE, MODEL, PAIR, REASON, window_lake
@@ -235,7 +239,7 @@ COMBINED = [
      [("x", 0.5), ("z", 0.3)]),
     ([("a", "coats", 10)], [[("x", "hats", 5.5, 0.5), ("y", "coats", 1, 0.4), ("z", "socks", 5, 0.3)]], 9,
      [("z", 0.3)]),
-    ([("a", "", None)], [[("x", "", 900, 0.5), ("w", "", None, 0.5), ("y", "", 1, 0.6)]], 2, [("y", 0.6), ("w", 0.5)]),
+    ([("a", "", None)], [[("x", "", 900, 0.5), ("w", "", None, 0.5), ("y", "", 1, 0.6)]], 2, [("y", 0.6), ("x", 0.5)]),
     ([("a", "", 8), ("b", "", 8)], [[("b", "", 1, 0.9), ("x", "", 1, 0.4)], [("x", "", 1, 0.2), ("y", "", 1, 0.5)]], 9,
      [("x", 0.3), ("y", 0.25)]),
     ([("a", "", 8)], [[]], 9, []),
@@ -255,6 +259,39 @@ def test_a_bag_is_combined_by_its_rule(
     assert [p["score"] for p in found] == pytest.approx([score for _, score in expected])
 
 
+def test_page_and_service_combine_a_bag_alike(browser: Browser, address: str) -> None:
+    rng = np.random.default_rng(7)
+    bags = []
+    for _ in range(60):
+        products = [f"p{n}" for n in range(14)]
+        known = {
+            p: (p, str(rng.choice(["", "hats", "socks", "belts", "bags"])), rng.choice([None, 1.0, 5.0, 9.0]))
+            for p in products
+        }  # fmt: skip
+        bag = rng.choice(products, rng.integers(1, 5), replace=False).tolist()
+        lists = []
+        for owner in bag:
+            shown = [p for p in rng.permutation(products)[: rng.integers(0, 9)].tolist() if p != owner]
+            # Few different scores, so that there are ties.
+            lists.append([(*known[p], float(rng.integers(0, 5)) / 8) for p in shown])
+        bags.append(([known[p] for p in bag], lists))
+    names = ("id", "category", "price", "score")
+    given = [
+        [[dict(zip(names, p, strict=False)) for p in products] for products in (bag, *lists)] for bag, lists in bags
+    ]
+    browser.open(address, DRAWN)
+    found = browser.value(f"{json.dumps(given)}.map(([bag, ...lists]) => combineBag(bag, lists, 6))")
+    for (bag, lists), shown in zip(bags, found, strict=True):
+        parts = [
+            BagList(owner[0], *([p[n] for p in products] for n in (0, 3, 1, 2)))
+            for owner, products in zip(bag, lists, strict=True)
+        ]
+        prices = [product[2] for product in bag if product[2] is not None]
+        expected = combine(parts, [product[1] for product in bag], 6, sum(prices) if prices else None)
+        assert [(p["id"], p["score"]) for p in shown] == expected
+    assert sum(map(len, found)) > 100
+
+
 def test_a_night_without_lists_says_so(browser: Browser, tmp_path: Path, address: str) -> None:
     from jobs.lake import Lake
 
@@ -269,7 +306,9 @@ def test_a_part_that_is_missing_is_one_sentence(browser: Browser, tmp_path: Path
     from tests.jobs.small_night import shop
 
     path = tmp_path / "shop.html"
-    path.write_text(written_of(shop(tmp_path / "lake"), RUN, replace(ShopWindowConfig(), places=2)), "utf-8")
+    lake = shop(tmp_path / "lake")
+    shutil.rmtree(lake.path(BAG_EXTRAS))
+    path.write_text(written_of(lake, RUN, replace(ShopWindowConfig(), places=2)), "utf-8")
     for view, sentence in (
         ("bag=p1", "A Little Something Extra: the night has no such lists."), ("category=", "No order of this page"),
         ("pair=1", "No product was computed in two customers’ contexts"),
