@@ -12,7 +12,7 @@ from jobs.list_rows import Tally, list_rows
 from jobs.policy import Policy
 from jobs.policy_rulebooks import Names, Rulebooks
 from jobs.shelf import Shelf
-from jobs.tables import Table
+from jobs.tables import MARKET_RANKING, Table
 from jobs.touch_points import CATEGORY, GLOBAL, MARKET, POLICY, TouchPoint
 from jobs.variants import Variant
 from models.assembly import Assembled, Candidates, Owners, Tiers, assemble, rankings
@@ -38,16 +38,7 @@ class ListMaker:
         candidates: Candidates, owners: Owners, model_id: str,
     ) -> tuple[pa.RecordBatch, Assembled]:  # fmt: skip
         """Rows of a touch point's table in one market, filled up from what is wanted there."""
-        return self.rows(
-            point, market, variant, n, keys, candidates, owners, self.popular(point, market, owners.products), model_id
-        )
-
-    def rows(
-        self, point: TouchPoint, market: int, variant: Variant, n: int, keys: dict[str, pa.Array],
-        candidates: Candidates, owners: Owners, tiers: Tiers, model_id: str,
-    ) -> tuple[pa.RecordBatch, Assembled]:  # fmt: skip
-        """`batch` with tiers of one's own."""
-        book = self.book(point, market, variant)
+        book, tiers = self.book(point, market, variant), self.popular(point, market, owners.products)
         made = assemble(
             n, candidates, owners, tiers, self.shelf.available[market], self.shelf.attributes, book, POLICY,
             point.other_category,
@@ -63,14 +54,18 @@ class ListMaker:
         )
 
     def popular(self, point: TouchPoint, market: int, owners: Rows) -> Tiers:
-        """The owner's category in the market, the market, and what is wanted anywhere."""
+        """The owner's category in the market, the market, and what is wanted anywhere; nothing for a ranked page."""
+        if point.table is MARKET_RANKING:
+            nothing = np.empty(0, np.int64)
+            return Tiers(np.empty((len(owners), 0), np.int64), np.zeros(1, np.int64), nothing,
+                         np.empty(0, np.float32), np.empty(0, np.int8))  # fmt: skip
         shelf, available = self.shelf, self.shelf.available[market]
         whole = np.zeros(len(shelf.products), np.int64)
         if point.standing.category_cap:
             # A list that takes little of a category needs no more of it than what a price window may leave.
             available = self._best_of_categories(market, PER_CATEGORY * point.standing.category_cap)
         parts = [
-            rankings(shelf.wanted[market], available & (shelf.wanted[market] > 0), whole, 1),
+            rankings(shelf.in_market(market), available & (shelf.wanted[market] > 0), whole, 1),
             rankings(shelf.everywhere, available, whole, 1),
         ]
         of, labels = [np.zeros(len(owners), np.int64), np.ones(len(owners), np.int64)], [MARKET, GLOBAL]
@@ -92,19 +87,19 @@ class ListMaker:
         best[rows[place < most]] = True
         return best
 
-    def pages(self, market: int) -> Tiers:
-        """The rankings of every category page, in the order of the categories, and of the page of all products."""
-        shelf, available = self.shelf, self.shelf.available[market]
-        groups = len(shelf.categories) + 1
-        parts = []
-        for weights, allowed in (
-            (shelf.wanted[market], available & (shelf.wanted[market] > 0)),
-            (shelf.everywhere, available),
-        ):
-            whole = rankings(weights, allowed, np.zeros(len(shelf.products), np.int64), 1)
-            parts += [rankings(weights, allowed, shelf.attributes.category, len(shelf.categories)), whole]
-        page = np.arange(groups)
-        return stacked(parts, np.stack([page, page + groups], axis=1), [MARKET, GLOBAL], False)
+    def pages(self, market: int, most: int) -> Candidates:
+        """The first `most` of every category page, in the order of the categories, and of the page of all products."""
+        shelf, available, weights = self.shelf, self.shelf.available[market], self.shelf.in_market(market)
+        whole = rankings(weights, available, np.zeros(len(shelf.products), np.int64), 1)
+        kinds = rankings(weights, available, shelf.attributes.category, len(shelf.categories))
+        rows = np.full((len(shelf.categories) + 1, most), -1, dtype=np.int64)
+        for page, start in enumerate([*kinds[0][:-1], 0]):
+            own = (kinds[1][start : kinds[0][page + 1]] if page < len(shelf.categories) else whole[1])[:most]
+            rows[page, : len(own)] = own
+        there = rows >= 0
+        labels = np.where(shelf.wanted[market][rows] > 0, MARKET, GLOBAL)
+        scores = np.where(there, weights[rows], -np.inf).astype(np.float32)
+        return Candidates(rows, scores, np.where(there, labels, -1).astype(np.int8))
 
     def effects(self) -> list[dict[str, Any]]:
         """Rows of rule_effects: every rule of the policy, and the standing rules that did something."""

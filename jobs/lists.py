@@ -23,7 +23,7 @@ from jobs.shelf import Shelf, read_shelf
 from jobs.tables import PRODUCT_EMBEDDINGS, RULE_EFFECTS, Table
 from jobs.touch_points import CAROUSELS, FOR_YOU, RANKED_PAGE, TouchPoint
 from jobs.variants import DEFAULT, Variant, check_variants
-from models.assembly import Candidates, Owners
+from models.assembly import Owners
 from models.top_n import BoolMask, Rows
 
 WHOLE = "*"
@@ -124,14 +124,14 @@ def _ranked_pages(maker: ListMaker, config: ListsConfig, run: Run) -> Iterator[p
     """The order of every category page, and of all products, for customers nobody knows."""
     shelf = maker.shelf
     pages = pa.concat_arrays([shelf.categories.ids, pa.array([WHOLE])])
-    lists = len(pages)
+    n = RANKED_PAGE.places or config.top_n
+    owners = Owners.of_products(np.full(len(pages), -1))
     for variant in config.variants:
         for market in range(len(shelf.markets)):
-            owners = Owners.of_products(np.full(lists, -1))
-            batch, _ = maker.rows(
-                RANKED_PAGE, market, variant, RANKED_PAGE.places or config.top_n, {"category": pages},
-                Candidates.none(lists), owners, maker.pages(market), f"popularity-{run.run_id}",
-            )  # fmt: skip
+            candidates = maker.pages(market, 2 * n)
+            batch, _ = maker.batch(
+                RANKED_PAGE, market, variant, n, {"category": pages}, candidates, owners, f"popularity-{run.run_id}"
+            )
             yield batch
             run.progress(f"markets of {RANKED_PAGE.table.name}", market + 1, len(shelf.markets))
 

@@ -10,6 +10,7 @@ import numpy as np
 from jobs.errors import UserError
 from jobs.online import OnlineStore
 from jobs.variants import DEFAULT
+from models.popularity import with_popularity
 
 MOST = 500
 """Candidates of one request: the most a page loads at once."""
@@ -35,7 +36,8 @@ def rank(
 ) -> list[Ranked]:  # fmt: skip
     """The candidates, best first; every distinct non-empty id of `candidates` once.
 
-    A customer with a vector gets them by its inner product with theirs; candidates without a vector of the same model
+    A customer with a vector gets them by its inner product with theirs, on the page of a `category` with what the
+    market's interest in them adds (`models.popularity`); candidates without a vector of the same model
     stand after those, and a customer whom the model does not know gets all of them so: by the market's order of
     `category` (where it is given), then by its order of all products, then as they were given. Equal scores stand as
     they were given. The plain reads that this takes are half the time of the service `ranking_v1`.
@@ -46,6 +48,10 @@ def rank(
     if len(wanted) > MOST:
         raise UserError(f"{len(wanted):,} candidates are more than {MOST}; rank the first {MOST}, or ask page by page")
     scores = _scores(store, customer_id, wanted) if wanted else {}
+    if scores and category and category != ALL_PRODUCTS:
+        weights = _market_ranking(store, market, category, variant)
+        lifted = with_popularity(np.array([*scores.values()]), np.array([weights.get(p, 0.0) for p in scores]))
+        scores = dict(zip(scores, lifted.tolist(), strict=True))
     by_model = sorted(scores, key=lambda product: -scores[product])
     ranked = [Ranked(product, scores[product], MODEL) for product in by_model]
     return [*ranked, *_in_market_order(store, market, variant, category, [p for p in wanted if p not in scores])]

@@ -17,6 +17,7 @@ from jobs.histories import key_column
 from jobs.lake import Lake
 from jobs.run import Run
 from jobs.tables import AVAILABILITY, CATALOGUE, EVENTS
+from models.popularity import smoothed
 from models.rulebook import Attributes
 from models.top_n import BoolMask
 from models.vocabulary import Vocabulary
@@ -40,9 +41,8 @@ class Shelf:
     """[products], the same over all markets."""
 
     def in_market(self, market: int) -> npt.NDArray[np.float32]:
-        """[products], what is wanted in a market, and for the order of the rest a trace of what is elsewhere."""
-        trace = 0.5 * self.everywhere / max(float(self.everywhere.max(initial=0)), 1.0)
-        return np.asarray(self.wanted[market] + trace, np.float32)
+        """[products], how much each is wanted in a market, as far as that is known."""
+        return smoothed(self.wanted[market], self.everywhere, len(self.markets))
 
 
 def read_availability(lake: Lake, run: Run) -> tuple[Vocabulary, Vocabulary, BoolMask]:

@@ -11,6 +11,7 @@ import polars as pl
 from models.baselines import ItemNeighbours, OwnRepeat, Popularity
 from models.contract import FloatMatrix
 from models.metrics import Metrics
+from models.popularity import smoothed, with_popularity
 from models.scorers import RowScores, from_scorer, from_vectors
 from models.sequences import Sequences
 from models.top_n import Rows
@@ -20,9 +21,6 @@ from tests.benchmarks.touch_points_judge import FIRST, Answers, TouchPoint, dive
 
 SHOWN = ("mrr", "ndcg@10", "auc")
 POPULAR_DAYS = 28
-POPULARITY, PSEUDO_COUNT = 0.1, 5.0
-"""What a variant of ours adds to a product's bias: so many times the log of the shop's weighted events of the 28 days,
-plus so many; chosen on the week before the sample's T."""
 BATCH = 512
 
 
@@ -110,27 +108,32 @@ def page_metrics(ranks: Rows, sizes: Rows) -> Metrics:
 
 
 def market_order(markets: Markets) -> FloatMatrix:
-    """[markets, products], as the night orders pages for people nobody knows: the market's events, then the shop's."""
-    everywhere = markets.wanted.sum(axis=0)
-    return markets.wanted + 0.5 * everywhere / max(float(everywhere.max()), 1.0)
+    """[markets, products], as the night orders pages for people nobody knows."""
+    return smoothed(markets.wanted, markets.wanted.sum(axis=0), len(markets.wanted))
 
 
 def _entrants(ground: Ground, encoded: Mapping[str, tuple[FloatMatrix, FloatMatrix]]) -> dict[str, RowScores]:
     assert ground.markets is not None
-    found: dict[str, RowScores] = {name: from_vectors(*vectors) for name, vectors in encoded.items()}
     order, home = market_order(ground.markets), ground.markets.home
     everywhere = ground.markets.wanted.sum(axis=0)
-    bias = POPULARITY * np.log(everywhere + PSEUDO_COUNT)
-    for name, (customers, products) in encoded.items():
-        lifted = np.column_stack((products[:, :-1], products[:, -1] + bias)).astype(np.float32)
-        found[f"{name.removeprefix('ours, ')} + {POPULARITY:g} log popularity"] = from_vectors(customers, lifted)
+    found: dict[str, RowScores] = {}
+    for name, vectors in encoded.items():
+        found[name] = _as_served(from_vectors(*vectors), order, home)
+    for name, vectors in encoded.items():
+        found[f"{name.removeprefix('ours, ')}, vectors alone"] = from_vectors(*vectors)
     found["market's order"] = lambda rows: order[home[rows]]
+    found["market's own events alone"] = lambda rows: ground.markets.wanted[home[rows]]
     found["whole shop's order"] = lambda rows: np.tile(everywhere, (len(rows), 1))
     popular = Popularity(ground.train, ground.products, ground.split, POPULAR_DAYS)
     histories: Sequences = ground.train
     found["own products first, then popularity"] = from_scorer(OwnRepeat(popular), histories)
     found["item-kNN, recency"] = from_scorer(ItemNeighbours(ground.train, ground.products), histories)
     return found
+
+
+def _as_served(vectors: RowScores, order: FloatMatrix, home: Rows) -> RowScores:
+    """As `jobs.ranking.rank` does: with what the market's interest in each product adds."""
+    return lambda rows: with_popularity(vectors(rows), order[home[rows]]).astype(np.float32)
 
 
 def _judged(row_scores: RowScores, pages: Pages, ground: Ground, counts: Rows) -> Answers:
