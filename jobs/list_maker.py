@@ -66,7 +66,7 @@ class ListMaker:
             available = self._best_of_categories(market, PER_CATEGORY * point.standing.category_cap)
         parts = [
             rankings(shelf.in_market(market), available & (shelf.wanted[market] > 0), whole, 1),
-            rankings(shelf.everywhere, available, whole, 1),
+            rankings(shelf.everywhere, available & (shelf.wanted[market] == 0), whole, 1),
         ]
         of, labels = [np.zeros(len(owners), np.int64), np.ones(len(owners), np.int64)], [MARKET, GLOBAL]
         if point.own_category_first:

@@ -12,7 +12,20 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from models.assembly_arrays import Book, Offers, Stock
+from models.assembly_arrays import (
+    AVAILABLE,
+    BRAND,
+    CATEGORY,
+    DEPARTMENT,
+    EXCLUDED,
+    PLACES,
+    PRICE,
+    YOUNG,
+    Book,
+    Offers,
+    Pool,
+    Stock,
+)  # fmt: skip
 from models.contract import FloatMatrix
 from models.rulebook import Attributes, Rulebook, RuleNumbers
 from models.top_n import BoolMask, Rows
@@ -127,22 +140,16 @@ def assemble(
         _int32(owners.beside), _int32(tiers.of), np.asarray(tiers.offsets, np.int64), _int32(tiers.rows),
         _float32(tiers.scores), np.asarray(tiers.labels, np.int8),
     )  # fmt: skip
-    prices = np.where(attributes.price > 0, attributes.price, np.nan)
-    stock = Stock(
-        np.ascontiguousarray(available), _int32(attributes.brand), _int32(attributes.category),
-        _int32(attributes.department), _float32(prices), np.ascontiguousarray(attributes.young),
-        int(attributes.brand.max(initial=-1)) + 1, int(attributes.category.max(initial=-1)) + 1,
-    )  # fmt: skip
+    stock = _stock(available, attributes, book)
     lists, compiled = len(candidates.rows), _book(book, other_category)
     rows, labels = np.full((lists, n), -1, np.int32), np.full((lists, n), -1, np.int8)
     scores, rules = np.full((lists, n), -np.inf, np.float32), np.full((lists, n), -1, np.int16)
 
     def work(bounds: tuple[int, int]) -> npt.NDArray[np.int64]:
-        return np.asarray(
-            assemble_range(
-                *bounds, n, most, pin_label, len(book.names), offers, stock, compiled, rows, scores, labels, rules
-            )
-        )
+        effects = np.zeros(len(book.names), np.int64)
+        pool = _pool(most + len(book.pins) + 1, stock, len(book.names))
+        assemble_range(*bounds, n, most, pin_label, offers, stock, compiled, pool, rows, scores, labels, rules, effects)
+        return effects
 
     ends = [lists * part // PARTS for part in range(PARTS + 1)]
     with ThreadPoolExecutor() as threads:  # the compiled loop holds no lock
@@ -164,9 +171,29 @@ def rankings(
     return offsets, rows, weights[rows].astype(np.float32)
 
 
+def _stock(available: BoolMask, attributes: Attributes, book: Rulebook) -> Stock:
+    facts = np.empty((len(available), 8), dtype=np.float32)  # numbers up to 16 million are exact
+    facts[:, AVAILABLE], facts[:, YOUNG], facts[:, EXCLUDED] = available, attributes.young, book.excluded
+    facts[:, BRAND], facts[:, CATEGORY] = attributes.brand, attributes.category
+    facts[:, DEPARTMENT], facts[:, PLACES] = attributes.department, book.places
+    facts[:, PRICE] = np.where(attributes.price > 0, attributes.price, np.nan)
+    return Stock(facts, int(attributes.brand.max(initial=-1)) + 1, int(attributes.category.max(initial=-1)) + 1)
+
+
+def _pool(room: int, stock: Stock, rules: int) -> Pool:
+    """Working memory of a thread for `room` candidates."""
+    products = len(stock.facts)
+    return Pool(
+        np.zeros(room, np.int32), np.empty(room, np.float32), np.empty(room, np.int8), np.empty(room, np.int32),
+        np.empty(room, np.int32), np.empty(room, np.float32), np.zeros(room, np.bool_), np.empty(room, np.int16),
+        np.full(products, -1, np.int32), np.full(products, -1, np.int16), np.zeros(stock.brands + 1, np.int32),
+        np.zeros(stock.categories + 1, np.int32), np.full(rules, -1, np.int32), np.zeros(rules, np.int64),
+    )  # fmt: skip
+
+
 def _book(book: Rulebook, other_category: bool) -> Book:
     return Book(
-        np.asarray(book.excluded, np.int16), np.asarray(book.places, np.int16), np.asarray(book.mover, np.int16),
+        np.asarray(book.mover, np.int16),
         _int32(book.pins), _int32(book.pin_places), np.asarray(book.pin_rules, np.int16), int(book.brand_cap),
         int(book.brand_cap_rule), int(book.category_cap), int(book.category_cap_rule),
         np.ascontiguousarray(book.mixes), int(book.guard_rule), float(book.price_low), float(book.price_high),

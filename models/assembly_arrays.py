@@ -10,15 +10,15 @@ Array = npt.NDArray[Any]
 NONE = -1
 
 
-class Stock(NamedTuple):
-    """A market's products [P] as rules see them; see `models.rulebook.Attributes`."""
+AVAILABLE, YOUNG, EXCLUDED, BRAND, CATEGORY, DEPARTMENT, PRICE, PLACES = range(8)
+"""Columns of `Stock.facts`."""
 
-    available: Array
-    brand: Array
-    category: Array
-    department: Array
-    price: Array
-    young: Array
+
+class Stock(NamedTuple):
+    """A market's products as rules see them; see `models.rulebook`."""
+
+    facts: Array
+    """[P, 8] float32, one cache line or two products to it: what is asked of a candidate lies together."""
     brands: int
     categories: int
 
@@ -26,8 +26,6 @@ class Stock(NamedTuple):
 class Book(NamedTuple):
     """`models.rulebook.Rulebook` as the kernel takes it."""
 
-    excluded: Array
-    places: Array
     mover: Array
     pins: Array
     pin_places: Array
@@ -85,3 +83,5 @@ class Pool(NamedTuple):
     of_category: Array
     credited: Array
     """[rules], the last list that was counted for a rule."""
+    before: Array
+    """[rules], the counts before this list."""

@@ -23,14 +23,12 @@ import numpy.typing as npt
 import torch
 
 from models.contract import FloatMatrix
-from models.lists import top_n_by_market, top_n_excluding
+from models.lists import top_n_excluding
 from models.search import exact_top_n
-from models.top_n import BoolMask, Rows
+from models.top_n import Rows
 from tests.benchmarks.retrieval_shop import RetrievalShop, make_shop
 
 OURS = "ours, exact"
-LIST, DEPTH, PAIR_DIMENSIONS = 24, 97, 33
-"""Places of a product's list, its neighbours over all products, and dimensions of the co-purchase vectors."""
 HNSW_LINKS, HNSW_BUILD, WANTED_RECALL, JUDGED = 32, 80, 0.99, 200
 Seconds = tuple[float, float]
 """By the clock, and of all processors together."""
@@ -51,7 +49,6 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     result: dict[str, Any] = {"settings": {key: value for key, value in vars(given).items() if key != "json"}}
     result |= compare(shop, given.top, given.repeats, given.peer_markets, given.hnsw_markets)
     result["customer lists"] = customer_lists(shop, given.top)
-    result["product lists"] = product_lists(shop)
     result["peak memory MiB"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     print_result(result)
     if given.json:
@@ -209,25 +206,6 @@ def customer_lists(shop: RetrievalShop, n: int) -> dict[str, float]:
     return {"seconds": round(seconds, 1), "lists/s": round(len(shop.available) * len(shop.customers(0)) / seconds)}
 
 
-def product_lists(shop: RetrievalShop) -> dict[str, float]:
-    """The search and the choice of all product-to-product lists, both carousels; rules and fallbacks come on top."""
-    result: dict[str, float] = {}
-    for name, vectors in (("you_might_also_like", shop.unit()), ("people_also_bought", shop.pairs(PAIR_DIMENSIONS))):
-        began = time.perf_counter()
-        depth = min(DEPTH, len(vectors))
-        scores, neighbours = exact_top_n(vectors, vectors, depth)
-        result[f"{name}, search seconds"] = round(time.perf_counter() - began, 1)
-
-        def exact(rows: Rows, allowed: BoolMask, v: FloatMatrix = vectors) -> tuple[FloatMatrix, Rows]:
-            return exact_top_n(v[rows], v, LIST, allowed)
-
-        again = sum(lists.searched for lists in top_n_by_market(neighbours, scores, shop.available, LIST, exact))
-        result[f"{name}, all seconds"] = round(time.perf_counter() - began, 1)
-        result[f"{name}, lists searched again"] = again
-    result["seconds"] = round(sum(value for key, value in result.items() if "all seconds" in key), 1)
-    return result
-
-
 def print_result(result: dict[str, Any]) -> None:
     """The table on the terminal."""
     print(result["settings"])
@@ -241,7 +219,7 @@ def print_result(result: dict[str, Any]) -> None:
     for name, row in result["contenders"].items():
         cells = row | {"spread": f"{row['from']}-{row['to']}"}
         print(f"{name:<24}" + "".join(f"{cells[c]:>{width}}" for c, width in zip(columns, widths, strict=True)))
-    for key in ("notes", "customer lists", "product lists", "peak memory MiB"):
+    for key in ("notes", "customer lists", "peak memory MiB"):
         print(f"{key}: {result[key]}")
 
 

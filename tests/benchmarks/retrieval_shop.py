@@ -43,10 +43,6 @@ class RetrievalShop:
         plain = self.vectors[:, :-1]
         return np.ascontiguousarray(plain / np.linalg.norm(plain, axis=1, keepdims=True))
 
-    def pairs(self, dimensions: int) -> FloatMatrix:
-        """[products, dimensions]: shorter vectors for the second carousel."""
-        return np.ascontiguousarray(self.vectors[:, -min(dimensions, self.vectors.shape[1]) :])
-
 
 def make_shop(products: int, markets: int, customers: int, dimensions: int) -> RetrievalShop:
     """A shop of that size; the same arguments make the same shop."""

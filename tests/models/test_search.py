@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.contract import FloatMatrix
-from models.lists import top_n_by_market, top_n_excluding
+from models.lists import top_n_excluding
 from models.search import build_index, exact_top_n, load, recall_against_exact, save, search
 from models.top_n import BoolMask, Rows, top_n_of_scores
 
@@ -117,59 +117,10 @@ def test_lists_without_what_a_customer_bought(seed: int, products: int, n: int, 
         assert row.tolist() == brute_force(query, vectors, n, left)
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10_000), st.integers(1, 25), st.integers(1, 6), st.integers(1, 12), st.floats(0, 1))
-def test_market_lists_equal_a_search_in_each_market(seed: int, products: int, n: int, depth: int, share: float) -> None:
-    random = np.random.default_rng(seed)
-    vectors, queries = whole_vectors(random, products), whole_vectors(random, 4)
-    available = random.random((3, products)) < share
-    scores, neighbours = exact_top_n(queries, vectors, depth)
-
-    def exact(rows: Rows, allowed: BoolMask) -> tuple[FloatMatrix, Rows]:
-        return exact_top_n(queries[rows], vectors, n, allowed)
-
-    for lists in top_n_by_market(neighbours, scores, available, n, exact):
-        allowed = available[lists.market]
-        assert lists.rows.tolist() == [brute_force(query, vectors, n, allowed) for query in queries]
-        for row in lists.rows:
-            shown = row[row >= 0]
-            assert len(set(shown)) == len(shown) == min(n, allowed.sum()) and allowed[shown].all()
-        assert (np.diff(lists.scores, axis=1)[lists.rows[:, 1:] >= 0] <= 0).all()
-
-
-def test_only_short_lists_are_searched_again() -> None:
-    vectors = np.arange(10, 0, -1, dtype=np.float32)[:, None]
-    scores, neighbours = exact_top_n(np.ones((2, 1), dtype=np.float32), vectors, 4)
-    available = np.ones((2, 10), dtype=bool)
-    available[1, :3] = False
-
-    def exact(rows: Rows, allowed: BoolMask) -> tuple[FloatMatrix, Rows]:
-        return exact_top_n(np.ones((len(rows), 1), dtype=np.float32), vectors, 2, allowed)
-
-    everywhere, fewer = top_n_by_market(neighbours, scores, available, 2, exact)
-    assert (everywhere.searched, fewer.searched) == (0, 2)
-    assert (everywhere.rows[0].tolist(), fewer.rows[0].tolist()) == ([0, 1], [3, 4])
-
-
-def test_neighbours_that_do_not_fit_the_markets_are_refused() -> None:
-    scores, neighbours = exact_top_n(np.ones((2, 1), dtype=np.float32), np.ones((5, 1), dtype=np.float32), 4)
-
-    def exact(rows: Rows, allowed: BoolMask) -> tuple[FloatMatrix, Rows]:
-        raise AssertionError("nothing is searched")
-
-    with pytest.raises(ValueError, match=r"up to row 3 do not fit scores \(2, 4\) and 3 products"):
-        next(top_n_by_market(neighbours, scores, np.ones((1, 3), dtype=bool), 2, exact))
-    with pytest.raises(ValueError, match="do not fit scores"):
-        next(top_n_by_market(neighbours, scores[:1], np.ones((1, 5), dtype=bool), 2, exact))
-
-
 def test_a_market_without_products_has_empty_lists() -> None:
-    scores, neighbours = exact_top_n(np.ones((2, 1), dtype=np.float32), np.ones((5, 1), dtype=np.float32), 4)
     nothing = np.zeros(5, dtype=bool)
     offsets = np.zeros(3, dtype=np.int64)
     _, rows = top_n_excluding(
         np.ones((2, 1), np.float32), np.ones((5, 1), np.float32), 3, offsets, offsets[:0], nothing
     )
     assert (rows == -1).all()
-    (lists,) = top_n_by_market(neighbours, scores, nothing[None], 3, lambda rows, allowed: (scores, neighbours))
-    assert (lists.rows == -1).all() and (lists.scores == -np.inf).all() and lists.searched == 0

@@ -71,7 +71,7 @@ def test_imports_point_one_way(folder: str) -> None:
 OWNERS = {
     "feast": ("jobs/online.py", "feature_repo/definitions.py"),
     "faiss": ("models/search.py",),
-    "numba": ("models/market_kernels.py", "models/selection_kernels.py"),
+    "numba": ("models/assembly_kernels.py", "models/selection_kernels.py"),
     "llvmlite": ("models/selection_kernels.py",),
     "transformers4rec": ("models/transformers4rec_model.py",),
     "matplotlib": ("jobs/model_report_canvas.py", "jobs/model_report_plots.py"),  # the second for types alone
