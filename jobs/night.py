@@ -22,6 +22,7 @@ from jobs.lake import Lake
 from jobs.model_report import path_beside
 from jobs.progress import LINE
 from jobs.report import report_path
+from jobs.shop_window import path_beside as window_beside
 from jobs.summary import print_summary
 from jobs.tables import STEPS
 
@@ -86,7 +87,10 @@ def run_night(night: Night, run_id: str, lake: Lake, inherited: dict[str, str]) 
     if failure is not None:
         raise UserError(f"the night {night.as_of} stopped. {failure} Airflow's log: {log}")
     report = report_path(lake, night.as_of)
-    places = {"Report": report, "Models": path_beside(report), "Tables": lake.root / "tables", "Log": log}
+    places = {
+        "Shop window": window_beside(report), "Report": report, "Models": path_beside(report),
+        "Tables": lake.root / "tables", "Log": log,
+    }  # fmt: skip
     print_summary(lake, night.as_of, run_id, console, places)
     console.print(f"The night took {time.monotonic() - began:.0f} s.", highlight=False)
 

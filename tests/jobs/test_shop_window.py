@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from jobs.shop_window import written_of
 from jobs.shop_window_config import ShopWindowConfig
 from jobs.shop_window_lists import Numbering
 from jobs.silhouettes import KIND, SILHOUETTES, silhouette
-from jobs.tables import LIST, YOU_MIGHT_ALSO_LIKE
+from jobs.tables import BAG_EXTRAS, LIST, YOU_MIGHT_ALSO_LIKE
 from tests.jobs.page import Page
 from tests.jobs.small_night import NIGHT, RUN
 from tests.jobs.small_night import shop as small_lake
@@ -148,7 +149,14 @@ def test_markets_keep_to_the_budget_of_positions(lake: Lake) -> None:
         assert head["markets"] == markets
 
 
-@pytest.mark.parametrize("prepare", [Lake, small_lake], ids=["an empty lake", "without bag extras and rankings"])
+def without_extras(root: Path) -> Lake:
+    """A night from before there were bag extras."""
+    lake = small_lake(root)
+    shutil.rmtree(lake.path(BAG_EXTRAS))
+    return lake
+
+
+@pytest.mark.parametrize("prepare", [Lake, without_extras], ids=["an empty lake", "without bag extras and rankings"])
 def test_what_is_missing_is_left_out(tmp_path: Path, prepare: Callable[[Path], Lake]) -> None:
     lake = prepare(tmp_path)
     before = sorted(tmp_path.rglob("_delta_log"))
