@@ -41,7 +41,7 @@ class ListMaker:
         book, tiers = self.book(point, market, variant), self.popular(point, market, owners.products)
         made = assemble(
             n, candidates, owners, tiers, self.shelf.available[market], self.shelf.attributes, book, POLICY,
-            point.other_category,
+            point.other_category, point.own_category_first,
         )  # fmt: skip
         self.tallies[point.table, variant.name].add(made, book)
         with_categories = any(column.name == "categories" for column in point.table.columns)

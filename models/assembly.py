@@ -118,7 +118,7 @@ class Assembled:
 
 def assemble(
     n: int, candidates: Candidates, owners: Owners, tiers: Tiers, available: BoolMask, attributes: Attributes,
-    book: Rulebook, pin_label: int, other_category: bool = False,
+    book: Rulebook, pin_label: int, other_category: bool = False, explore_own_category: bool = False,
 ) -> Assembled:  # fmt: skip
     """The lists of one touch point in one market.
 
@@ -127,8 +127,8 @@ def assemble(
     the place of exploration; else the candidate that stands first once boosts, buries and diversity have moved it,
     unless its brand or category has reached its cap. Diversity is greedy as in Maximal Marginal Relevance (Carbonell
     and Goldstein 1998), counted in places: each product of a brand that is shown costs the next one some.
-    `other_category` keeps products of the owner's category out. Positions that the policy fills with a product that
-    nothing offers have `pin_label`.
+    `other_category` keeps products of the owner's category out, `explore_own_category` explores in it alone.
+    Positions that the policy fills with a product that nothing offers have `pin_label`.
     """
     from models.assembly_kernels import assemble_range  # compiled or read from its cache at the first call
 
@@ -141,7 +141,7 @@ def assemble(
         _float32(tiers.scores), np.asarray(tiers.labels, np.int8),
     )  # fmt: skip
     stock = _stock(available, attributes, book)
-    lists, compiled = len(candidates.rows), _book(book, other_category)
+    lists, compiled = len(candidates.rows), _book(book, other_category, explore_own_category)
     rows, labels = np.full((lists, n), -1, np.int32), np.full((lists, n), -1, np.int8)
     scores, rules = np.full((lists, n), -np.inf, np.float32), np.full((lists, n), -1, np.int16)
 
@@ -191,14 +191,14 @@ def _pool(room: int, stock: Stock, rules: int) -> Pool:
     )  # fmt: skip
 
 
-def _book(book: Rulebook, other_category: bool) -> Book:
+def _book(book: Rulebook, other_category: bool, explore_own_category: bool) -> Book:
     return Book(
         np.asarray(book.mover, np.int16),
         _int32(book.pins), _int32(book.pin_places), np.asarray(book.pin_rules, np.int16), int(book.brand_cap),
         int(book.brand_cap_rule), int(book.category_cap), int(book.category_cap_rule),
         np.ascontiguousarray(book.mixes), int(book.guard_rule), float(book.price_low), float(book.price_high),
         int(book.price_rule), float(book.diversity), int(book.explore_place), bool(other_category),
-        max(0, int(book.places.max(initial=0))),
+        bool(explore_own_category), max(0, int(book.places.max(initial=0))),
     )  # fmt: skip
 
 

@@ -42,6 +42,7 @@ class Book(NamedTuple):
     diversity: float
     explore_place: int
     other_category: bool
+    explore_own_category: bool
     most_up: int
 
 

@@ -67,6 +67,16 @@ def _refusal(product: int, anchor: int, q: int, stock: Stock, book: Book, pool: 
 
 
 @compiled
+def _is_young(product: int, anchor: int, stock: Stock, book: Book) -> bool:
+    """Whether exploration may show the product in a list of `anchor`."""
+    if stock.facts[product, YOUNG] == 0:
+        return False
+    if not book.explore_own_category or anchor < 0 or stock.facts[anchor, CATEGORY] < 0:
+        return True
+    return bool(stock.facts[product, CATEGORY] == stock.facts[anchor, CATEGORY])
+
+
+@compiled
 def _add(product: int, score: float, label: int, size: int, q: int, stock: Stock, book: Book, pool: Pool) -> None:
     pool.product[size], pool.score[size], pool.label[size] = product, score, label
     pool.brand[size], pool.category[size] = int(stock.facts[product, BRAND]), int(stock.facts[product, CATEGORY])
@@ -111,14 +121,14 @@ def _gather(
         product = offers.rows[q, at]
         if product < 0 or (size >= limit and young):
             break
-        if size >= limit and stock.facts[product, YOUNG] == 0:
+        if size >= limit and not _is_young(product, anchor, stock, book):
             continue
         refusal = _refusal(product, anchor, q, stock, book, pool)
         if refusal == -2 and not _enough(int(stock.facts[product, CATEGORY]), book, pool):
             _add(product, offers.scores[q, at], offers.labels[q, at], size, q, stock, book, pool)
             pool.of_category[int(stock.facts[product, CATEGORY])] += 1
             size += 1
-            young = young or stock.facts[product, YOUNG] > 0
+            young = young or _is_young(product, anchor, stock, book)
         elif refusal >= 0 and size < n:
             _credit(refusal, q, effects, pool)
     for tier in range(offers.tier_of.shape[1]):
@@ -189,11 +199,13 @@ def _cap(group: int, groups: Array, cap: int, counts: Array, rule: int, first: i
 
 
 @compiled
-def _next(held: int, first: int, size: int, young_shown: bool, stock: Stock, book: Book, pool: Pool) -> tuple[int, int]:
+def _next(
+    held: int, first: int, size: int, anchor: int, young_shown: bool, stock: Stock, book: Book, pool: Pool
+) -> tuple[int, int]:  # fmt: skip
     """(place in the pool, rule) of what stands next; marks what it overtakes, unless itself was moved up."""
     if held == book.explore_place and not young_shown:
         for i in range(first, size):
-            if not pool.gone[i] and stock.facts[pool.product[i], YOUNG] > 0:
+            if not pool.gone[i] and _is_young(pool.product[i], anchor, stock, book):
                 return i, EXPLORATION if i > first else pool.mark[i]
     chosen = _first_by_place(first, size, book, pool)
     if chosen <= first:
@@ -210,7 +222,7 @@ def _next(held: int, first: int, size: int, young_shown: bool, stock: Stock, boo
 
 @compiled
 def _place(
-    q: int, n: int, size: int, pin_label: int, stock: Stock, book: Book, pool: Pool,
+    q: int, n: int, size: int, anchor: int, pin_label: int, stock: Stock, book: Book, pool: Pool,
     rows: Array, scores: Array, labels: Array, rules: Array,
 ) -> int:  # fmt: skip
     """Put the pool into the n places of list q; returns how many were filled."""
@@ -227,7 +239,7 @@ def _place(
                 _add(book.pins[pin], 0.0, pin_label, end, q, stock, book, pool)
                 end += 1
         if chosen < 0:
-            chosen, rule = _next(held, first, size, young_shown, stock, book, pool)
+            chosen, rule = _next(held, first, size, anchor, young_shown, stock, book, pool)
         if chosen < 0:
             break
         product = pool.product[chosen]
@@ -235,7 +247,7 @@ def _place(
         rules[q, held] = rule
         pool.gone[chosen], pool.mark[chosen] = True, NONE
         held += 1
-        young_shown = young_shown or stock.facts[product, YOUNG] > 0
+        young_shown = young_shown or _is_young(product, anchor, stock, book)
         while first < size and pool.gone[first]:
             first += 1
         brand, category = int(stock.facts[product, BRAND]), int(stock.facts[product, CATEGORY])
@@ -258,7 +270,7 @@ def _one_list(
     while True:
         _block(q, offers, pool)
         size, more = _gather(q, n, limit, offers, stock, book, pool, effects)
-        held = _place(q, n, size, pin_label, stock, book, pool, rows, scores, labels, rules)
+        held = _place(q, n, size, offers.anchors[q], pin_label, stock, book, pool, rows, scores, labels, rules)
         if held == n or not more or limit >= most:
             break
         # Caps took what was gathered: once again, deeper.

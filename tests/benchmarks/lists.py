@@ -81,10 +81,13 @@ def make_maker(shop: RetrievalShop) -> ListMaker:
     def names(letter: str, many: int, width: int) -> Vocabulary:
         return Vocabulary(pa.array([f"{letter}{n:0{width}}" for n in range(many)]))
 
+    # As with trained vectors, what is near is mostly of one category, and a category mostly of one department.
+    directions = random.standard_normal((shop.vectors.shape[1] - 1, CATEGORIES)).astype(np.float32)
+    category = (shop.unit() @ directions).argmax(axis=1)
+    department = np.where(random.random(count) < 0.1, random.integers(0, DEPARTMENTS, count), category % DEPARTMENTS)
     attributes = Attributes(
-        random.integers(0, BRANDS, count), random.integers(0, CATEGORIES, count),
-        random.integers(0, DEPARTMENTS, count),
-        np.exp(random.normal(3, 1, count)).astype(np.float32), random.random(count) < 0.02,
+        random.integers(0, BRANDS, count), category, department, np.exp(random.normal(3, 1, count)).astype(np.float32),
+        random.random(count) < 0.02,
     )  # fmt: skip
     wanted = random.pareto(1.2, (len(shop.available), count)).astype(np.float32).round()
     shelf = Shelf(

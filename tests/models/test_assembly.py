@@ -46,7 +46,7 @@ def one_list(
     candidates: list[int], n: int, attributes: Attributes, book: Rulebook, *, owner: int = -1,
     popular: tuple[int, ...] = (),
     bought: tuple[int, ...] = (), beside: tuple[int, ...] = (), sold: list[bool] | None = None,
-    other_category: bool = False,
+    other_category: bool = False, explore_own: bool = False,
 ) -> Assembled:  # fmt: skip
     """One list; candidates have the scores 100, 99, .. and `popular` is the only tier."""
     offered = Candidates(
@@ -65,7 +65,7 @@ def one_list(
         9 - np.arange(len(popular), dtype=np.float32), np.array([POPULAR], np.int8),
     )  # fmt: skip
     available = np.ones(len(attributes.brand), bool) if sold is None else np.array(sold)
-    return assemble(n, offered, owners, tiers, available, attributes, book, PINNED, other_category)
+    return assemble(n, offered, owners, tiers, available, attributes, book, PINNED, other_category, explore_own)
 
 
 def shown(made: Assembled) -> list[int]:
@@ -159,6 +159,15 @@ def test_exploration_keeps_its_place_for_a_young_product() -> None:
     made = one_list(list(range(12)), 3, attributes, replace(no_rules(12), explore_place=1))
     assert (shown(made), rules(made)) == ([0, 11, 1], ["", "exploration", ""])
     assert changed(made) == {"exploration": 1}
+
+
+def test_exploration_keeps_to_the_owners_category_where_that_stands_first() -> None:
+    attributes = plain(8, young=np.isin(np.arange(8), [4, 6]), category=np.array([0, 0, 0, 0, 1, 0, 0, 0]))
+    book = replace(no_rules(8), explore_place=1)
+    assert shown(one_list([1, 2, 3, 4, 5, 6], 3, attributes, book, owner=0)) == [1, 4, 2]
+    assert shown(one_list([1, 2, 3, 4, 5, 6], 3, attributes, book, owner=0, explore_own=True)) == [1, 6, 2]
+    no_category = plain(8, young=np.arange(8) == 4)
+    assert shown(one_list([1, 2, 3, 4], 3, no_category, book, owner=0, explore_own=True)) == [1, 4, 2]
 
 
 def test_exploration_does_nothing_where_a_young_product_stands_before_its_place() -> None:
