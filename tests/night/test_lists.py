@@ -213,6 +213,21 @@ def test_every_category_of_every_market_has_its_order_and_so_has_the_whole_marke
         assert set(shown) == there, f"{name} in {market}: all of it, as it has fewer than 500 products"
 
 
+def test_a_product_launched_before_the_night_has_its_lists_and_stands_in_others(night: Shop, shelves: Shelves) -> None:
+    days = night.config.lists.young_days
+    launched = {r["product_id"]: r["launched_at"] for r in night.rows(CATALOGUE) if r["launched_at"]}
+    young = {p for p, day in launched.items() if (FIRST - day).days <= days} & {p for p, _ in shelves.live}
+    assert len(young) >= 3
+    newest = max(launched[p] for p in young)
+    first_night = {p for p in young if launched[p] == newest}
+    rows = night.rows(YOU_MIGHT_ALSO_LIKE)
+    own = {(r["product_id"], r["market"]) for r in rows if r["product_ids"]}
+    assert {key for key in shelves.live if key[0] in first_night} <= own
+    assert young & {shown for r in rows for shown in r["product_ids"][:12]} == young, "each has a place near the front"
+    explored = [r for r in rows for rule in r["rules"] if rule == "exploration"]
+    assert explored and all(r["rules"][11] == "exploration" for r in explored)
+
+
 def test_people_also_bought_is_asymmetric(night: Shop) -> None:
     first = {(r["product_id"], r["market"]): r["product_ids"][:5] for r in night.rows(PEOPLE_ALSO_BOUGHT)}
     one_way = [
