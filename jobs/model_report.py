@@ -77,6 +77,8 @@ class Examples:
     attentive: bool
     """Whether the model tells what it reads."""
     attention: tuple[AttentionView, ...]
+    attention_of: str
+    """The candidate that tells it, where the champion does not; empty for the champion itself."""
     contexts: ContextView | None
     session: SessionView | None
     shift: ShiftView | None
@@ -96,11 +98,14 @@ def comparison_of(
     )  # fmt: skip
 
 
-def examples_of(shop: Shop, config: ModelReportConfig) -> Examples:
-    """The model's pictures; what the customers do not allow is None or empty."""
+def examples_of(
+    shop: Shop, config: ModelReportConfig, attentive: Shop | None = None, attention_of: str = ""
+) -> Examples:  # fmt: skip
+    """The pictures of a model; what the customers do not allow is None or empty. `attentive` tells what is read."""
+    reader = attentive or shop
     return Examples(
-        len(shop.products), len(shop.customers), isinstance(shop.model, Attentive),
-        tuple(attention_views(shop, config.attention_customers, config.attention_events)),
+        len(shop.products), len(shop.customers), isinstance(reader.model, Attentive),
+        tuple(attention_views(reader, config.attention_customers, config.attention_events)), attention_of,
         context_view(shop), session_view(shop), shift_view(shop),
     )  # fmt: skip
 
@@ -154,7 +159,26 @@ def written_of(
     compared = comparison_of(quality_of(lake, run.as_of, ""), models, metadata)
     title = {"as_of": f"{run.as_of}", "run_id": run.run_id, "model_id": clean(served.model_id),
              "kind": clean(served.kind)}  # fmt: skip
-    return page(title, compared, examples_of(served.shop, config) if served.shop else None, link)
+    if served.shop is None:
+        return page(title, compared, None, link)
+    reader, model_id = _attentive(lake, run, models, served.shop, config)
+    return page(title, compared, examples_of(served.shop, config, reader, clean(model_id)), link)
+
+
+def _attentive(
+    lake: Lake, run: Run, models: Sequence[Mapping[str, Any]], served: Shop, config: ModelReportConfig
+) -> tuple[Shop | None, str]:
+    """A candidate that tells what it attends to, and its model_id; (None, "") where the champion tells it itself."""
+    if isinstance(served.model, Attentive):
+        return None, ""
+    for row in models:
+        try:
+            model = artefacts.read(lake.root / "models" / row["model_id"], Compute(config.device))[0]
+        except artefacts.ArtefactError:
+            continue
+        if isinstance(model, Attentive):
+            return _shop(lake, run.as_of, model, config), row["model_id"]
+    return None, ""
 
 
 def _newest_contest(lake: Lake, as_of: date) -> list[dict[str, Any]]:

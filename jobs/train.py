@@ -84,6 +84,7 @@ def execute(lake: Lake, run: Run, config: TrainConfig) -> Counts:
     events = 0
     if decision.winner != LAST_CHAMPION:
         events = _refit(lake, run, config, compute, decision.winner, losses)
+    _keep_losers(lake, run, ground, {kind: model for kind, model in trained.items() if kind != decision.winner})
     _record(lake, run, config, results, decision)
     headline = {kind: float(found.ndcg.mean()) for kind, found in results.contestants.items()}
     figures = ", ".join(f"{kind} {value:.4f}" for kind, value in headline.items())
@@ -153,6 +154,17 @@ def _refit(
     }
     artefacts.write(model, lake.root / "models" / f"{kind}-{run.run_id}", metadata)
     return len(histories.sequences.products)
+
+
+def _keep_losers(lake: Lake, run: Run, ground: Ground, trained: dict[str, Recommender]) -> None:
+    """Write the other candidates as they were compared: for people to look into, they never serve."""
+    for kind, model in trained.items():
+        metadata = {
+            "as_of": run.as_of.isoformat(),
+            "run_id": run.run_id,
+            "compared": f"trained on the days before the last {(run.midnight - ground.at).days}",
+        }
+        artefacts.write(model, lake.root / "models" / f"{kind}-{run.run_id}", metadata)
 
 
 def _record(lake: Lake, run: Run, config: TrainConfig, results: Results, decision: Decision) -> None:

@@ -23,6 +23,8 @@ from jobs.tables import (
     STEPS,
     Table,
 )
+from models import artefacts
+from models.contract import Compute
 from tests.jobs.helpers import assert_same_rows
 from tests.night.nights import FIRST, Shop
 
@@ -91,3 +93,16 @@ def test_the_report_names_the_night(night: Shop) -> None:
 def test_nothing_is_left_lying_about(night: Shop) -> None:
     left = [p.name for p in night.lake.root.rglob("*") if p.name.startswith(".") or p.name.endswith((".aside", ".tmp"))]
     assert [name for name in left if not name.endswith(".crc")] == []
+
+
+def test_every_candidate_can_be_looked_into_and_the_page_shows_attention_whoever_serves(night: Shop) -> None:
+    rows = night.rows(MODELS)
+    assert {row["kind"] for row in rows} == set(night.config.train.candidates)
+    for row in rows:
+        model, manifest = artefacts.read(night.lake.root / "models" / row["model_id"], Compute("cpu"))
+        assert manifest.metadata["run_id"] == row["run_id"] and len(model.vocabulary) > 100
+    page = (night.lake.directory("reports", FIRST) / "model.html").read_text("utf-8")
+    champion, reader = (next(r for r in rows if r["champion"]), next(r for r in rows if r["kind"] == "transformer"))
+    assert ("which it was compared with" in page) == (champion["kind"] != "transformer")
+    assert f"This is {reader['model_id']}" in page or champion["kind"] == "transformer"
+    assert "has no attention to show.</p>" not in page
