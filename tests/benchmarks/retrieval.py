@@ -4,7 +4,7 @@ Customers are searched market by market among the products that the market has; 
 queries in turn, several times over, and a ratio is that of two runs of one turn: of seconds by the clock, and of
 processor seconds, which other programs on the machine disturb less. Ours packs a market's products
 inside its time; the peers' indexes and matrices stand ready before theirs begins. Then ours alone: every customer of
-every market without what was bought, and the lists of every product in every market from one search over all.
+every market without what was bought. What is made of the candidates is in `tests.benchmarks.lists`.
 """
 
 from __future__ import annotations
