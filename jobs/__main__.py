@@ -233,8 +233,8 @@ def main() -> None:
 
 
 def leave() -> None:
-    """`main`, and out at once: where a short command unloaded Arrow's and Delta's threads while they were still
-    starting, about one in forty was aborted after its work was done, and Airflow would have taken that for a failure.
+    """`main`, and out at once: two of some sixty runs of a short command were aborted in native code at the
+    interpreter's end, after their work was done, and Airflow would have taken that for a failure.
     """
     try:
         main()

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from jobs.errors import UserError
 from jobs.examples import Product
-from jobs.features import categories, products_without_history, read_features
+from jobs.features import categories, with_new_products
 from jobs.histories import COLUMNS as HISTORY_COLUMNS
 from jobs.histories import read_product_vectors, to_histories
 from jobs.lake import Lake
@@ -159,8 +159,7 @@ def _model(lake: Lake, as_of: date, model_id: str, compute: Compute) -> Recommen
         model, _ = artefacts.read(lake.root / "models" / model_id, compute)
     except artefacts.ArtefactError as error:
         raise UserError(str(error)) from None
-    new = products_without_history(lake, as_of, model.vocabulary)
-    return model.extended(new.ids.to_pylist(), read_features(lake, as_of, new))
+    return with_new_products(lake, as_of, model)
 
 
 def _state(model: Recommender, history: pa.Table, product: str, at: datetime) -> FloatMatrix:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.features import products_without_history, read_features
+from jobs.features import with_new_products
 from jobs.histories import batches_of_histories, key_column, vectors_column
 from jobs.lake import Lake
 from jobs.run import Counts, Run
@@ -31,9 +31,8 @@ class EmbedConfig:
 def execute(lake: Lake, run: Run, config: EmbedConfig) -> Counts:
     """Write customer_embeddings and product_embeddings of the night."""
     model_id, model = load_champion(lake, run, Compute(config.device))
-    new = products_without_history(lake, run.as_of, model.vocabulary)
     trained = len(model.vocabulary)
-    model = model.extended(new.ids.to_pylist(), read_features(lake, run.as_of, new))
+    model = with_new_products(lake, run.as_of, model)
     vectors = model.product_vectors()
     known = np.asarray(pc.is_in(model.vocabulary.ids, value_set=key_column(lake, CATALOGUE, run.as_of, "product_id")))
     products = pa.table(

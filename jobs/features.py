@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from jobs.lake import Lake
 from jobs.tables import CATALOGUE
 from models.catalogue import Catalogue
+from models.contract import Recommender
 from models.vocabulary import Vocabulary
 
 ATTRIBUTES = ("brand", "category", "department", "colour")
@@ -29,6 +30,12 @@ def categories(lake: Lake, as_of: date, products: Vocabulary) -> list[str]:
     rows = lake.arrow(CATALOGUE, ("product_id", "category"), as_of)
     at = pc.index_in(products.ids, value_set=rows["product_id"].combine_chunks())
     return [name or "" for name in rows["category"].take(at).to_pylist()]
+
+
+def with_new_products(lake: Lake, as_of: date, model: Recommender) -> Recommender:
+    """The model with the night's products that were not in its training, after those that were."""
+    new = products_without_history(lake, as_of, model.vocabulary)
+    return model.extended(new.ids.to_pylist(), read_features(lake, as_of, new))
 
 
 def products_without_history(lake: Lake, as_of: date, known: Vocabulary) -> Vocabulary:

@@ -58,6 +58,8 @@ class Lake:
     def __init__(self, root: Path, start_engine: Callable[[], Engine] | None = None) -> None:
         self.root = root
         self._start_engine = start_engine
+        self._current: set[Table] = set()
+        """Tables that were seen to have all their columns."""
 
     @cached_property
     def engine(self) -> Engine:
@@ -153,6 +155,8 @@ class Lake:
 
     def create(self, table: Table) -> None:
         """Create the table with its comments; one that is there gets the columns it lacks, null in its rows."""
+        if table in self._current and self.exists(table):
+            return
         fields = []
         for column, arrow in zip(table.columns, arrow_schema(table), strict=True):
             kind = Schema.from_arrow(pa.schema([arrow])).fields[0].type
@@ -161,6 +165,7 @@ class Lake:
             there = {field.name for field in self.delta(table).schema().fields}
             if missing := [field for field in fields if field.name not in there]:
                 self.delta(table).alter.add_columns(missing)
+            self._current.add(table)
             return
         self.path(table).mkdir(parents=True, exist_ok=True)
         DeltaTable.create(

@@ -23,8 +23,6 @@ class Tally:
     short: int = 0
     moved: int = 0
     """Positions that a rule filled or moved."""
-    sources: Counter[str] = field(default_factory=Counter)
-    """Positions by source."""
     rules: Counter[str] = field(default_factory=Counter)
     """Lists that each rule changed."""
 
@@ -33,8 +31,6 @@ class Tally:
         self.lists += len(made.rows)
         self.short += int((made.rows[:, -1] < 0).sum())
         self.moved += int((made.rules >= 0).sum())
-        counts = np.bincount(made.labels[made.labels >= 0], minlength=len(SOURCES))
-        self.sources.update({name: int(count) for name, count in zip(SOURCES, counts, strict=True) if count})
         self.rules.update({name: int(n) for name, n in zip(book.names, made.effects, strict=True) if n})
 
 

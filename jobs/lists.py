@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from jobs.customer_lists import customer_lists
 from jobs.errors import UserError
-from jobs.index import read_index
+from jobs.index import ProductIndex, read_index
 from jobs.lake import Lake
 from jobs.list_maker import ListMaker
 from jobs.list_search import Searching
@@ -70,8 +70,9 @@ def execute(lake: Lake, run: Run, config: ListsConfig) -> Counts:
     maker = ListMaker(shelf, read_policy(lake, run.as_of, config.variants))
     cold = _cold(lake, run, shelf)
     beside: dict[Table, Beside] = {}
+    indexes = {table: read_index(lake, run, table) for table in dict.fromkeys(p.index for p in CAROUSELS if p.index)}
     for point in CAROUSELS:
-        lake.replace(point.table, _product_lists(point, lake, maker, cold, beside, config, run), run)
+        lake.replace(point.table, _product_lists(point, indexes, maker, cold, beside, config, run), run)
     lake.replace(FOR_YOU.table, customer_lists(lake, maker, cold, config, run), run)
     lake.replace(RANKED_PAGE.table, _ranked_pages(maker, config, run), run)
     lake.replace_rows(RULE_EFFECTS, maker.effects(), run)
@@ -94,12 +95,12 @@ def _counts(maker: ListMaker) -> Counts:
 
 
 def _product_lists(
-    point: TouchPoint, lake: Lake, maker: ListMaker, cold: BoolMask, beside: dict[Table, Beside], config: ListsConfig,
-    run: Run,
+    point: TouchPoint, indexes: Mapping[Table, ProductIndex], maker: ListMaker, cold: BoolMask,
+    beside: dict[Table, Beside], config: ListsConfig, run: Run,
 ) -> Iterator[pa.RecordBatch]:  # fmt: skip
     shelf, n = maker.shelf, point.places or config.top_n
     assert point.index is not None, f"{point.table.name} has lists of products, which come from an index"
-    index = read_index(lake, run, point.index)
+    index = indexes[point.index]
     search = Searching(point, index, shelf, cold, n * config.search_depth)
     kept = beside[point.table] = {}
     for number, variant in enumerate(config.variants):

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from jobs import report_chart
 from jobs.decision import LAST_CHAMPION
 from jobs.errors import UserError
-from jobs.features import products_without_history, read_features
+from jobs.features import with_new_products
 from jobs.histories import COLUMNS as HISTORY_COLUMNS
 from jobs.histories import to_histories
 from jobs.lake import Lake
@@ -193,10 +193,7 @@ def _load(lake: Lake, run: Run, config: ModelReportConfig) -> Recommender | None
         model = load_champion(lake, run, Compute(config.device))[1]
     except UserError:
         return None  # a missing or damaged artefact is for the steps that need it to complain about
-    if not lake.exists(CATALOGUE):
-        return model
-    new = products_without_history(lake, run.as_of, model.vocabulary)
-    return model.extended(new.ids.to_pylist(), read_features(lake, run.as_of, new))
+    return with_new_products(lake, run.as_of, model) if lake.exists(CATALOGUE) else model
 
 
 def _shop(lake: Lake, as_of: date, model: Recommender, config: ModelReportConfig) -> Shop | None:

@@ -5,9 +5,8 @@ Inert on purpose: DAGs, feature definitions and tests may import it for nothing.
 
 from __future__ import annotations
 
-from jobs.table import Column, Table
-
-__all__ = ["Column", "Table"]
+from jobs.table import Column as Column
+from jobs.table import Table as Table
 
 LIST = """
 product_ids  ARRAY<STRING>  the products to show, best first

@@ -36,7 +36,7 @@ SPARE = 4
 
 def compiled(function: Compiled) -> Compiled:
     """Compile without numba's counting of references: nothing is allocated here, and counting those of arrays that
-    threads share took seven eighths of the time.
+    threads share took six sevenths of the time.
     """
     options: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
     made: Compiled = njit(**options)(function)
