@@ -22,7 +22,7 @@ from jobs.histories import read_product_vectors, to_histories
 from jobs.lake import Lake
 from jobs.model_report_shop import COLUMNS as PRODUCT_COLUMNS
 from jobs.model_report_shop import products_of
-from jobs.reading import clean, matching, of_night, scan
+from jobs.reading import Wanted, clean, matching, of_night, scan
 from jobs.tables import AVAILABILITY, CATALOGUE, CUSTOMER_SEQUENCES, EVENTS, PRODUCT_EMBEDDINGS, YOU_MIGHT_ALSO_LIKE
 from jobs.variants import DEFAULT
 from models import artefacts
@@ -149,7 +149,7 @@ def _on_sale(lake: Lake, as_of: date, vocabulary: Vocabulary, market: str) -> Bo
 
 def _bought(lake: Lake, as_of: date, customer: str) -> pa.Array:
     where = (pc.field("customer_id") == customer) & (pc.field("event_type") == "purchase")
-    found = scan(lake, EVENTS, ("product_id",), where & (pc.field("event_date") < pa.scalar(as_of)))
+    found = scan(lake, EVENTS, ("product_id",), Wanted(where=where & (pc.field("event_date") < pa.scalar(as_of))))
     return pa.array([product for batch in found for product in batch["product_id"].to_pylist()], pa.string())
 
 

@@ -44,7 +44,7 @@ def execute(lake: Lake, run: Run, config: EmbedConfig) -> Counts:
         }
     )
     lake.replace(PRODUCT_EMBEDDINGS, products, run)
-    total = lake.dataset(CUSTOMER_SEQUENCES).count_rows(filter=pc.field("as_of") == pa.scalar(run.as_of))
+    total = lake.count(CUSTOMER_SEQUENCES, run.as_of)
     customers = lake.replace(CUSTOMER_EMBEDDINGS, _encoded(lake, run, config, model, model_id, total), run)
     note = f"{customers:,} customers and {len(products):,} products by {model_id}"
     if added := len(model.vocabulary) - trained:

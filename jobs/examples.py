@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.lake import Lake
-from jobs.reading import Tally, clean, matching, of_night, scan
+from jobs.reading import Tally, Wanted, clean, matching, of_night, scan
 from jobs.tables import (
     CATALOGUE,
     CUSTOMER_SEQUENCES,
@@ -146,7 +146,7 @@ def recent_events(lake: Lake, as_of: date) -> dict[str, dict[str, int]]:
     for days in RECENT_DAYS:
         tally = Tally(("product_id", "market"))
         where = (day >= pa.scalar(as_of - timedelta(days=days))) & (day < pa.scalar(as_of))
-        for batch in scan(lake, EVENTS, tally.keys, where):
+        for batch in scan(lake, EVENTS, tally.keys, Wanted(where=where)):
             tally.add(batch.columns)
         for product, market, count in tally.most_first():
             counted.setdefault(product, {})[market] = count

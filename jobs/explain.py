@@ -15,7 +15,7 @@ from rich.text import Text
 
 from jobs.errors import UserError
 from jobs.lake import Lake
-from jobs.reading import clean, matching, of_night
+from jobs.reading import Wanted, clean, matching, of_night
 from jobs.tables import (
     BAG_EXTRAS,
     CATALOGUE,
@@ -116,7 +116,7 @@ def explain(
     if touch_point not in TOUCH_POINTS:
         raise UserError(f"--touch-point {touch_point!r} is not one of {', '.join(TOUCH_POINTS)}")
     table = TOUCH_POINTS[touch_point]
-    live = _first(lake, PUBLISHED, pc.field("surface") == table.name)
+    live = _first(lake, PUBLISHED, Wanted() & (pc.field("surface") == table.name))
     night: date | None = as_of or live.get("as_of")
     if night is None:
         raise UserError(f"no night's {table.name} is live; publish one, or give --as-of DATE for one that is staged")
@@ -128,8 +128,8 @@ def explain(
         raise UserError(f"--position {position}: the list for {owner} of {night} has {places}{short}")
     product = row["product_ids"][at]
     shown = _first(lake, CATALOGUE, of_night(night) & (pc.field("product_id") == product))
-    model = _first(lake, MODELS, pc.field("model_id") == (row["model_id"] or ""))
-    step = _first(lake, RUNS, (pc.field("run_id") == row["run_id"]) & (pc.field("step") == "lists"))
+    model = _first(lake, MODELS, Wanted() & (pc.field("model_id") == (row["model_id"] or "")))
+    step = _first(lake, RUNS, Wanted() & (pc.field("run_id") == row["run_id"]) & (pc.field("step") == "lists"))
     return Explanation(
         table.name, owner, position, length, clean(product), clean(shown.get("name")), clean(shown.get("brand")),
         row["scores"][at], _in_words(row["sources"][at], SOURCES), _rule(lake, table, row, at), night, row["run_id"],
@@ -165,7 +165,7 @@ def print_explanation(found: Explanation, console: Console) -> None:
     console.print(grid)
 
 
-def _first(lake: Lake, table: Table, where: pc.Expression) -> dict[str, Any]:
+def _first(lake: Lake, table: Table, where: Wanted) -> dict[str, Any]:
     """The first matching row; empty where there is none."""
     return next(iter(matching(lake, table, table.names, where)), {})
 

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from jobs.errors import GateError, UserError
 from jobs.evaluate import HEADLINE
 from jobs.index import read_index
-from jobs.lake import Lake, night
+from jobs.lake import Lake
 from jobs.policy import read_policy
 from jobs.run import Counts, Run
 from jobs.shelf import read_availability
@@ -130,7 +130,7 @@ def live_night(lake: Lake) -> date | None:
 
 
 def _list_checks(lake: Lake, run: Run, config: GateConfig, table: Table, expected: int) -> Iterator[Check]:
-    lists = lake.frame(table, night(run.as_of))
+    lists = lake.frame(table, run.as_of)
     owner = table.key[0]
     size = F.size("product_ids")
     self_shown = F.array_contains("product_ids", F.col(owner)) if owner == "product_id" else F.lit(False)
@@ -169,15 +169,15 @@ def _share(condition: Column) -> Column:
 def _expected_rows(lake: Lake, run: Run) -> dict[Table, int]:
     """Rows that each table must have for one variant."""
     _, markets, available = read_availability(lake, run)
-    categories = lake.frame(CATALOGUE, night(run.as_of)).where("category IS NOT NULL").select("category").distinct()
+    categories = lake.frame(CATALOGUE, run.as_of).where("category IS NOT NULL").select("category").distinct()
     return dict.fromkeys(LISTS, int(available.sum())) | {
-        RECOMMENDED_FOR_YOU: lake.frame(CUSTOMER_SEQUENCES, night(run.as_of)).count(),
+        RECOMMENDED_FOR_YOU: lake.frame(CUSTOMER_SEQUENCES, run.as_of).count(),
         MARKET_RANKING: len(markets) * (categories.count() + 1),
     }
 
 
 def _unavailable(lake: Lake, run: Run, shown: DataFrame) -> int:
-    sold = lake.frame(AVAILABILITY, night(run.as_of)).where("available")
+    sold = lake.frame(AVAILABILITY, run.as_of).where("available")
     sold = sold.select(F.col("product_id").alias("sold_id"), F.col("market").alias("sold_in"))
     return shown.join(
         sold, (shown["shown"] == sold["sold_id"]) & (shown["market"] == sold["sold_in"]), "left_anti"
@@ -191,14 +191,14 @@ def _bought(lake: Lake, run: Run, shown: DataFrame) -> int:
     again = [rule.value for rule in read_policy(lake, run.as_of).rules if rule.kind == "repeat_purchase"]
     if again:
         # Which of them may return, and after how many days, depends on the market and variant.
-        bound = lake.frame(CATALOGUE, night(run.as_of)).where(~F.coalesce(F.col("category").isin(again), F.lit(False)))
+        bound = lake.frame(CATALOGUE, run.as_of).where(~F.coalesce(F.col("category").isin(again), F.lit(False)))
         bought = bought.join(bound.select("product_id"), F.col("bought") == F.col("product_id"), "left_semi")
     same = (shown["owner"] == bought["buyer"]) & (shown["shown"] == bought["bought"])
     return shown.join(bought, same, "left_semi").count()
 
 
 def _change_checks(lake: Lake, run: Run, config: GateConfig, table: Table, live: date) -> Iterator[Check]:
-    now, then = lake.frame(table, night(run.as_of)), lake.frame(table, night(live))
+    now, then = lake.frame(table, run.as_of), lake.frame(table, live)
     before = then.select(*[F.col(k).alias(f"old_{k}") for k in table.key], F.col("product_ids").alias("old_ids"))
     rows = now.count() / max(before.count(), 1)
     yield Check(f"{table.name}_rows", rows, least=config.min_rows_of_last_night, detail=f"rows as a share of {live}'s")

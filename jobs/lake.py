@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from queue import Full, Queue
-from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import DeltaTable, Field, Schema, write_deltalake
 from deltalake.exceptions import TableNotFoundError
 
 from jobs.errors import UserError
+from jobs.own_thread import own_thread
 from jobs.run import Run
 from jobs.tables import Column, Table
 
@@ -111,34 +110,78 @@ class Lake:
         """Delta version of the table as it is now."""
         return self.delta(table).version()
 
-    def frame(self, table: Table, where: str | None = None) -> DataFrame:
-        """The table as a Spark frame; an empty one where it was never written."""
+    def frame(self, table: Table, as_of: date | None = None) -> DataFrame:
+        """A night of the table, or all its rows, as a Spark frame; an empty one where it was never written."""
         self.create(table)
         frame = self.spark.read.format("delta").load(str(self.path(table)))
-        return frame.where(where) if where else frame
+        if as_of is None:
+            return frame
+        since = self.since(table, as_of)
+        if since == as_of:
+            return frame.where(night(as_of))
+        from pyspark.sql import Window
+        from pyspark.sql import functions as F
+
+        newest_first = Window.partitionBy(table.changes_of).orderBy(F.col("as_of").desc())
+        rows = frame.where(f"as_of >= '{since.isoformat()}' AND as_of <= '{as_of.isoformat()}'")
+        return rows.withColumn("newest", F.row_number().over(newest_first)).where("newest = 1").drop("newest")
 
     def dataset(self, table: Table) -> Any:
-        """The table as an Arrow dataset."""
+        """All rows of the table as an Arrow dataset."""
         return self.delta(table).to_pyarrow_dataset()
 
-    def batches(
-        self, table: Table, columns: Iterable[str], as_of: date | None = None, rows: int = 65_536
-    ) -> Iterator[pa.RecordBatch]:
-        """The columns of one night (or of all) as record batches, streamed."""
-        import pyarrow.compute as pc
+    def since(self, table: Table, as_of: date) -> date:
+        """The first night whose rows belong to the night `as_of` of the table: itself where every night is complete."""
+        if not table.changes_of or not self.exists(table) or "since" not in (data := self.dataset(table)).schema.names:
+            return as_of
+        first = data.head(1, columns=["since"], filter=pc.field("as_of") == pa.scalar(as_of))["since"].to_pylist()
+        return (first[0] if first else None) or as_of
 
-        wanted = None if as_of is None else pc.field("as_of") == pa.scalar(as_of)
-        yield from self.dataset(table).scanner(columns=list(columns), filter=wanted, batch_size=rows).to_batches()
+    def batches(
+        self, table: Table, columns: Iterable[str], as_of: date | None = None, rows: int = 65_536,
+        where: pc.Expression | None = None,
+    ) -> Iterator[pa.RecordBatch]:  # fmt: skip
+        """The columns of one night (or of all rows) that match `where`, as record batches, streamed."""
+        names, data = list(columns), self.dataset(table)
+        if as_of is None:
+            yield from data.scanner(columns=names, filter=where, batch_size=rows).to_batches()
+            return
+        since = self.since(table, as_of)
+        nights = [n for n in self.nights(table) if since <= n <= as_of] if since < as_of else [as_of]
+        newer: pa.ChunkedArray | None = None
+        for one in reversed(nights):
+            wanted = pc.field("as_of") == pa.scalar(one)
+            if newer is not None:
+                wanted &= ~pc.field(table.changes_of).isin(newer.combine_chunks())
+            found = wanted if where is None else wanted & where
+            yield from data.scanner(columns=names, filter=found, batch_size=rows).to_batches()
+            if one != nights[0]:
+                keys = data.to_table(columns=[table.changes_of], filter=wanted)[table.changes_of]
+                newer = keys if newer is None else pa.chunked_array([*newer.chunks, *keys.chunks], keys.type)
+
+    def count(self, table: Table, as_of: date) -> int:
+        """Rows of a night."""
+        if self.since(table, as_of) == as_of:
+            return int(self.dataset(table).count_rows(filter=pc.field("as_of") == pa.scalar(as_of)))
+        return sum(batch.num_rows for batch in self.batches(table, [table.changes_of], as_of))
+
+    def changed(self, table: Table, columns: Iterable[str], after: date, as_of: date) -> pa.Table:
+        """The night's rows of a table of changes that are newer than the night `after`, in key order."""
+        return self._table(table, columns, as_of, (pc.field("as_of") > pa.scalar(after)))
 
     def arrow(self, table: Table, columns: Iterable[str] | None = None, as_of: date | None = None) -> pa.Table:
         """The columns of one night (or of all) as one table, in key order, so that equal rows read equal."""
+        return self._table(table, columns, as_of, None)
+
+    def _table(
+        self, table: Table, columns: Iterable[str] | None, as_of: date | None, where: pc.Expression | None
+    ) -> pa.Table:
         self.create(table)
         names = list(columns or table.names)
         wanted = [*names, *(key for key in table.key if key not in names)]
-        schema = pa.schema([(n, t) for n, t in zip(table.names, arrow_schema(table).types, strict=True) if n in wanted])
-        read = pa.Table.from_batches([b.cast(pa.schema([schema.field(n) for n in wanted])) for b in
-                                      self.batches(table, wanted, as_of) if b.num_rows],
-                                     pa.schema([schema.field(n) for n in wanted]))  # fmt: skip
+        schema = pa.schema([arrow_schema(table).field(name) for name in wanted])
+        found = [batch.cast(schema) for batch in self.batches(table, wanted, as_of, where=where) if batch.num_rows]
+        read = pa.Table.from_batches(found, schema)
         if table.key:
             read = read.sort_by([(key, "ascending") for key in table.key])
         return read.select(names)
@@ -147,8 +190,8 @@ class Lake:
         """The nights that have rows, oldest first."""
         if not self.exists(table):
             return []
-        import pyarrow.compute as pc
-
+        if self.delta(table).metadata().partition_columns == ["as_of"]:
+            return sorted({date.fromisoformat(str(values["as_of"])) for values in self.delta(table).partitions()})
         return sorted(pc.unique(self.dataset(table).to_table(columns=["as_of"])["as_of"]).to_pylist())
 
     # --- writing
@@ -173,31 +216,38 @@ class Lake:
             partition_by=list(table.partition) or None,
         )  # fmt: skip
 
-    def replace_frame(self, table: Table, frame: DataFrame, run: Run) -> None:
-        """Replace the rows of this night by a Spark frame with the table's columns but as_of and run_id."""
+    def replace_frame(self, table: Table, frame: DataFrame, run: Run, since: date | None = None) -> None:
+        """Replace the rows of this night by a Spark frame with the table's columns but as_of, run_id and since.
+
+        `since` says that the rows are changes, and which night before was the last complete one.
+        """
         from pyspark.sql import functions as F
 
         self.create(table)
-        stamped = frame.withColumns({"as_of": F.lit(run.as_of), "run_id": F.lit(run.run_id)})
+        stamped = frame.withColumns({name: F.lit(value) for name, value in _identity(table, run, since).items()})
         columns = [F.col(column.name).cast(column.type.lower()).alias(column.name) for column in table.columns]
         self.engine.replace(stamped.select(*columns), self.path(table), night(run.as_of), arrow_schema(table))
 
-    def replace(self, table: Table, rows: pa.Table | Iterable[pa.RecordBatch], run: Run, where: str = "") -> int:
+    def replace(
+        self, table: Table, rows: pa.Table | Iterable[pa.RecordBatch], run: Run, where: str = "",
+        since: date | None = None,
+    ) -> int:  # fmt: skip
         """Replace the rows of this night, or those matching `where`, by Arrow data; returns the rows written.
 
-        `rows` has the table's columns but as_of and run_id; batches are streamed.
+        `rows` has the table's columns but as_of, run_id and since; batches are streamed. `since` says that the rows
+        are changes, and which night before was the last complete one.
         """
         self.create(table)
-        schema = arrow_schema(table)
+        schema, identity = arrow_schema(table), _identity(table, run, since)
         written = 0
 
         def stamped() -> Iterator[pa.RecordBatch]:
             nonlocal written
             for batch in rows.to_batches() if isinstance(rows, pa.Table) else rows:
                 written += batch.num_rows
-                yield _stamp(batch, schema, run)
+                yield _stamp(batch, schema, identity)
 
-        with _own_thread(stamped()) as batches:
+        with own_thread(stamped()) as batches:
             reader = pa.RecordBatchReader.from_batches(schema, batches)
             write_deltalake(str(self.path(table)), reader, mode="overwrite", predicate=where or night(run.as_of))
         return written
@@ -205,7 +255,7 @@ class Lake:
     def replace_rows(self, table: Table, rows: list[dict[str, Any]], run: Run, where: str = "") -> int:
         """`replace` for a few rows given as dicts; a column that is left out is null."""
         schema = arrow_schema(table)
-        own = pa.schema([field for field in schema if field.name not in ("as_of", "run_id")])
+        own = pa.schema([field for field in schema if field.name not in _identity(table, run, None)])
         return self.replace(table, pa.Table.from_pylist(rows, schema=own), run, where)
 
     def overwrite(self, table: Table, rows: pa.Table) -> None:
@@ -214,54 +264,15 @@ class Lake:
         write_deltalake(str(self.path(table)), rows.select(table.names).cast(arrow_schema(table)), mode="overwrite")
 
 
-@contextmanager
-def _own_thread(batches: Iterator[pa.RecordBatch], ahead: int = 2) -> Iterator[Iterator[pa.RecordBatch]]:
-    """Compute batches in a thread of their own, a few ahead of the writer.
-
-    The writer pulls from inside its own runtime, where reading another Delta table would fail; and an error of
-    a batch reaches the caller as itself instead of as the writer's.
-    """
-    handed: Queue[pa.RecordBatch | None] = Queue(maxsize=ahead)
-    failures: list[BaseException] = []
-    stopped = Event()
-
-    def hand(batch: pa.RecordBatch | None) -> None:
-        while not stopped.is_set():
-            with suppress(Full):
-                handed.put(batch, timeout=0.2)
-                return
-
-    def work() -> None:
-        try:
-            for batch in batches:
-                hand(batch)
-        except BaseException as error:  # handed over to the thread that writes
-            failures.append(error)
-        hand(None)
-
-    def handed_over() -> Iterator[pa.RecordBatch]:
-        while (batch := handed.get()) is not None:
-            yield batch
-        if failures:
-            raise RuntimeError("a batch could not be computed")  # aborts the write before it commits
-
-    thread = Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        yield handed_over()
-    except Exception:
-        if failures:
-            raise failures[0] from None
-        raise
-    finally:
-        stopped.set()
-        thread.join()
+def _identity(table: Table, run: Run, since: date | None) -> dict[str, Any]:
+    """What every row of a night carries."""
+    known = {"as_of": run.as_of, "run_id": run.run_id}
+    return known | {"since": since or run.as_of} if table.changes_of else known
 
 
-def _stamp(batch: pa.RecordBatch, schema: pa.Schema, run: Run) -> pa.RecordBatch:
-    identity = {"as_of": pa.scalar(run.as_of, pa.date32()), "run_id": pa.scalar(run.run_id)}
+def _stamp(batch: pa.RecordBatch, schema: pa.Schema, identity: Mapping[str, Any]) -> pa.RecordBatch:
     arrays = [
-        pa.repeat(identity[field.name], batch.num_rows)
+        pa.repeat(pa.scalar(identity[field.name], field.type), batch.num_rows)
         if field.name in identity
         else batch.column(field.name).cast(field.type)
         for field in schema

@@ -24,7 +24,7 @@ from jobs.model_report_quality import Candidate, Curve, Panel, by_slice, compari
 from jobs.model_report_shop import COLUMNS, Shop, products_of
 from jobs.model_report_time import SessionView, ShiftView, session_view, shift_view
 from jobs.pages import environment
-from jobs.reading import clean, matching, of_night, scan
+from jobs.reading import Wanted, clean, matching, of_night, scan
 from jobs.report_figures import Quality, quality_of
 from jobs.run import Run
 from jobs.tables import CATALOGUE, CUSTOMER_SEQUENCES, MODELS
@@ -182,7 +182,7 @@ def _attentive(
 
 
 def _newest_contest(lake: Lake, as_of: date) -> list[dict[str, Any]]:
-    rows = matching(lake, MODELS, MODELS.names, pc.field("as_of") <= pa.scalar(as_of))
+    rows = matching(lake, MODELS, MODELS.names, Wanted(where=pc.field("as_of") <= pa.scalar(as_of)))
     newest = max((row["as_of"] for row in rows), default=None)
     return [row for row in rows if row["as_of"] == newest]
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from jobs.errors import UserError
 from jobs.gate import live_night, require_passed
@@ -62,7 +61,7 @@ def execute(lake: Lake, run: Run, config: PublishConfig) -> Counts:
     store.ensure_applied()
     pushed = gone = 0
     for table in SURFACES:
-        total = lake.dataset(table).count_rows(filter=pc.field("as_of") == pa.scalar(run.as_of))
+        total = lake.count(table, run.as_of)
         if not total:
             raise UserError(f"{table.name} has no row of {run.as_of}, so that night cannot be published")
         pushed += store.push(table, _rows(lake, table, run.as_of, config), run.started_at, total, run.progress)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -29,30 +30,41 @@ def clean(text: str | None) -> str:
     return " ".join(shown.split())
 
 
-def of_night(as_of: date) -> pc.Expression:
-    """The filter of one night's rows."""
-    return pc.field("as_of") == pa.scalar(as_of)
+@dataclass(frozen=True)
+class Wanted:
+    """Which rows of a table: of one night or of all, and of those the ones that match."""
+
+    as_of: date | None = None
+    where: pc.Expression | None = None
+
+    def __and__(self, where: pc.Expression) -> Wanted:
+        return Wanted(self.as_of, where if self.where is None else self.where & where)
+
+
+def of_night(as_of: date) -> Wanted:
+    """One night's rows."""
+    return Wanted(as_of)
 
 
 def scan(
-    lake: Lake, table: Table, columns: Iterable[str], where: pc.Expression, rows: int = 65_536
+    lake: Lake, table: Table, columns: Iterable[str], rows: Wanted, batch_rows: int = 65_536
 ) -> Iterator[pa.RecordBatch]:
-    """Matching rows as batches of at most `rows`, in no promised order; nothing where the table is not there."""
+    """Those rows as batches of at most `batch_rows`, in no promised order; nothing where the table is not there."""
     if lake.exists(table):
-        scanner = lake.dataset(table).scanner(columns=list(columns), filter=where, batch_size=rows)
-        yield from (batch for batch in scanner.to_batches() if batch.num_rows)
+        found = lake.batches(table, columns, rows.as_of, batch_rows, rows.where)
+        yield from (batch for batch in found if batch.num_rows)
 
 
-def matching(lake: Lake, table: Table, columns: Sequence[str], where: pc.Expression) -> list[dict[str, Any]]:
-    """Matching rows in key order; for a few rows of a table that may be large or absent."""
+def matching(lake: Lake, table: Table, columns: Sequence[str], rows: Wanted) -> list[dict[str, Any]]:
+    """Those rows in key order; for a few rows of a table that may be large or absent."""
     wanted = [*columns, *(key for key in table.key if key not in columns)]
-    found = [row for batch in scan(lake, table, wanted, where) for row in batch.to_pylist()]
+    found = [row for batch in scan(lake, table, wanted, rows) for row in batch.to_pylist()]
     return sorted(found, key=lambda row: tuple(str(row[key]) for key in table.key))
 
 
-def count_rows(lake: Lake, table: Table, where: pc.Expression) -> int:
-    """How many rows match; 0 where the table is not there."""
-    return int(lake.dataset(table).count_rows(filter=where)) if lake.exists(table) else 0
+def count_rows(lake: Lake, table: Table, as_of: date) -> int:
+    """How many rows a night has; 0 where the table is not there."""
+    return lake.count(table, as_of) if lake.exists(table) else 0
 
 
 class Tally:

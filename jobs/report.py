@@ -13,7 +13,7 @@ from jobs.examples import customer_pages, product_pages
 from jobs.lake import Lake
 from jobs.model_report import ModelReportConfig
 from jobs.pages import environment, write_page
-from jobs.reading import count_rows, of_night
+from jobs.reading import count_rows
 from jobs.report_figures import Gate, gates_of, quality_of, rejections_of, standing_of, steps_of
 from jobs.report_shares import shares_of
 from jobs.run import Counts, Run
@@ -99,9 +99,9 @@ def _context(lake: Lake, run: Run, config: ReportConfig) -> dict[str, Any]:
         "quality": [figure for figure in quality if figure.slice in report_chart.SLICES],
         "shares": shares, "pages": pages, "customers": customers,
         "totals": {
-            "products": shares.products or count_rows(lake, CATALOGUE, of_night(as_of)),
-            "customers": count_rows(lake, CUSTOMER_SEQUENCES, of_night(as_of)),
-            "events": count_rows(lake, EVENTS, of_night(as_of)),
+            "products": shares.products or count_rows(lake, CATALOGUE, as_of),
+            "customers": count_rows(lake, CUSTOMER_SEQUENCES, as_of),
+            "events": count_rows(lake, EVENTS, as_of),
         },
     }  # fmt: skip
 

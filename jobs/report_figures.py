@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.lake import Lake
-from jobs.reading import Tally, clean, matching, of_night, scan
+from jobs.reading import Tally, Wanted, clean, matching, of_night, scan
 from jobs.tables import EVALUATIONS, GATES, PUBLISHED, RECOMMENDED_FOR_YOU, REJECTED, RUNS, STEPS
 
 HEADLINE = "ndcg@10"
@@ -117,7 +117,7 @@ def _step(row: dict[str, Any]) -> Step:
 
 def standing_of(lake: Lake, as_of: date, steps: list[Step], gates: list[Gate]) -> Standing:
     """Where the night stands; a step or gate that failed outweighs what an earlier run of it published."""
-    surfaces = matching(lake, PUBLISHED, ("as_of", "run_id", "published_at"), pc.scalar(True))
+    surfaces = matching(lake, PUBLISHED, ("as_of", "run_id", "published_at"), Wanted())
     live = surfaces[0] if surfaces else None
     state = "live" if live and live["as_of"] == as_of else "staged"
     # The page is written by `report`, so what the ledger has about that step is an earlier attempt.
@@ -144,7 +144,7 @@ def moment(at: datetime) -> str:
 
 
 def _model_of(lake: Lake, as_of: date) -> str:
-    for batch in scan(lake, RECOMMENDED_FOR_YOU, ("model_id",), of_night(as_of), rows=1_024):
+    for batch in scan(lake, RECOMMENDED_FOR_YOU, ("model_id",), of_night(as_of), batch_rows=1_024):
         return clean(batch["model_id"][0].as_py())
     return ""
 
@@ -177,7 +177,7 @@ def _gate(row: dict[str, Any]) -> Gate:
 
 def quality_of(lake: Lake, as_of: date, model_id: str) -> list[Quality]:
     """Every figure of the comparison that the night's model comes from; the newest up to the night."""
-    known = matching(lake, EVALUATIONS, (*EVALUATIONS.names,), pc.field("as_of") <= pa.scalar(as_of))
+    known = matching(lake, EVALUATIONS, (*EVALUATIONS.names,), Wanted(where=pc.field("as_of") <= pa.scalar(as_of)))
     own = [row["as_of"] for row in known if clean(row["model_id"]) == model_id]
     newest = max(own or [row["as_of"] for row in known], default=None)
     return [_quality(row, model_id) for row in known if row["as_of"] == newest]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from jobs.errors import UserError
-from jobs.lake import Lake, night
+from jobs.lake import Lake
 from jobs.run import Counts, Run
 from jobs.tables import CUSTOMER_SEQUENCES, EVENTS
 
@@ -37,24 +38,42 @@ def build_sequences(events: DataFrame, before: datetime, max_length: int) -> Dat
         .withColumn("age", F.row_number().over(newest_first))
         .where(F.col("age") <= max_length)
     )
-    event = F.struct((-F.col("age")).alias("place"), "product_id", "event_type", "event_ts", "market")
+    event = F.struct((-F.col("age")).alias("place"), "product_id", "event_type", "event_ts", "market", "event_id")
     grouped = recent.groupBy("customer_id").agg(F.array_sort(F.collect_list(event)).alias("history"))
+    arrays = {"product_ids": "product_id", "event_types": "event_type", "event_timestamps": "event_ts",
+              "event_ids": "event_id"}  # fmt: skip
     return grouped.select(
         "customer_id",
-        F.transform("history", lambda e: e["product_id"]).alias("product_ids"),
-        F.transform("history", lambda e: e["event_type"]).alias("event_types"),
-        F.transform("history", lambda e: e["event_ts"]).alias("event_timestamps"),
+        *[F.transform("history", _field(name)).alias(array) for array, name in arrays.items()],
         F.element_at("history", -1)["event_ts"].alias("last_event_at"),
         F.element_at("history", -1)["market"].alias("market"),
+    )
+
+
+def _field(name: str) -> Callable[[Column], Column]:
+    return lambda struct: struct[name]
+
+
+def build_bought(events: DataFrame, before: datetime) -> DataFrame:
+    """(customer_id, bought, bought_at) of each customer who bought before `before`: parallel, in order of product."""
+    known = (F.col("event_type") == "purchase") & (F.col("event_ts") < F.lit(before.isoformat()).cast("timestamp"))
+    last = events.where(known).groupBy("customer_id", "product_id").agg(F.max("event_ts").alias("at"))
+    pairs = last.groupBy("customer_id").agg(F.array_sort(F.collect_list(F.struct("product_id", "at"))).alias("pairs"))
+    return pairs.select(
+        "customer_id",
+        F.transform("pairs", lambda pair: pair["product_id"]).alias("bought"),
+        F.transform("pairs", lambda pair: pair["at"]).alias("bought_at"),
     )
 
 
 def execute(lake: Lake, run: Run, config: SequencesConfig) -> Counts:
     """Write customer_sequences of the night."""
     events = lake.frame(EVENTS)
-    lake.replace_frame(CUSTOMER_SEQUENCES, build_sequences(events, run.midnight, config.max_length), run)
+    sequences = build_sequences(events, run.midnight, config.max_length)
+    whole = sequences.join(build_bought(events, run.midnight), "customer_id", "left")
+    lake.replace_frame(CUSTOMER_SEQUENCES, whole, run)
     rows_in = events.where(F.col("event_ts") < F.lit(run.midnight.isoformat()).cast("timestamp")).count()
-    rows_out = lake.frame(CUSTOMER_SEQUENCES, night(run.as_of)).count()
+    rows_out = lake.count(CUSTOMER_SEQUENCES, run.as_of)
     if not rows_out:
         raise UserError(f"no customer has an event before {run.as_of}; ingest earlier days first")
     return Counts(rows_in, rows_out, note=f"{rows_out:,} customers from {rows_in:,} events")

@@ -48,7 +48,7 @@ def chosen_of(lake: Lake, as_of: date, config: ShopWindowConfig, contexts: Seque
     for counts in events.values():
         busy.update({market: count for market, count in counts.items() if market in busy})
     variants = _variants(lake, as_of)
-    tables = [table for table in PRODUCT_LISTS if count_rows(lake, table, night)]
+    tables = [table for table in PRODUCT_LISTS if count_rows(lake, table, as_of)]
     each = sum(places_of(table, config) for table in tables) * max(len(products), 1) * len(variants)
     fitting = min(config.markets, max(1, config.positions // max(each, 1)))
     markets = sorted(busy, key=lambda market: (-busy[market], market))[:fitting]

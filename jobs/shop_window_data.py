@@ -83,7 +83,7 @@ def read_window(
     for pair in contexts:
         for side in pair.sides:
             names.products.of_texts(product for product, _ in side.list)
-    totals = chosen.totals | {"customers": count_rows(lake, CUSTOMER_SEQUENCES, of_night(as_of))}
+    totals = chosen.totals | {"customers": count_rows(lake, CUSTOMER_SEQUENCES, as_of)}
     return ShopWindow(
         as_of, run_id, config, tuple(chosen.products), _details(lake, as_of, names.products.texts),
         tuple(chosen.markets), tuple(chosen.variants), tuple(categories), tuple(customers),

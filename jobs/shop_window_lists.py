@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.lake import Lake
-from jobs.reading import scan
+from jobs.reading import Wanted, scan
 from jobs.tables import Table
 
 Ints = npt.NDArray[np.int64]
@@ -86,7 +86,7 @@ class Block:
 def read_block(
     lake: Lake,
     table: Table,
-    where: pc.Expression,
+    where: Wanted,
     names: Names,
     shape: tuple[int, int],
     row_of: Callable[[pa.RecordBatch], Ints],

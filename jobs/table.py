@@ -31,6 +31,9 @@ class Table:
     text: str
     """One line a column: name, type, comment."""
     partition: tuple[str, ...] = ()
+    changes_of: str = ""
+    """Key column of a table whose nights hold changes: a night's row of a key is the newest one of the nights from
+    `since`, the last complete night, to it. Empty where every night is complete."""
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:

@@ -5,9 +5,21 @@ Inert on purpose: DAGs, feature definitions and tests may import it for nothing.
 
 from __future__ import annotations
 
+from jobs.record_tables import CHAMPIONS as CHAMPIONS
+from jobs.record_tables import CORRECTED as CORRECTED
+from jobs.record_tables import EVALUATIONS as EVALUATIONS
+from jobs.record_tables import FORGOTTEN as FORGOTTEN
+from jobs.record_tables import GATES as GATES
+from jobs.record_tables import INPUTS as INPUTS
+from jobs.record_tables import MODELS as MODELS
+from jobs.record_tables import PUBLISHED as PUBLISHED
+from jobs.record_tables import RAW_FILES as RAW_FILES
+from jobs.record_tables import REJECTED as REJECTED
+from jobs.record_tables import RUNS as RUNS
 from jobs.table import Column as Column
 from jobs.table import Table as Table
 
+SINCE = "since        DATE     the last night before, or this one, that has a row of every customer\n"
 LIST = """
 product_ids  ARRAY<STRING>  the products to show, best first
 scores       ARRAY<FLOAT>   the score of each position as its source gave it; falls within one source
@@ -36,28 +48,6 @@ price       DOUBLE     price of one piece in the market's currency; null where t
 event_date  DATE       the UTC day of event_ts
 """,
     ("event_date",),
-)
-
-REJECTED = Table(
-    "rejected",
-    "Raw rows that are not in events, catalogue or availability, each with its reason; as_of is first seen.",
-    (),
-    """
-source   STRING   the source file's SELECT that read the row: events, catalogue or availability
-reason   STRING   why: what is wrong, or 'excluded: ..' where the source's author left the row out on purpose
-expected BOOLEAN  true where the source's own SELECT excluded the row; such rows do not count against the limit
-raw      STRING   the row as the SELECT gave it, as JSON
-""",
-)
-
-RAW_FILES = Table(
-    "raw_files",
-    "Every raw file the night has read, so that it is read once; as_of is the night that read it.",
-    ("path",),
-    """
-path   STRING  path below the raw folder
-bytes  BIGINT  size when it was read
-""",
 )
 
 CATALOGUE = Table(
@@ -93,7 +83,9 @@ available  BOOLEAN  whether it can be bought there
 
 CUSTOMER_SEQUENCES = Table(
     "customer_sequences",
-    "Each customer's most recent events before the night, oldest first; the three arrays are parallel.",
+    "Each customer's most recent events before the night, oldest first; the first three arrays and event_ids are "
+    "parallel. A night holds the customers whose events changed; its row of a customer is the newest one from `since` "
+    "to it.",
     ("customer_id",),
     """
 customer_id      STRING            identity of the customer
@@ -102,20 +94,28 @@ event_types      ARRAY<STRING>     click, save, bag or purchase
 event_timestamps ARRAY<TIMESTAMP>  UTC
 last_event_at    TIMESTAMP         time of the most recent event
 market           STRING            market of the most recent event
-""",
+event_ids        ARRAY<STRING>     identity of each event
+bought           ARRAY<STRING>     every product the customer ever bought, in order of product_id
+bought_at        ARRAY<TIMESTAMP>  when each of them was last bought, UTC
+"""
+    + SINCE,
     ("as_of",),
+    "customer_id",
 )
 
 CUSTOMER_EMBEDDINGS = Table(
     "customer_embeddings",
-    "Each customer's vector; its inner product with a product's vector of the same model_id is the score.",
+    "Each customer's vector; its inner product with a product's vector of the same model_id is the score. A night "
+    "holds the customers encoded that night; its row of a customer is the newest one from `since` to it.",
     ("customer_id",),
     """
 customer_id STRING        identity of the customer
 vector      ARRAY<FLOAT>  d numbers and a constant 1 that takes the product's bias
 model_id    STRING        the model that encoded it
-""",
+"""
+    + SINCE,
     ("as_of",),
+    "customer_id",
 )
 
 PRODUCT_EMBEDDINGS = Table(
@@ -167,10 +167,12 @@ MARKET_RANKING = Table(
 
 RECOMMENDED_FOR_YOU = Table(
     "recommended_for_you",
-    "Recommended for you, a customer's own list in their market; nothing they bought already.",
+    "Recommended for you, a customer's own list in their market; nothing they bought already. A night holds the lists "
+    "made that night; its row of a customer is the newest one from `since` to it.",
     ("customer_id", "market"),
-    "customer_id STRING identity of the customer\nmarket STRING the customer's market" + LIST,
+    "customer_id STRING identity of the customer\nmarket STRING the customer's market" + LIST + SINCE,
     ("as_of",),
+    "customer_id",
 )
 
 POLICY = Table(
@@ -208,85 +210,11 @@ rule        STRING  the rule as JSON, as it was that night; null for a standing 
 """,
 )
 
-MODELS = Table(
-    "models",
-    "Every trained candidate; the champion of a night is the newest champion row with as_of up to it.",
-    ("model_id",),
-    """
-model_id STRING   identity: kind, night and a hash of what it was trained on
-kind     STRING   amf, transformer or transformers4rec
-champion BOOLEAN  whether it won its comparison
-ndcg     DOUBLE   held-out NDCG@10 of the comparison
-reason   STRING   the decision in words
-""",
-)
-
-EVALUATIONS = Table(
-    "evaluations",
-    "Held-out quality of every candidate and baseline, by global time split.",
-    ("model_id", "dataset", "metric", "slice"),
-    """
-model_id STRING  model or baseline
-dataset  STRING  what it was measured on and the split's time
-metric   STRING  ndcg@10, recall@10, ..
-slice    STRING  all; new to the customer; new products; history N-M; target TYPE; market CODE; cost; decision
-value    DOUBLE  mean over customers
-ci_low   DOUBLE  lower end of the 95 % bootstrap interval
-ci_high  DOUBLE  upper end of it
-customers BIGINT customers the mean is over
-""",
-)
-
-GATES = Table(
-    "gates",
-    "Every check between staging and publishing, with its figure and limit.",
-    ("gate",),
-    """
-gate   STRING   what was checked
-value  DOUBLE   the figure found
-rule   STRING   the limit, as text: at least 0.9
-passed BOOLEAN  whether the figure kept it
-detail STRING   what the figure is made of
-""",
-)
-
-PUBLISHED = Table(
-    "published",
-    "What is live: one row a surface, flipped in one commit.",
-    ("surface",),
-    """
-surface       STRING     the table whose as_of rows services see
-model_id      STRING     the model behind it; null where none is
-table_version BIGINT     Delta version of the surface's table when it was published
-index_path    STRING     index directory below the lake's root; null where none is
-published_at  TIMESTAMP  UTC; also the event timestamp of every row in the online store
-""",
-)
-
-RUNS = Table(
-    "runs",
-    "The ledger: one row a run and step, replaced when the step is run again.",
-    ("run_id", "step"),
-    """
-step         STRING     step of the night
-started_at   TIMESTAMP  UTC
-ended_at     TIMESTAMP  UTC
-status       STRING     done or failed
-rows_in      BIGINT     rows read
-rows_out     BIGINT     rows written
-rejected     BIGINT     rows rejected
-note         STRING     one line for a person: what was done, or the error
-memory_mb    DOUBLE     peak resident memory of the step's process
-code_version STRING     version of this package and commit of its checkout
-config_hash  STRING     hash of the settings in force
-""",
-)
-
 LISTS = (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT, BAG_EXTRAS, RECOMMENDED_FOR_YOU)
 ALL = (
-    EVENTS, REJECTED, RAW_FILES, CATALOGUE, AVAILABILITY, CUSTOMER_SEQUENCES, CUSTOMER_EMBEDDINGS,
-    PRODUCT_EMBEDDINGS, *LISTS, MARKET_RANKING, POLICY, RULE_EFFECTS, MODELS, EVALUATIONS, GATES,
-    PUBLISHED, RUNS,
+    EVENTS, REJECTED, CORRECTED, RAW_FILES, INPUTS, FORGOTTEN, CATALOGUE, AVAILABILITY, CUSTOMER_SEQUENCES,
+    CUSTOMER_EMBEDDINGS, PRODUCT_EMBEDDINGS, *LISTS, MARKET_RANKING, POLICY, RULE_EFFECTS,
+    MODELS, CHAMPIONS, EVALUATIONS, GATES, PUBLISHED, RUNS,
 )  # fmt: skip
 STEPS = ("ingest", "sequences", "train", "embed", "index", "lists", "gate", "publish", "report")
 """The night in order; each is `python -m jobs STEP --as-of DATE`."""

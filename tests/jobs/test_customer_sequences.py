@@ -38,11 +38,12 @@ def test_a_sequence_is_parallel_arrays_with_the_most_recent_last(engine: Engine)
         "C1": {
             "customer_id": "C1", "product_ids": ["P1", "P2"], "event_types": ["click", "bag"],
             "event_timestamps": [NOON - timedelta(days=400), NOON], "last_event_at": NOON, "market": "GB",
+            "event_ids": ["e1", "e2"],
         },
         "C2": {
             "customer_id": "C2", "product_ids": ["P1"], "event_types": ["purchase"],
             "event_timestamps": [NOON + timedelta(microseconds=1)],
-            "last_event_at": NOON + timedelta(microseconds=1), "market": "DE",
+            "last_event_at": NOON + timedelta(microseconds=1), "market": "DE", "event_ids": ["e3"],
         },
     }  # fmt: skip
 

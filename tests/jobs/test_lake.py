@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable
 
@@ -77,7 +78,7 @@ def test_values_of_every_type_come_back_from_a_frame(lake: Lake, run: Callable[[
     lake.replace_frame(KINDS, frame, run(FIRST))
     assert_same_rows(lake.arrow(KINDS), once, ("second write", "first write"))
     assert lake.nights(KINDS) == [FIRST, SECOND]
-    read = lake.frame(KINDS, "as_of = '2026-03-09'").select("string").toArrow()["string"]
+    read = lake.frame(KINDS, date(2026, 3, 9)).select("string").toArrow()["string"]
     assert sorted(read.to_pylist()) == sorted(once["string"].to_pylist()[1:])
     comments = {field.name: field.metadata.get("comment") for field in lake.delta(KINDS).schema().fields}
     assert comments == {column.name: column.comment for column in KINDS.columns}
@@ -86,7 +87,7 @@ def test_values_of_every_type_come_back_from_a_frame(lake: Lake, run: Callable[[
 def test_a_smaller_frame_replaces_the_whole_night(sail_lake: Lake, run: Callable[[date], Run]) -> None:
     for night in (FIRST, SECOND):
         sail_lake.replace_rows(KINDS, [VALUES, NOTHING], run(night))
-    smaller = sail_lake.frame(KINDS, "as_of = '2026-03-09' AND string = 'null'").drop("as_of", "run_id")
+    smaller = sail_lake.frame(KINDS, date(2026, 3, 9)).where("string = 'null'").drop("as_of", "run_id")
     sail_lake.replace_frame(KINDS, smaller, run(FIRST))
     assert sail_lake.arrow(KINDS, as_of=FIRST).to_pylist() == [NOTHING | STAMP]
     assert sail_lake.arrow(KINDS, as_of=SECOND).num_rows == 2
@@ -127,8 +128,38 @@ def test_a_narrower_predicate_replaces_only_what_matches(tmp_path: Path, run: Ca
 def vectors(ids: list[str]) -> pa.RecordBatch:
     return pa.RecordBatch.from_pydict(
         {"customer_id": ids, "vector": [[1.0, 2.0]] * len(ids), "model_id": ["m"] * len(ids)},
-        schema=pa.schema([f for f in arrow_schema(CUSTOMER_EMBEDDINGS) if f.name not in ("as_of", "run_id")]),
+        schema=pa.schema([f for f in arrow_schema(CUSTOMER_EMBEDDINGS) if f.name not in ("as_of", "run_id", "since")]),
     )
+
+
+THIRD = date(2026, 3, 11)
+
+
+def vectors_of(model: str, ids: list[str]) -> pa.RecordBatch:
+    return vectors(ids).set_column(2, "model_id", pa.array([model] * len(ids)))
+
+
+def test_a_night_of_changes_is_the_newest_row_of_each_customer(lake: Lake, run: Callable[[date], Run]) -> None:
+    lake.replace(CUSTOMER_EMBEDDINGS, [vectors_of("stale", ["A", "Z"])], run(date(2026, 3, 8)))
+    lake.replace(CUSTOMER_EMBEDDINGS, [vectors_of("m1", ["A", "B", "C"])], run(FIRST))
+    lake.replace(CUSTOMER_EMBEDDINGS, [vectors_of("m2", ["B"])], run(SECOND), since=FIRST)
+    lake.replace(CUSTOMER_EMBEDDINGS, [vectors_of("m3", ["B", "D"])], run(THIRD), since=FIRST)
+    expected = {
+        FIRST: {"A": "m1", "B": "m1", "C": "m1"},
+        SECOND: {"A": "m1", "B": "m2", "C": "m1"},
+        THIRD: {"A": "m1", "B": "m3", "C": "m1", "D": "m3"},
+    }
+    for night, models in expected.items():
+        read = lake.arrow(CUSTOMER_EMBEDDINGS, ("customer_id", "model_id"), night)
+        assert dict(zip(*(read[name].to_pylist() for name in read.schema.names), strict=True)) == models
+        frame = lake.frame(CUSTOMER_EMBEDDINGS, night).select("customer_id", "model_id").toArrow()
+        assert dict(zip(*(frame[name].to_pylist() for name in frame.schema.names), strict=True)) == models
+        assert lake.count(CUSTOMER_EMBEDDINGS, night) == len(models)
+    only = lake.batches(CUSTOMER_EMBEDDINGS, ["customer_id"], THIRD, where=pc.field("model_id") == "m2")
+    assert [row for batch in only for row in batch["customer_id"].to_pylist()] == [], "B's newer row does not match"
+    assert lake.changed(CUSTOMER_EMBEDDINGS, ["customer_id"], SECOND, THIRD)["customer_id"].to_pylist() == ["B", "D"]
+    assert lake.changed(CUSTOMER_EMBEDDINGS, ["model_id"], FIRST, THIRD)["model_id"].to_pylist() == ["m3", "m3"]
+    assert (lake.since(CUSTOMER_EMBEDDINGS, SECOND), lake.since(CUSTOMER_EMBEDDINGS, FIRST)) == (FIRST, FIRST)
 
 
 class OutOfLuckError(Exception):

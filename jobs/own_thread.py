@@ -1,0 +1,54 @@
+"""Batches that are computed in a thread of their own, a few ahead of who writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from queue import Full, Queue
+from threading import Event, Thread
+
+import pyarrow as pa
+
+
+@contextmanager
+def own_thread(batches: Iterator[pa.RecordBatch], ahead: int = 2) -> Iterator[Iterator[pa.RecordBatch]]:
+    """Compute batches in a thread of their own, a few ahead of the writer.
+
+    The writer pulls from inside its own runtime, where reading another Delta table would fail; and an error of
+    a batch reaches the caller as itself instead of as the writer's.
+    """
+    handed: Queue[pa.RecordBatch | None] = Queue(maxsize=ahead)
+    failures: list[BaseException] = []
+    stopped = Event()
+
+    def hand(batch: pa.RecordBatch | None) -> None:
+        while not stopped.is_set():
+            with suppress(Full):
+                handed.put(batch, timeout=0.2)
+                return
+
+    def work() -> None:
+        try:
+            for batch in batches:
+                hand(batch)
+        except BaseException as error:  # handed over to the thread that writes
+            failures.append(error)
+        hand(None)
+
+    def handed_over() -> Iterator[pa.RecordBatch]:
+        while (batch := handed.get()) is not None:
+            yield batch
+        if failures:
+            raise RuntimeError("a batch could not be computed")  # aborts the write before it commits
+
+    thread = Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        yield handed_over()
+    except Exception:
+        if failures:
+            raise failures[0] from None
+        raise
+    finally:
+        stopped.set()
+        thread.join()
