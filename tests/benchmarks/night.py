@@ -1,6 +1,6 @@
 """A whole night of a synthetic shop, step by step, then a second one with one new day.
 
-`python -m tests.benchmarks.night --shop million --json OUT [--folder DIR] [--engine spark]`
+`python -m tests.benchmarks.night --shop million --json OUT [--customers 100000] [--folder DIR] [--engine spark]`
 
 Each step is a process of its own, as under Airflow. For each: seconds, rows a second, peak memory, and where the main
 thread's time went (cProfile): our own Python, imports, the rest being the libraries' and waiting for them. The step
@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -34,17 +35,26 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Run, print and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shop", choices=sorted(SIZES), default="tiny")
+    parser.add_argument("--customers", type=int, help="the shop with so many customers, and as many events each")
     parser.add_argument("--engine", default="sail")
     parser.add_argument("--folder", type=Path, help="where raw files and lake go; a temporary one by default")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as scratch:
         folder = (given.folder or Path(scratch)).resolve()
-        result = run(SIZES[given.shop], given.engine, folder)
+        result = run(scaled(SIZES[given.shop], given.customers), given.engine, folder)
     print_result(result)
     if given.json:
         given.json.write_text(json.dumps(result, indent=1) + "\n")
     return result
+
+
+def scaled(size: ShopSize, customers: int | None) -> ShopSize:
+    """The shop with another number of customers: products, markets and events of a customer stay."""
+    if customers is None:
+        return size
+    events = round(size.daily_events * customers / size.customers)
+    return replace(size, name=f"{size.name}_{customers}", customers=customers, daily_events=events)
 
 
 def run(size: ShopSize, engine: str, folder: Path) -> dict[str, Any]:
