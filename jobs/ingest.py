@@ -10,18 +10,20 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructType
 
+from jobs import input_figures as figures
 from jobs import validate
 from jobs.errors import UserError
+from jobs.ingest_derived import live_everywhere, sold_products
+from jobs.ingest_events import write_events
+from jobs.ingest_judged import Judged, first_line
 from jobs.lake import Lake
-from jobs.rawfiles import RawFile, list_raw_files, unreadable
+from jobs.rawfiles import RawFile, list_raw_files, read_by, unreadable
 from jobs.run import Counts, Run
 from jobs.source import Source, read_source
-from jobs.tables import AVAILABILITY, CATALOGUE, EVENTS, RAW_FILES, REJECTED, Table
-from jobs.views import columns_of, register_views
+from jobs.tables import AVAILABILITY, CATALOGUE, EVENTS, INPUTS, RAW_FILES, REJECTED
+from jobs.views import check_names
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,11 @@ def execute(lake: Lake, run: Run, config: IngestConfig) -> Counts:
     """Write events, catalogue, availability and rejected for the night; on any error every table stays as it was."""
     source = read_source(config.source)
     files = [f for f in list_raw_files(config.raw, source) if f.day is None or f.day < run.as_of]
-    dated = all(f.day for f in files)
+    check_names(files)
+    of_events = read_by(source.statements[EVENTS.name], files)
+    dated = all(f.day for f in of_events)
     if dated:
-        _check_last_day(files, run.as_of, config, source)
+        _check_last_day(of_events, run.as_of, config, source)
     new = _new_files(lake, files, run)
     with _scratch(lake) as scratch:
         judged = Judged(lake, run, source, files, new, scratch)
@@ -53,92 +57,20 @@ def execute(lake: Lake, run: Run, config: IngestConfig) -> Counts:
         return _write(lake, run, judged, [f for f in new if f.day])
 
 
-class Judged:
-    """Every statement's rows, judged once and kept aside as Parquet until all of them are known to be good."""
-
-    def __init__(
-        self, lake: Lake, run: Run, source: Source, files: list[RawFile], new: list[RawFile], scratch: Path
-    ) -> None:
-        self.lake, self.run, self.source, self.scratch = lake, run, source, scratch
-        self.files, self.new = files, new
-        self.counts: dict[tuple[str, str | None, bool], int] = {}
-        self.schemas: dict[str, StructType] = {}
-
-    def judge_all(self, dated: bool) -> None:
-        """Judge the catalogue, then what refers to it."""
-        products = None
-        steps = 1 + len(self.source.statements)
-        if CATALOGUE.name in self.source.statements:
-            self._keep(CATALOGUE, validate.judge_catalogue(self._select(CATALOGUE, self.files)))
-            products = self.good(CATALOGUE)
-        self.run.progress("statements judged", 1, steps)
-        if AVAILABILITY.name in self.source.statements:
-            if products is None:
-                raise UserError(f"{self.source.path} has a SELECT for availability but none for catalogue; add one")
-            self._keep(AVAILABILITY, validate.judge_availability(self._select(AVAILABILITY, self.files), products))
-        self.run.progress("statements judged", 2, steps)
-        if self.new:
-            earlier = self.lake.frame(EVENTS).where(F.col("as_of") != F.lit(self.run.as_of)).select("event_id")
-            rows = self._select(EVENTS, self.new)
-            self._keep(EVENTS, validate.judge_events(rows, self.run.as_of, dated, products, earlier))
-        self.run.progress("statements judged", steps, steps)
-
-    def good(self, table: Table) -> DataFrame:
-        """The rows that belong into `table`."""
-        columns = [name for name in table.names if name not in ("as_of", "run_id")]
-        return self._kept(table).where(F.col("reason").isNull()).select(*columns)
-
-    def bad(self) -> DataFrame | None:
-        """Every rejected row as `rejected` wants it; None where no statement was judged."""
-        frames = [
-            self._kept(table)
-            .where(F.col("reason").isNotNull() & ~F.col("reason").isin(*validate.NOT_FAULTS))
-            .select(F.lit(table.name).alias("source"), "reason", "expected", "raw")
-            for table in self.tables()
-        ]
-        whole = frames[0] if frames else None
-        for frame in frames[1:]:
-            assert whole is not None
-            whole = whole.unionAll(frame)
-        return whole
-
-    def tables(self) -> list[Table]:
-        """The tables whose statement was judged."""
-        return [t for t in (CATALOGUE, AVAILABILITY, EVENTS) if t.name in self.schemas]
-
-    def _select(self, table: Table, files: list[RawFile]) -> DataFrame:
-        register_views(self.lake, self.source, self.files, files)
-        where = str(self.source.path)
-        try:
-            selected = self.lake.spark.sql(
-                self.source.statements[table.name], args={"as_of": self.run.as_of.isoformat()}
-            )
-            return validate.contract_rows(selected, table.name, where)
-        except PySparkException as error:
-            headers = {f.view: columns_of(f, self.source) for f in reversed(self.files)}
-            there = "; ".join(f"{view} has {', '.join(columns)}" for view, columns in sorted(headers.items()))
-            raise UserError(
-                f"{where}: the SELECT for {table.name} does not fit the raw files: {_first_line(error)}; {there}"
-            ) from None
-
-    def _keep(self, table: Table, judged: DataFrame) -> None:
-        judged.write.mode("overwrite").parquet(str(self.scratch / table.name))
-        self.schemas[table.name] = judged.schema
-        counted = self._kept(table).groupBy("reason", "expected").count().toArrow().to_pylist()
-        self.counts |= {(table.name, row["reason"], row["expected"]): row["count"] for row in counted}
-
-    def _kept(self, table: Table) -> DataFrame:
-        kept = self.scratch / table.name
-        if not any(kept.glob("*.parquet")):  # Sail writes nothing for a frame without rows
-            return self.lake.spark.createDataFrame([], self.schemas[table.name])
-        return self.lake.spark.read.parquet(str(kept))
-
-
 def _new_files(lake: Lake, files: list[RawFile], run: Run) -> list[RawFile]:
-    """Files no other night has read, as they are now; undated ones are always read again."""
+    """Files no other night has read as they are now, and those this night has read; undated ones are always read.
+
+    Raises UserError where a file that the night had read is gone: to run it again would take its events out.
+    """
     read = lake.arrow(RAW_FILES, ["path", "bytes", "as_of"]).to_pylist()
     others = {(row["path"], row["bytes"]) for row in read if row["as_of"] != run.as_of}
-    return [f for f in files if f.day is None or (f.name, f.bytes) not in others]
+    own = {row["path"] for row in read if row["as_of"] == run.as_of}
+    if gone := sorted(own - {f.name for f in files}):
+        raise UserError(
+            f"the night {run.as_of} had read {len(own):,} raw files, of which {len(gone):,} are not there any more "
+            f"({', '.join(gone[:3])}); to run it again would take their events out: put them back"
+        )
+    return [f for f in files if f.day is None or f.name in own or (f.name, f.bytes) not in others]
 
 
 @contextmanager
@@ -150,7 +82,7 @@ def _readable(source: Source, files: list[RawFile]) -> Iterator[None]:
         found = unreadable(files)
         if found:
             raise UserError(f"the raw file {found}; it is damaged or cut short: deliver it again") from None
-        raise UserError(f"{source.path}: the raw files cannot be read: {_first_line(error)}") from error
+        raise UserError(f"{source.path}: the raw files cannot be read: {first_line(error)}") from error
 
 
 @contextmanager
@@ -194,7 +126,7 @@ def _check_rejections(judged: Judged, source: Source, config: IngestConfig) -> N
                 f"or raise max_rejected_share in {source.path}"
             )
         # Before the events are looked at: without products every one of them would be rejected.
-        if table is CATALOGUE and not judged.counts.get((CATALOGUE.name, None, False)):
+        if table is CATALOGUE and not judged.count(CATALOGUE, None):
             raise UserError(f"{source.path}: the SELECT for catalogue gives no valid product from {config.raw}")  # noqa: S608 - a message, no SQL
 
 
@@ -211,56 +143,61 @@ def _check_day_has_events(
                 f"the raw files of {last} hold no valid event, so the night {run.as_of} would know nothing new; "
                 "deliver them again, or pass --allow-empty-day if the shop was closed"
             )
-    elif not judged.counts.get((EVENTS.name, None, False)) and not lake.nights(EVENTS):
+    elif not judged.count(EVENTS, None) and not lake.frame(EVENTS).limit(1).count():
         raise UserError(f"{config.raw} gives no valid event before {run.as_of}; check the source {source.path}")
 
 
 def _write(lake: Lake, run: Run, judged: Judged, read: list[RawFile]) -> Counts:
-    bad = judged.bad()
-    if bad is not None:
-        lake.replace_frame(REJECTED, bad, run)
-    if judged.new:
-        lake.replace_frame(EVENTS, judged.good(EVENTS), run)
+    """The files count as read last: a night that is cut short before has its files read again, and loses nothing."""
+    version = lake.version(EVENTS) if lake.exists(EVENTS) else None
+    if judged.settled:
+        write_events(lake, run, judged.settled)
     before = lake.frame(EVENTS).where(F.col("event_ts") < F.lit(run.midnight.isoformat()).cast("timestamp"))
-    catalogue = judged.good(CATALOGUE) if CATALOGUE.name in judged.source.statements else _sold_products(before)
+    catalogue = judged.good(CATALOGUE) if CATALOGUE.name in judged.source.statements else sold_products(before)
     lake.replace_frame(CATALOGUE, catalogue, run)
     if AVAILABILITY.name in judged.source.statements:
         lake.replace_frame(AVAILABILITY, judged.good(AVAILABILITY), run)
     else:
-        lake.replace_frame(AVAILABILITY, _live_everywhere(before, run.as_of, judged.source.directives.live_days), run)
+        lake.replace_frame(AVAILABILITY, live_everywhere(before, run.as_of, judged.source.directives.live_days), run)
+    bad = judged.bad()
+    if bad is not None:
+        lake.replace_frame(REJECTED, bad, run)
+    found = _figures(lake, run, judged, version)
+    lake.replace_rows(INPUTS, found, run)
     lake.replace_rows(RAW_FILES, [{"path": f.name, "bytes": f.bytes} for f in read], run)
-    return _counts(judged)
+    return _counts(judged, {row["figure"]: int(row["value"]) for row in found if row["slice"] == figures.ALL})
 
 
-def _sold_products(events: DataFrame) -> DataFrame:
-    """The catalogue of a source without one: every product with an event, under its id."""
-    known = {"product_id": F.col("product_id"), "name": F.col("product_id"), "price": F.col("last_price"),
-             "launched_at": F.col("first_day")}  # fmt: skip
-    grouped = events.groupBy("product_id").agg(
-        F.max_by("price", F.struct("event_ts", "event_id")).alias("last_price"), F.min("event_date").alias("first_day")
-    )
-    names = [name for name in CATALOGUE.names if name not in ("as_of", "run_id")]
-    return grouped.select(*[known.get(name, F.lit(None)).alias(name) for name in names])
+def _figures(lake: Lake, run: Run, judged: Judged, version: int | None) -> figures.Figures:
+    """What the night's input looked like; `version` is that of events before the load."""
+    found = figures.figure(figures.FILES, len(judged.new))
+    faults = {
+        table.name: sum(n for (name, r, e), n in judged.counts.items()
+                        if name == table.name and r and not e and r not in validate.NOT_FAULTS)
+        for table in judged.tables()
+    }  # fmt: skip
+    found += figures.figure(figures.REJECTED, sum(faults.values()))
+    for name, count in faults.items():
+        found += figures.figure(figures.REJECTED, count, f"select {name}")
+    found += figures.figure(figures.EXCLUDED, sum(n for (_, _, expected), n in judged.counts.items() if expected))
+    found += figures.figure(figures.KNOWN, judged.count(EVENTS, validate.KNOWN))
+    if judged.settled:
+        of_events = figures.figures_of_events(judged.settled.rows)
+        corrected = next(row["value"] for row in of_events if row["figure"] == figures.CORRECTED)
+        found += of_events + figures.figure(figures.RETRACTED, judged.settled.replaced.count() - corrected)
+    found += figures.figures_of_tables(lake, run)
+    now = lake.version(EVENTS)
+    recorded = lake.arrow(INPUTS, ["figure", "value"], run.as_of).to_pylist()
+    first = next((row["value"] for row in recorded if row["figure"] == figures.VERSION), None)
+    return found + figures.figure(figures.VERSION, first if now == version and first is not None else now)
 
 
-def _live_everywhere(events: DataFrame, as_of: date, live_days: int) -> DataFrame:
-    """The availability of a source without one: what had an event of late, in every market."""
-    recent = events.where(F.col("event_date") >= F.lit(as_of - timedelta(days=live_days)))
-    products = recent.select("product_id").distinct()
-    markets = events.select("market").distinct()
-    return products.crossJoin(markets).select("product_id", "market", F.lit(True).alias("available"))
-
-
-def _counts(judged: Judged) -> Counts:
-    of_events = {(r, e): n for (name, r, e), n in judged.counts.items() if name == EVENTS.name}
+def _counts(judged: Judged, totals: dict[str, int]) -> Counts:
     bad = sum(n for (_, r, _), n in judged.counts.items() if r and r not in validate.NOT_FAULTS)
-    later = sum(n for (r, _), n in of_events.items() if r in (validate.LATER, validate.KNOWN))
-    good = {table.name: judged.counts.get((table.name, None, False), 0) for table in judged.tables()}
+    other = judged.count(EVENTS, validate.LATER, validate.KNOWN)
+    good = {table.name: judged.count(table, None) for table in judged.tables()}
     note = ", ".join(f"{n:,} {name}" for name, n in good.items()) + f" from {len(judged.new):,} new files"
-    if later:
-        note += f"; {later:,} rows belong to other nights"
+    for name in (figures.LATE, figures.CORRECTED, figures.RETRACTED):
+        note += f"; {totals[name]:,} {name}" if totals.get(name) else ""
+    note += f"; {other:,} rows belong to other nights" if other else ""
     return Counts(sum(judged.counts.values()), sum(good.values()), bad, note)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:300]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable, Field, Schema, write_deltalake
-from deltalake.exceptions import TableNotFoundError
+from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from jobs.errors import UserError
 from jobs.own_thread import own_thread
@@ -109,6 +109,21 @@ class Lake:
     def version(self, table: Table) -> int:
         """Delta version of the table as it is now."""
         return self.delta(table).version()
+
+    def files(self, table: Table, version: int) -> dict[str, Mapping[str, Any]]:
+        """Path below the table's folder -> partition values, of the files that hold its rows at a Delta version.
+
+        Raises LookupError where the log does not go back so far.
+        """
+        delta = self.delta(table)
+        try:
+            delta.load_as_version(version)
+        except DeltaError as error:
+            raise LookupError(f"{table.name} has no version {version} any more: {error}") from None
+        rows = pa.table(delta.get_add_actions(flatten=True)).select(
+            ["path", *(f"partition.{name}" for name in table.partition)]
+        )
+        return {row.pop("path"): {name.split(".", 1)[1]: v for name, v in row.items()} for row in rows.to_pylist()}
 
     def frame(self, table: Table, as_of: date | None = None) -> DataFrame:
         """A night of the table, or all its rows, as a Spark frame; an empty one where it was never written."""

@@ -53,6 +53,12 @@ def list_raw_files(raw: Path, source: Source) -> list[RawFile]:
     return files
 
 
+def read_by(statement: str, files: list[RawFile]) -> list[RawFile]:
+    """The files whose view a SELECT names; every file where it names none of them."""
+    named = {f.view for f in files if re.search(rf"(?<!\w){re.escape(f.view)}(?!\w)", statement, re.IGNORECASE)}
+    return [f for f in files if not named or f.view in named]
+
+
 def _day(name: str) -> date | None:
     found = re.search(r"\d{4}-\d{2}-\d{2}", name)
     try:

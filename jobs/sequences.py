@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
@@ -12,6 +15,9 @@ from pyspark.sql import functions as F
 from jobs.errors import UserError
 from jobs.lake import Lake
 from jobs.run import Counts, Run
+from jobs.sequences_base import Base, Night, find_base, read_night
+from jobs.sequences_changes import State, changes_between
+from jobs.sequences_update import Update, gather
 from jobs.tables import CUSTOMER_SEQUENCES, EVENTS
 
 
@@ -67,13 +73,70 @@ def build_bought(events: DataFrame, before: datetime) -> DataFrame:
 
 
 def execute(lake: Lake, run: Run, config: SequencesConfig) -> Counts:
-    """Write customer_sequences of the night."""
-    events = lake.frame(EVENTS)
-    sequences = build_sequences(events, run.midnight, config.max_length)
-    whole = sequences.join(build_bought(events, run.midnight), "customer_id", "left")
-    lake.replace_frame(CUSTOMER_SEQUENCES, whole, run)
-    rows_in = events.where(F.col("event_ts") < F.lit(run.midnight.isoformat()).cast("timestamp")).count()
-    rows_out = lake.count(CUSTOMER_SEQUENCES, run.as_of)
-    if not rows_out:
+    """Write customer_sequences of the night: the customers that changed since an earlier night, or all of them."""
+    lake.create(EVENTS)
+    version = lake.version(EVENTS)
+    before = lake.frame(EVENTS).where(F.col("event_ts") < F.lit(run.midnight.isoformat()).cast("timestamp"))
+    there = read_night(lake, run.as_of) if lake.exists(CUSTOMER_SEQUENCES) else None
+    with _scratch(lake) as aside:
+        base, update = _plan(lake, run, config, there, version, before, aside)
+        known = _known_version(lake, run, there, base, version)
+        events, purchases = (update.events, update.purchases) if isinstance(update, Update) else (before, before)
+        sequences = build_sequences(events, run.midnight, config.max_length)
+        rows = sequences.join(build_bought(purchases, run.midnight), "customer_id", "left").withColumns(
+            {"events_version": F.lit(known), "max_length": F.lit(config.max_length)}
+        )
+        lake.replace_frame(CUSTOMER_SEQUENCES, rows, run, base.since if base else None)
+    written = read_night(lake, run.as_of)
+    if written is None:
         raise UserError(f"no customer has an event before {run.as_of}; ingest earlier days first")
-    return Counts(rows_in, rows_out, note=f"{rows_out:,} customers from {rows_in:,} events")
+    if base and isinstance(update, Update):
+        note = f"{written.rows:,} customers changed by {update.came:,} events since {base.night.as_of}"
+        return Counts(update.came, written.rows, note=note)
+    rows_in = before.count()
+    return Counts(rows_in, written.rows, note=f"{written.rows:,} customers from {rows_in:,} events, all: {update}")
+
+
+def _plan(
+    lake: Lake, run: Run, config: SequencesConfig, there: Night | None, version: int, before: DataFrame, aside: Path
+) -> tuple[Base | None, Update | str]:
+    """The night to build on with what to add to it, or None with why every customer is built."""
+    if there and there.complete:  # other nights may refer to it
+        return None, "the night is complete"
+    base = find_base(lake, run.as_of, config.max_length, version)
+    if isinstance(base, str):
+        return None, base
+    assert base.night.events_version is not None
+    try:
+        changes = changes_between(lake, State(base.night.events_version, base.night.as_of), State(version, run.as_of))
+    except LookupError as error:
+        return None, str(error)
+    update = gather(lake, base, changes, before, aside)
+    return (base, update) if isinstance(update, Update) else (None, update)
+
+
+def _known_version(lake: Lake, run: Run, there: Night | None, base: Base | None, version: int) -> int:
+    """Version of events that the rows know: the one that is recorded where nothing of the night changed since.
+
+    A night that is run again gives an equal table, whatever later nights have added to events.
+    """
+    recorded = there.events_version if there else None
+    if recorded is None or recorded > version or (base and (base.night.events_version or 0) > recorded):
+        return version
+    try:
+        changes = changes_between(lake, State(recorded, run.as_of), State(version, run.as_of))
+    except LookupError:
+        return version
+    same = changes is None or not (changes.came.limit(1).count() or (changes.gone and changes.gone.limit(1).count()))
+    return recorded if same else version
+
+
+@contextmanager
+def _scratch(lake: Lake) -> Iterator[Path]:
+    scratch = lake.root / ".sequences"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

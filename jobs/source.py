@@ -28,6 +28,8 @@ class Directives:
     """A larger share of unexpected rejections among a statement's rows stops the night."""
     closed_weekdays: list[str] = field(default_factory=list)
     """Days on which the shop does not trade, so that a missing or empty file is no accident."""
+    late_days: int = 30
+    """Days by which an event may come after the files of its day; a later one is rejected."""
     live_days: int = 90
     """Without an availability SELECT: a product is live where it had an event in so many days."""
 
@@ -36,6 +38,8 @@ class Directives:
             raise UserError(f"format = {self.format!r} is not read; use 'csv' (gzipped or not) or 'parquet'")
         if not 0 <= self.max_rejected_share <= 1:
             raise UserError(f"max_rejected_share = {self.max_rejected_share} is no share; use 0 to 1")
+        if self.late_days < 0:
+            raise UserError(f"late_days = {self.late_days} is no number of days; use 0 or more")
         unknown = set(self.closed_weekdays) - set(WEEKDAYS)
         if unknown:
             raise UserError(f"closed_weekdays has {sorted(unknown)}; use names among {', '.join(WEEKDAYS)}")

@@ -97,6 +97,8 @@ market           STRING            market of the most recent event
 event_ids        ARRAY<STRING>     identity of each event
 bought           ARRAY<STRING>     every product the customer ever bought, in order of product_id
 bought_at        ARRAY<TIMESTAMP>  when each of them was last bought, UTC
+events_version   BIGINT            Delta version of events that the night's rows know
+max_length       BIGINT            most recent events kept per customer
 """
     + SINCE,
     ("as_of",),

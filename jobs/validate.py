@@ -53,12 +53,17 @@ def contract_rows(selected: DataFrame, kind: str, where: str) -> DataFrame:
     return texts.select("*", F.to_json(F.struct(*selected.columns)).alias("raw"), *absent)
 
 
-def judge_events(rows: DataFrame, as_of: date, dated: bool, products: DataFrame | None, known: DataFrame) -> DataFrame:
-    """Typed events with `reason` (null for a good row) and `expected` (true where the source excluded it).
+def judge_events(
+    rows: DataFrame, as_of: date, products: DataFrame | None, oldest: date | None, late_days: int = 30
+) -> DataFrame:
+    """Typed events with `reason` (null for a good row), `expected` (true where the source excluded it), `late` and
+    `absent`, the optional columns that the row leaves blank.
 
-    `products` are the valid product_ids (None: the source has no catalogue), `known` the event_ids of earlier
-    nights. In a file of one day a time at or after the night is wrong; in an undated file it is just not yet.
+    `products` are the valid product_ids (None: the source has no catalogue), `oldest` the oldest day of the files
+    of one day each that are read (None: they have no days). In such a file a time at or after the night is wrong, in
+    an undated one it is just not yet; an event before `oldest` is late, at most by `late_days`.
     """
+    dated = oldest is not None
     typed = rows.select(
         *[_blank_to_null(name).alias(name) for name in ("customer_id", "product_id", "basket_id", "excluded")],
         F.coalesce(_blank_to_null("event_id"), _content_id()).alias("event_id"),
@@ -68,6 +73,9 @@ def judge_events(rows: DataFrame, as_of: date, dated: bool, products: DataFrame 
         F.coalesce(F.expr("try_cast(quantity AS BIGINT)"), F.when(_is_blank("quantity"), F.lit(1))).alias("quantity"),
         _price().alias("price"),
         _is_blank("price").alias("no_price"),
+        F.array_compact(F.array(*[F.when(_is_blank(name), name) for name in OPTIONAL[EVENTS.name][:-1]])).alias(
+            "absent"
+        ),
         "raw",
     ).withColumn("event_date", F.to_date("event_ts"))
     if products is not None:
@@ -76,17 +84,20 @@ def judge_events(rows: DataFrame, as_of: date, dated: bool, products: DataFrame 
     else:
         typed = typed.withColumn("listed_id", F.col("product_id"))
     midnight = F.lit(as_of).cast("timestamp")
-    late = F.when(F.col("event_ts") >= midnight, F.lit("future timestamp" if dated else LATER))
-    judged = typed.withColumn("reason", F.coalesce(_excluded(), _event_fault(), late))
-    return _without_repeats(judged, known, dated).select(
-        *EVENT_COLUMNS, "event_date", "raw", "reason", F.col("excluded").isNotNull().alias("expected")
-    )
+    not_yet = F.when(F.col("event_ts") >= midnight, F.lit("future timestamp" if dated else LATER))
+    days_late = F.datediff(F.lit(oldest or date.min), F.col("event_date"))
+    too_late = F.when(days_late > late_days, f"more than {late_days} days late")
+    judged = typed.withColumn("reason", F.coalesce(_excluded(), _event_fault(), not_yet, too_late))
+    return _without_repeats(judged).select(
+        *EVENT_COLUMNS, "event_date", "raw", "reason", F.col("excluded").isNotNull().alias("expected"),
+        F.coalesce(days_late > 0, F.lit(False)).alias("late"), "absent",
+    )  # fmt: skip
 
 
 LATER = "later"
 """Reason of rows of an undated file that a later night will ingest; they are counted, not rejected."""
 KNOWN = "known"
-"""Reason of rows of an undated file that an earlier night has ingested."""
+"""Reason of rows that another night has ingested: of an undated file, or of one that was delivered again."""
 
 
 def _event_fault() -> Column:
@@ -106,14 +117,11 @@ def _event_fault() -> Column:
     )
 
 
-def _without_repeats(judged: DataFrame, known: DataFrame, dated: bool) -> DataFrame:
-    """Give a reason to every good row whose event_id an earlier row or an earlier night has."""
-    seen = known.select(F.col("event_id").alias("seen_id"))
-    joined = judged.join(seen, judged["event_id"] == seen["seen_id"], "left")
+def _without_repeats(judged: DataFrame) -> DataFrame:
+    """Give a reason to every good row whose event_id an earlier row has."""
     first = Window.partitionBy("event_id").orderBy(F.col("reason").isNotNull(), "event_ts", "raw")
-    again = F.when(F.col("seen_id").isNotNull(), "duplicate event" if dated else KNOWN)
-    return joined.withColumn("copy", F.row_number().over(first)).withColumn(
-        "reason", F.coalesce("reason", again, F.when(F.col("copy") > 1, "duplicate event"))
+    return judged.withColumn("copy", F.row_number().over(first)).withColumn(
+        "reason", F.coalesce("reason", F.when(F.col("copy") > 1, "duplicate event"))
     )
 
 

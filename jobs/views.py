@@ -13,13 +13,21 @@ from jobs.rawfiles import RawFile, csv_header
 from jobs.source import Source
 
 
-def register_views(lake: Lake, source: Source, every: Sequence[RawFile], files: Sequence[RawFile]) -> None:
-    """One temporary view a folder; a folder without files of `files` is an empty view with its columns."""
-    for view in sorted({f.view for f in every}):
+def check_names(files: Sequence[RawFile]) -> None:
+    """Raise UserError where a raw folder's name cannot be that of a view."""
+    for view in sorted({f.view for f in files}):
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", view):
             raise UserError(f"the raw folder {view!r} cannot be a view's name; use letters, digits and underscores")
-        columns = _same_columns([f for f in every if f.view == view], source)
-        frame = _read(lake, source, [f for f in files if f.view == view], columns)
+
+
+def register_views(lake: Lake, source: Source, every: Sequence[RawFile], files: Sequence[RawFile]) -> None:
+    """One temporary view a folder of `every`; one without files of `files` is an empty view with its columns."""
+    for view in sorted({f.view for f in every}):
+        there = [f for f in every if f.view == view]
+        read = [f for f in files if f.view == view]
+        # Of files that are not read only the first tells the columns, so that a night's cost follows what it reads.
+        columns = _same_columns([there[0], *(f for f in read if f != there[0])], source)
+        frame = _read(lake, source, read, columns)
         frame.createOrReplaceTempView(view)
 
 

@@ -11,9 +11,9 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
 from jobs.lake import Lake
-from jobs.tables import AVAILABILITY, CATALOGUE, EVENTS, RAW_FILES, REJECTED, Table
+from jobs.tables import AVAILABILITY, CATALOGUE, CORRECTED, EVENTS, INPUTS, RAW_FILES, REJECTED, Table
 
-INGESTED = (EVENTS, REJECTED, RAW_FILES, CATALOGUE, AVAILABILITY)
+INGESTED = (EVENTS, CORRECTED, REJECTED, RAW_FILES, CATALOGUE, AVAILABILITY, INPUTS)
 """Every table that ingest writes."""
 
 

@@ -26,14 +26,15 @@ def event(event_id: str | None = "e", **changed: str | None) -> dict[str, str | 
 
 
 def judged_events(
-    engine: Engine, rows: list[dict[str, str | None]], dated: bool = True, known: tuple[str, ...] = (),
+    engine: Engine, rows: list[dict[str, str | None]], dated: bool = True,
     products: tuple[str, ...] | None = ("P1", "P2"), columns: tuple[str, ...] = ("event_id", "reason"),
+    oldest: date = date(1980, 1, 1), late_days: int = 30,
 ) -> list[dict[str, Any]]:  # fmt: skip
     spark = engine.spark
     given = validate.contract_rows(strings(spark, rows), "events", "shop.sql")
     listed = None if products is None else spark.createDataFrame([(p,) for p in products], "product_id STRING")
-    earlier = spark.createDataFrame([(k,) for k in known], "event_id STRING")
-    return rows_of(validate.judge_events(given, NIGHT, dated, listed, earlier), *columns)
+    judged = validate.judge_events(given, NIGHT, listed, oldest if dated else None, late_days)
+    return rows_of(judged, *columns)
 
 
 def reasons(rows: list[dict[str, Any]], key: str = "event_id") -> dict[str, str | None]:
@@ -157,10 +158,21 @@ def test_a_null_and_a_neighbouring_value_do_not_share_an_identity(engine: Engine
     assert len({row["event_id"] for row in judged_events(engine, rows, columns=("event_id", "reason"))}) == 2
 
 
-def test_an_event_of_an_earlier_night_is_a_duplicate_in_a_dated_file_only(engine: Engine) -> None:
-    rows = [event("old"), event("new")]
-    assert reasons(judged_events(engine, rows, dated=True, known=("old",))) == {"old": "duplicate event", "new": None}
-    assert reasons(judged_events(engine, rows, dated=False, known=("old",))) == {"old": "known", "new": None}
+def test_an_event_may_be_so_many_days_late_and_no_more(engine: Engine) -> None:
+    rows = [event(f"{day:02}", event_ts=f"2026-03-{day:02}T23:00:00Z") for day in (1, 6, 7, 8, 9)]
+    columns = ("event_id", "reason", "late")
+    found = judged_events(engine, rows, columns=columns, oldest=date(2026, 3, 8), late_days=1)
+    too_late = "more than 1 days late"
+    assert [(row["event_id"], row["reason"], row["late"]) for row in found] == [
+        ("01", too_late, True), ("06", too_late, True), ("07", None, True), ("08", None, False), ("09", None, False),
+    ]  # fmt: skip
+    undated = judged_events(engine, rows, dated=False, columns=columns)
+    assert [(row["reason"], row["late"]) for row in undated] == [(None, False)] * 5
+
+
+def test_the_columns_that_a_row_leaves_blank_are_told(engine: Engine) -> None:
+    row = event("e", market=" ", quantity=None, basket_id=None)
+    assert judged_events(engine, [row], columns=("absent",)) == [{"absent": ["market", "basket_id", "quantity"]}]
 
 
 def test_a_later_event_is_wrong_in_a_dated_file_and_not_yet_in_an_undated_one(engine: Engine) -> None:

@@ -1,0 +1,130 @@
+"""Every statement of a source judged row by row, and kept aside until all of them are known to be good."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
+
+from jobs import validate
+from jobs.errors import UserError
+from jobs.ingest_events import Settled, good_events, settle
+from jobs.lake import Lake
+from jobs.rawfiles import RawFile, read_by
+from jobs.run import Run
+from jobs.source import Source
+from jobs.tables import AVAILABILITY, CATALOGUE, EVENTS, Table
+from jobs.views import columns_of, register_views
+
+
+class Judged:
+    """Every statement's rows, judged once and kept aside as Parquet until all of them are known to be good."""
+
+    def __init__(
+        self, lake: Lake, run: Run, source: Source, files: list[RawFile], new: list[RawFile], scratch: Path
+    ) -> None:
+        self.lake, self.run, self.source, self.scratch = lake, run, source, scratch
+        self.files, self.new = files, new
+        self.counts: dict[tuple[str, str | None, bool], int] = {}
+        self.schemas: dict[str, StructType] = {}
+        self.settled: Settled | None = None
+        """The events beside those of other nights; None where no file is new."""
+
+    def judge_all(self, dated: bool) -> None:
+        """Judge the catalogue, then what refers to it; `dated`: every file with events has its day in its name."""
+        products = None
+        steps = 1 + len(self.source.statements)
+        if CATALOGUE.name in self.source.statements:
+            self._keep(CATALOGUE, validate.judge_catalogue(self._select(CATALOGUE, self.files)))
+            products = self.good(CATALOGUE)
+        self.run.progress("statements judged", 1, steps)
+        if AVAILABILITY.name in self.source.statements:
+            if products is None:
+                raise UserError(f"{self.source.path} has a SELECT for availability but none for catalogue; add one")
+            self._keep(AVAILABILITY, validate.judge_availability(self._select(AVAILABILITY, self.files), products))
+        self.run.progress("statements judged", 2, steps)
+        if self.new:
+            self._judge_events(dated, products)
+        self.run.progress("statements judged", steps, steps)
+
+    def _judge_events(self, dated: bool, products: DataFrame | None) -> None:
+        rows = self._select(EVENTS, self.new)
+        days = [f.day for f in read_by(self.source.statements[EVENTS.name], self.new) if f.day]
+        oldest = min(days, default=self.run.as_of) if dated else None
+        judged = validate.judge_events(rows, self.run.as_of, products, oldest, self.source.directives.late_days)
+        self._write("judged", judged)
+        judged = self._read("judged", judged.schema)
+        of_rows = judged.where("event_date IS NOT NULL").select("event_date").distinct().toArrow()["event_date"]
+        self.settled = settle(self.lake, self.run, judged, [*days, *of_rows.to_pylist()], self.scratch)
+        self._count(EVENTS, self.settled.rows)
+
+    def good(self, table: Table) -> DataFrame:
+        """The rows that belong into `table`."""
+        if table is EVENTS and self.settled:
+            return good_events(self.settled)
+        columns = [name for name in table.names if name not in ("as_of", "run_id")]
+        return self._kept(table).where(F.col("reason").isNull()).select(*columns)
+
+    def bad(self) -> DataFrame | None:
+        """Every rejected row as `rejected` wants it; None where no statement was judged."""
+        frames = [
+            self._kept(table)
+            .where(F.col("reason").isNotNull() & ~F.col("reason").isin(*validate.NOT_FAULTS))
+            .select(F.lit(table.name).alias("source"), "reason", "expected", "raw")
+            for table in self.tables()
+        ]
+        whole = frames[0] if frames else None
+        for frame in frames[1:]:
+            assert whole is not None
+            whole = whole.unionAll(frame)
+        return whole
+
+    def tables(self) -> list[Table]:
+        """The tables whose statement was judged."""
+        return [t for t in (CATALOGUE, AVAILABILITY, EVENTS) if t.name in self.schemas]
+
+    def count(self, table: Table, *reasons: str | None) -> int:
+        """Rows of a statement with one of these reasons; None is that of a good row."""
+        return sum(n for (name, reason, _), n in self.counts.items() if name == table.name and reason in reasons)
+
+    def _select(self, table: Table, files: list[RawFile]) -> DataFrame:
+        statement = self.source.statements[table.name]
+        register_views(self.lake, self.source, read_by(statement, self.files), read_by(statement, files))
+        where = str(self.source.path)
+        try:
+            selected = self.lake.spark.sql(statement, args={"as_of": self.run.as_of.isoformat()})
+            return validate.contract_rows(selected, table.name, where)
+        except PySparkException as error:
+            headers = {f.view: columns_of(f, self.source) for f in reversed(self.files)}
+            there = "; ".join(f"{view} has {', '.join(columns)}" for view, columns in sorted(headers.items()))
+            raise UserError(
+                f"{where}: the SELECT for {table.name} does not fit the raw files: {first_line(error)}; {there}"
+            ) from None
+
+    def _keep(self, table: Table, judged: DataFrame) -> None:
+        self._write(table.name, judged)
+        self._count(table, self._read(table.name, judged.schema))
+
+    def _count(self, table: Table, kept: DataFrame) -> None:
+        self.schemas[table.name] = kept.schema
+        counted = kept.groupBy("reason", "expected").count().toArrow().to_pylist()
+        self.counts |= {(table.name, row["reason"], row["expected"]): row["count"] for row in counted}
+
+    def _write(self, name: str, frame: DataFrame) -> None:
+        frame.write.mode("overwrite").parquet(str(self.scratch / name))
+
+    def _read(self, name: str, schema: StructType) -> DataFrame:
+        if not any((self.scratch / name).glob("*.parquet")):  # Sail writes nothing for a frame without rows
+            return self.lake.spark.createDataFrame([], schema)
+        return self.lake.spark.read.parquet(str(self.scratch / name))
+
+    def _kept(self, table: Table) -> DataFrame:
+        return self._read(table.name, self.schemas[table.name])
+
+
+def first_line(error: Exception) -> str:
+    """What an engine's error says at its beginning."""
+    return str(error).strip().splitlines()[0][:300]
