@@ -7,7 +7,8 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from jobs.tables import CATALOGUE, EVENTS, PEOPLE_ALSO_BOUGHT, YOU_MIGHT_ALSO_LI
 from models import search
 from models.contract import FloatMatrix
 from models.copurchase import CoPurchase, CoPurchaseConfig
+from models.copurchase_products import over_products
 from models.visits import visits
 from models.vocabulary import Vocabulary
 
@@ -49,6 +51,12 @@ class IndexConfig:
     """Purchases older than so many days are not used for People Also Bought."""
     pause_minutes: int = 30
     """A pause so long ends a visit; products that were looked at in one visit are alternatives to each other."""
+    refit_days: int = 7
+    """The models of what is bought and looked at together serve so many nights before they are fitted again."""
+
+    def __post_init__(self) -> None:
+        if self.refit_days < 1:
+            raise UserError(f"refit_days = {self.refit_days}; use at least 1, which fits them every night")
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,8 @@ def execute(lake: Lake, run: Run, config: IndexConfig) -> Counts:
     bought = _write_bought(lake, run, config)
     note = (
         f"{similar['products']:,} products, recall@{config.recall_depth} {similar['recall']:.4f}; "
-        f"{bought['baskets']:,} baskets, recall {bought['recall']:.4f}"
+        f"{bought['baskets']:,} baskets, recall {bought['recall']:.4f}; views fitted on {similar['fit']['on']}, "
+        f"baskets on {bought['fit']['on']}"
     )
     return Counts(similar["products"] + bought["baskets"], similar["products"] + bought["products"], note=note)
 
@@ -116,28 +125,69 @@ def _write_similar(lake: Lake, run: Run, config: IndexConfig) -> dict[str, Any]:
     unit = similarity_vectors(vectors)
     tensors: dict[str, npt.NDArray[Any]] = {"vectors": unit}
     manifest: dict[str, Any] = {"model_id": model_id, "products": len(vocabulary)}
+    views, fit = _co_views(lake, run, config, vocabulary)
+    if views is not None:
+        tensors |= {CO_VIEWS + name: value for name, value in views.tensors().items()}
+        manifest |= {"co_views": views.config()}
+    return _write(lake, run, config, YOU_MIGHT_ALSO_LIKE, vocabulary, unit, unit, tensors, manifest | fit)
+
+
+def _co_views(
+    lake: Lake, run: Run, config: IndexConfig, vocabulary: Vocabulary
+) -> tuple[CoPurchase | None, dict[str, Any]]:
+    """(the model of what is looked at together, what the manifest says of its fit); None where nobody looks."""
+    settings = {"pause_minutes": config.pause_minutes} | asdict(LOOKED_AT)
+    earlier = _fitted_lately(lake, run, config, YOU_MIGHT_ALSO_LIKE, settings)
+    if earlier is not None and earlier.co_views is not None:
+        rows = earlier.vocabulary.encode(vocabulary.ids, missing="negative").astype(np.int64)
+        return over_products(earlier.co_views, rows), {name: earlier.manifest[name] for name in ("fit", "visits")}
     offsets, products, times = visits(read_histories(lake, run.as_of, vocabulary).sequences, config.pause_minutes * 60)
-    if len(times):
-        model = CoPurchase.fit(
-            offsets, products, len(vocabulary), LOOKED_AT, times, int(run.midnight.timestamp()), run.progress
-        )
-        tensors |= {CO_VIEWS + name: value for name, value in model.tensors().items()}
-        manifest |= {"co_views": model.config(), "visits": len(times)}
-    return _write(lake, run, config, YOU_MIGHT_ALSO_LIKE, vocabulary, unit, unit, tensors, manifest)
+    fit = {"fit": _fit(run, settings), "visits": len(times)}
+    if not len(times):
+        return None, fit
+    now = int(run.midnight.timestamp())
+    return CoPurchase.fit(offsets, products, len(vocabulary), LOOKED_AT, times, now, run.progress), fit
 
 
 def _write_bought(lake: Lake, run: Run, config: IndexConfig) -> dict[str, Any]:
     vocabulary = Vocabulary(key_column(lake, CATALOGUE, run.as_of, "product_id"))
-    baskets = to_baskets(basket_rows(lake.frame(EVENTS), run.midnight, config.basket_days), vocabulary)
-    settings = CoPurchaseConfig()
-    model = CoPurchase.fit(
-        baskets.offsets, baskets.products, len(vocabulary), settings, baskets.times,
-        int(run.midnight.timestamp()), run.progress,
-    )  # fmt: skip
-    manifest = {"model_id": f"co-purchase-{run.run_id}", "products": len(vocabulary), "baskets": len(baskets),
-                "config": model.config()}  # fmt: skip
+    settings = {"basket_days": config.basket_days} | asdict(CoPurchaseConfig())
+    earlier = _fitted_lately(lake, run, config, PEOPLE_ALSO_BOUGHT, settings)
+    if earlier is not None:
+        rows = earlier.vocabulary.encode(vocabulary.ids, missing="negative").astype(np.int64)
+        model = over_products(earlier.co_purchase, rows)
+        fit = {name: earlier.manifest[name] for name in ("fit", "baskets", "model_id")}
+    else:
+        baskets = to_baskets(basket_rows(lake.frame(EVENTS), run.midnight, config.basket_days), vocabulary)
+        model = CoPurchase.fit(
+            baskets.offsets, baskets.products, len(vocabulary), CoPurchaseConfig(), baskets.times,
+            int(run.midnight.timestamp()), run.progress,
+        )  # fmt: skip
+        fit = {"fit": _fit(run, settings), "baskets": len(baskets), "model_id": f"co-purchase-{run.run_id}"}
+    manifest = {"products": len(vocabulary), "config": model.config()} | fit
     targets, sources = model.target_vectors(), model.source_vectors()
     return _write(lake, run, config, PEOPLE_ALSO_BOUGHT, vocabulary, targets, sources, model.tensors(), manifest)
+
+
+def _fit(run: Run, settings: dict[str, Any]) -> dict[str, Any]:
+    return {"on": run.as_of.isoformat(), "settings": settings}
+
+
+def _fitted_lately(
+    lake: Lake, run: Run, config: IndexConfig, table: Table, settings: dict[str, Any]
+) -> ProductIndex | None:
+    """The index of the newest earlier night whose own fit, with these settings, is less than `refit_days` old."""
+    for days in range(1, config.refit_days):
+        night = run.as_of - timedelta(days=days)
+        if not (lake.directory(FOLDER, night) / table.name).is_dir():
+            continue
+        try:
+            earlier = read_index(lake, replace(run, as_of=night), table)
+        except UserError:  # damaged: what tonight needs can be fitted
+            continue
+        if earlier.manifest.get("fit") == {"on": night.isoformat(), "settings": settings}:
+            return earlier
+    return None
 
 
 def _write(

@@ -7,21 +7,21 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from jobs.customer_lists import customer_lists
+from jobs.customer_lists import stage_customer_lists
 from jobs.errors import UserError
 from jobs.index import ProductIndex, read_index
 from jobs.lake import Lake
+from jobs.list_basis import ProductVectors
 from jobs.list_maker import ListMaker
 from jobs.list_search import Searching
 from jobs.policy import read_policy
 from jobs.policy_notes import names_nobody_has
 from jobs.policy_notes import note as policy_note
 from jobs.run import Counts, Run
-from jobs.shelf import Shelf, read_shelf
-from jobs.tables import PRODUCT_EMBEDDINGS, RULE_EFFECTS, Table
-from jobs.touch_points import CAROUSELS, FOR_YOU, RANKED_PAGE, TouchPoint
+from jobs.shelf import read_shelf
+from jobs.tables import RULE_EFFECTS, Table
+from jobs.touch_points import CAROUSELS, RANKED_PAGE, TouchPoint
 from jobs.variants import DEFAULT, Variant, check_variants
 from models.assembly import Owners
 from models.top_n import BoolMask, Rows
@@ -68,12 +68,14 @@ def execute(lake: Lake, run: Run, config: ListsConfig) -> Counts:
     """Stage the night's lists; nothing is live until publish."""
     shelf = read_shelf(lake, run, config.popular_days, config.event_weights, config.young_days)
     maker = ListMaker(shelf, read_policy(lake, run.as_of, config.variants))
-    cold = _cold(lake, run, shelf)
+    vectors = ProductVectors.read(lake, run.as_of)
+    cold = np.zeros(len(shelf.products), dtype=bool)
+    cold[shelf.products.encode(vectors.ids.ids.filter(pa.array(vectors.cold)))] = True
     beside: dict[Table, Beside] = {}
     indexes = {table: read_index(lake, run, table) for table in dict.fromkeys(p.index for p in CAROUSELS if p.index)}
     for point in CAROUSELS:
         lake.replace(point.table, _product_lists(point, indexes, maker, cold, beside, config, run), run)
-    lake.replace(FOR_YOU.table, customer_lists(lake, maker, cold, config, run), run)
+    stage_customer_lists(lake, maker, vectors, config, run)
     lake.replace(RANKED_PAGE.table, _ranked_pages(maker, config, run), run)
     lake.replace_rows(RULE_EFFECTS, maker.effects(), run)
     return _counts(maker)
@@ -135,12 +137,3 @@ def _ranked_pages(maker: ListMaker, config: ListsConfig, run: Run) -> Iterator[p
             )
             yield batch
             run.progress(f"markets of {RANKED_PAGE.table.name}", market + 1, len(shelf.markets))
-
-
-def _cold(lake: Lake, run: Run, shelf: Shelf) -> BoolMask:
-    """[products], whether a product's vector comes from the catalogue alone."""
-    rows = lake.arrow(PRODUCT_EMBEDDINGS, ("product_id", "cold"), run.as_of)
-    rows = rows.filter(pc.fill_null(rows["cold"], False))
-    cold = np.zeros(len(shelf.products), dtype=bool)
-    cold[shelf.products.encode(rows["product_id"])] = True
-    return cold

@@ -172,7 +172,10 @@ RECOMMENDED_FOR_YOU = Table(
     "Recommended for you, a customer's own list in their market; nothing they bought already. A night holds the lists "
     "made that night; its row of a customer is the newest one from `since` to it.",
     ("customer_id", "market"),
-    "customer_id STRING identity of the customer\nmarket STRING the customer's market" + LIST + SINCE,
+    "customer_id STRING identity of the customer\nmarket STRING the customer's market"
+    + LIST
+    + "reach FLOAT least score the list depends on: a product below it has no part in it; null: popularity has one\n"
+    + SINCE,
     ("as_of",),
     "customer_id",
 )
@@ -207,7 +210,7 @@ RULE_EFFECTS = Table(
 rule_id     STRING  rule_id of policy, or a standing rule's name
 touch_point STRING  table of the lists
 variant     STRING  A/B variant
-changed     BIGINT  lists in which it filled or moved a position, or took away one that would have been shown
+changed     BIGINT  lists made that night in which it filled or moved a position, or took one away that would be shown
 rule        STRING  the rule as JSON, as it was that night; null for a standing rule
 """,
 )

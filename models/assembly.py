@@ -114,6 +114,9 @@ class Assembled:
     """[Q, N], the rule that moved the position; -1 where none did."""
     effects: npt.NDArray[np.int64]
     """[rule names], lists in which each rule filled or moved a position, or took one away within the first N."""
+    read: npt.NDArray[np.int32]
+    """[Q], how many of its candidates a list depends on, the best ones: all others might be different. -1 where it
+    depends on what there is beside them, as with places that tiers fill."""
 
 
 def assemble(
@@ -144,17 +147,20 @@ def assemble(
     lists, compiled = len(candidates.rows), _book(book, other_category, explore_own_category)
     rows, labels = np.full((lists, n), -1, np.int32), np.full((lists, n), -1, np.int8)
     scores, rules = np.full((lists, n), -np.inf, np.float32), np.full((lists, n), -1, np.int16)
+    read = np.full(lists, -1, np.int32)
 
     def work(bounds: tuple[int, int]) -> npt.NDArray[np.int64]:
         effects = np.zeros(len(book.names), np.int64)
         pool = _pool(most + len(book.pins) + 1, stock, len(book.names))
-        assemble_range(*bounds, n, most, pin_label, offers, stock, compiled, pool, rows, scores, labels, rules, effects)
+        assemble_range(
+            *bounds, n, most, pin_label, offers, stock, compiled, pool, rows, scores, labels, rules, effects, read
+        )
         return effects
 
     ends = [lists * part // PARTS for part in range(PARTS + 1)]
     with ThreadPoolExecutor() as threads:  # the compiled loop holds no lock
         effects = sum(threads.map(work, pairwise(ends)), np.zeros(len(book.names), np.int64))
-    return Assembled(rows.astype(np.int64), scores, labels, rules, effects)
+    return Assembled(rows.astype(np.int64), scores, labels, rules, effects, read)
 
 
 def rankings(

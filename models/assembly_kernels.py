@@ -114,12 +114,14 @@ def _block(q: int, offers: Offers, pool: Pool) -> None:
 @compiled
 def _gather(
     q: int, n: int, limit: int, offers: Offers, stock: Stock, book: Book, pool: Pool, effects: Array
-) -> tuple[int, bool]:
-    """(candidates in the pool, whether there are more): at most `limit` and a young one for exploration."""
-    size, young, anchor = 0, book.explore_place < 0, offers.anchors[q]
+) -> tuple[int, bool, int]:
+    """(candidates in the pool, whether there are more, how many of the list's own were read, NONE where these did not
+    suffice): at most `limit` and a young one for exploration."""
+    size, young, anchor, read = 0, book.explore_place < 0, offers.anchors[q], offers.rows.shape[1]
     for at in range(offers.rows.shape[1]):
         product = offers.rows[q, at]
         if product < 0 or (size >= limit and young):
+            read = at if young else NONE
             break
         if size >= limit and not _is_young(product, anchor, stock, book):
             continue
@@ -131,13 +133,14 @@ def _gather(
             young = young or _is_young(product, anchor, stock, book)
         elif refusal >= 0 and size < n:
             _credit(refusal, q, effects, pool)
+    read = read if size >= limit else NONE
     for tier in range(offers.tier_of.shape[1]):
         group = offers.tier_of[q, tier]
         if group < 0:
             continue
         for at in range(offers.tier_offsets[group], offers.tier_offsets[group + 1]):
             if size >= limit:
-                return size, True
+                return size, True, read
             product = offers.tier_rows[at]
             refusal = _refusal(product, anchor, q, stock, book, pool)
             if refusal == -2 and not _enough(int(stock.facts[product, CATEGORY]), book, pool):
@@ -146,7 +149,7 @@ def _gather(
                 size += 1
             elif refusal >= 0 and size < n:
                 _credit(refusal, q, effects, pool)
-    return size, size >= limit
+    return size, size >= limit, read
 
 
 @compiled
@@ -262,14 +265,14 @@ def _place(
 @compiled
 def _one_list(
     q: int, n: int, most: int, pin_label: int, offers: Offers, stock: Stock, book: Book, pool: Pool,
-    rows: Array, scores: Array, labels: Array, rules: Array, effects: Array,
+    rows: Array, scores: Array, labels: Array, rules: Array, effects: Array, read: Array,
 ) -> None:  # fmt: skip
     limit = most if book.category_cap > 0 else 2 * n + len(book.pins)
     for rule in range(len(effects)):
         pool.before[rule] = effects[rule]
     while True:
         _block(q, offers, pool)
-        size, more = _gather(q, n, limit, offers, stock, book, pool, effects)
+        size, more, read[q] = _gather(q, n, limit, offers, stock, book, pool, effects)
         held = _place(q, n, size, offers.anchors[q], pin_label, stock, book, pool, rows, scores, labels, rules)
         if held == n or not more or limit >= most:
             break
@@ -290,8 +293,8 @@ def _one_list(
 @compiled
 def assemble_range(
     start: int, stop: int, n: int, most: int, pin_label: int, offers: Offers, stock: Stock, book: Book, pool: Pool,
-    rows: Array, scores: Array, labels: Array, rules: Array, effects: Array,
+    rows: Array, scores: Array, labels: Array, rules: Array, effects: Array, read: Array,
 ) -> None:  # fmt: skip
     """Write lists start .. stop - 1 of `models.assembly.assemble`, and how many of them each rule changed."""
     for q in range(start, stop):
-        _one_list(q, n, most, pin_label, offers, stock, book, pool, rows, scores, labels, rules, effects)
+        _one_list(q, n, most, pin_label, offers, stock, book, pool, rows, scores, labels, rules, effects, read)

@@ -313,3 +313,22 @@ def test_without_rules_a_list_is_its_candidates_and_then_its_tiers(shop: Any) ->
         ]  # fmt: skip
         assert [int(p) for p in made.rows[q] if p >= 0] == allowed[:n]
         assert (made.rules[q] == -1).all()
+
+
+@settings(max_examples=200, deadline=None)
+@given(shops(), st.integers(0, 2**32 - 1))
+def test_a_list_depends_on_no_candidate_that_it_did_not_read(shop: Any, seed: int) -> None:
+    n, candidates, owners, tiers, available, attributes, book = shop
+    made = assemble(n, candidates, owners, tiers, available, attributes, book, PINNED)
+    rng = np.random.default_rng(seed)
+    rows, depth = candidates.rows.copy(), candidates.rows.shape[1]
+    for q in np.flatnonzero(made.read >= 0):
+        rest = np.setdiff1d(np.arange(PRODUCTS), rows[q, : made.read[q]])
+        rows[q, made.read[q] :] = rng.permutation(rest)[: depth - made.read[q]]
+    other_tiers = replace(tiers, rows=rng.permutation(tiers.rows), scores=tiers.scores + 1)
+    other = replace(candidates, rows=rows)
+    again = assemble(n, other, owners, other_tiers, available, attributes, book, PINNED)
+    same = made.read >= 0
+    for name in ("rows", "scores", "labels", "rules", "read"):
+        assert np.array_equal(getattr(made, name)[same], getattr(again, name)[same]), name
+    assert (made.read <= depth).all()

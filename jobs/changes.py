@@ -1,0 +1,59 @@
+"""Tables whose nights hold changes: which night one can go on from, and when to write every customer again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import date
+from itertools import chain
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.lake import Lake
+from jobs.run import Run
+from jobs.tables import Table
+
+MOST = 0.5
+"""Rows that changed since the last complete night, as a share of it, up to which a night holds changes alone."""
+
+
+def night_before(lake: Lake, table: Table, as_of: date) -> date | None:
+    """The newest earlier night of a table. An older one is no ground to go on from: a night's rows count in every
+    later night that holds changes.
+    """
+    return max((night for night in lake.nights(table) if night < as_of), default=None)
+
+
+def known_since(lake: Lake, table: Table, before: date, as_of: date) -> bool:
+    """Whether the table says what changed from the night `before` to the night `as_of`."""
+    return {before, as_of} <= set(lake.nights(table)) and lake.since(table, as_of) <= before
+
+
+def changed_customers(lake: Lake, table: Table, after: date, as_of: date) -> pa.Array:
+    """[n] ids of the customers whose row of the night is newer than the night `after`."""
+    return lake.changed(table, (table.changes_of,), after, as_of)[table.changes_of].combine_chunks()
+
+
+def replace_changed(
+    lake: Lake, table: Table, rows: Iterable[pa.RecordBatch], customers: pa.Array, before: date, run: Run
+) -> int:
+    """Write `rows`, those of `customers`, as what changed since the night `before`; returns how many were written.
+
+    With them and the changes before them beyond `MOST`, the night is complete: the other customers' rows are copied.
+    """
+    since = lake.since(table, before)
+    if len(customers) + _rows(lake, table, since, before) <= MOST * _rows(lake, table, None, since):
+        return lake.replace(table, rows, run, since=since)
+    return lake.replace(table, chain(rows, _others(lake, table, customers, before)), run)
+
+
+def _rows(lake: Lake, table: Table, after: date | None, until: date) -> int:
+    """Stored rows of the nights after `after` up to `until`; of `until` alone without `after`."""
+    night = pc.field("as_of")
+    wanted = night == pa.scalar(until) if after is None else (night > pa.scalar(after)) & (night <= pa.scalar(until))
+    return int(lake.dataset(table).count_rows(filter=wanted))
+
+
+def _others(lake: Lake, table: Table, customers: pa.Array, before: date) -> Iterator[pa.RecordBatch]:
+    own = [name for name in table.names if name not in ("as_of", "run_id", "since")]
+    yield from lake.batches(table, own, before, where=~pc.field(table.changes_of).isin(customers))

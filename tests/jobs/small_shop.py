@@ -1,0 +1,151 @@
+"""A small random shop whose nights are written table by table, without a model: for laws of customers' lists."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from jobs.customer_lists import stage_customer_lists
+from jobs.histories import vectors_column
+from jobs.lake import Lake
+from jobs.list_basis import ProductVectors
+from jobs.list_maker import ListMaker
+from jobs.lists import ListsConfig
+from jobs.policy import read_policy
+from jobs.run import Run
+from jobs.shelf import read_shelf
+from jobs.tables import (
+    AVAILABILITY,
+    CATALOGUE,
+    CUSTOMER_EMBEDDINGS,
+    CUSTOMER_SEQUENCES,
+    EVENTS,
+    POLICY,
+    PRODUCT_EMBEDDINGS,
+)
+
+FIRST = date(2026, 3, 2)
+WIDTH = 6
+MARKETS = ("DE", "GB", "IS")
+BRANDS, CATEGORIES = ("Ash", "Birch", "Cedar", None), ("bags", "socks", "tops")
+
+
+def run_of(as_of: date) -> Run:
+    """The run of a night."""
+    return Run(as_of, f"test-{as_of}", datetime(2026, 1, 1).astimezone())
+
+
+@dataclass
+class SmallShop:
+    """What is true of the shop; change it, then write a night."""
+
+    lake: Lake
+    rng: np.random.Generator
+    customers: int = 60
+    catalogue: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sold: set[tuple[str, str]] = field(default_factory=set)
+    vectors: dict[str, Any] = field(default_factory=dict)
+    cold: set[str] = field(default_factory=set)
+    people: dict[str, dict[str, Any]] = field(default_factory=dict)
+    touched: set[str] = field(default_factory=set)
+    """Customers whose rows are not written yet."""
+
+    @staticmethod
+    def new(lake: Lake, seed: int, products: int = 200, customers: int = 80) -> SmallShop:
+        """A shop of two large markets, in which most products are sold, and a very small one."""
+        shop = SmallShop(lake, np.random.default_rng(seed), customers)
+        for _ in range(products):
+            shop.launch(FIRST - timedelta(days=int(shop.rng.integers(5, 40))))
+        for number in range(customers):
+            shop.touch(f"C{number:03}", FIRST)
+        for number in range(30):
+            product = shop.any_product()
+            shop._event(f"E{number:03}", product, str(shop.rng.choice(MARKETS)), FIRST - timedelta(days=3))
+        return shop
+
+    def any_product(self) -> str:
+        """One of the catalogue."""
+        return str(self.rng.choice(sorted(self.catalogue)))
+
+    def launch(self, on: date) -> str:
+        """A new product."""
+        product = f"P{len(self.vectors):03}"
+        pick = self.rng.integers
+        self.catalogue[product] = {
+            "product_id": product, "brand": BRANDS[pick(4)], "category": CATEGORIES[pick(3)], "department": "women",
+            "price": float(pick(1, 9)), "launched_at": on,
+        }  # fmt: skip
+        self.sold |= {(product, market) for market, share in zip(MARKETS, (9, 8, 1), strict=True) if pick(10) < share}
+        self.new_vector(product)
+        return product
+
+    def new_vector(self, product: str) -> None:
+        """The product is read otherwise from now on."""
+        self.vectors[product] = np.append(self.rng.normal(size=WIDTH), 0.1).astype(np.float32)
+        self.cold.add(product)
+
+    def touch(self, customer: str, as_of: date) -> None:
+        """The customer did something on the day before the night."""
+        then = datetime(as_of.year, as_of.month, as_of.day).astimezone() - timedelta(hours=5)
+        person = self.people.setdefault(customer, {"bought": {}})
+        products = [self.any_product() for _ in range(3)]
+        person["bought"] |= {products[0]: then} if self.rng.random() < 0.7 else {}
+        person["market"] = str(self.rng.choice(MARKETS, p=(0.5, 0.47, 0.03)))
+        person["products"], person["at"] = products, then
+        known = self.rng.random() < 0.97
+        person["vector"] = np.append(self.rng.normal(size=WIDTH) * known, 1).astype(np.float32)
+        self.touched.add(customer)
+
+    def rules(self, rows: list[dict[str, Any]]) -> None:
+        """The policy from now on."""
+        whole = pa.Table.from_pylist(
+            [{name: row.get(name) for name in POLICY.names} | {"as_of": FIRST, "run_id": "test"} for row in rows],
+            schema=self.lake.arrow(POLICY).schema,
+        )
+        self.lake.overwrite(POLICY, whole)
+
+    def write(self, as_of: date, since: date | None = None) -> None:
+        """Write the night; with `since` the touched customers alone."""
+        run = run_of(as_of)
+        self.lake.replace_rows(CATALOGUE, list(self.catalogue.values()), run)
+        there = [{"product_id": p, "market": m, "available": True} for p, m in sorted(self.sold)]
+        self.lake.replace_rows(AVAILABILITY, there, run)
+        ids = sorted(set(self.catalogue) & set(self.vectors))
+        products = {
+            "product_id": pa.array(ids), "vector": vectors_column(np.stack([self.vectors[p] for p in ids])),
+            "model_id": pa.repeat("model", len(ids)), "cold": pa.array([p in self.cold for p in ids]),
+        }  # fmt: skip
+        self.lake.replace(PRODUCT_EMBEDDINGS, pa.table(products), run)
+        who = sorted(self.people if since is None else self.touched)
+        people = [self.people[customer] for customer in who]
+        sequences = [
+            {"customer_id": customer, "product_ids": person["products"], "event_types": ["click"] * 3,
+             "event_timestamps": [person["at"]] * 3, "last_event_at": person["at"], "market": person["market"],
+             "event_ids": ["e"] * 3, "bought": sorted(person["bought"]),
+             "bought_at": [at for _, at in sorted(person["bought"].items())]}
+            for customer, person in zip(who, people, strict=True)
+        ]  # fmt: skip
+        own = [name for name in CUSTOMER_SEQUENCES.names if name not in ("as_of", "run_id", "since")]
+        schema = pa.schema([self.lake.arrow(CUSTOMER_SEQUENCES).schema.field(name) for name in own])
+        self.lake.replace(CUSTOMER_SEQUENCES, pa.Table.from_pylist(sequences, schema), run, since=since)
+        vectors = vectors_column(np.stack([person["vector"] for person in people]))
+        columns = {"customer_id": pa.array(who), "vector": vectors, "model_id": pa.repeat("model", len(who))}
+        self.lake.replace(CUSTOMER_EMBEDDINGS, pa.table(columns), run, since=since)
+        self.touched = set()
+
+    def lists(self, as_of: date, config: ListsConfig) -> int:
+        """Stage the customers' lists of a written night; returns the rows written."""
+        run = run_of(as_of)
+        shelf = read_shelf(self.lake, run, config.popular_days, config.event_weights, config.young_days)
+        maker = ListMaker(shelf, read_policy(self.lake, as_of, config.variants))
+        return stage_customer_lists(self.lake, maker, ProductVectors.read(self.lake, as_of), config, run)
+
+    def _event(self, event_id: str, product: str, market: str, day: date) -> None:
+        at = datetime(day.year, day.month, day.day).astimezone()
+        row = {"event_id": event_id, "customer_id": "C000", "product_id": product, "event_type": "click",
+               "event_ts": at, "market": market, "quantity": 1, "event_date": day}  # fmt: skip
+        self.lake.replace_rows(EVENTS, [row], run_of(FIRST), where=f"event_id = '{event_id}'")
