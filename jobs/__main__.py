@@ -8,7 +8,7 @@ import time
 import warnings
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,6 +18,7 @@ from jobs.command import (
     REPOSITORY,
     SAMPLE_RAW,
     SAMPLE_SQL,
+    Accept,
     AsOf,
     Config,
     EngineOption,
@@ -26,6 +27,7 @@ from jobs.command import (
     Raw,
     Root,
     Source,
+    accepted,
     config_named,
     day_of,
     lake_at,
@@ -33,6 +35,7 @@ from jobs.command import (
     run_one,
 )
 from jobs.errors import UserError
+from jobs.models_command import add_models
 from jobs.tables import STEPS
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=(
@@ -66,9 +69,12 @@ def ingest(
     allow_empty_day: Annotated[
         bool, typer.Option(envvar="NIGHTRAIL_ALLOW_EMPTY_DAY", help="Let a last day without events pass.")
     ] = False,
+    accept: Accept = None,
 ) -> None:
-    """Raw files to events, catalogue, availability and rejected."""
-    changes = {"allow_empty_day": True} if allow_empty_day else {}
+    """Raw files to events, catalogue, availability and rejected; exit code 3 where the input looks wrong."""
+    changes: dict[str, Any] = {"allow_empty_day": True} if allow_empty_day else {}
+    if may_fail := accepted("ingest", accept):
+        changes["accepted"] = may_fail
     run_one("ingest", as_of, root, source, raw, engine, config, **changes)
 
 
@@ -90,10 +96,11 @@ def gate(
     raw: Raw = SAMPLE_RAW,
     engine: EngineOption = "sail",
     config: Config = "standard",
-    accept: Annotated[list[str] | None, typer.Option(help="A gate that may fail tonight; repeat.")] = None,
+    accept: Accept = None,
 ) -> None:
     """Check the staged night; exit code 3 keeps last night live."""
-    changes = {"accepted": accept} if accept else {}
+    may_fail = accepted("gate", accept)
+    changes = {"accepted": may_fail} if may_fail else {}
     run_one("gate", as_of, root, source, raw, engine, config, **changes)
 
 
@@ -128,6 +135,7 @@ def apply(root: Root = LAKE) -> None:
 
 
 add_questions(app)
+add_models(app)
 
 
 @app.command()

@@ -24,6 +24,7 @@ Source = Annotated[Path, typer.Option(envvar="NIGHTRAIL_SOURCE", help="File with
 Raw = Annotated[Path, typer.Option(envvar="NIGHTRAIL_RAW", help="Folder of the raw files.")]
 EngineOption = Annotated[str, typer.Option(envvar="NIGHTRAIL_ENGINE", help="sail (embedded) or spark.")]
 Config = Annotated[str, typer.Option(envvar="NIGHTRAIL_CONFIG", help="Settings by name: standard or quick.")]
+Accept = Annotated[list[str] | None, typer.Option(help="A gate that may fail tonight; repeat.")]
 OwnRoot = Annotated[
     Path | None, typer.Option(envvar="NIGHTRAIL_ROOT", help="The lake; by default one per source, below var/lakes.")
 ]
@@ -31,6 +32,20 @@ OwnRaw = Annotated[Path | None, typer.Option(envvar="NIGHTRAIL_RAW", help="Raw f
 LAKE = Path("var/lakes/sample")
 SAMPLE_SQL = REPOSITORY / "jobs" / "sources" / "sample.sql"
 SAMPLE_RAW = Path("var/raw/sample")
+
+
+def now() -> datetime:
+    """The time at which a person decides something, UTC: for the record, never for what is computed."""
+    return datetime.now(UTC)
+
+
+def accepted(step: str, given: list[str] | None) -> list[str]:
+    """Gates that may fail in `step`: those given on the command line, and the step's own of NIGHTRAIL_ACCEPT."""
+    from jobs.gate_check import ACCEPT
+
+    named = [name.strip() for name in os.environ.get(ACCEPT, "").split(",") if name.strip()]
+    own = [name for name in named if name.startswith("input_") == (step == "ingest")]
+    return list(dict.fromkeys([*(given or []), *own]))
 
 
 def day_of(text: str) -> date:

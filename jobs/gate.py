@@ -2,125 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from datetime import date
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
 
 from jobs.errors import GateError, UserError
-from jobs.evaluate import HEADLINE
-from jobs.index import read_index
+from jobs.gate_check import Check, decide
+from jobs.gate_config import GateConfig as GateConfig
+from jobs.gate_lists import Lists, Shop, churn, read_lists, read_shop, sampled
+from jobs.gate_models import ONE_MODEL, distinct, model_checks, require_one_model
+from jobs.gate_stale import stale_check
 from jobs.lake import Lake
 from jobs.policy import read_policy
 from jobs.run import Counts, Run
-from jobs.shelf import read_availability
 from jobs.tables import (
-    AVAILABILITY,
     BAG_EXTRAS,
     CATALOGUE,
-    CUSTOMER_EMBEDDINGS,
     CUSTOMER_SEQUENCES,
-    EVALUATIONS,
-    EVENTS,
     GATES,
     LISTS,
     MARKET_RANKING,
-    PRODUCT_EMBEDDINGS,
+    PEOPLE_ALSO_BOUGHT,
     PUBLISHED,
     RECOMMENDED_FOR_YOU,
     Table,
 )
-from jobs.touch_points import CAROUSELS
-from jobs.train import champion
 
 CHECKED = (*LISTS, MARKET_RANKING)
-
-
-@dataclass(frozen=True)
-class GateConfig:
-    """The limits; `--accept GATE` lets one failed gate pass on purpose, which is recorded."""
-
-    min_coverage: float = 1.0
-    """Least share of live products per market, and of known customers, that have a row."""
-    min_full: float = 0.9
-    """Least share of lists that are as long as asked for; what a page holds, and what is cheap beside a bag, varies."""
-    min_rows_of_last_night: float = 0.5
-    """Least rows as a share of those of the night that is live."""
-    min_index_recall: float = 0.95
-    """Least recall of the indexes against exact search."""
-    max_churn: float = 0.9
-    """Most of the positions of the live night's lists that may be gone, as a mean share."""
-    accepted: list[str] = field(default_factory=list)
-    """Gates that may fail tonight."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """One gate's figure beside its limit; `passed` follows from them."""
-
-    gate: str
-    value: float
-    least: float | None = None
-    most: float | None = None
-    detail: str = ""
-
-    @property
-    def passed(self) -> bool:
-        """Whether the figure keeps the limit; NaN keeps none."""
-        return (self.least is None or self.value >= self.least) and (self.most is None or self.value <= self.most)
-
-    @property
-    def rule(self) -> str:
-        """The limit in words."""
-        return f"at least {self.least:g}" if self.least is not None else f"at most {self.most:g}"
+REMADE = (PEOPLE_ALSO_BOUGHT, BAG_EXTRAS, MARKET_RANKING)
+"""Lists of what is counted anew every night, in the same way: no contest puts another model behind them."""
+FEWEST_LISTS, FEWEST_PRODUCTS = 20, 50
+"""A market with fewer lists, or fewer live products, has no share of best-sellers worth the name."""
 
 
 def execute(lake: Lake, run: Run, config: GateConfig) -> Counts:
     """Check the staged night, record every figure, and raise GateError when one fails."""
     live = live_night(lake)
-    checks = [*_model_checks(lake, run, config)]
-    expected = _expected_rows(lake, run)
+    live = None if live == run.as_of else live
+    again = _bought_again(lake, run)
+    shop = read_shop(lake, run, again)
+    expected, before = _expected_rows(lake, run, shop), _figures(lake, live)
+    checks, models = [stale_check(lake, run)], {}
     for place, table in enumerate(CHECKED):
         run.progress("tables checked", place, len(CHECKED))
-        checks += _list_checks(lake, run, config, table, expected[table])
-        if live and live != run.as_of:
-            checks += _change_checks(lake, run, config, table, live)
+        found = read_lists(lake, table, run.as_of, shop, max(1, round(expected[table] / config.churn_lists)))
+        models[table] = found.models
+        checks += _list_checks(config, table, found, shop, expected[table])
+        if found.rows:
+            checks += _spread_checks(config, table, found, shop, before)
+        if live:
+            checks += _change_checks(lake, config, table, found, live)
+    checks += model_checks(lake, run, config, models)
+    if live:
+        checks += _customer_checks(lake, run, config, live)
     unknown = set(config.accepted) - {check.gate for check in checks}
     if unknown:
         raise UserError(f"--accept {sorted(unknown)}: no such gate; there are {', '.join(c.gate for c in checks)}")
-    rows = [
-        {"gate": c.gate, "value": c.value, "rule": c.rule, "passed": c.passed or c.gate in config.accepted,
-         "detail": c.detail if c.passed or c.gate not in config.accepted else f"accepted on purpose; {c.detail}"}
-        for c in checks
-    ]  # fmt: skip
-    lake.replace_rows(GATES, rows, run)
-    failed = [c for c in checks if not c.passed and c.gate not in config.accepted]
-    if failed:
-        figures = "; ".join(f"{c.gate} is {c.value:g}, must be {c.rule} ({c.detail})" for c in failed)
-        raise GateError(
-            f"the night {run.as_of} is not published: {figures}. What was live stays live. Look at the table gates; to "
-            f"publish all the same: {' '.join(f'--accept {c.gate}' for c in failed)}"
-        )
+    decide(lake, run, "gate", checks, config.accepted)
     return Counts(len(checks), len(checks), note=f"{len(checks)} gates passed")
 
 
 def require_passed(lake: Lake, as_of: date) -> None:
-    """Raise GateError unless the night went through its gates."""
-    rows = lake.arrow(GATES, ("gate", "passed", "run_id"), as_of).to_pylist()
-    if not rows:
+    """Raise GateError unless the night went through the gates of its input and of its output."""
+    rows = lake.arrow(GATES, ("gate", "passed", "run_id", "step", "accepted"), as_of).to_pylist()
+    output = [row for row in rows if row["step"] != "ingest"]
+    failed = [row["gate"] for row in rows if not row["passed"]]
+    if failed:
+        raise GateError(f"the night {as_of} failed its gates ({', '.join(failed)}) and cannot be published")
+    if not output:
         raise GateError(f"the night {as_of} never went through its gates; run `python -m jobs gate --as-of {as_of}`")
-    staged = set(lake.arrow(RECOMMENDED_FOR_YOU, ("run_id",), as_of)["run_id"].to_pylist())
-    if staged != {row["run_id"] for row in rows}:
+    staged = distinct(lake, MARKET_RANKING, "run_id", as_of)  # the last table that lists writes, whole every night
+    if {row["run_id"] for row in output} != staged:
         raise GateError(
             f"the night {as_of} was staged again by {', '.join(sorted(staged)) or 'nobody'} after its gates; run "
             f"`python -m jobs gate --as-of {as_of}` again"
         )
-    failed = [row["gate"] for row in rows if not row["passed"]]
-    if failed:
-        raise GateError(f"the night {as_of} failed its gates ({', '.join(failed)}) and cannot be published")
+    if not any(row["gate"] == ONE_MODEL and row["accepted"] for row in output):
+        require_one_model(lake, as_of)
 
 
 def live_night(lake: Lake) -> date | None:
@@ -129,99 +90,106 @@ def live_night(lake: Lake) -> date | None:
     return rows[0]["as_of"] if rows else None
 
 
-def _list_checks(lake: Lake, run: Run, config: GateConfig, table: Table, expected: int) -> Iterator[Check]:
-    lists = lake.frame(table, run.as_of)
-    owner = table.key[0]
-    size = F.size("product_ids")
-    self_shown = F.array_contains("product_ids", F.col(owner)) if owner == "product_id" else F.lit(False)
-    figures = lists.agg(
-        F.count("*").alias("rows"),
-        _share(F.col("short_reason").isNull()).alias("full"),
-        _share((size > 0) | F.col("short_reason").isNotNull()).alias("explained"),
-        F.sum((F.size(F.array_distinct("product_ids")) < size).cast("int")).alias("repeats"),
-        F.sum(self_shown.cast("int")).alias("selves"),
-    ).toArrow().to_pylist()[0]  # fmt: skip
-    name, rows = table.name, figures["rows"]
-    expected *= max(lists.select("variant").distinct().count(), 1) if "variant" in table.key else 1
-    yield Check(
-        f"{name}_coverage", rows / max(expected, 1), least=config.min_coverage, detail=f"{rows:,} of {expected:,}"
-    )
-    if not rows:
-        return
-    if table not in (BAG_EXTRAS, MARKET_RANKING):
-        yield Check(f"{name}_full", figures["full"], least=config.min_full, detail="lists without a short_reason")
-    yield Check(f"{name}_explained", figures["explained"], least=1.0, detail="empty lists need a short_reason")
-    yield Check(f"{name}_repeats", figures["repeats"], most=0, detail="lists with a product twice")
-    if owner == "product_id":
-        yield Check(f"{name}_selves", figures["selves"], most=0, detail="lists that show the product itself")
-    shown = lists.select(F.col(owner).alias("owner"), "market", F.explode("product_ids").alias("shown"))
-    yield Check(
-        f"{name}_unavailable", _unavailable(lake, run, shown), most=0, detail="places not for sale in the market"
-    )
-    if table is RECOMMENDED_FOR_YOU:
-        yield Check(f"{name}_bought", _bought(lake, run, shown), most=0, detail="places the customer bought before")
+def _bought_again(lake: Lake, run: Run) -> pa.Array:
+    """Products that a policy allows to be recommended to somebody who bought them.
+
+    Whether one may return, and after how many days, depends on market and variant, so none of them is checked.
+    """
+    categories = [rule.value for rule in read_policy(lake, run.as_of).rules if rule.kind == "repeat_purchase"]
+    products = lake.arrow(CATALOGUE, ("product_id", "category"), run.as_of)
+    may = pc.is_in(products["category"], value_set=pa.array(categories, pa.string()))
+    return products["product_id"].filter(may).combine_chunks()
 
 
-def _share(condition: Column) -> Column:
-    return F.avg(condition.cast("double"))
+def _figures(lake: Lake, live: date | None) -> dict[str, float]:
+    """What the gates found on the live night."""
+    if live is None:
+        return {}
+    return {row["gate"]: row["value"] for row in lake.arrow(GATES, ("gate", "value"), live).to_pylist()}
 
 
-def _expected_rows(lake: Lake, run: Run) -> dict[Table, int]:
+def _expected_rows(lake: Lake, run: Run, shop: Shop) -> dict[Table, int]:
     """Rows that each table must have for one variant."""
-    _, markets, available = read_availability(lake, run)
-    categories = lake.frame(CATALOGUE, run.as_of).where("category IS NOT NULL").select("category").distinct()
-    return dict.fromkeys(LISTS, int(available.sum())) | {
-        RECOMMENDED_FOR_YOU: lake.frame(CUSTOMER_SEQUENCES, run.as_of).count(),
-        MARKET_RANKING: len(markets) * (categories.count() + 1),
+    categories = lake.arrow(CATALOGUE, ("category",), run.as_of)["category"]
+    return dict.fromkeys(LISTS, int(shop.available.sum())) | {
+        RECOMMENDED_FOR_YOU: len(shop.customers),
+        MARKET_RANKING: len(shop.markets) * (int(pc.count_distinct(categories).as_py()) + 1),
     }
 
 
-def _unavailable(lake: Lake, run: Run, shown: DataFrame) -> int:
-    sold = lake.frame(AVAILABILITY, run.as_of).where("available")
-    sold = sold.select(F.col("product_id").alias("sold_id"), F.col("market").alias("sold_in"))
-    return shown.join(
-        sold, (shown["shown"] == sold["sold_id"]) & (shown["market"] == sold["sold_in"]), "left_anti"
-    ).count()
+def _list_checks(config: GateConfig, table: Table, found: Lists, shop: Shop, expected: int) -> Iterator[Check]:
+    name, rows = table.name, found.rows
+    expected *= max(len(found.variants), 1) if "variant" in table.key else 1
+    detail = f"{rows:,} of {expected:,}"
+    yield Check(f"{name}_coverage", rows / max(expected, 1), least=config.min_coverage, detail=detail)
+    if not rows:
+        return
+    if table not in (BAG_EXTRAS, MARKET_RANKING):
+        yield Check(f"{name}_full", found.full / rows, least=config.min_full, detail="lists without a short_reason")
+    yield Check(f"{name}_explained", found.explained / rows, least=1.0, detail="empty lists need a short_reason")
+    yield Check(f"{name}_repeats", found.repeats, most=0, detail="lists with a product twice")
+    yield Check(f"{name}_uneven", found.uneven, most=0, detail="lists with more or fewer sources than products")
+    if table.key[0] == "product_id":
+        yield Check(f"{name}_selves", found.selves, most=0, detail="lists that show the product itself")
+    yield Check(f"{name}_unavailable", found.unavailable, most=0, detail="places not for sale in the market")
+    if table is RECOMMENDED_FOR_YOU:
+        yield Check(f"{name}_bought", found.bought, most=0, detail="places the customer bought before")
+    else:
+        large = shop.available.sum(axis=1) >= FEWEST_PRODUCTS
+        empty = shop.markets.ids.filter(pa.array(large & (found.shown.sum(axis=1) == 0))).to_pylist()
+        detail = f"markets without a product in any list{': ' if empty else ''}{', '.join(empty[:10])}"
+        yield Check(f"{name}_empty_markets", len(empty), most=0, detail=detail)
 
 
-def _bought(lake: Lake, run: Run, shown: DataFrame) -> int:
-    before = F.col("event_ts") < F.lit(run.midnight.isoformat()).cast("timestamp")
-    bought = lake.frame(EVENTS).where((F.col("event_type") == "purchase") & before)
-    bought = bought.select(F.col("customer_id").alias("buyer"), F.col("product_id").alias("bought"))
-    again = [rule.value for rule in read_policy(lake, run.as_of).rules if rule.kind == "repeat_purchase"]
-    if again:
-        # Which of them may return, and after how many days, depends on the market and variant.
-        bound = lake.frame(CATALOGUE, run.as_of).where(~F.coalesce(F.col("category").isin(again), F.lit(False)))
-        bought = bought.join(bound.select("product_id"), F.col("bought") == F.col("product_id"), "left_semi")
-    same = (shown["owner"] == bought["buyer"]) & (shown["shown"] == bought["bought"])
-    return shown.join(bought, same, "left_semi").count()
+def _spread_checks(
+    config: GateConfig, table: Table, found: Lists, shop: Shop, before: Mapping[str, float]
+) -> Iterator[Check]:
+    """How many products get a place at all, and how many places the best-sellers take."""
+    name, places = table.name, found.places
+    live = shop.available.any(axis=0)
+    shown = int(((found.shown.sum(axis=0) > 0) & live).sum())
+    share = shown / max(min(int(live.sum()), places), 1)
+    least = max(config.min_catalogue, config.min_catalogue_of_last_night * before.get(f"{name}_catalogue", 0.0))
+    detail = f"{shown:,} of {int(live.sum()):,} live products stand in a list"
+    yield Check(f"{name}_catalogue", share, least=least, detail=detail)
+    if table is MARKET_RANKING:  # shows what is popular, and all of it
+        return
+    most = min(config.max_fallbacks, before.get(f"{name}_fallbacks", 1.0) + config.max_fallbacks_gained)
+    share = found.fallbacks / max(found.sources, 1)
+    yield Check(f"{name}_fallbacks", share, most=most, detail="share of the places that come from popularity alone")
+    worst = max(_concentrations(found, shop), default=None)
+    if worst:
+        detail = f"of the places that the most shown 1 % of the products could hold, they hold so many in {worst[1]}"
+        yield Check(f"{name}_concentration", worst[0], most=config.max_concentration, detail=detail)
 
 
-def _change_checks(lake: Lake, run: Run, config: GateConfig, table: Table, live: date) -> Iterator[Check]:
-    now, then = lake.frame(table, run.as_of), lake.frame(table, live)
-    before = then.select(*[F.col(k).alias(f"old_{k}") for k in table.key], F.col("product_ids").alias("old_ids"))
-    rows = now.count() / max(before.count(), 1)
-    yield Check(f"{table.name}_rows", rows, least=config.min_rows_of_last_night, detail=f"rows as a share of {live}'s")
-    same = [now[key] == before[f"old_{key}"] for key in table.key]
-    gone = F.size(F.array_except("old_ids", "product_ids")) / F.greatest(F.size("old_ids"), F.lit(1))
-    churn = now.join(before, same, "inner").agg(F.avg(gone).alias("churn")).toArrow().to_pylist()[0]["churn"]
-    if churn is not None:
-        yield Check(f"{table.name}_churn", churn, most=config.max_churn, detail=f"of {live}'s positions are gone")
+def _concentrations(found: Lists, shop: Shop) -> Iterator[tuple[float, str]]:
+    """(share of the places they could hold that the most shown hundredth of the products holds, market)."""
+    products = shop.available.sum(axis=1)
+    for market in np.flatnonzero((found.lists >= FEWEST_LISTS) & (products >= FEWEST_PRODUCTS)):
+        places, top = int(found.shown[market].sum()), -(-int(products[market]) // 100)
+        held = int(np.sort(found.shown[market])[-top:].sum())
+        yield held / max(min(places, top * int(found.lists[market])), 1), shop.markets.ids[market].as_py()
 
 
-def _model_checks(lake: Lake, run: Run, config: GateConfig) -> Iterator[Check]:
-    for table in dict.fromkeys(point.index for point in CAROUSELS if point.index):
-        recall = read_index(lake, run, table).manifest["recall"]
-        yield Check(f"{table.name}_recall", recall, least=config.min_index_recall, detail="against exact search")
-    ids = set()
-    for table in (CUSTOMER_EMBEDDINGS, PRODUCT_EMBEDDINGS, RECOMMENDED_FOR_YOU):
-        ids |= set(pc.unique(lake.arrow(table, ("model_id",), run.as_of)["model_id"]).to_pylist())
-    yield Check("one_model", len(ids), most=1, detail=f"models behind the night: {', '.join(sorted(ids))}")
-    best = champion(lake, run)
-    assert best is not None, "the lists were made with a champion"
-    rows = lake.arrow(EVALUATIONS, ("model_id", "metric", "slice", "value"), best["as_of"]).to_pylist()
-    popular = [r["value"] for r in rows if (r["model_id"], r["metric"], r["slice"]) == ("popularity", HEADLINE, "all")]
-    if popular:
-        yield Check(
-            "champion_quality", best["ndcg"], least=popular[0], detail=f"{HEADLINE} of {best['model_id']}, popularity's"
-        )
+def _change_checks(lake: Lake, config: GateConfig, table: Table, found: Lists, live: date) -> Iterator[Check]:
+    """What became of the live night's lists."""
+    rows = found.rows / max(lake.count(table, live), 1)
+    least = config.min_customers_of_last_night if table is RECOMMENDED_FOR_YOU else config.min_rows_of_last_night
+    yield Check(f"{table.name}_rows", rows, least=least, detail=f"rows as a share of {live}'s")
+    if not found.sample:
+        return
+    now = pa.concat_tables(found.sample)
+    then = sampled(lake, table, live, pc.unique(now[table.key[0]]))
+    share = churn(now, then, table.key)
+    if share is not None:
+        same = table in REMADE or found.models == set(pc.unique(then["model_id"]).to_pylist())
+        most = config.max_churn_same_model if same else config.max_churn
+        detail = f"of {live}'s positions are gone, {'the model is the same' if same else 'the model is another'}"
+        yield Check(f"{table.name}_churn", share, most=most, detail=detail)
+
+
+def _customer_checks(lake: Lake, run: Run, config: GateConfig, live: date) -> Iterator[Check]:
+    now, then = lake.count(CUSTOMER_SEQUENCES, run.as_of), lake.count(CUSTOMER_SEQUENCES, live)
+    detail = f"{now:,} customers, {then:,} on {live}"
+    yield Check("customers", now / max(then, 1), least=config.min_customers_of_last_night, detail=detail)

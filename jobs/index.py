@@ -101,8 +101,10 @@ def read_index(lake: Lake, run: Run, table: Table) -> ProductIndex:
     try:
         manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
         content = {name: (folder / name).read_bytes() for name in ("tensors.safetensors", "products.json")}
-        for name, raw in content.items():
-            if hashlib.sha256(raw).hexdigest() != manifest["files"][name]:
+        found = {name: hashlib.sha256(raw).hexdigest() for name, raw in content.items()}
+        found["index.faiss"] = _sha256(folder / "index.faiss")  # before FAISS, which trusts what it reads, sees it
+        for name, digest in found.items():
+            if digest != manifest["files"][name]:
                 raise UserError(f"{folder / name} was changed after it was written; run the step index again")
         index = search.load(folder / "index.faiss")
     except (OSError, ValueError, KeyError) as error:

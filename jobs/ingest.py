@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from jobs.errors import UserError
 from jobs.ingest_derived import live_everywhere, sold_products
 from jobs.ingest_events import write_events
 from jobs.ingest_judged import Judged, first_line
+from jobs.input_columns import record_columns
+from jobs.input_gates import InputGates, check_inputs, decide_inputs
 from jobs.lake import Lake
 from jobs.rawfiles import RawFile, list_raw_files, read_by, unreadable
 from jobs.run import Counts, Run
@@ -36,6 +38,10 @@ class IngestConfig:
     """The drop zone."""
     allow_empty_day: bool = False
     """Let a night pass although the day before it brought no event."""
+    gates: InputGates = field(default_factory=InputGates)
+    """How much a night's input may differ from that of the nights before."""
+    accepted: list[str] = field(default_factory=list)
+    """Gates of the input that may fail tonight."""
 
 
 def execute(lake: Lake, run: Run, config: IngestConfig) -> Counts:
@@ -54,7 +60,11 @@ def execute(lake: Lake, run: Run, config: IngestConfig) -> Counts:
             judged.judge_all(dated)
         _check_rejections(judged, source, config)
         _check_day_has_events(lake, judged, run, config, source, dated)
-        return _write(lake, run, judged, [f for f in new if f.day])
+        counts = _write(lake, run, judged, [f for f in new if f.day])
+    record_columns(lake, run, files, source)
+    may_be_empty = _may_be_empty(run.as_of - timedelta(days=1), config, source)
+    decide_inputs(lake, run, check_inputs(lake, run, config.gates, may_be_empty), config.accepted)
+    return counts
 
 
 def _new_files(lake: Lake, files: list[RawFile], run: Run) -> list[RawFile]:

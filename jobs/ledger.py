@@ -21,7 +21,7 @@ def run_step(
     assert step in STEPS, f"{step} is no step of the night"
     execute = importlib.import_module(f"jobs.{step}").execute
     started = clock()
-    run = replace(run, started_at=started)
+    run = replace(run, started_at=started, code_version=code_version, config_hash=config.hash)
     try:
         counts: Counts = execute(lake, run, getattr(config, step))
     except Exception as error:

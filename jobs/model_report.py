@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs import report_chart
+from jobs.champions import champion
 from jobs.decision import LAST_CHAMPION
 from jobs.errors import UserError
 from jobs.features import with_new_products
@@ -28,7 +29,7 @@ from jobs.reading import Wanted, clean, matching, of_night, scan
 from jobs.report_figures import Quality, quality_of
 from jobs.run import Run
 from jobs.tables import CATALOGUE, CUSTOMER_SEQUENCES, MODELS
-from jobs.train import champion, load_champion
+from jobs.train import load_champion
 from models import artefacts
 from models.contract import Compute, Recommender
 

@@ -68,14 +68,17 @@ proof        STRING     rows removed by table, and what was read back after it, 
 
 MODELS = Table(
     "models",
-    "Every trained candidate; the champion of a night is the newest champion row with as_of up to it.",
+    "Every trained candidate; champions says who of those that won serves which night.",
     ("model_id",),
     """
 model_id STRING   identity: kind, night and a hash of what it was trained on
 kind     STRING   amf, transformer or transformers4rec
-champion BOOLEAN  whether it won its comparison
+champion BOOLEAN  whether it won its comparison and was then fitted on everything; the others cannot serve
 ndcg     DOUBLE   held-out NDCG@10 of the comparison
 reason   STRING   the decision in words
+trained_on   STRING Delta versions of the tables it was trained on, as JSON; null in nights from before they were kept
+code_version STRING version of this package and commit of its checkout that trained it
+config_hash  STRING hash of the settings it was trained under
 """,
 )
 

@@ -31,6 +31,10 @@ class Run:
     """Called with (what is counted, done so far, total)."""
     clock: Callable[[], float] = lambda: 0.0
     """Seconds that pass, given by the entry point: for what something costs, never for what is computed."""
+    code_version: str = ""
+    """Version of the package and commit of its checkout, for the record."""
+    config_hash: str = ""
+    """Hash of the settings in force, for the record."""
 
     @property
     def midnight(self) -> datetime:

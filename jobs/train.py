@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from jobs.champions import FOLDER, champion, record_contest, registered
 from jobs.contest import Ground, Results, hold, prepare
 from jobs.decision import LAST_CHAMPION, Budget, Decision, decide
 from jobs.errors import UserError
 from jobs.evaluate import HEADLINE
 from jobs.features import read_features
 from jobs.histories import product_ids_seen, read_histories
-from jobs.lake import Lake
+from jobs.lake import Lake, night
 from jobs.run import Counts, Progress, Run
-from jobs.tables import CUSTOMER_SEQUENCES, EVALUATIONS, MODELS
+from jobs.tables import CATALOGUE, CUSTOMER_SEQUENCES, EVALUATIONS, MODELS
 from models import artefacts, registry
 from models.contract import Compute, Recommender
 from models.vocabulary import Vocabulary
@@ -47,19 +49,13 @@ class TrainConfig:
                 raise UserError(f"{name} = {getattr(self, name)}; use at least 1")
 
 
-def champion(lake: Lake, run: Run) -> dict[str, Any] | None:
-    """The row of `models` whose vectors serve this night: the newest champion up to it."""
-    rows = [row for row in lake.arrow(MODELS).to_pylist() if row["champion"] and row["as_of"] <= run.as_of]
-    return max(rows, key=lambda row: row["as_of"], default=None)
-
-
 def load_champion(lake: Lake, run: Run, compute: Compute) -> tuple[str, Recommender]:
     """(model_id, model) of the night's champion; raises UserError where none was trained or its files are damaged."""
     row = champion(lake, run)
     if row is None:
         raise UserError(f"no model was trained up to {run.as_of}; run `python -m jobs train --as-of {run.as_of}` first")
     try:
-        model, _ = artefacts.read(lake.root / "models" / row["model_id"], compute)
+        model, _ = artefacts.read(lake.root / FOLDER / row["model_id"], compute)
     except artefacts.ArtefactError as error:
         raise UserError(str(error)) from None
     return row["model_id"], model
@@ -86,6 +82,8 @@ def execute(lake: Lake, run: Run, config: TrainConfig) -> Counts:
         events = _refit(lake, run, config, compute, decision.winner, losses)
     _keep_losers(lake, run, ground, {kind: model for kind, model in trained.items() if kind != decision.winner})
     _record(lake, run, config, results, decision)
+    served = last["model_id"] if decision.winner == LAST_CHAMPION and last else f"{decision.winner}-{run.run_id}"
+    record_contest(lake, run, served, decision.reasons[decision.winner])
     headline = {kind: float(found.ndcg.mean()) for kind, found in results.contestants.items()}
     figures = ", ".join(f"{kind} {value:.4f}" for kind, value in headline.items())
     note = f"{decision.winner} serves: {decision.reasons[decision.winner]} ({HEADLINE}: {figures}"
@@ -95,12 +93,11 @@ def execute(lake: Lake, run: Run, config: TrainConfig) -> Counts:
 
 def _nothing_due(lake: Lake, last: dict[str, Any], run: Run, config: TrainConfig) -> str:
     """Why the champion goes on without a contest; empty where one is due."""
-    if not (lake.root / "models" / last["model_id"]).is_dir():
+    if not (lake.root / FOLDER / last["model_id"]).is_dir():
         return ""
-    contests = [row for row in lake.arrow(MODELS).to_pylist() if row["as_of"] <= run.as_of]
-    newest = max(contests, key=lambda row: row["as_of"])
-    age = (run.as_of - newest["as_of"]).days
-    if not (newest["run_id"] == run.run_id if age == 0 else age < config.retrain_days):
+    contests = {(row["as_of"], row["run_id"]) for row in registered(lake) if row["as_of"] <= run.as_of}
+    age = (run.as_of - max(night for night, _ in contests)).days
+    if not ((run.as_of, run.run_id) in contests if age == 0 else age < config.retrain_days):
         return ""
     return (
         f"{last['model_id']} serves: the last comparison is {age} days old, the next is due after {config.retrain_days}"
@@ -126,7 +123,7 @@ def _unspoilt(lake: Lake, last: dict[str, Any] | None, ground: Ground, compute: 
     if last is None or last["as_of"] > ground.at.date():
         return None
     try:
-        return artefacts.read(lake.root / "models" / last["model_id"], compute)[0]
+        return artefacts.read(lake.root / FOLDER / last["model_id"], compute)[0]
     except artefacts.ArtefactError:  # it cannot serve either: somebody new has to
         return None
 
@@ -147,12 +144,14 @@ def _refit(
     metadata = {
         "as_of": run.as_of.isoformat(),
         "run_id": run.run_id,
-        "versions": {CUSTOMER_SEQUENCES.name: lake.version(CUSTOMER_SEQUENCES)},
+        "versions": _versions(lake),
+        "code_version": run.code_version,
+        "config_hash": run.config_hash,
         "learning": {**losses, f"{kind}, on everything": list(fitted.losses)},
         "pairs": fitted.pairs,
         "steps": fitted.steps,
     }
-    artefacts.write(model, lake.root / "models" / f"{kind}-{run.run_id}", metadata)
+    artefacts.write(model, lake.root / FOLDER / f"{kind}-{run.run_id}", metadata)
     return len(histories.sequences.products)
 
 
@@ -162,9 +161,17 @@ def _keep_losers(lake: Lake, run: Run, ground: Ground, trained: dict[str, Recomm
         metadata = {
             "as_of": run.as_of.isoformat(),
             "run_id": run.run_id,
+            "versions": _versions(lake),
+            "code_version": run.code_version,
+            "config_hash": run.config_hash,
             "compared": f"trained on the days before the last {(run.midnight - ground.at).days}",
         }
-        artefacts.write(model, lake.root / "models" / f"{kind}-{run.run_id}", metadata)
+        artefacts.write(model, lake.root / FOLDER / f"{kind}-{run.run_id}", metadata)
+
+
+def _versions(lake: Lake) -> dict[str, int]:
+    """Delta versions of what models are trained on."""
+    return {table.name: lake.version(table) for table in (CUSTOMER_SEQUENCES, CATALOGUE)}
 
 
 def _record(lake: Lake, run: Run, config: TrainConfig, results: Results, decision: Decision) -> None:
@@ -188,7 +195,9 @@ def _record(lake: Lake, run: Run, config: TrainConfig, results: Results, decisio
     lake.replace_rows(
         MODELS,
         [{"model_id": ids[kind], "kind": kind, "champion": kind == decision.winner,
-          "ndcg": float(contestant.ndcg.mean()), "reason": decision.reasons[kind]}
+          "ndcg": float(contestant.ndcg.mean()), "reason": decision.reasons[kind],
+          "trained_on": json.dumps(_versions(lake)), "code_version": run.code_version, "config_hash": run.config_hash}
          for kind, contestant in results.contestants.items()],
         run,
+        where=f"{night(run.as_of)} AND run_id = '{run.run_id}'",  # what other settings trained may serve later nights
     )  # fmt: skip

@@ -90,16 +90,26 @@ def read_manifest(directory: Path) -> Manifest:
     return Manifest(**body)
 
 
+def verify(directory: Path) -> Manifest:
+    """The manifest, after every file was checked against it; raises ArtefactError naming the file that is wrong."""
+    manifest, _ = _verified(directory)
+    return manifest
+
+
 def read(directory: Path, compute: Compute) -> tuple[Recommender, Manifest]:
     """The model in `directory`, every file checked first; raises ArtefactError naming the file that is wrong."""
-    manifest = read_manifest(directory)
-    content = {name: _checked(directory / name, sha256) for name, sha256 in manifest.files.items()}
+    manifest, content = _verified(directory)
     vocabulary = Vocabulary(json.loads(content[VOCABULARY]))
     if vocabulary.digest != manifest.vocabulary_digest:
         raise ArtefactError(
             f"the ids in {directory / VOCABULARY} are not those the model was trained with; train again"
         )
     return restore(manifest.kind, vocabulary, manifest.config, load(content[WEIGHTS]), compute), manifest
+
+
+def _verified(directory: Path) -> tuple[Manifest, dict[str, bytes]]:
+    manifest = read_manifest(directory)
+    return manifest, {name: _checked(directory / name, sha256) for name, sha256 in manifest.files.items()}
 
 
 def _checked(path: Path, wanted: str) -> bytes:

@@ -49,6 +49,13 @@ MISTAKES = {
     "a rollback to nothing": (
         ("rollback", "--to", "2026-04-06"), "2026-04-06 cannot be made live; nights that can: none"
     ),
+    "models of a lake without any": (("models",), "no model was trained in "),
+    "an unknown model": (
+        ("promote", "amf-of-dreams", "--from", "2026-04-06", "--reason", "asked for"),
+        "no model is called 'amf-of-dreams'; champions so far: none yet",
+    ),
+    "a promotion without a reason": (("promote", "amf-1", "--from", "2026-04-06"), "give --reason TEXT"),
+    "nobody to go back to": (("demote", "--from", "2026-04-06"), "nothing was trained yet"),
     "a step before its input": (("report", "--as-of", "2026-02-30"), "is no date"),
 }  # fmt: skip
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import pytest
 
-from jobs.errors import GateError
+from jobs.errors import GateError, UserError
 from jobs.tables import GATES, PEOPLE_ALSO_BOUGHT, YOU_MIGHT_ALSO_LIKE, Table
 from models.search import load
 from tests.night.nights import FIRST, Shop
@@ -50,3 +51,13 @@ def test_an_approximate_index_passes_at_its_measured_recall_only(
     assert {name: rows[name]["value"] for name in recalls} == pytest.approx(recalls)
     assert {name for name in recalls if not rows[name]["passed"]} == failing
     assert {rows[name]["rule"] for name in recalls} == {f"at least {LEAST}"}
+
+
+def test_an_index_that_was_changed_is_refused_before_faiss_reads_it(copied_night: Shop) -> None:
+    path = copied_night.lake.directory("indexes", FIRST) / YOU_MIGHT_ALSO_LIKE.name / "index.faiss"
+    path.write_bytes(b"IxFI" + b"\xff" * 64)
+    own = path.with_name("index.faiss.json")
+    said = json.loads(own.read_text("utf-8")) | {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    own.write_text(json.dumps(said), "utf-8")
+    with pytest.raises(UserError, match="index.faiss was changed after it was written; run the step index again"):
+        copied_night.step("gate")

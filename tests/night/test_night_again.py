@@ -14,10 +14,10 @@ from jobs.config import quick
 from jobs.engine import Engine
 from jobs.errors import GateError
 from jobs.publish import nights_to_roll_back_to
-from jobs.tables import ALL, MODELS, PUBLISHED, RECOMMENDED_FOR_YOU, RUNS, STEPS
+from jobs.tables import ALL, CHAMPIONS, MODELS, PUBLISHED, RECOMMENDED_FOR_YOU, RUNS, STEPS
 from tests.night.nights import FIRST, SECOND, STAGING, LakeFactory, Shop
 
-TIMED = {PUBLISHED.name, RUNS.name}
+TIMED = {PUBLISHED.name, RUNS.name, CHAMPIONS.name}
 """Tables that hold times of the run itself."""
 COMPUTED = tuple(table for table in ALL if table.name not in TIMED)
 

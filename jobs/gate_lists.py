@@ -1,0 +1,212 @@
+"""What a night's lists look like, summed in one pass over each table: streamed, over numbers instead of ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.lake import Lake
+from jobs.run import Run
+from jobs.shelf import read_availability
+from jobs.tables import CUSTOMER_SEQUENCES, RECOMMENDED_FOR_YOU, Table
+from models.top_n import BoolMask, Rows
+from models.vocabulary import Vocabulary
+
+FALLBACKS = ("category popularity", "market popularity", "global popularity")
+"""Sources of places that nothing better was known for."""
+BATCH = 131_072
+COLUMNS = ("market", "product_ids", "sources", "short_reason", "model_id")
+
+
+@dataclass(frozen=True)
+class Shop:
+    """What lists may show tonight; M markets, P products."""
+
+    products: Vocabulary
+    markets: Vocabulary
+    available: BoolMask
+    """[M, P]."""
+    customers: pa.Array
+    """[C] ids, in no promised order."""
+    bought: tuple[Rows, npt.NDArray[np.int32]]
+    """(offsets [C + 1], products that the customer bought and must not be shown)."""
+
+
+@dataclass
+class Lists:
+    """The figures of one table's lists of one night."""
+
+    rows: int = 0
+    full: int = 0
+    """Lists without a short_reason."""
+    explained: int = 0
+    """Lists that have a product or a short_reason."""
+    repeats: int = 0
+    """Lists with a product twice."""
+    selves: int = 0
+    """Lists of a product that show it."""
+    unavailable: int = 0
+    """Places that cannot be bought in the list's market."""
+    bought: int = 0
+    """Places that the customer bought before."""
+    sources: int = 0
+    """Places whose source is named."""
+    fallbacks: int = 0
+    """Places from popularity alone."""
+    uneven: int = 0
+    """Lists that name more or fewer sources than products."""
+    shown: Rows = field(default_factory=lambda: np.zeros((0, 0), np.int64))
+    """[M, P], in how many lists of a market a product stands."""
+    lists: Rows = field(default_factory=lambda: np.zeros(0, np.int64))
+    """[M], lists of a market."""
+    models: set[str] = field(default_factory=set)
+    variants: set[str] = field(default_factory=set)
+    sample: list[pa.Table] = field(default_factory=list)
+    """Keys and products of some lists, to be compared with another night's."""
+
+    @property
+    def places(self) -> int:
+        """Filled places of all lists."""
+        return int(self.shown.sum())
+
+
+def read_shop(lake: Lake, run: Run, again: pa.Array) -> Shop:
+    """What may be shown; products of which a policy says that they are bought `again` are not held against a list."""
+    products, markets, available = read_availability(lake, run)
+    bound = ~np.asarray(pc.is_in(products.ids, value_set=again))
+    ids, lengths, bought = [], [np.zeros(1, np.int64)], []
+    lake.create(CUSTOMER_SEQUENCES)  # a lake from before it named what was bought
+    for batch in lake.batches(CUSTOMER_SEQUENCES, ("customer_id", "bought"), run.as_of, BATCH):
+        ids.append(batch["customer_id"])
+        code = products.encode(pc.list_flatten(batch["bought"]), missing="negative")
+        owner = np.asarray(pc.list_parent_indices(batch["bought"]))
+        kept = (code >= 0) & bound[code]
+        lengths.append(np.bincount(owner[kept], minlength=batch.num_rows))
+        bought.append(code[kept])
+    offsets = np.cumsum(np.concatenate(lengths))
+    customers = pa.concat_arrays(ids) if ids else pa.array([], pa.string())
+    return Shop(products, markets, available, customers, (offsets, np.concatenate([np.empty(0, np.int32), *bought])))
+
+
+def read_lists(lake: Lake, table: Table, as_of: date, shop: Shop, one_in: int) -> Lists:
+    """The figures of a table's night; the lists of about one owner in `one_in` are kept as the sample."""
+    found = Lists(shown=np.zeros(shop.available.shape, np.int64), lists=np.zeros(len(shop.markets), np.int64))
+    columns = list(dict.fromkeys((*table.key, *COLUMNS, "variant")))
+    for batch in lake.batches(table, columns, as_of, BATCH):
+        if batch.num_rows:
+            _add(found, table, batch, shop)
+            drawn = batch.filter(_drawn(batch[table.key[0]], one_in))
+            found.sample.append(pa.Table.from_batches([drawn]).select([*table.key, "product_ids", "model_id"]))
+    return found
+
+
+def sampled(lake: Lake, table: Table, as_of: date, owners: pa.Array) -> pa.Table:
+    """Keys, products and model of another night's lists of the same owners."""
+    columns = [*table.key, "product_ids", "model_id"]
+    wanted = pc.field(table.key[0]).isin(owners)
+    parts = [b for b in lake.batches(table, columns, as_of, BATCH, wanted) if b.num_rows]
+    return pa.Table.from_batches(parts) if parts else pa.table({name: pa.array([], pa.string()) for name in columns})
+
+
+def churn(now: pa.Table, then: pa.Table, key: tuple[str, ...]) -> float | None:
+    """Mean share of the products of a list of `then` that its list of `now` lacks; None where no key is in both."""
+    left = now.select(key).append_column("now", pa.array(np.arange(len(now))))
+    right = then.select(key).append_column("then", pa.array(np.arange(len(then))))
+    both = left.join(right, keys=list(key), join_type="inner")
+    if not len(both):
+        return None
+    old = then["product_ids"].take(both["then"]).combine_chunks()
+    new = now["product_ids"].take(both["now"]).combine_chunks()
+    known = Vocabulary.build(pa.chunked_array([old.flatten(), new.flatten()]))
+    keys = [
+        np.asarray(pc.list_parent_indices(lists)).astype(np.int64) * len(known) + known.encode(lists.flatten())
+        for lists in (old, new)
+    ]
+    gone = np.bincount(keys[0][~np.isin(keys[0], keys[1])] // max(len(known), 1), minlength=len(both))
+    return float((gone / np.maximum(np.asarray(pc.list_value_length(old)), 1)).mean())
+
+
+def _add(found: Lists, table: Table, batch: pa.RecordBatch, shop: Shop) -> None:
+    width = len(shop.products)
+    market = shop.markets.encode(batch["market"], missing="negative").astype(np.int64)
+    lengths = np.asarray(pc.fill_null(pc.list_value_length(batch["product_ids"]), 0)).astype(np.int64)
+    place = shop.products.encode(pc.list_flatten(batch["product_ids"]), missing="negative").astype(np.int64)
+    row = np.repeat(np.arange(batch.num_rows), lengths)
+    of_place = market[row]
+    known = (place >= 0) & (of_place >= 0)
+    at = of_place[known] * width + place[known]
+    full = np.asarray(pc.is_null(batch["short_reason"]))
+    found.rows += batch.num_rows
+    found.full += int(full.sum())
+    found.explained += int(((lengths > 0) | ~full).sum())
+    found.unavailable += len(place) - int(shop.available.reshape(-1)[at].sum())
+    found.shown += np.bincount(at, minlength=found.shown.size).reshape(found.shown.shape)
+    found.lists += np.bincount(market[market >= 0], minlength=len(shop.markets))
+    named = np.asarray(pc.fill_null(pc.list_value_length(batch["sources"]), 0))
+    found.uneven += int((named != lengths).sum())
+    found.sources += int(named.sum())
+    found.fallbacks += int(pc.sum(pc.is_in(pc.list_flatten(batch["sources"]), pa.array(FALLBACKS))).as_py() or 0)
+    matrix = _padded(place, lengths)
+    found.repeats += _with_repeats(matrix)
+    if table.key[0] == "product_id":
+        own = shop.products.encode(batch["product_id"], missing="negative")
+        found.selves += int(((matrix == own[:, None]) & (matrix >= 0)).any(axis=1).sum())
+    if table is RECOMMENDED_FOR_YOU:
+        found.bought += _bought_before(matrix, batch["customer_id"], shop)
+    found.models |= set(pc.unique(batch["model_id"]).to_pylist())
+    found.variants |= set(pc.unique(batch["variant"]).to_pylist())
+
+
+def _padded(places: Rows, lengths: Rows) -> npt.NDArray[np.int32]:
+    """[rows, longest], the places of each list, -1 past its end and for products nobody knows."""
+    matrix = np.full((len(lengths), int(lengths.max(initial=1))), -1, dtype=np.int32)
+    matrix[np.arange(matrix.shape[1]) < lengths[:, None]] = places
+    return matrix
+
+
+def _with_repeats(matrix: npt.NDArray[np.int32]) -> int:
+    in_order = np.sort(matrix, axis=1)
+    return int(((in_order[:, 1:] == in_order[:, :-1]) & (in_order[:, 1:] >= 0)).any(axis=1).sum())
+
+
+def _bought_before(matrix: npt.NDArray[np.int32], customers: pa.Array, shop: Shop) -> int:
+    """Places of the lists [rows, n] of `customers` that they bought."""
+    offsets, products = shop.bought
+    at = np.asarray(pc.fill_null(pc.index_in(customers, value_set=shop.customers), -1)).astype(np.int64)
+    lengths = np.where(at >= 0, np.diff(offsets)[at], 0) if len(offsets) > 1 else np.zeros(len(at), np.int64)
+    total = 0
+    for first in _runs(lengths):
+        rows = np.arange(first.start, first.stop)
+        owner = np.repeat(rows, lengths[rows])
+        inside = np.arange(len(owner)) - np.repeat(np.cumsum(lengths[rows]) - lengths[rows], lengths[rows])
+        total += int((matrix[owner] == products[offsets[at[owner]] + inside][:, None]).sum())
+    return total
+
+
+def _runs(lengths: Rows, most: int = 1_000_000) -> Iterator[slice]:
+    """The rows in runs of at most about `most` bought products, so that memory is bounded."""
+    ends = np.cumsum(lengths)
+    cuts = np.unique(np.searchsorted(ends, np.arange(most, int(ends[-1]) if len(ends) else 0, most)))
+    for start, stop in zip([0, *cuts], [*cuts, len(lengths)], strict=True):
+        yield slice(int(start), int(stop))
+
+
+def _drawn(owners: pa.Array, one_in: int) -> pa.Array:
+    """Which owners are in the sample: by the last 8 bytes of their id, the same on every night and engine."""
+    if one_in <= 1 or not len(owners):
+        return pa.repeat(True, len(owners))
+    _, offsets, text = owners.buffers()
+    ends = np.frombuffer(offsets, np.int32)[owners.offset : owners.offset + len(owners) + 1].astype(np.int64)
+    letters = np.frombuffer(text, np.uint8)
+    mixed = np.zeros(len(owners), dtype=np.uint64)
+    for back in range(1, 9):
+        at = ends[1:] - back
+        mixed ^= np.where(at >= ends[:-1], letters[at], 0).astype(np.uint64)
+        mixed *= np.uint64(0x100000001B3)  # FNV-1a
+    return pa.array((mixed >> np.uint64(32)) % np.uint64(one_in) == 0)
