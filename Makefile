@@ -16,7 +16,7 @@ ENGINE ?= sail
 PORT ?= 8080
 
 .DEFAULT_GOAL := help
-.PHONY: help setup night test check format airflow requirements clean
+.PHONY: help setup night test soak check format airflow requirements clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ night: $(STAMP) ## Run a whole night under Airflow: the sample shop's, or your o
 
 test: $(STAMP) ## Run the tests
 	@$(BIN)/python -m pytest
+
+soak: $(STAMP) ## Run the tests that take minutes: long backfills, kills, loads
+	@$(BIN)/python -m pytest -m soak
 
 check: $(STAMP) ## Lint, format and types
 	@$(BIN)/ruff check .

@@ -16,6 +16,7 @@ Raw shop events up to midnight become the lists that services look up tomorrow:
    failure through on purpose.
 8. **publish**: push to Feast's online store, then flip `published`.
 9. **report**: the night's HTML page.
+10. **clean**: nights that the policy no longer keeps go; tables are compacted and vacuumed.
 
 Every task is one command, `python -m jobs STEP --as-of DATE`, with its settings in the environment
 (`NIGHTRAIL_ROOT`, `NIGHTRAIL_SOURCE`, `NIGHTRAIL_RAW`, `NIGHTRAIL_ENGINE`, `SPARK_REMOTE`), so that a cluster can
@@ -95,7 +96,7 @@ with DAG(
         "execution_timeout": timedelta(hours=6),
     },
 ) as dag:
-    ingest, sequences, train, embed, index, lists, gate, publish, report = (
+    ingest, sequences, train, embed, index, lists, gate, publish, report, clean = (
         step_task(step, retries=0) if step == "gate" else step_task(step) for step in STEPS
     )
-    ingest >> sequences >> train >> embed >> index >> lists >> gate >> publish >> report
+    ingest >> sequences >> train >> embed >> index >> lists >> gate >> publish >> report >> clean

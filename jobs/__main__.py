@@ -6,6 +6,7 @@ import os
 import sys
 import time
 import warnings
+from contextlib import nullcontext
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,8 +14,11 @@ from typing import Annotated, Any
 import typer
 
 from jobs.ask_command import add_questions
+from jobs.backfill_command import add_backfill
+from jobs.clean_command import add_clean
 from jobs.command import (
     LAKE,
+    NIGHT_TOKEN,
     REPOSITORY,
     SAMPLE_RAW,
     SAMPLE_SQL,
@@ -33,15 +37,19 @@ from jobs.command import (
     lake_at,
     online_store,
     run_one,
+    whole_night,
+    writing,
 )
 from jobs.errors import UserError
 from jobs.models_command import add_models
+from jobs.status_command import add_status
 from jobs.tables import STEPS
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=(
     "Nightrail: a fashion shop's recommendation night. A night is the steps "
     + ", ".join(STEPS) + ", in this order, each for one date. Exit codes: 0 done, 1 a bug, 2 something you gave is "
-    "wrong (the message says what), 3 a gate stopped the night."))  # fmt: skip
+    "wrong (the message says what), 3 a gate stopped the night, 4 somebody else writes to the lake: "
+    "nothing was changed, try again later."))  # fmt: skip
 
 
 def _add_step(step: str, text: str) -> None:
@@ -108,6 +116,8 @@ for _step, _text in {"publish": "Push the checked night online and flip `publish
                      "report": "Write the night's HTML page."}.items():  # fmt: skip
     _add_step(_step, _text)
 
+add_clean(app)
+
 
 @app.command()
 def rollback(
@@ -125,6 +135,10 @@ def rollback(
     if day_of(to) not in nights:
         raise UserError(f"{to} cannot be made live; nights that can: {', '.join(map(str, nights)) or 'none'}")
     run_one("publish", to, root, source, raw, engine, config, replace_newer=True)
+
+
+add_backfill(app)
+add_status(app)
 
 
 @app.command()
@@ -152,7 +166,8 @@ def policy(
     from jobs.policy_command import run_policy
 
     day = datetime.now(UTC).date() if as_of is None else day_of(as_of)
-    run_policy(lake_at(root, "sail"), day, file, check, show, Console())
+    with writing(root, "policy") if file and not check else nullcontext():
+        run_policy(lake_at(root, "sail"), day, file, check, show, Console())
 
 
 @app.command()
@@ -206,7 +221,8 @@ def night(
         repository=REPOSITORY,
     )
     run_id = f"{plan.as_of}-{config_named(config, plan.source, plan.raw).hash[:8]}"
-    run_night(plan, run_id, lake_at(plan.root, engine), dict(os.environ))
+    with whole_night(plan.root, "night", plan.as_of) as token:
+        run_night(plan, run_id, lake_at(plan.root, engine), dict(os.environ) | {NIGHT_TOKEN: token})
 
 
 @app.command()

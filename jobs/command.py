@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -13,7 +15,9 @@ from typing import Annotated, Any
 
 import typer
 
+from jobs import lock
 from jobs.errors import UserError
+from jobs.progress import StepLines
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 AsOf = Annotated[
@@ -32,6 +36,8 @@ OwnRaw = Annotated[Path | None, typer.Option(envvar="NIGHTRAIL_RAW", help="Raw f
 LAKE = Path("var/lakes/sample")
 SAMPLE_SQL = REPOSITORY / "jobs" / "sources" / "sample.sql"
 SAMPLE_RAW = Path("var/raw/sample")
+NIGHT_TOKEN = "NIGHTRAIL_NIGHT_TOKEN"  # noqa: S105 - a name, no secret
+"""Variable by which the steps of `night` say that they belong to it."""
 
 
 def now() -> datetime:
@@ -109,34 +115,76 @@ def config_named(name: str, source: Path, raw: Path) -> Any:
     return replace(config, publish=replace(config.publish, feature_store=feature_store_file()))
 
 
+def now() -> datetime:
+    """The time, UTC: for ledgers and lines, never for what is computed."""
+    return datetime.now(UTC)
+
+
+def writing(root: Path, doing: str, night: date | str = "", token: str = "") -> AbstractContextManager[None]:
+    """Hold the lake while a command writes to it; raises BusyError (exit code 4) where somebody else does.
+
+    `token` is that of the night in this process it belongs to; else the environment names the night, if there is one.
+    """
+    return lock.writing(root.resolve(), _holder(doing, night), token or os.environ.get(NIGHT_TOKEN, ""))
+
+
+def whole_night(root: Path, doing: str, night: date | str) -> AbstractContextManager[str]:
+    """Hold the lake for a night or several; yields the token for NIGHT_TOKEN of the processes that run the steps."""
+    return lock.whole_night(root.resolve(), _holder(doing, night))
+
+
+def _holder(doing: str, night: date | str) -> lock.Holder:
+    return lock.here(doing, str(night), f"{now():%Y-%m-%d %H:%M:%S} UTC")
+
+
 def run_one(
     step: str, as_of: str, root: Path, source: Path, raw: Path, engine: str, config_name: str, **changes: Any
 ) -> None:
     """Identity comes from the settings before `changes`, which only say what is let through tonight."""
-    from jobs.ledger import run_step
-    from jobs.progress import StepLines
-    from jobs.run import Run
-
     night = day_of(as_of)
     if not source.is_file():
         raise UserError(f"the source {source} is not there; give a file with the SELECTs over the raw files")
     config = config_named(config_name, source, raw)
-    lines = StepLines(step, time.monotonic)
-    now = datetime.now(UTC)
-    run = Run(night, f"{night}-{config.hash[:8]}", now, lines, time.monotonic)
+    lake = lake_at(root, engine)
+    try:
+        with said(step), writing(root, step, night):
+            run_in(lake, step, night, config, **changes)
+    finally:
+        lake.stop()
+
+
+def lines_of(step: str) -> StepLines:
+    """The lines in which a command says how far it is."""
+    return StepLines(step, time.monotonic)
+
+
+def run_in(lake: Any, step: str, night: date, config: Any, **changes: Any) -> None:
+    """Run a step in a lake that is held, under the ledger; its last line has its figures, which Airflow keeps."""
+    from jobs.ledger import peak_memory_mb, run_step
+    from jobs.run import Run
+
+    lines = lines_of(step)
+    began = now()
+    run = Run(night, f"{night}-{config.hash[:8]}", began, lines, time.monotonic)
     if changes:
         config = replace(config, **{step: replace(getattr(config, step), **changes)})
-    lake = lake_at(root, engine)
     lines.say(f"started for {night}")
+    counts = run_step(step, lake, run, config, _code_version(), now)
+    lines.say(
+        f"done in {(now() - began).total_seconds():.1f} s, {peak_memory_mb():,.0f} MB, {counts.rows_in:,} rows in, "
+        f"{counts.rows_out:,} out, {counts.rejected:,} rejected: {counts.note}"
+    )
+
+
+@contextmanager
+def said(step: str) -> Iterator[None]:
+    """Say in the step's last line why it did not get done."""
+    lines = lines_of(step)
     try:
-        counts = run_step(step, lake, run, config, _code_version(), lambda: datetime.now(UTC))
-        took = (datetime.now(UTC) - now).total_seconds()
-        lines.say(f"done in {took:.1f} s: {counts.note}")
+        yield
     except UserError as error:
         lines.say(f"stopped: {error}")
         raise
     except Exception as error:
         lines.say(f"failed: {type(error).__name__}: {error}")
         raise
-    finally:
-        lake.stop()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jobs.clean import CleanConfig
 from jobs.embed import EmbedConfig
 from jobs.gate import GateConfig
 from jobs.index import IndexConfig
@@ -33,11 +34,13 @@ class NightConfig:
     gate: GateConfig = field(default_factory=GateConfig)
     publish: PublishConfig = field(default_factory=PublishConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
+    clean: CleanConfig = field(default_factory=CleanConfig)
 
     @property
     def hash(self) -> str:
         """Identity of what is computed: every setting and the source's text, but no path of this machine."""
         plain: dict[str, Any] = dataclasses.asdict(self)
+        del plain["clean"]  # what is kept is no part of what is computed
         for paths in (plain["ingest"], plain["publish"]):
             for name in [key for key, value in paths.items() if isinstance(value, Path)]:
                 del paths[name]

@@ -13,3 +13,9 @@ class GateError(UserError):
     """A night that must not be published; what is live stays live."""
 
     exit_code = 3
+
+
+class BusyError(UserError):
+    """Somebody else writes to the lake; nothing was changed, and trying again later can help."""
+
+    exit_code = 4

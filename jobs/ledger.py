@@ -1,59 +1,73 @@
-"""One step under the ledger: run it, record what it did or why it failed."""
+"""One step under the ledger: say that it runs, run it, record what it did or why it failed."""
 
 from __future__ import annotations
 
 import importlib
+import json
 import resource
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from jobs.config import NightConfig
 from jobs.lake import Lake
 from jobs.run import Counts, Run
-from jobs.tables import RUNS, STEPS
+from jobs.tables import ALL, RUNS, STEPS
+
+RUNNING, DONE, FAILED = "running", "done", "failed"
 
 
 def run_step(
     step: str, lake: Lake, run: Run, config: NightConfig, code_version: str, clock: Callable[[], datetime]
 ) -> Counts:
-    """Execute `step` (a name in STEPS) and write its row of `runs`; a failure is recorded and raised again."""
+    """Execute `step` (a name in STEPS) under its row of `runs`; a failure is recorded and raised again.
+
+    The row says `running` from before the step's first write, so that a step that was killed stands in the ledger.
+    """
     assert step in STEPS, f"{step} is no step of the night"
     execute = importlib.import_module(f"jobs.{step}").execute
-    started = clock()
-    run = replace(run, started_at=started, code_version=code_version, config_hash=config.hash)
-    try:
-        counts: Counts = execute(lake, run, getattr(config, step))
-    except Exception as error:
-        _record(
-            lake, run, step, "failed", Counts(note=f"{type(error).__name__}: {error}"), config, code_version, clock()
-        )
-        raise
-    _record(lake, run, step, "done", counts, config, code_version, clock())
-    return counts
-
-
-def _record(
-    lake: Lake,
-    run: Run,
-    step: str,
-    status: str,
-    counts: Counts,
-    config: NightConfig,
-    code_version: str,
-    ended: datetime,
-) -> None:
+    run = replace(run, started_at=clock(), code_version=code_version, config_hash=config.hash)
     row = {
         "step": step,
         "started_at": run.started_at,
+        "status": RUNNING,
+        "code_version": code_version,
+        "config_hash": config.hash,
+        "versions": json.dumps(versions_of(lake)),
+    }
+    _record(lake, run, row)
+    try:
+        counts: Counts = execute(lake, run, getattr(config, step))
+    except Exception as error:
+        _record(lake, run, row | _end(run, FAILED, Counts(note=f"{type(error).__name__}: {error}"), clock()))
+        raise
+    _record(lake, run, row | _end(run, DONE, counts, clock()))
+    return counts
+
+
+def versions_of(lake: Lake) -> dict[str, int]:
+    """Delta version of every table that is there, by name."""
+    return {table.name: lake.version(table) for table in ALL if lake.exists(table)}
+
+
+def peak_memory_mb() -> float:
+    """The most memory that this process ever held, resident."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _end(run: Run, status: str, counts: Counts, ended: datetime) -> dict[str, Any]:
+    return {
         "ended_at": ended,
         "status": status,
         "rows_in": counts.rows_in,
         "rows_out": counts.rows_out,
         "rejected": counts.rejected,
         "note": counts.note[:2000],
-        "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "code_version": code_version,
-        "config_hash": config.hash,
+        "memory_mb": peak_memory_mb(),
+        "seconds": (ended - run.started_at).total_seconds(),
     }
-    lake.replace_rows(RUNS, [row], run, where=f"run_id = '{run.run_id}' AND step = '{step}'")
+
+
+def _record(lake: Lake, run: Run, row: dict[str, Any]) -> None:
+    lake.replace_rows(RUNS, [row], run, where=f"run_id = '{run.run_id}' AND step = '{row['step']}'")

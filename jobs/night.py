@@ -22,6 +22,7 @@ from jobs.lake import Lake
 from jobs.model_report import path_beside
 from jobs.progress import LINE
 from jobs.report import report_path
+from jobs.report_drift import path_beside as drift_beside
 from jobs.shop_window import path_beside as window_beside
 from jobs.summary import print_summary
 from jobs.tables import STEPS
@@ -70,7 +71,10 @@ class Night:
 
 
 def run_night(night: Night, run_id: str, lake: Lake, inherited: dict[str, str]) -> None:
-    """Run the DAG for one night, show its progress, print the summary; UserError says which step failed and why."""
+    """Run the DAG for one night, show its progress, print the summary; UserError says which step failed and why.
+
+    `inherited` is the environment of the steps: it carries the token by which they belong to the night.
+    """
     console = _console()
     log = night.root / "logs" / f"night-{night.as_of}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +93,7 @@ def run_night(night: Night, run_id: str, lake: Lake, inherited: dict[str, str]) 
     report = report_path(lake, night.as_of)
     places = {
         "Shop window": window_beside(report), "Report": report, "Models": path_beside(report),
-        "Tables": lake.root / "tables", "Log": log,
+        "Drift": drift_beside(report), "Tables": lake.root / "tables", "Log": log,
     }  # fmt: skip
     print_summary(lake, night.as_of, run_id, console, places)
     console.print(f"The night took {time.monotonic() - began:.0f} s.", highlight=False)

@@ -147,7 +147,7 @@ RUNS = Table(
 step         STRING     step of the night
 started_at   TIMESTAMP  UTC
 ended_at     TIMESTAMP  UTC
-status       STRING     done or failed
+status       STRING     running, done or failed; one that says running and does not run was killed
 rows_in      BIGINT     rows read
 rows_out     BIGINT     rows written
 rejected     BIGINT     rows rejected

@@ -7,13 +7,14 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from jobs import model_report, report_chart, shop_window
+from jobs import model_report, report_chart, report_drift, shop_window
 from jobs.errors import UserError
 from jobs.examples import customer_pages, product_pages
 from jobs.lake import Lake
 from jobs.model_report import ModelReportConfig
 from jobs.pages import environment, write_page
 from jobs.reading import count_rows
+from jobs.report_drift import DriftConfig
 from jobs.report_figures import Gate, gates_of, quality_of, rejections_of, standing_of, steps_of
 from jobs.report_shares import shares_of
 from jobs.run import Counts, Run
@@ -22,7 +23,7 @@ from jobs.shop_window_contexts import context_pairs
 from jobs.tables import CATALOGUE, CUSTOMER_SEQUENCES, EVENTS
 
 FOLDER = "reports"
-PARTS = 7
+PARTS = 8
 """What is counted while the pages are made, the pages beside the night's own last."""
 
 
@@ -44,6 +45,8 @@ class ReportConfig:
     """Of the page about the model, which lies beside this one."""
     window: ShopWindowConfig = field(default_factory=ShopWindowConfig)
     """Of the shop window, which lies beside this page too."""
+    drift: DriftConfig = field(default_factory=DriftConfig)
+    """Of the page about the last nights, beside it as well."""
 
     def __post_init__(self) -> None:
         for name in ("examples", "customers", "shown", "history", "groups"):
@@ -62,13 +65,20 @@ def execute(lake: Lake, run: Run, config: ReportConfig) -> Counts:
     window = shop_window.path_beside(path)
     contexts = context_pairs(lake, run.as_of, served)
     write_page(window, shop_window.written_of(lake, run, config.window, contexts))
+    run.progress("parts of the page read", 7, PARTS)
+    drift = report_drift.path_beside(path)
+    write_page(drift, report_drift.written_of(lake, run, config.drift, path.name))
     run.progress("parts of the page read", PARTS, PARTS)
-    page = environment().get_template("report.html").render(context, model_page=beside.name, shop_page=window.name)
+    page = (
+        environment()
+        .get_template("report.html")
+        .render(context, model_page=beside.name, shop_page=window.name, drift_page=drift.name)
+    )
     write_page(path, page)
     read = sum(summed.lists for summed in context["shares"].lists)
-    pages = (path, beside, window)
+    pages = (path, beside, window, drift)
     size = sum(each.stat().st_size for each in pages) / 1024
-    note = f"{lake.relative(path)}, {beside.name} and {window.name} beside it, {size:,.0f} KiB"
+    note = f"{lake.relative(path)}, {beside.name}, {window.name} and {drift.name} beside it, {size:,.0f} KiB"
     return Counts(read, len(pages), note=note)
 
 

@@ -99,8 +99,9 @@ class Quality:
 
 
 def steps_of(lake: Lake, as_of: date, run_id: str) -> list[Step]:
-    """The run's steps in the order of the night; a step that is still running is not in the ledger."""
+    """The run's steps in the order of the night, but the report that is being written."""
     where = of_night(as_of) & (pc.field("run_id") == pa.scalar(run_id))
+    where &= ~((pc.field("step") == "report") & (pc.field("status") == "running"))
     rows = {row["step"]: row for row in matching(lake, RUNS, RUNS.names, where)}
     order = [*STEPS, *sorted(set(rows) - set(STEPS))]
     return [_step(rows[name]) for name in order if name in rows]

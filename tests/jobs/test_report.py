@@ -47,7 +47,7 @@ def test_the_page_asks_for_nothing_from_outside(tmp_path: Path) -> None:
     text = written(lake)
     page = Page(text)
     assert all(
-        value.startswith("#") or value.split("#")[0] in ("data:,", "model.html", "shop.html")
+        value.startswith("#") or value.split("#")[0] in ("data:,", "model.html", "shop.html", "drift.html")
         for value in page.values("href")
     )
     assert not page.values("src")
@@ -96,7 +96,7 @@ def test_equal_tables_give_equal_bytes(tmp_path: Path) -> None:
     finish(lake)
     assert written(lake) == written(lake)
     written_files = sorted(path.name for path in report_path(lake, NIGHT).parent.iterdir())
-    assert written_files == ["index.html", "model.html", "shop.html"]
+    assert written_files == ["drift.html", "index.html", "model.html", "shop.html"]
 
 
 def test_colours_come_from_the_table_alone() -> None:
