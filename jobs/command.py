@@ -40,11 +40,6 @@ NIGHT_TOKEN = "NIGHTRAIL_NIGHT_TOKEN"  # noqa: S105 - a name, no secret
 """Variable by which the steps of `night` say that they belong to it."""
 
 
-def now() -> datetime:
-    """The time at which a person decides something, UTC: for the record, never for what is computed."""
-    return datetime.now(UTC)
-
-
 def accepted(step: str, given: list[str] | None) -> list[str]:
     """Gates that may fail in `step`: those given on the command line, and the step's own of NIGHTRAIL_ACCEPT."""
     from jobs.gate_check import ACCEPT
@@ -116,7 +111,7 @@ def config_named(name: str, source: Path, raw: Path) -> Any:
 
 
 def now() -> datetime:
-    """The time, UTC: for ledgers and lines, never for what is computed."""
+    """The time, UTC: for ledgers, decisions and lines, never for what is computed."""
     return datetime.now(UTC)
 
 
