@@ -32,15 +32,18 @@ from jobs.command import (
     Root,
     Source,
     accepted,
+    check_text,
     config_named,
     day_of,
     lake_at,
+    now,
     online_store,
     run_one,
     whole_night,
     writing,
 )
 from jobs.errors import UserError
+from jobs.forget_command import add_forget
 from jobs.models_command import add_models
 from jobs.status_command import add_status
 from jobs.tables import STEPS
@@ -150,6 +153,7 @@ def apply(root: Root = LAKE) -> None:
 
 add_questions(app)
 add_models(app)
+add_forget(app, now, time.monotonic)
 
 
 @app.command()
@@ -250,6 +254,7 @@ def main() -> None:
     # Dependencies' notes to their own developers, of no use to an operator.
     warnings.filterwarnings("ignore", module=r"torch\.|feast\.|pyspark\.|transformers")
     try:
+        check_text(sys.argv[1:])
         app(prog_name="python -m jobs")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -38,6 +38,8 @@ SAMPLE_SQL = REPOSITORY / "jobs" / "sources" / "sample.sql"
 SAMPLE_RAW = Path("var/raw/sample")
 NIGHT_TOKEN = "NIGHTRAIL_NIGHT_TOKEN"  # noqa: S105 - a name, no secret
 """Variable by which the steps of `night` say that they belong to it."""
+OLDEST_YEAR, NEWEST_YEAR = 1990, 2999
+"""Of a night: days around it are counted with, and the first and last years have none."""
 
 
 def accepted(step: str, given: list[str] | None) -> list[str]:
@@ -52,9 +54,19 @@ def accepted(step: str, given: list[str] | None) -> list[str]:
 def day_of(text: str) -> date:
     """A date as the command line gives it; raises UserError for anything else."""
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError:
         raise UserError(f"--as-of {text!r} is no date; write it as 2026-04-06") from None
+    if not OLDEST_YEAR <= day.year <= NEWEST_YEAR:
+        raise UserError(f"--as-of {text!r} is not within the years {OLDEST_YEAR} to {NEWEST_YEAR}")
+    return day
+
+
+def check_text(arguments: Sequence[str]) -> None:
+    """Raise UserError for an argument with bytes that are no UTF-8: no id or path of ours has any."""
+    for argument in arguments:
+        if any("\ud800" <= letter <= "\udfff" for letter in argument):
+            raise UserError(f"{argument.encode('utf-8', 'replace').decode()!r} is no UTF-8; write it again")
 
 
 def lake_at(root: Path, engine: str) -> Any:

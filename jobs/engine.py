@@ -135,7 +135,10 @@ def start(name: EngineName, remote: str | None = None, log: Path | None = None) 
 
 def _check_answers(remote: str) -> None:
     """Raise UserError where nothing listens: Spark's own client would try for ten minutes."""
-    parts = urlsplit(remote)
+    try:
+        parts = urlsplit(remote)
+    except ValueError as error:
+        raise UserError(f"SPARK_REMOTE is no address ({error}); it must look like sc://host:15002") from None
     try:
         if parts.scheme != "sc" or not parts.hostname:
             raise OSError("the address must look like sc://host:15002")

@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
 from jobs.baskets import basket_rows, to_baskets
 from jobs.errors import UserError
 from jobs.histories import key_column, read_histories, read_product_vectors
 from jobs.lake import Lake
-from jobs.run import Counts, Run
+from jobs.run import Counts, Run, fingerprint
 from jobs.tables import CATALOGUE, EVENTS, PEOPLE_ALSO_BOUGHT, YOU_MIGHT_ALSO_LIKE, Table
 from models import search
 from models.contract import FloatMatrix
@@ -31,6 +32,7 @@ from models.visits import visits
 from models.vocabulary import Vocabulary
 
 FOLDER = "indexes"
+FILES = ("tensors.safetensors", "products.json", "index.faiss")
 CO_VIEWS = "co_views."
 """Before the names of the tensors of the model of views."""
 LOOKED_AT = CoPurchaseConfig(half_life_days=30.0, popularity_discount=0.0, trend=0.0)
@@ -100,6 +102,10 @@ def read_index(lake: Lake, run: Run, table: Table) -> ProductIndex:
     folder = lake.directory(FOLDER, run.as_of) / table.name
     try:
         manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+        if manifest.pop("sha256", None) != fingerprint(manifest) or manifest["files"].keys() != set(FILES):
+            raise UserError(f"{folder / 'manifest.json'} was changed after it was written; run the step index again")
+        if _sha256(folder / "index.faiss") != manifest["files"]["index.faiss"]:
+            raise UserError(f"{folder / 'index.faiss'} was changed after it was written; run the step index again")
         content = {name: (folder / name).read_bytes() for name in ("tensors.safetensors", "products.json")}
         found = {name: hashlib.sha256(raw).hexdigest() for name, raw in content.items()}
         found["index.faiss"] = _sha256(folder / "index.faiss")  # before FAISS, which trusts what it reads, sees it
@@ -107,11 +113,13 @@ def read_index(lake: Lake, run: Run, table: Table) -> ProductIndex:
             if digest != manifest["files"][name]:
                 raise UserError(f"{folder / name} was changed after it was written; run the step index again")
         index = search.load(folder / "index.faiss")
-    except (OSError, ValueError, KeyError) as error:
+        vocabulary, tensors = Vocabulary(json.loads(content["products.json"])), load(content["tensors.safetensors"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, RecursionError,
+            SafetensorError) as error:  # fmt: skip
+        if isinstance(error, UserError):
+            raise
         raise UserError(f"the index {folder} cannot be read: {error}; run the step index again") from None
-    return ProductIndex(
-        Vocabulary(json.loads(content["products.json"])), index, load(content["tensors.safetensors"]), manifest
-    )
+    return ProductIndex(vocabulary, index, tensors, manifest)
 
 
 def similarity_vectors(vectors: FloatMatrix) -> FloatMatrix:
@@ -215,9 +223,10 @@ def _write(
         "recall_depth": depth,
         "recall_queries": len(sample),
         "vocabulary": vocabulary.digest,
-        "files": {name: _sha256(aside / name) for name in ("tensors.safetensors", "products.json", "index.faiss")},
+        "files": {name: _sha256(aside / name) for name in FILES},
     }
-    (aside / "manifest.json").write_text(json.dumps(whole, indent=1, sort_keys=True), "utf-8")
+    signed = whole | {"sha256": fingerprint(whole)}
+    (aside / "manifest.json").write_text(json.dumps(signed, indent=1, sort_keys=True), "utf-8")
     if place.exists():
         shutil.rmtree(place)
     os.replace(aside, place)

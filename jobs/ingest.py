@@ -21,6 +21,7 @@ from jobs.ingest_judged import Judged, first_line
 from jobs.input_columns import record_columns
 from jobs.input_gates import InputGates, check_inputs, decide_inputs
 from jobs.lake import Lake
+from jobs.raw_checks import check_raw_files
 from jobs.rawfiles import RawFile, list_raw_files, read_by, unreadable
 from jobs.run import Counts, Run
 from jobs.source import Source, read_source
@@ -54,6 +55,7 @@ def execute(lake: Lake, run: Run, config: IngestConfig) -> Counts:
     if dated:
         _check_last_day(of_events, run.as_of, config, source)
     new = _new_files(lake, files, run)
+    check_raw_files(new, source)
     with _scratch(lake) as scratch:
         judged = Judged(lake, run, source, files, new, scratch)
         with _readable(source, files):
@@ -210,4 +212,6 @@ def _counts(judged: Judged, totals: dict[str, int]) -> Counts:
     for name in (figures.LATE, figures.CORRECTED, figures.RETRACTED):
         note += f"; {totals[name]:,} {name}" if totals.get(name) else ""
     note += f"; {other:,} rows belong to other nights" if other else ""
+    forgotten = judged.count(EVENTS, validate.FORGOTTEN)
+    note += f"; {forgotten:,} rows of customers who asked to be forgotten" if forgotten else ""
     return Counts(sum(judged.counts.values()), sum(good.values()), bad, note)

@@ -11,9 +11,11 @@ from pyspark.sql.types import StructType
 
 from jobs import validate
 from jobs.errors import UserError
+from jobs.forgotten import leave_out
 from jobs.ingest_events import Settled, good_events, settle
 from jobs.lake import Lake
 from jobs.rawfiles import RawFile, read_by
+from jobs.reading import clean
 from jobs.run import Run
 from jobs.source import Source
 from jobs.tables import AVAILABILITY, CATALOGUE, EVENTS, Table
@@ -51,7 +53,7 @@ class Judged:
         self.run.progress("statements judged", steps, steps)
 
     def _judge_events(self, dated: bool, products: DataFrame | None) -> None:
-        rows = self._select(EVENTS, self.new)
+        rows = leave_out(self._select(EVENTS, self.new), self.lake)
         days = [f.day for f in read_by(self.source.statements[EVENTS.name], self.new) if f.day]
         oldest = min(days, default=self.run.as_of) if dated else None
         judged = validate.judge_events(rows, self.run.as_of, products, oldest, self.source.directives.late_days)
@@ -99,7 +101,7 @@ class Judged:
             return validate.contract_rows(selected, table.name, where)
         except PySparkException as error:
             headers = {f.view: columns_of(f, self.source) for f in reversed(self.files)}
-            there = "; ".join(f"{view} has {', '.join(columns)}" for view, columns in sorted(headers.items()))
+            there = clean("; ".join(f"{view} has {', '.join(columns)}" for view, columns in sorted(headers.items())))
             raise UserError(
                 f"{where}: the SELECT for {table.name} does not fit the raw files: {first_line(error)}; {there}"
             ) from None

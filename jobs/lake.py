@@ -273,6 +273,25 @@ class Lake:
         own = pa.schema([field for field in schema if field.name not in _identity(table, run, None)])
         return self.replace(table, pa.Table.from_pylist(rows, schema=own), run, where)
 
+    def remove(self, table: Table, gone: pc.Expression) -> int:
+        """Take the rows that match `gone` out of every night, in one commit; returns how many there were.
+
+        Their partitions are written anew: after deltalake's DELETE pyarrow cannot filter by text (string_view).
+        """
+        data, schema, kept = self.dataset(table), arrow_schema(table), ~gone
+        column = (*table.partition, *table.names)[0]
+        found = pc.unique(data.to_table(columns=[column], filter=gone)[column])
+        removed = int(data.count_rows(filter=gone))
+        if removed and table.partition:
+            kept &= pc.field(column).isin(found)
+        where = " OR ".join(f"{column} = '{value}'" for value in found.to_pylist()) if table.partition else None
+        if removed:
+            rows = (batch.cast(schema) for batch in data.scanner(columns=schema.names, filter=kept).to_batches())
+            with own_thread(rows) as batches:
+                reader = pa.RecordBatchReader.from_batches(schema, batches)
+                write_deltalake(str(self.path(table)), reader, mode="overwrite", predicate=where)
+        return removed
+
     def overwrite(self, table: Table, rows: pa.Table) -> None:
         """Replace the whole table in one commit; `rows` has every column."""
         self.create(table)

@@ -96,6 +96,41 @@ class OnlineStore:
             self.store.write_to_online_store(table.name, df=frame)
         return int(keys.num_rows)
 
+    def forget(self, customer_id: str) -> int:
+        """Take every row of a customer away, for good; returns how many there were.
+
+        Raises UserError for a store that cannot do it.
+        """
+        import sqlite3
+
+        from feast.infra.key_encoding_utils import deserialize_entity_key
+
+        if self.store.config.online_store.type != "sqlite":
+            raise UserError(f"a store of type {self.store.config.online_store.type} cannot forget a customer yet")
+        path = Path(self.store.config.online_store.path)
+        if not path.exists():
+            return 0
+        gone = 0
+        connection = sqlite3.connect(path)
+        try:
+            for view in self.store.list_feature_views():
+                if "customer_id" not in view.join_keys:
+                    continue
+                name = f'"{self.store.project}_{view.name}"'
+                found = connection.execute(f"SELECT DISTINCT entity_key FROM {name} WHERE instr(entity_key, ?)",  # noqa: S608
+                                           [customer_id.encode()])  # fmt: skip
+                for (key,) in found.fetchall():
+                    entity = deserialize_entity_key(key, entity_key_serialization_version=3)
+                    values = dict(zip(entity.join_keys, (v.string_val for v in entity.entity_values), strict=True))
+                    if values["customer_id"] == customer_id:
+                        connection.execute(f"DELETE FROM {name} WHERE entity_key = ?", [key])  # noqa: S608
+                        gone += 1
+            connection.commit()
+            connection.execute("VACUUM")  # what was deleted is still in the file's free pages
+        finally:
+            connection.close()
+        return gone
+
     def read(self, service: str, keys: list[dict[str, str]]) -> list[dict[str, Any]]:
         """The features of a service for each key; a key that is not there has null features.
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jobs.errors import UserError
+from jobs.source_sql import not_a_plain_select
 
 STATEMENTS = ("events", "catalogue", "availability")
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -33,7 +34,17 @@ class Directives:
     live_days: int = 90
     """Without an availability SELECT: a product is live where it had an event in so many days."""
 
+    max_file_mb: int = 1024
+    """Most MiB that one raw file may hold when it is unpacked: the engine has a night's new rows in memory."""
+
     def __post_init__(self) -> None:
+        if len(self.delimiter) != 1 or self.delimiter in '"\r\n\0' or not self.delimiter.isascii():
+            raise UserError(f"delimiter = {self.delimiter!r} cannot part fields; use one character, such as ',' or ';'")
+        for name, most in (("live_days", 36_500), ("max_file_mb", 1 << 20)):
+            if not 1 <= getattr(self, name) <= most:
+                raise UserError(f"{name} = {str(getattr(self, name))[:40]} is not from 1 to {most:,}")
+        if any(type(day) is not str for day in self.closed_weekdays):
+            raise UserError(f"closed_weekdays = {self.closed_weekdays!r:.80} must be a list of text in quotes")
         if self.format not in ("csv", "parquet"):
             raise UserError(f"format = {self.format!r} is not read; use 'csv' (gzipped or not) or 'parquet'")
         if not 0 <= self.max_rejected_share <= 1:
@@ -72,6 +83,9 @@ def read_source(path: Path) -> Source:
             raise UserError(f"{path} has two SELECTs for {label}; introduce each by a line `-- events`, .. of its own")
         if not re.match(r"(select|with)\b", body, re.IGNORECASE):
             raise UserError(f"{path}: the statement for {label} must be one SELECT, but begins {body[:40]!r}")
+        if fault := not_a_plain_select(body):
+            raise UserError(f"{path}: the statement for {label} {fault}; a source is one SELECT over the raw files' "
+                            "views, and neither writes nor reads anything else")  # fmt: skip
         statements[label] = body
     if "events" not in statements:
         raise UserError(f"{path} has no SELECT for events; it needs one that yields the columns of the table events")
@@ -83,7 +97,7 @@ def _directives(path: Path, text: str) -> Directives:
     known = {f.name for f in dataclasses.fields(Directives)}
     try:
         values = tomllib.loads(toml)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise UserError(f"{path}: the `--!` lines are not TOML: {error}") from None
     unknown = set(values) - known
     if unknown:
@@ -91,5 +105,5 @@ def _directives(path: Path, text: str) -> Directives:
     for name, value in values.items():
         wanted = type(getattr(Directives(), name))
         if type(value) is not wanted and (wanted, type(value)) != (float, int):
-            raise UserError(f"{path}: {name} = {value!r} must be {NAMED[wanted]}")
+            raise UserError(f"{path}: {name} = {value!r:.80} must be {NAMED[wanted]}")
     return Directives(**values)

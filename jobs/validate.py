@@ -8,6 +8,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from jobs.errors import UserError
+from jobs.forgotten import LEFT_OUT
 from jobs.tables import AVAILABILITY, CATALOGUE, EVENTS
 
 EVENT_COLUMNS = ("event_id", "customer_id", "product_id", "event_type", "event_ts", "market", "basket_id", "quantity",
@@ -178,7 +179,9 @@ def judge_availability(rows: DataFrame, products: DataFrame) -> DataFrame:
 
 SUPERSEDED = "superseded"
 """Reason of good rows that a newer good row of the same key replaces; counted, not rejected."""
-NOT_FAULTS = (LATER, KNOWN, SUPERSEDED)
+FORGOTTEN = f"excluded: {LEFT_OUT}"
+"""Reason of rows of customers who asked to be forgotten; counted, and kept nowhere."""
+NOT_FAULTS = (LATER, KNOWN, SUPERSEDED, FORGOTTEN)
 
 
 def _newest(judged: DataFrame, key: tuple[str, ...]) -> DataFrame:

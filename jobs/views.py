@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame
 
 from jobs.errors import UserError
 from jobs.lake import Lake
-from jobs.rawfiles import RawFile, csv_header
+from jobs.rawfiles import RawFile, checked_names, csv_header
 from jobs.source import Source
 
 
@@ -63,7 +63,7 @@ def columns_of(file: RawFile, source: Source) -> tuple[str, ...]:
         import pyarrow.parquet as pq
 
         try:
-            return tuple(pq.read_schema(file.path).names)
-        except (OSError, pa.ArrowInvalid) as error:
+            return checked_names(file, pq.read_schema(file.path).names)
+        except (OSError, pa.ArrowException) as error:
             raise UserError(f"the raw file {file.name} cannot be read: {error}; deliver it again") from None
     return csv_header(file, source.directives.delimiter)

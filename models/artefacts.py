@@ -8,11 +8,12 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
 from models.contract import Compute, Recommender
@@ -81,12 +82,14 @@ def read_manifest(directory: Path) -> Manifest:
     except FileNotFoundError:
         there = sorted(p.name for p in directory.iterdir()) if directory.is_dir() else "no such directory"
         raise ArtefactError(f"{directory} holds no {MANIFEST} (there: {there}); train a model there first") from None
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ArtefactError(f"{directory / MANIFEST} is not JSON ({error}); restore it or train again") from None
-    if not isinstance(body, dict) or body.pop("sha256", None) != _sha256(_json(body).encode()):
+    if not isinstance(body, dict) or body.pop("sha256", None) != _digest(body):
         raise ArtefactError(f"{directory / MANIFEST} was changed after it was written; restore it or train again")
-    if body["format"] != FORMAT:
-        raise ArtefactError(f"{directory} has format {body['format']}, this code reads {FORMAT}; train again")
+    if body.get("format") != FORMAT:
+        raise ArtefactError(f"{directory} has format {body.get('format')!r:.40}, this code reads {FORMAT}; train again")
+    if body.keys() != {field.name for field in fields(Manifest)} or {*body["files"]} != {WEIGHTS, VOCABULARY}:
+        raise ArtefactError(f"{directory / MANIFEST} has other entries than this code writes; train again")
     return Manifest(**body)
 
 
@@ -99,12 +102,21 @@ def verify(directory: Path) -> Manifest:
 def read(directory: Path, compute: Compute) -> tuple[Recommender, Manifest]:
     """The model in `directory`, every file checked first; raises ArtefactError naming the file that is wrong."""
     manifest, content = _verified(directory)
+    try:
+        return _restored(directory, manifest, content, compute), manifest
+    except (TypeError, KeyError, ValueError, RuntimeError, RecursionError, SafetensorError) as error:
+        if isinstance(error, ArtefactError):
+            raise
+        raise ArtefactError(f"{directory} fits its checksums and is no model ({error}); train again") from None
+
+
+def _restored(directory: Path, manifest: Manifest, content: Mapping[str, bytes], compute: Compute) -> Recommender:
     vocabulary = Vocabulary(json.loads(content[VOCABULARY]))
     if vocabulary.digest != manifest.vocabulary_digest:
         raise ArtefactError(
             f"the ids in {directory / VOCABULARY} are not those the model was trained with; train again"
         )
-    return restore(manifest.kind, vocabulary, manifest.config, load(content[WEIGHTS]), compute), manifest
+    return restore(manifest.kind, vocabulary, manifest.config, load(content[WEIGHTS]), compute)
 
 
 def _verified(directory: Path) -> tuple[Manifest, dict[str, bytes]]:
@@ -126,6 +138,14 @@ def _checked(path: Path, wanted: str) -> bytes:
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def _digest(body: dict[str, Any]) -> str | None:
+    """Checksum of a manifest; None for what strict JSON cannot hold, which `write` never wrote."""
+    try:
+        return _sha256(_json(body).encode())
+    except (ValueError, RecursionError):
+        return None
 
 
 def _json(value: dict[str, Any]) -> str:

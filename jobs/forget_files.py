@@ -1,0 +1,147 @@
+"""What else below the lake's root may name a customer: pages, logs, what a killed step left; and the search for it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shutil
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from jobs.forget_spelling import Spellings
+from jobs.forget_tables import CUSTOMER, rejected_ids
+from jobs.lake import Lake
+from jobs.tables import REJECTED
+
+PAGES = (".html",)
+LOGS = (".log", ".jsonl")
+PACKED = re.compile(r"eJ[A-Za-z0-9+/]{16,}={0,2}")
+"""Base64 of what zlib compressed at its usual level."""
+WEIGHTS = (".safetensors", ".faiss")
+"""Numbers alone."""
+INSTEAD = "(forgotten)"
+WORTH_SEARCHING = 4
+"""Characters of an id that is also looked for where no customer is named: a shorter one stands everywhere."""
+
+
+def clear_files(lake: Lake, spellings: Spellings) -> list[str]:
+    """Take pages that name a customer away, and ids out of logs; returns the paths that were changed.
+
+    A page can be written again by the step report. What a killed step left aside goes as a whole.
+    """
+    changed = []
+    for folder in _scratch(lake.root):
+        shutil.rmtree(folder)
+        changed.append(lake.relative(folder))
+    for path in _files(lake.root):
+        if path.suffix not in PAGES + LOGS:
+            continue
+        text = path.read_text("utf-8", errors="surrogateescape")
+        if not spellings.within(_unpacked(text) if path.suffix in PAGES else text):
+            continue
+        if path.suffix in PAGES:
+            path.unlink()
+        else:
+            aside = path.with_name(f".{path.name}.aside")
+            aside.write_text(spellings.taken_out(text, INSTEAD), "utf-8", errors="surrogateescape")
+            shutil.copymode(path, aside)
+            os.replace(aside, path)
+        changed.append(lake.relative(path))
+    return sorted(changed)
+
+
+def read_back(lake: Lake, spellings: Spellings) -> tuple[dict[str, int], dict[str, int], int]:
+    """(places that still name a customer, places where the same text is something else's name, files read).
+
+    Every file below the root is read: Parquet by column, everything else as text; weights hold numbers alone.
+    """
+    left: Counter[str] = Counter()
+    elsewhere: Counter[str] = Counter()
+    files = 0
+    for path in _files(lake.root):
+        files += 1
+        place = lake.relative(path)
+        if path.suffix == ".parquet":
+            _read_parquet(path, place, spellings, left, elsewhere)
+        elif path.suffix in PAGES + LOGS:
+            text = path.read_text("utf-8", errors="surrogateescape")
+            left.update({place: len(spellings.within(_unpacked(text) if path.suffix in PAGES else text))})
+        elif "_delta_log" in path.parts:
+            left.update({place: _named_in_log(path, spellings)})
+        elif path.suffix not in WEIGHTS:
+            known = Spellings(id for id in spellings.ids if len(id) >= WORTH_SEARCHING)
+            elsewhere.update({place: len(known.within(path.read_bytes().decode("utf-8", "replace")))})
+    return {k: n for k, n in left.items() if n}, {k: n for k, n in elsewhere.items() if n}, files
+
+
+def _read_parquet(path: Path, place: str, spellings: Spellings, left: Counter[str], elsewhere: Counter[str]) -> None:
+    ids = pa.array(spellings.ids, pa.string())
+    file = pq.ParquetFile(path)
+    if "_delta_log" in path.parts:
+        stats = [add.get("stats") for add in file.read(["add"])["add"].to_pylist() if add]
+        left[place] += sum(_names_customer(text, spellings) for text in stats if text)
+        return
+    names = [field.name for field in file.schema_arrow if _is_text(field.type)]
+    table = place.split("/")[1] if place.startswith("tables/") else place
+    for batch in file.iter_batches(columns=names):
+        for name, column in zip(batch.schema.names, batch.cast(_plain(batch.schema)).columns, strict=True):
+            found = pc.sum(pc.is_in(column, ids)).as_py() or 0
+            if name == CUSTOMER:
+                left[f"{table}.{name}"] += found
+            elif name == "raw" and table == REJECTED.name:
+                left[f"{table}.{name}"] += sum(bool(raw and rejected_ids(raw, spellings)) for raw in column.to_pylist())
+            else:
+                elsewhere[f"{table}.{name}"] += found
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    plain = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return plain in (pa.string(), pa.large_string(), pa.string_view())
+
+
+def _plain(schema: pa.Schema) -> pa.Schema:
+    return pa.schema([(name, pa.string()) for name in schema.names])
+
+
+def _named_in_log(path: Path, spellings: Spellings) -> int:
+    """Lines of a table's log that name a customer, in the bounds of a file's ids."""
+    if path.suffix != ".json":
+        return 0
+    adds = [json.loads(line).get("add", {}) for line in path.read_text("utf-8").splitlines()]
+    return sum(bool(add.get("stats")) and _names_customer(add["stats"], spellings) for add in adds)
+
+
+def _names_customer(stats: str, spellings: Spellings) -> bool:
+    bounds = json.loads(stats)
+    return any(bounds.get(end, {}).get(CUSTOMER) in spellings.set for end in ("minValues", "maxValues"))
+
+
+def _unpacked(page: str) -> str:
+    """A page with the data it carries compressed, as `jobs.shop_window_pack` writes it, in clear at its end."""
+    parts = [page]
+    for block in PACKED.findall(page):
+        with suppress(ValueError, zlib.error):
+            parts.append(zlib.decompress(base64.b64decode(block)).decode("utf-8", "replace"))
+    return "\n".join(parts)
+
+
+def _files(root: Path) -> Iterator[Path]:
+    """Every file below the root, links not followed."""
+    for folder, folders, names in os.walk(root):
+        folders.sort()
+        yield from (path for name in sorted(names) if not (path := Path(folder, name)).is_symlink())
+
+
+def _scratch(root: Path) -> list[Path]:
+    """Hidden folders: what steps write aside, and leave behind only where they are killed."""
+    hidden = [Path(folder, name) for folder, folders, _ in os.walk(root) for name in folders if name.startswith(".")]
+    return [path for path in hidden if not any(other in path.parents for other in hidden)]

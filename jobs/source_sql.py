@@ -1,0 +1,130 @@
+"""What a source's SELECT must not contain: read from its words, since the engines run whatever they are given."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+TOKEN = re.compile(
+    r"""(?P<space>\s+|--[^\n]*|/\*.*?\*/)
+      | (?P<text>[rR]?'(?:[^'\\]|\\.|'')*' | [rR]?"(?:[^"\\]|\\.|"")*")
+      | (?P<quoted>`(?:[^`]|``)*`)
+      | (?P<word>[^\W\d]\w*)
+      | (?P<number>\d\w*)
+      | (?P<sign>.)""",
+    re.VERBOSE | re.DOTALL,
+)
+FORMATS = (
+    "csv",
+    "json",
+    "text",
+    "parquet",
+    "orc",
+    "avro",
+    "xml",
+    "delta",
+    "iceberg",
+    "binaryfile",
+    "jdbc",
+    "hudi",
+    "libsvm",
+)
+"""`FORMAT.`PATH`` reads a file from anywhere."""
+TABLE_FUNCTIONS = ("explode", "explode_outer", "posexplode", "posexplode_outer", "inline", "inline_outer", "stack",
+                   "range", "json_tuple", "unnest", "values")  # fmt: skip
+"""What may stand in place of a view; others read files, tables and queues."""
+CODE = ("reflect", "java_method", "try_reflect")
+"""Functions that call into the engine's own process."""
+ENDS_FROM = ("select", "where", "group", "order", "having", "limit", "window", "union", "intersect", "except", "minus",
+             "on", "using", "sort", "cluster", "distribute", "qualify", "offset")  # fmt: skip
+BEFORE_RELATION = ("from", "join", ",")
+
+
+@dataclass
+class _Level:
+    """Within one pair of brackets."""
+
+    selects: bool = False
+    in_from: bool = False
+    last: str = ""
+
+
+def not_a_plain_select(body: str) -> str | None:
+    """What keeps a statement from being one SELECT over views, in words; None where nothing does.
+
+    Not a parser: the engine finds the mistakes of grammar. This finds a second statement, a WITH that does not lead
+    to a SELECT, relations that are no plain names, and functions that run code.
+    """
+    tokens = list(_tokens(body))
+    if ("sign", ";") in tokens:
+        return "holds a semicolon: it is more than one statement"
+    if any(kind == "sign" and text in "'\"`" for kind, text in tokens):
+        return "has a quote that is not closed"
+    if tokens[:1] == [("word", "with")] and (fault := _with_fault(tokens)):
+        return fault
+    return _relation_fault(tokens) or _code_fault(tokens)
+
+
+def _tokens(body: str) -> Iterator[tuple[str, str]]:
+    for found in TOKEN.finditer(body):
+        kind = str(found.lastgroup)
+        if kind != "space":
+            yield kind, found.group().lower() if kind == "word" else found.group()
+
+
+def _with_fault(tokens: list[tuple[str, str]]) -> str | None:
+    """Whether anything but a SELECT follows the named queries of a WITH."""
+    depth = 0
+    for (_, before), (kind, text) in pairwise(tokens):
+        if depth == 0 and before == ")" and kind == "word" and text not in ("as", "select"):
+            return f"must be one SELECT, but its WITH leads to {text.upper()[:40]}"
+        depth += {"(": 1, ")": -1}.get(text, 0) if kind == "sign" else 0
+        if depth == 0 and (kind, text) == ("word", "select"):
+            return None
+    return "has a WITH without a SELECT behind it"
+
+
+def _relation_fault(tokens: list[tuple[str, str]]) -> str | None:
+    levels = [_Level()]
+    for place, (kind, text) in enumerate(tokens):
+        level = levels[-1]
+        following = tokens[place + 1][1] if place + 1 < len(tokens) else ""
+        if level.in_from and level.last in BEFORE_RELATION and kind in ("word", "quoted", "text"):
+            if kind == "text":
+                return f"reads {text[:60]}, which is no view"
+            if following == ".":
+                return f"reads {text[:60]}. .., which is no view of the raw files"
+            if following == "(" and text not in (*TABLE_FUNCTIONS, "lateral", "table"):
+                return f"reads from the function {text[:60]}"
+        if kind == "word" and text in FORMATS and following == "." and tokens[place + 2 : place + 3]:
+            after = tokens[place + 2]
+            if after[0] == "quoted":
+                return f"reads the file {after[1][:60]}"
+        if kind == "word":
+            level.selects |= text == "select"
+            if text == "from" and level.selects and level.last != "distinct":  # a IS DISTINCT FROM b
+                level.in_from = True
+            elif text in ENDS_FROM:
+                level.in_from = False
+        if (kind, text) == ("sign", "("):
+            # A bracket in a list of relations holds relations: FROM (a, b).
+            relations = level.in_from and level.last in BEFORE_RELATION
+            levels.append(_Level(relations, relations, "from" if relations else ""))
+        elif (kind, text) == ("sign", ")") and len(levels) > 1:
+            levels.pop()
+            levels[-1].last = text
+        else:
+            level.last = text if kind in ("word", "sign") else ""
+    return None
+
+
+def _code_fault(tokens: list[tuple[str, str]]) -> str | None:
+    for (kind, text), (_, following) in pairwise(tokens):
+        if kind == "word" and text in CODE and following == "(":
+            return f"calls {text}"
+    for (kind, text), (following, _) in pairwise(tokens):
+        if (kind, text) == ("word", "using") and following == "text":
+            return "starts a program with USING"
+    return None
