@@ -16,19 +16,13 @@ from feast.infra.offline_stores.contrib.spark_offline_store.spark_source import 
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.types import Array, FeastType, Float32, Float64, String, UnixTimestamp
 
-from jobs.tables import (
-    BAG_EXTRAS,
-    CATALOGUE,
-    CUSTOMER_EMBEDDINGS,
-    CUSTOMER_SEQUENCES,
-    MARKET_RANKING,
-    PEOPLE_ALSO_BOUGHT,
-    PRODUCT_EMBEDDINGS,
-    PUBLISHED,
-    RECOMMENDED_FOR_YOU,
-    YOU_MIGHT_ALSO_LIKE,
-    Table,
-)
+from feature_repo.served import NIGHT as NIGHT
+from feature_repo.served import ONLINE as ONLINE
+from feature_repo.served import OWNER as OWNER
+from feature_repo.served import RANKING, RANKING_VIEW
+from feature_repo.served import SERVICES as SERVICES
+from feature_repo.served import TIMESTAMP as TIMESTAMP
+from jobs.tables import CUSTOMER_EMBEDDINGS, PRODUCT_EMBEDDINGS, PUBLISHED, Table
 
 TYPES: dict[str, FeastType] = {
     "STRING": String,
@@ -37,52 +31,27 @@ TYPES: dict[str, FeastType] = {
     "ARRAY<FLOAT>": Array(Float32),
     "ARRAY<TIMESTAMP>": Array(UnixTimestamp),
 }
-NIGHT = "night"
-"""Feature with the as_of of the row, as text: which night a service is looking at."""
-TIMESTAMP = "event_timestamp"
-"""Feast's event timestamp: the time of publication, so that a rollback is newer than what it replaces."""
-
-LIST = ("product_ids", "scores", "sources")
-ONLINE: dict[Table, tuple[str, ...]] = {
-    CATALOGUE: ("name", "brand", "category", "department", "colour", "price", "currency", "image_url"),
-    CUSTOMER_SEQUENCES: ("product_ids", "event_types", "event_timestamps", "market"),
-    PRODUCT_EMBEDDINGS: ("vector", "model_id"),
-    CUSTOMER_EMBEDDINGS: ("vector", "model_id"),
-    MARKET_RANKING: LIST,
-    YOU_MIGHT_ALSO_LIKE: LIST,
-    PEOPLE_ALSO_BOUGHT: LIST,
-    BAG_EXTRAS: (*LIST, "categories"),
-    RECOMMENDED_FOR_YOU: LIST,
-}
-"""The columns of each table that are served online; every view has NIGHT as well."""
-OWNER = "recommendations"
-SERVICES: dict[str, tuple[str, tuple[Table, ...]]] = {
-    "product_page_v2": ("Product page: alternatives and what goes with a product, by product_id, market and variant. "
-                        "It replaces product_page_v1, whose key had no variant.",
-                        (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT)),
-    "bag_page_v1": ("Bag page: small add-ons to a bag with a product, by product_id, market and variant.",
-                    (BAG_EXTRAS,)),
-    "home_v1": ("Home page: the customer's own list, by customer_id and market.", (RECOMMENDED_FOR_YOU,)),
-    "category_page_v1": ("Category page: the order for a customer nobody knows, by market, category (* for all "
-                         "products) and variant.", (MARKET_RANKING,)),
-    "customer_history_v1": ("A customer's recent events, by customer_id.", (CUSTOMER_SEQUENCES,)),
-    "product_details_v1": ("A product's name and attributes, by product_id.", (CATALOGUE,)),
-    "customer_vector_v1": ("A customer's vector; its inner product with a product's of the same model_id is the score.",
-                           (CUSTOMER_EMBEDDINGS,)),
-    "product_vector_v1": ("A product's vector; only vectors of one model_id may be compared.", (PRODUCT_EMBEDDINGS,)),
-}  # fmt: skip
-"""Service -> what it is for, and the tables whose views it gives whole."""
-RANKING, RANKING_VIEW = "ranking_v1", "ranking"
 
 
 def live_rows(root: Path, table: Table) -> str:
-    """Spark SQL for the published night's rows of a table as Feast reads them, stamped with its publication."""
+    """Spark SQL for the published night's rows of a table as Feast reads them, stamped with its publication.
+
+    A customer's row may be older than the night: `night` is the one that was published.
+    """
     columns = ", ".join(f"t.{name}" for name in (*table.key, *ONLINE[table]))
+    # Every part is a name of ours, none comes from data.
+    rows = (
+        f"SELECT {columns}, t.as_of, CAST(p.as_of AS STRING) AS {NIGHT}, p.published_at AS {TIMESTAMP} "  # noqa: S608
+        f"FROM delta.`{root / 'tables' / table.name}` AS t JOIN delta.`{root / 'tables' / PUBLISHED.name}` AS p "
+        f"ON p.surface = '{table.name}' AND "
+    )
+    names = ", ".join((*table.key, *ONLINE[table], NIGHT, TIMESTAMP))
+    if not table.changes_of:
+        return f"SELECT {names} FROM ({rows} t.as_of = p.as_of)"  # noqa: S608
+    ranked = f"row_number() OVER (PARTITION BY {table.changes_of} ORDER BY as_of DESC) AS age"
     return (
-        # Every part is a name of ours, none comes from data.
-        f"SELECT {columns}, CAST(t.as_of AS STRING) AS {NIGHT}, p.published_at AS {TIMESTAMP} "  # noqa: S608
-        f"FROM delta.`{root / 'tables' / table.name}` AS t "
-        f"JOIN delta.`{root / 'tables' / PUBLISHED.name}` AS p ON t.as_of = p.as_of AND p.surface = '{table.name}'"
+        f"SELECT {names} FROM (SELECT *, {ranked} FROM "  # noqa: S608
+        f"({rows} t.as_of BETWEEN coalesce(p.since, p.as_of) AND p.as_of)) WHERE age = 1"
     )
 
 
@@ -104,7 +73,7 @@ def _view(root: Path, table: Table, entities: dict[str, Entity]) -> FeatureView:
     columns = {column.name: column for column in table.columns}
     schema = [Field(name=name, dtype=String) for name in table.key]
     schema += [Field(name=n, dtype=TYPES[columns[n].type], description=columns[n].comment) for n in ONLINE[table]]
-    schema.append(Field(name=NIGHT, dtype=String, description="as_of of the row"))
+    schema.append(Field(name=NIGHT, dtype=String, description="as_of of the night that is live"))
     return FeatureView(
         name=table.name,
         entities=[entities[name] for name in table.key],

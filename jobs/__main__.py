@@ -45,6 +45,7 @@ from jobs.command import (
 from jobs.errors import UserError
 from jobs.forget_command import add_forget
 from jobs.models_command import add_models
+from jobs.rollback_command import add_rollback
 from jobs.status_command import add_status
 from jobs.tables import STEPS
 
@@ -122,22 +123,7 @@ for _step, _text in {"publish": "Push the checked night online and flip `publish
 add_clean(app)
 
 
-@app.command()
-def rollback(
-    to: Annotated[str, typer.Option("--to", metavar="DATE", help="The night to make live again.")],
-    root: Root = LAKE,
-    source: Source = SAMPLE_SQL,
-    raw: Raw = SAMPLE_RAW,
-    engine: EngineOption = "sail",
-    config: Config = "standard",
-) -> None:
-    """Make an earlier checked night live again, online store and `published` together."""
-    from jobs.publish import nights_to_roll_back_to
-
-    nights = nights_to_roll_back_to(lake_at(root, engine))
-    if day_of(to) not in nights:
-        raise UserError(f"{to} cannot be made live; nights that can: {', '.join(map(str, nights)) or 'none'}")
-    run_one("publish", to, root, source, raw, engine, config, replace_newer=True)
+add_rollback(app)
 
 
 add_backfill(app)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterable, Mapping
-from datetime import date, datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from typing import Any
 import pyarrow as pa
 
 from jobs.errors import UserError
-from jobs.run import Progress, silent
+from jobs.lake import Lake
+from jobs.online_load import Loaded, load_night
+from jobs.run import Progress, Run, silent
 from jobs.tables import Table
 
 REPO = Path(__file__).resolve().parent.parent / "feature_repo"
@@ -61,13 +64,66 @@ class OnlineStore:
     def _stamp(self) -> Path:
         return self.root / "feast" / "definitions.sha256"
 
+    @property
+    def backend(self) -> Any:
+        """Where the rows lie (`feature_repo.online.backend.Backend`).
+
+        Raises UserError where the settings name another kind of store or do not say where it is.
+        """
+        from feature_repo.online.backend import StoreSettingsError
+        from feature_repo.online.feast_store import VersionedOnlineStore
+
+        made = self.store._get_provider().online_store
+        if not isinstance(made, VersionedOnlineStore):
+            raise UserError(f"{self.settings} names the online store {type(made).__name__}; nights can be published to "
+                            "the two of feature_repo/feature_store.yaml and feature_repo/redis.yaml")  # fmt: skip
+        try:
+            return made.backend(self.store.config)
+        except StoreSettingsError as error:
+            raise UserError(str(error)) from None
+
+    @cached_property
+    def reader(self) -> Any:
+        """Rows of several views in one round trip, without Feast (`feature_repo.online.reader.Reader`)."""
+        from feature_repo.online.reader import Reader
+
+        return Reader(self.backend)
+
+    @property
+    def keep(self) -> int:
+        """How many publications can be taken back at once."""
+        return int(self.store.config.online_store.keep)
+
+    def live(self) -> Any:
+        """What is live online (`feature_repo.online.versions.Live`); number 0 where nothing is."""
+        from feature_repo.online.reader import Reader
+
+        with self._answering():
+            return Reader(self.backend).live
+
+    def nights(self) -> list[Any]:
+        """The publications whose versions are online, oldest first (`feature_repo.online.versions.Live`)."""
+        from feature_repo.online.store import nights
+
+        with self._answering():
+            return nights(self.backend)
+
+    def load(self, lake: Lake, run: Run, tables: Sequence[Table], batch_rows: int) -> Loaded:
+        """Make the night `run.as_of` live online, whole, writing only what differs from the one that is.
+
+        Raises UserError where the store does not answer or somebody else is writing to it; the same call again goes
+        on where it stopped.
+        """
+        with self._answering():
+            return load_night(lake, self.backend, run, tables, batch_rows, self.keep)
+
     def push(
         self, table: Table, batches: Iterable[pa.RecordBatch], published_at: datetime, total: int,
         progress: Progress = silent,
     ) -> int:  # fmt: skip
-        """Write rows of a table's view under the time of publication; returns the rows written.
+        """Write rows of a table's view into the night that is live, at once and through Feast; returns how many.
 
-        A store that refuses older timestamps (Redis) thereby takes reruns and rollbacks.
+        For corrections by hand: the next night writes over them.
         """
         from feature_repo.definitions import NIGHT, ONLINE, TIMESTAMP
 
@@ -83,53 +139,43 @@ class OnlineStore:
             progress(f"rows of {table.name} online", done, total)
         return done
 
-    def clear(self, table: Table, keys: pa.Table, as_of: date, published_at: datetime) -> int:
-        """Write null features for keys that the night being published does not have; returns how many."""
-        from feature_repo.definitions import NIGHT, ONLINE, TIMESTAMP
-
-        for batch in keys.to_batches(max_chunksize=20_000):
-            frame = batch.to_pandas()
-            for name in ONLINE[table]:
-                frame[name] = None
-            frame[NIGHT] = as_of.isoformat()
-            frame[TIMESTAMP] = published_at
-            self.store.write_to_online_store(table.name, df=frame)
-        return int(keys.num_rows)
-
     def forget(self, customer_id: str) -> int:
-        """Take every row of a customer away, for good; returns how many there were.
+        """Remove every version of every row of a customer; returns the keys removed."""
+        with self._writer() as store:
+            return int(store.forget(customer_id))
 
-        Raises UserError for a store that cannot do it.
-        """
-        import sqlite3
+    def sweep(self) -> int:
+        """Remove versions that no night shows which can be taken back to; returns the keys that became smaller."""
+        with self._writer() as store:
+            return int(store.sweep())
 
-        from feast.infra.key_encoding_utils import deserialize_entity_key
+    def clear(self) -> int:
+        """Remove everything from the online store; returns the keys removed. The next night is loaded whole."""
+        with self._writer() as store:
+            return int(store.clear())
 
-        if self.store.config.online_store.type != "sqlite":
-            raise UserError(f"a store of type {self.store.config.online_store.type} cannot forget a customer yet")
-        path = Path(self.store.config.online_store.path)
-        if not path.exists():
-            return 0
-        gone = 0
-        connection = sqlite3.connect(path)
+    @contextmanager
+    def _writer(self) -> Iterator[Any]:
+        from feature_repo.online.store import writer
+
+        with self._answering(), writer(self.backend, self.keep) as store:
+            yield store
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """A store that is away, or that somebody else writes to, is a UserError."""
+        from redis.exceptions import RedisError
+
+        from feature_repo.online.backend import StoreBusyError
+
         try:
-            for view in self.store.list_feature_views():
-                if "customer_id" not in view.join_keys:
-                    continue
-                name = f'"{self.store.project}_{view.name}"'
-                found = connection.execute(f"SELECT DISTINCT entity_key FROM {name} WHERE instr(entity_key, ?)",  # noqa: S608
-                                           [customer_id.encode()])  # fmt: skip
-                for (key,) in found.fetchall():
-                    entity = deserialize_entity_key(key, entity_key_serialization_version=3)
-                    values = dict(zip(entity.join_keys, (v.string_val for v in entity.entity_values), strict=True))
-                    if values["customer_id"] == customer_id:
-                        connection.execute(f"DELETE FROM {name} WHERE entity_key = ?", [key])  # noqa: S608
-                        gone += 1
-            connection.commit()
-            connection.execute("VACUUM")  # what was deleted is still in the file's free pages
-        finally:
-            connection.close()
-        return gone
+            yield
+        except StoreBusyError as error:
+            raise UserError(str(error)) from None
+        except RedisError as error:
+            raise UserError(f"Redis, the online store, does not answer as it should: {error}. What was live there "
+                            "stays live; start it and run the same command again, which goes on where this one "
+                            "stopped") from None  # fmt: skip
 
     def read(self, service: str, keys: list[dict[str, str]]) -> list[dict[str, Any]]:
         """The features of a service for each key; a key that is not there has null features.
@@ -159,5 +205,6 @@ class OnlineStore:
 
 
 def _definitions_digest() -> str:
-    text = (REPO / "definitions.py").read_bytes() + (REPO.parent / "jobs" / "tables.py").read_bytes()
+    files = (REPO / "definitions.py", REPO / "served.py", REPO.parent / "jobs" / "tables.py")
+    text = b"".join(file.read_bytes() for file in files)
     return hashlib.sha256(text).hexdigest()

@@ -1,14 +1,14 @@
-"""Publish: push the checked night online, then flip `published` in one commit."""
+"""Publish: make the checked night live online, then flip `published` in one commit."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from jobs.errors import UserError
 from jobs.gate import live_night, require_passed
@@ -54,24 +54,30 @@ def execute(lake: Lake, run: Run, config: PublishConfig) -> Counts:
     require_passed(lake, run.as_of)
     live = live_night(lake)
     if live and live > run.as_of and not config.replace_newer:
-        return Counts(
-            note=f"staged, not published: {live} is live and newer (`python -m jobs rollback --to {run.as_of}`)"
-        )
+        return Counts(note=_only_staged(run.as_of, live))
     store = OnlineStore(lake.root, config.feature_store)
     store.ensure_applied()
-    pushed = gone = 0
     for table in SURFACES:
-        total = lake.count(table, run.as_of)
-        if not total:
+        if run.as_of not in lake.nights(table):
             raise UserError(f"{table.name} has no row of {run.as_of}, so that night cannot be published")
-        pushed += store.push(table, _rows(lake, table, run.as_of, config), run.started_at, total, run.progress)
-        if live and live != run.as_of:
-            gone += store.clear(table, _keys_gone(lake, table, live, run.as_of), run.as_of, run.started_at)
-    lake.overwrite(PUBLISHED, pa.Table.from_pylist(_live_rows(lake, run), schema=arrow_schema(PUBLISHED)))
-    note = f"{run.as_of} is live: {pushed:,} rows online, {len(SURFACES)} surfaces flipped"
-    if gone:
-        note += f", {gone:,} rows of {live} cleared"
-    return Counts(pushed, pushed, note=note)
+    online = store.live()
+    if online.as_of > run.as_of.isoformat() and not config.replace_newer:
+        return Counts(note=_only_staged(run.as_of, online.as_of))
+    loaded = store.load(lake, run, SURFACES, config.batch_rows)
+    # Services see the night from here on. A run that ends before the next line is done is put right by the next one:
+    # it finds the night live online, and says so in `published`.
+    rows = _live_rows(lake, run, loaded.live.published_at)
+    lake.overwrite(PUBLISHED, pa.Table.from_pylist(rows, schema=arrow_schema(PUBLISHED)))
+    read, wrote, gone = (sum(counts.values()) for counts in (loaded.read, loaded.written, loaded.gone))
+    if loaded.moved:
+        note = f"{run.as_of} is live: its rows were online, {len(SURFACES)} surfaces flipped"
+    else:
+        note = f"{run.as_of} is live: {wrote:,} of {read:,} rows written online, {len(SURFACES)} surfaces flipped"
+    return Counts(read, wrote, note=f"{note}, {gone:,} rows taken away" if gone else note)
+
+
+def _only_staged(as_of: date, live: object) -> str:
+    return f"staged, not published: {live} is live and newer (`python -m jobs rollback --to {as_of}`)"
 
 
 def nights_to_roll_back_to(lake: Lake) -> list[date]:
@@ -86,33 +92,23 @@ def nights_to_roll_back_to(lake: Lake) -> list[date]:
     return nights
 
 
-def _keys_gone(lake: Lake, table: Table, live: date, new: date) -> pa.Table:
-    """Keys of the live night that the new one lacks: a product delisted, a customer who moved to another market."""
-    before, after = lake.arrow(table, table.key, live), lake.arrow(table, table.key, new)
-    return before.join(after, keys=list(table.key), join_type="left anti")
-
-
-def _rows(lake: Lake, table: Table, as_of: date, config: PublishConfig) -> Iterator[pa.RecordBatch]:
-    from feature_repo.definitions import ONLINE
-
-    yield from lake.batches(table, (*table.key, *ONLINE[table], "as_of"), as_of, config.batch_rows)
-
-
-def _live_rows(lake: Lake, run: Run) -> list[dict[str, Any]]:
+def _live_rows(lake: Lake, run: Run, published_at: datetime) -> list[dict[str, Any]]:
     rows = []
     for table in SURFACES:
         index = lake.directory(FOLDER, run.as_of) / table.name
-        made = lake.arrow(table, [name for name in ("model_id", "run_id") if name in table.names], run.as_of)
-        first = made.slice(0, 1).to_pylist()[0]
+        names = [name for name in ("model_id", "run_id") if name in table.names]
+        own = pc.field("as_of") == pa.scalar(run.as_of)
+        first = lake.dataset(table).head(1, columns=names, filter=own).to_pylist()[0]
         rows.append(
             {
                 "surface": table.name,
                 "as_of": run.as_of,
+                "since": lake.since(table, run.as_of),
                 "run_id": first["run_id"],
                 "model_id": first.get("model_id"),
                 "table_version": lake.version(table),
                 "index_path": lake.relative(index) if index.is_dir() else None,
-                "published_at": run.started_at,
+                "published_at": published_at,
             }
         )
     return rows

@@ -15,6 +15,7 @@ from jobs import engine as engines
 from jobs.lake import Lake
 from jobs.run import Run
 from jobs.sample_shop import SIZES, ShopSize, ShopSummary, write_shop
+from tests.redis_server import MISSING, RedisServer, running_redis
 
 REAL_DATA = Path(os.environ["REAL_DATA"]) if os.environ.get("REAL_DATA") else None
 """The folder of public data sets; tests on real data are skipped without it."""
@@ -26,6 +27,15 @@ def real_data() -> Path:
     if REAL_DATA is None:
         pytest.skip("REAL_DATA is not set to the folder of public data sets")
     return REAL_DATA
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A real Redis, started once; skipped where it is not installed. Use a prefix of your own, or flush it before."""
+    if not shutil.which("redis-server"):
+        pytest.skip(MISSING)
+    with running_redis() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

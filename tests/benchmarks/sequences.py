@@ -55,14 +55,13 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     engine = engines.start("sail")
     folder = Path(tempfile.mkdtemp())
     try:
-        result = {
-            "update": beside_merge(Lake(folder / "update", lambda: engine), given),
-            "history": by_history(engine, folder, given),
-        }
+        result = {"update": beside_merge(Lake(folder / "update", lambda: engine), given)}
+        print(json.dumps(result, indent=1), flush=True)
+        result["history"] = by_history(engine, folder, given)
+        print(json.dumps(result["history"], indent=1))
     finally:
         engine.stop()
         shutil.rmtree(folder)
-    print(json.dumps(result, indent=1))
     if given.json:
         given.json.write_text(json.dumps(result, indent=1) + "\n")
     return result

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
@@ -97,5 +98,6 @@ class Shop:
 
     def what_services_see(self) -> tuple[int, str]:
         """Delta version of `published` and a digest of the online store: equal means that nothing changed."""
-        store = self.lake.root / "feast" / "online.db"
-        return self.lake.version(PUBLISHED), hashlib.sha256(store.read_bytes()).hexdigest()
+        with closing(sqlite3.connect(self.lake.root / "feast" / "online.db")) as store:
+            rows = store.execute("SELECT key, value FROM online ORDER BY key").fetchall()
+        return self.lake.version(PUBLISHED), hashlib.sha256(repr(rows).encode()).hexdigest()

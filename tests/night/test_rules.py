@@ -54,7 +54,7 @@ DIRECTION = {
     "feature_repo": ("jobs.tables", "feature_repo"),
     "dags": ("jobs.tables",),
 }
-FEATURE_READERS = ("jobs/online.py", "jobs/publish.py")
+FEATURE_READERS = ("jobs/online.py", "jobs/online_load.py")
 
 
 @pytest.mark.parametrize("folder", PRODUCT)
@@ -69,7 +69,9 @@ def test_imports_point_one_way(folder: str) -> None:
 
 
 OWNERS = {
-    "feast": ("jobs/online.py", "feature_repo/definitions.py"),
+    "feast": ("jobs/online.py", "feature_repo/definitions.py", "feature_repo/online/feast_store.py"),
+    "redis": ("jobs/online.py", "feature_repo/online/redis_backend.py"),
+    "sqlite3": ("feature_repo/online/sqlite_backend.py",),
     "faiss": ("models/search.py",),
     "numba": ("models/assembly_kernels.py", "models/selection_kernels.py"),
     "llvmlite": ("models/selection_kernels.py",),
@@ -109,9 +111,10 @@ def test_compiled_kernels_have_modules_of_their_own() -> None:
 
 @pytest.mark.parametrize("library", ["transformers4rec", "feast", "matplotlib"])
 def test_slow_libraries_are_imported_inside_functions(library: str) -> None:
-    # The definitions are Feast objects and nothing else; whoever imports them wants Feast.
+    # These are Feast objects and nothing else; whoever imports them wants Feast.
     at_once = [
-        path for path, tree in modules().items() if path != "feature_repo/definitions.py"
+        path for path, tree in modules().items()
+        if path not in ("feature_repo/definitions.py", "feature_repo/online/feast_store.py")
         for node in tree.body
         if isinstance(node, ast.Import | ast.ImportFrom) and any(within(name, library) for name in imports_of(node))
     ]  # fmt: skip
@@ -171,10 +174,18 @@ def test_no_module_is_longer_than_300_lines() -> None:
     assert {path: lines for path, lines in lengths.items() if lines > 300} == {}
 
 
-@pytest.mark.parametrize("module", ["jobs.tables", "jobs.config", "jobs.__main__"])
+@pytest.mark.parametrize("module", ["jobs.tables", "jobs.config", "jobs.__main__", "feature_repo.served"])
 def test_light_modules_stay_light(module: str) -> None:
-    heavy = ("torch", "feast", "transformers4rec", "airflow", "matplotlib")
+    heavy = ("torch", "feast", "transformers4rec", "airflow", "matplotlib", "redis", "sqlite3")
     code = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+def test_reading_the_online_store_takes_redis_and_numpy_alone() -> None:
+    heavy = ("torch", "feast", "pandas", "pyarrow", "pyspark", "jobs.lake")
+    named = "feature_repo.online.connect, feature_repo.online.redis_backend, feature_repo.online.sqlite_backend"
+    code = f"import sys, {named}; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
 

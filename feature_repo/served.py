@@ -1,0 +1,76 @@
+"""What is served: views, services and how their rows are stored. Inert; `definitions` makes Feast objects of it."""
+
+from __future__ import annotations
+
+from feature_repo.online.layout import DOUBLE, FLOATS, SECONDS, TEXT, WORD, WORDS, Feature
+from jobs.tables import (
+    BAG_EXTRAS,
+    CATALOGUE,
+    CUSTOMER_EMBEDDINGS,
+    CUSTOMER_SEQUENCES,
+    MARKET_RANKING,
+    PEOPLE_ALSO_BOUGHT,
+    PRODUCT_EMBEDDINGS,
+    RECOMMENDED_FOR_YOU,
+    YOU_MIGHT_ALSO_LIKE,
+    Table,
+)
+
+NIGHT = "night"
+"""Feature with the as_of of the night that is live, as text: which night a service is looking at."""
+TIMESTAMP = "event_timestamp"
+"""Feast's event timestamp: the time of publication, so that a rollback is newer than what it replaces."""
+
+LIST = ("product_ids", "scores", "sources")
+ONLINE: dict[Table, tuple[str, ...]] = {
+    CATALOGUE: ("name", "brand", "category", "department", "colour", "price", "currency", "image_url"),
+    CUSTOMER_SEQUENCES: ("product_ids", "event_types", "event_timestamps", "market"),
+    PRODUCT_EMBEDDINGS: ("vector", "model_id"),
+    CUSTOMER_EMBEDDINGS: ("vector", "model_id"),
+    MARKET_RANKING: LIST,
+    YOU_MIGHT_ALSO_LIKE: LIST,
+    PEOPLE_ALSO_BOUGHT: LIST,
+    BAG_EXTRAS: (*LIST, "categories"),
+    RECOMMENDED_FOR_YOU: LIST,
+}
+"""The columns of each table that are served online; every view has NIGHT as well."""
+OWNER = "recommendations"
+SERVICES: dict[str, tuple[str, tuple[Table, ...]]] = {
+    "product_page_v2": ("Product page: alternatives and what goes with a product, by product_id, market and variant. "
+                        "It replaces product_page_v1, whose key had no variant.",
+                        (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT)),
+    "bag_page_v1": ("Bag page: small add-ons to a bag with a product, by product_id, market and variant.",
+                    (BAG_EXTRAS,)),
+    "home_v1": ("Home page: the customer's own list, by customer_id and market.", (RECOMMENDED_FOR_YOU,)),
+    "category_page_v1": ("Category page: the order for a customer nobody knows, by market, category (* for all "
+                         "products) and variant.", (MARKET_RANKING,)),
+    "customer_history_v1": ("A customer's recent events, by customer_id.", (CUSTOMER_SEQUENCES,)),
+    "product_details_v1": ("A product's name and attributes, by product_id.", (CATALOGUE,)),
+    "customer_vector_v1": ("A customer's vector; its inner product with a product's of the same model_id is the score.",
+                           (CUSTOMER_EMBEDDINGS,)),
+    "product_vector_v1": ("A product's vector; only vectors of one model_id may be compared.", (PRODUCT_EMBEDDINGS,)),
+}  # fmt: skip
+"""Service -> what it is for, and the tables whose views it gives whole."""
+RANKING, RANKING_VIEW = "ranking_v1", "ranking"
+
+
+STORED = {"STRING": WORD, "DOUBLE": DOUBLE, "ARRAY<STRING>": WORDS, "ARRAY<FLOAT>": FLOATS, "ARRAY<TIMESTAMP>": SECONDS}
+"""How the store keeps a column of each type."""
+TEXTS = ("name", "image_url")
+"""Columns with nearly as many values as rows: no word list for them."""
+WORD_LISTS = {"product_ids": "product_id", "categories": "category"}
+"""Columns that share a word list with another; the others have one of their own name."""
+
+
+def stored_view(table: Table) -> tuple[tuple[str, ...], int, tuple[Feature, ...]]:
+    """(key columns, how many of them make the stored key, features) of a table's view in the online store.
+
+    A table of changes has one row a customer: the customer alone is the key, and all of theirs goes with it.
+    """
+    types = {column.name: STORED[column.type] for column in table.columns if column.name in ONLINE[table]}
+    features = tuple(
+        Feature(name, TEXT) if name in TEXTS
+        else Feature(name, types[name], WORD_LISTS.get(name, name) if types[name] in (WORD, WORDS) else "")
+        for name in ONLINE[table]
+    )  # fmt: skip
+    return table.key, 1 if table.changes_of else len(table.key), features

@@ -1,0 +1,197 @@
+"""Loading a night into the online store: what changed since the night that is live there, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from jobs.lake import Lake, arrow_schema
+from jobs.run import Run
+from jobs.tables import Table
+
+HARMLESS = ("OPTIMIZE", "VACUUM START", "VACUUM END", "DELETE", "ADD COLUMN", "SET TBLPROPERTIES")
+"""Commits that change no row of a table; a deletion takes rows that a forgotten customer has lost online as well."""
+ONE_NIGHT = re.compile(r"\(?as_of = '(\d{4}-\d\d-\d\d)'(::date)?\)?")
+"""The predicate of a commit that replaced one night."""
+
+
+@dataclass
+class Loaded:
+    """What a load did."""
+
+    live: Any
+    """What is live now (`feature_repo.online.versions.Live`)."""
+    read: dict[str, int] = field(default_factory=dict)
+    """Table -> rows that were looked at."""
+    written: dict[str, int] = field(default_factory=dict)
+    """Table -> rows that were new or differed."""
+    gone: dict[str, int] = field(default_factory=dict)
+    """Table -> rows that the night before had and this one has not."""
+    moved: bool = False
+    """Whether the night's versions were there and it was only shown again."""
+
+
+def load_night(
+    lake: Lake, backend: Any, run: Run, tables: Sequence[Table], batch_rows: int, keep: int, may_return: bool = True
+) -> Loaded:
+    """Make the night `run.as_of` live online, whole; a load that was broken off is gone on with.
+
+    Where its versions are still there and its tables are what they were, what is live is only pointed at them.
+    Raises StoreBusyError while another process writes.
+    """
+    from feature_repo.online.store import writer
+    from feature_repo.served import stored_view
+
+    versions = {table.name: lake.version(table) for table in tables}
+    with writer(backend, keep) as store:
+        if may_return and (night := kept_night(lake, store.nights(), tables, run.as_of)) is not None:
+            if night.seq == store.live.seq:
+                return Loaded(store.live, moved=True)
+            return Loaded(store.roll_back(night.seq, run.started_at), moved=True)
+        views = store.views({table.name: stored_view(table) for table in tables})
+        load = store.begin(run.as_of.isoformat(), f"{run.as_of} {json.dumps(versions)}", run.started_at)
+        done = Loaded(None)
+        for table in tables:
+            _Loading(lake, store, load, table, views[table.name], batch_rows, run, done).go()
+        extra = {
+            "run_id": run.run_id,
+            "versions": versions,
+            "since": {table.name: lake.since(table, run.as_of).isoformat() for table in tables},
+            "layouts": {name: len(view.layouts) for name, view in views.items()},
+            "rows": done.written,
+        }
+        done.live = store.publish(load, extra)
+        return done
+
+
+def kept_night(lake: Lake, nights: Sequence[Any], tables: Sequence[Table], as_of: date) -> Any | None:
+    """The newest publication of a night whose rows in the lake are still those that were published."""
+    for night in reversed(nights):
+        if night.as_of == as_of.isoformat() and "versions" in night.extra and not night.extra.get("amended"):
+            versions = night.extra["versions"]
+            if all(table.name in versions and unchanged(lake, table, versions[table.name], as_of) for table in tables):
+                return night
+    return None
+
+
+def unchanged(lake: Lake, table: Table, version: int, as_of: date) -> bool:
+    """Whether no commit after a Delta version touched a row of the night `as_of` or of one before it."""
+    handle = lake.delta(table)
+    commits = handle.history(max(handle.version() - version, 1))
+    for commit in commits:
+        if commit.get("version", 0) <= version or commit["operation"] in HARMLESS:
+            continue
+        found = ONE_NIGHT.fullmatch(str((commit.get("operationParameters") or {}).get("predicate", "")))
+        if found is None or date.fromisoformat(found[1]) <= as_of:
+            return False
+    # Commits whose record was cleaned up cannot be judged.
+    return handle.version() == version or {c.get("version") for c in commits} >= {version + 1}
+
+
+@dataclass
+class _Loading:
+    """One table on its way into a load."""
+
+    lake: Lake
+    store: Any
+    load: Any
+    table: Table
+    view: Any
+    batch_rows: int
+    run: Run
+    loaded: Loaded
+    keys: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    """A hash of every key of the night, where the whole night is read."""
+
+    def go(self) -> None:
+        """Read, write what differs, end what is gone; goes on after the batches that are done."""
+        name, load = self.table.name, self.load
+        if load.done.get(name) == -1:
+            self.loaded.written[name] = load.written.get(name, 0)
+            return
+        fresh = not self.store.filled(self.view) and name not in load.done
+        only_changes = self._only_changes()
+        before, read, wrote = load.done.get(name, 0), 0, load.written.get(name, 0)
+        total = 0 if only_changes else self.lake.count(self.table, self.run.as_of)
+        for place, batch in enumerate(self._batches(only_changes)):
+            keys = self._keys(batch)
+            read += len(keys)
+            if not only_changes and not fresh:
+                self.keys.append(np.fromiter(map(hash, keys), np.int64, len(keys)))
+            if place >= before:
+                wrote += self.store.write(load, self.view, keys, self._rows(batch), fresh)
+                load.done[name], load.written[name] = place + 1, wrote
+                self.store.save(load)
+            self.run.progress(f"rows of {name} looked at", read, max(total, read))
+        if not only_changes and not fresh:
+            self.loaded.gone[name] = self.store.end(load, self._gone())
+        load.done[name] = -1
+        self.store.save(load)
+        self.loaded.read[name], self.loaded.written[name] = read, wrote
+
+    def _only_changes(self) -> bool:
+        """Whether the rows since the live night are all that can differ from what the store shows."""
+        parent, name = self.load.parent, self.table.name
+        known = parent.extra
+        if not self.table.changes_of or name not in known.get("versions", {}) or known.get("amended"):
+            return False
+        live = date.fromisoformat(parent.as_of)
+        since = self.lake.since(self.table, self.run.as_of).isoformat()
+        return (
+            live < self.run.as_of
+            and known["since"].get(name) == since
+            and known["layouts"].get(name) == len(self.view.layouts)
+            and since <= parent.as_of
+            and unchanged(self.lake, self.table, known["versions"][name], live)
+        )
+
+    def _batches(self, only_changes: bool) -> Iterator[pa.RecordBatch]:
+        from feature_repo.served import ONLINE
+
+        names = [*dict.fromkeys((*self.table.key, *ONLINE[self.table]))]
+        schema = pa.schema([arrow_schema(self.table).field(name) for name in names])
+        if only_changes:
+            live = date.fromisoformat(self.load.parent.as_of)
+            yield from self.lake.changed(self.table, names, live, self.run.as_of).to_batches(self.batch_rows)
+            return
+        for batch in self.lake.batches(self.table, names, self.run.as_of, self.batch_rows):
+            if batch.num_rows:
+                yield batch.cast(schema)
+
+    def _keys(self, batch: pa.RecordBatch) -> list[bytes]:
+        from feature_repo.online.layout import row_key
+
+        columns = [batch[name].to_pylist() for name in self.view.key[: self.view.own]]
+        prefix = self.store.backend.prefix
+        if len(columns) == 1:
+            head = prefix + self.view.id.encode()
+            return [head + key.encode() for key in columns[0]]
+        return [row_key(prefix, self.view, parts) for parts in zip(*columns, strict=True)]
+
+    def _rows(self, batch: pa.RecordBatch) -> list[bytes]:
+        from feature_repo.online.encode import encode
+
+        columns = [batch[feature.name] for feature in self.view.features]
+        rows: list[bytes] = encode(self.view.features, columns, self.store.words.code)
+        return rows
+
+    def _gone(self) -> Iterator[bytes]:
+        """Keys of the view in the store that the night does not have.
+
+        Told apart by 8 bytes a key, so that millions of keys fit: that two unequal keys have one hash, and a row of a
+        key that is gone stays, happens once in 10^11 nights of 10 million keys.
+        """
+        there = np.unique(np.concatenate(self.keys)) if self.keys else np.zeros(0, np.int64)
+        for some in self.store.backend.scan(self.store.backend.prefix + self.view.id.encode()):
+            hashes = np.fromiter(map(hash, some), np.int64, len(some))
+            at = np.minimum(np.searchsorted(there, hashes), max(len(there) - 1, 0))
+            missing = there[at] != hashes if len(there) else np.ones(len(some), bool)
+            yield from (key for key, gone in zip(some, missing.tolist(), strict=True) if gone)

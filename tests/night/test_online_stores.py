@@ -1,0 +1,354 @@
+"""The online store over whole nights: beside Feast's own stores, in a real Redis, killed, taken back."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.errors import UserError
+from jobs.fallback import list_of
+from jobs.online import REPO, OnlineStore
+from jobs.publish import SURFACES
+from jobs.rollback_command import chosen_night
+from jobs.tables import (
+    CATALOGUE,
+    CUSTOMER_EMBEDDINGS,
+    CUSTOMER_SEQUENCES,
+    MARKET_RANKING,
+    PRODUCT_EMBEDDINGS,
+    PUBLISHED,
+    RECOMMENDED_FOR_YOU,
+    YOU_MIGHT_ALSO_LIKE,
+)
+from tests.night.asking import call, keys_of
+from tests.night.nights import FIRST, SECOND, Rows, Shop, feast_below
+from tests.redis_server import RedisServer, running_redis
+
+REDIS = REPO / "redis.yaml"
+
+
+def odd_catalogue(rows: Rows) -> Rows:
+    rows[0] |= {"name": "Łódź 👗 \x00 \n quoted '\"", "brand": None, "price": None, "category": ""}
+    rows[1] |= {"name": "", "price": float("nan"), "image_url": None}
+    rows[2] |= dict.fromkeys(("name", "brand", "category", "department", "colour", "price", "currency"))
+    return rows
+
+
+def odd_lists(rows: Rows) -> Rows:
+    rows[0] |= {"product_ids": [], "scores": [], "sources": []}
+    rows[1] |= {"product_ids": None, "scores": None, "sources": None}
+    rows[2]["product_ids"] = ["zoë", *rows[2]["product_ids"][1:]]
+    rows[3]["scores"] = [1e-38] * len(rows[3]["scores"])
+    return rows
+
+
+def odd_sequences(rows: Rows) -> Rows:
+    rows[0]["event_timestamps"] = rows[0]["event_timestamps"][::-1]
+    # No empty list of times: Feast's own materialisation stops at one.
+    rows[1] |= {"product_ids": [], "event_types": None}
+    rows[2] |= {"market": None}
+    return rows
+
+
+@pytest.fixture(scope="module")
+def odd(night: Shop, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """A night with nulls, empty lists and odd text, published again."""
+    shop = night.copy(tmp_path_factory.mktemp("odd"))
+    for table, change in ((CATALOGUE, odd_catalogue), (RECOMMENDED_FOR_YOU, odd_lists),
+                          (CUSTOMER_SEQUENCES, odd_sequences)):  # fmt: skip
+        shop.rewrite(table, change)
+    note = shop.step("publish").note
+    assert "rows written online" in note, note
+    return shop
+
+
+def all_answers(shop: Shop, store: OnlineStore, as_of: Any = FIRST) -> dict[str, Any]:
+    """What every service says of every key of a night, at most 300 keys each."""
+    from feature_repo.served import SERVICES
+
+    found = {}
+    for service, (_, tables) in SERVICES.items():
+        found[service] = store.read(service, keys_of(shop.rows(tables[0], as_of)[:300], *tables[0].key))
+    return found
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+def test_every_service_gives_what_feasts_own_stores_give(
+    odd: Shop, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    from feast.infra.offline_stores.contrib.spark_offline_store import spark
+
+    from feature_repo.definitions import definitions
+
+    monkeypatch.setattr(spark, "get_spark_session_or_start_new_with_repoconfig", lambda _: odd.lake.spark)
+    if kind == "redis":
+        server = request.getfixturevalue("redis_server")
+        server.client().flushall()
+        own = f"  type: redis\n  connection_string: 127.0.0.1:{server.port}\n"
+    else:
+        own = f"  type: sqlite\n  path: {tmp_path}/theirs.db\n"
+    ours = (REPO / "feature_store.yaml").read_text("utf-8")
+    start, end = ours.index("  type: feature_repo"), ours.index("batch_engine")
+    settings = tmp_path / "feature_store.yaml"
+    settings.write_text(ours[:start] + own + ours[end:])
+    (tmp_path / "feast").mkdir()
+    theirs = OnlineStore(odd.lake.root, settings)
+    with feast_below(tmp_path):
+        theirs.store.apply(definitions(odd.lake.root))
+    theirs.store.materialize(datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
+    online = odd.online()
+    expected, found = all_answers(odd, theirs), all_answers(odd, online)
+    for service in expected:
+        assert found[service] == expected[service], service
+    with pytest.raises(UserError, match="names the online store"):
+        assert theirs.backend
+
+
+@pytest.fixture
+def in_redis(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> RedisServer:
+    """An empty Redis that `redis.yaml` finds."""
+    redis_server.client().flushall()
+    monkeypatch.setenv("NIGHTRAIL_REDIS", redis_server.url)
+    return redis_server
+
+
+def redis_store(shop: Shop) -> OnlineStore:
+    store = OnlineStore(shop.lake.root, REDIS)
+    with feast_below(shop.lake.root):
+        assert store.store is not None
+    return store
+
+
+def test_redis_serves_what_sqlite_serves(odd: Shop, in_redis: RedisServer, tmp_path: Path) -> None:
+    shop = odd.copy(tmp_path)
+    online = odd.online()
+    shop.step("publish", feature_store=REDIS)
+    found = redis_store(shop)
+    assert all_answers(odd, found) == all_answers(odd, online)
+    assert found.live().published_at == shop.rows(PUBLISHED)[0]["published_at"]
+
+
+def test_two_nights_and_back_in_redis(second_night: Shop, in_redis: RedisServer, tmp_path: Path) -> None:
+    shop = second_night.copy(tmp_path)
+    store = redis_store(shop)
+    shop.step("publish", FIRST, feature_store=REDIS, replace_newer=True)
+    first = all_answers(shop, store, FIRST)
+    assert {row["night"] for row in first["home_v1"]} == {FIRST.isoformat()}
+    again = shop.step("publish", FIRST, feature_store=REDIS)
+    assert again.rows_out == 0, "the same night again writes nothing"
+    counts = shop.step("publish", SECOND, feature_store=REDIS)
+    assert 0 < counts.rows_out <= counts.rows_in
+    second = all_answers(shop, store, SECOND)
+    keys = in_redis.client().dbsize()
+    back = shop.step("publish", FIRST, feature_store=REDIS, replace_newer=True)
+    assert "its rows were online" in back.note and in_redis.client().dbsize() == keys
+    assert all_answers(shop, store, FIRST) == first
+    forth = shop.step("publish", SECOND, feature_store=REDIS)
+    assert "its rows were online" in forth.note
+    assert all_answers(shop, store, SECOND) == second
+
+
+def test_a_request_over_several_views_is_one_round_trip(night: Shop, in_redis: RedisServer, tmp_path: Path) -> None:
+    shop = night.copy(tmp_path)
+    shop.step("publish", feature_store=REDIS)
+    store, client = redis_store(shop), in_redis.client()
+    keys = keys_of(shop.rows(YOU_MIGHT_ALSO_LIKE)[:5], "product_id", "market", "variant")
+    store.read("product_page_v2", keys)
+    before = client.info("commandstats")["cmdstat_mget"]["calls"]
+    store.read("product_page_v2", keys)
+    assert client.info("commandstats")["cmdstat_mget"]["calls"] == before + 1
+
+
+def test_a_customer_is_forgotten_in_every_view_and_version(second_night: Shop, tmp_path: Path) -> None:
+    shop = second_night.copy(tmp_path)
+    store = shop.online()
+    row = shop.rows(RECOMMENDED_FOR_YOU, SECOND)[0]
+    customer, market = row["customer_id"], row["market"]
+    assert store.forget(customer) == 3 and store.forget(customer) == 0
+    assert store.read("home_v1", [{"customer_id": customer, "market": market}])[0]["product_ids"] is None
+    for service in ("customer_history_v1", "customer_vector_v1"):
+        assert store.read(service, [{"customer_id": customer}])[0]["night"] is None
+    assert store.read("customer_vector_v1", keys_of(shop.rows(CUSTOMER_EMBEDDINGS, SECOND)[1:2], "customer_id"))
+
+
+def test_clear_leaves_nothing_and_the_next_night_is_loaded_whole(night: Shop, tmp_path: Path) -> None:
+    shop = night.copy(tmp_path)
+    store = shop.online()
+    before = all_answers(shop, store)
+    assert store.clear() > 100 and store.live().seq == 0
+    assert {row["night"] for row in all_answers(shop, shop.online())["home_v1"]} == {None}
+    counts = shop.step("publish")
+    assert counts.rows_out == counts.rows_in > 0
+    after = all_answers(shop, shop.online())
+    assert after == before
+
+
+class Killed(BaseException):
+    """The process ended here."""
+
+
+class Mortal:
+    """A backend whose process ends before its n-th write."""
+
+    def __init__(self, backend: Any, writes: int) -> None:
+        self.inner, self.left, self.prefix = backend, writes, backend.prefix
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("put", "drop"):
+            self.left -= 1
+            if self.left < 0:
+                raise Killed
+        return getattr(self.inner, name)
+
+
+def test_a_night_killed_at_any_write_is_not_seen_and_goes_on(
+    staged_second: Shop, second_night: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = staged_second.copy(tmp_path)
+    shop.step("gate", SECOND)
+    before = all_answers(shop, shop.online())
+    whole, kills = OnlineStore.backend.fget, 0  # type: ignore[attr-defined]
+    for writes in (0, 1, 2, 3, 5, 7, 4, 4, 4, 4):
+        with monkeypatch.context() as patch:
+            patch.setattr(OnlineStore, "backend", property(lambda self, n=writes: Mortal(whole(self), n)))
+            try:
+                shop.step("publish", SECOND)
+            except Killed:
+                kills += 1
+            else:
+                break
+        if shop.online().live().as_of == FIRST.isoformat():
+            assert all_answers(shop, shop.online()) == before
+            assert set(shop.lake.arrow(PUBLISHED, ("as_of",))["as_of"].to_pylist()) == {FIRST}
+    assert kills >= 6
+    shop.step("publish", SECOND)
+    now, undisturbed = (
+        all_answers(shop, shop.online(), SECOND),
+        all_answers(second_night, second_night.online(), SECOND),
+    )
+    assert now == undisturbed
+
+
+def test_between_the_store_and_published_a_rerun_says_what_is_live(
+    staged_second: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = staged_second.copy(tmp_path)
+    shop.step("gate", SECOND)
+    with monkeypatch.context() as patch:
+        patch.setattr("jobs.publish._live_rows", lambda *_: (_ for _ in ()).throw(Killed()))
+        with pytest.raises(Killed):
+            shop.step("publish", SECOND)
+    assert shop.online().live().as_of == SECOND.isoformat()
+    assert "staged, not published" in shop.step("publish", FIRST).note, "an older night does not slip in"
+    counts = shop.step("publish", SECOND)
+    assert counts.rows_out == 0
+    rows = shop.rows(PUBLISHED, SECOND)
+    assert len(rows) == len(SURFACES) and rows[0]["published_at"] == shop.online().live().published_at
+
+
+def test_vectors_of_customers_and_products_change_in_one_instant(
+    second_night: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new model's vectors are nowhere beside the old one's, whenever a service asks."""
+    shop = second_night.copy(tmp_path)
+    shop.step("publish", FIRST, replace_newer=True)
+    for table in (CUSTOMER_EMBEDDINGS, PRODUCT_EMBEDDINGS):
+        shop.rewrite(table, lambda rows: [row | {"model_id": "another"} for row in rows], SECOND)
+    asked = {"customer_id": shop.rows(CUSTOMER_EMBEDDINGS, SECOND)[0]["customer_id"],
+             "product_id": shop.rows(PRODUCT_EMBEDDINGS, SECOND)[0]["product_id"]}  # fmt: skip
+    seen: list[tuple[str, str]] = []
+    probe, whole = shop.online(), OnlineStore.backend.fget  # type: ignore[attr-defined]
+
+    class Watched(Mortal):
+        def __getattr__(self, name: str) -> Any:
+            if name == "put":
+                row = probe.store.get_online_features(
+                    probe.store.get_feature_service("ranking_v1"), [asked], full_feature_names=True
+                ).to_dict()
+                seen.append((row["customer_embeddings__model_id"][0], row["product_embeddings__model_id"][0]))
+            return super().__getattr__(name)
+
+    monkeypatch.setattr(OnlineStore, "backend", property(lambda self: Watched(whole(self), 10**6)))
+    shop.step("publish", SECOND)
+    assert len(seen) > 10 and len({one for one, _ in seen}) == 2 and all(one == other for one, other in seen)
+
+
+def test_a_stranger_gets_the_markets_order_and_is_told_so(night: Shop, tmp_path: Path) -> None:
+    store = night.online()
+    row = next(row for row in night.rows(RECOMMENDED_FOR_YOU) if row["product_ids"])
+    market = row["market"]
+    own = list_of(store, "recommended_for_you", (row["customer_id"], market), market)
+    assert (list(own.product_ids), own.answer, own.night) == (row["product_ids"], "own", FIRST.isoformat())
+    everybody = next(r for r in night.rows(MARKET_RANKING) if (r["market"], r["category"]) == (market, "*"))
+    best = everybody["product_ids"][0]
+    stranger = list_of(store, "recommended_for_you", ("C-nobody", market), market)
+    assert (list(stranger.product_ids), stranger.answer) == (everybody["product_ids"], "market")
+    assert stranger.scores == tuple(everybody["scores"])
+    page = list_of(store, "you_might_also_like", ("P-nobody", market, "default"), market, hide=[best])
+    assert list(page.product_ids) == everybody["product_ids"][1:] and page.answer == "market"
+    nowhere = list_of(store, "recommended_for_you", ("C-nobody", "Atlantis"), "Atlantis")
+    assert (nowhere.product_ids, nowhere.answer) == ((), "nothing")
+
+
+# --- rollback
+
+
+def test_rollback_goes_to_the_night_before_and_can_be_tried_dry(
+    second_night: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop = second_night.copy(tmp_path)
+    monkeypatch.setenv("NIGHTRAIL_FEAST", str(shop.lake.root / "feast"))
+    assert chosen_night(shop.lake, None) == FIRST
+    seen = shop.what_services_see()
+    assert call(monkeypatch, "rollback", "--root", str(shop.lake.root), "--dry-run") == 0
+    text = capsys.readouterr().out
+    assert f"Rollback to {FIRST}" in text and all(table.name in text for table in SURFACES) and "one value" in text
+    assert shop.what_services_see() == seen
+    shop.rewrite(CATALOGUE, lambda rows: rows, FIRST)
+    assert call(monkeypatch, "rollback", "--root", str(shop.lake.root), "--dry-run") == 0
+    assert "differ" in capsys.readouterr().out
+    shop.step("publish", FIRST, replace_newer=True)
+    with pytest.raises(UserError, match="no night before the live one"):
+        chosen_night(shop.lake, None)
+
+
+# --- settings
+
+
+def test_a_password_is_in_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop_root, secret = tmp_path / "lake", "s3cret/word"
+    messages = []
+    for address in (f"redis://:{secret}@127.0.0.1:1/0", f"redis://:{secret}@127.0.0.1:no/0",
+                    f"127.0.0.1:1,password={secret}", f"127.0.0.1:no,password={secret}"):  # fmt: skip
+        monkeypatch.setenv("NIGHTRAIL_REDIS", address)
+        store = OnlineStore(shop_root, REDIS)
+        with feast_below(shop_root), pytest.raises(UserError) as error:
+            store.live()
+        messages += [str(error.value), repr(error.value.__context__), repr(store.store.config.online_store)]
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(REDIS.read_text("utf-8").replace("retries:", "no_such_setting: 1\n  retries:"))
+    with feast_below(shop_root), pytest.raises(Exception, match="no_such_setting") as error:
+        assert OnlineStore(shop_root, bad).store
+    messages.append(str(error.value))
+    assert [text for text in messages if "s3cret" in text] == []
+
+
+@pytest.mark.skipif(not shutil.which("redis-server"), reason="redis-server is not installed")
+def test_a_password_beside_the_address_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running_redis("pass word'") as server:
+        monkeypatch.setenv("NIGHTRAIL_REDIS", f"redis://127.0.0.1:{server.port}/0")
+        with feast_below(tmp_path):
+            with pytest.raises(UserError, match="does not answer"):
+                OnlineStore(tmp_path, REDIS).live()
+            monkeypatch.setenv("NIGHTRAIL_REDIS_PASSWORD", "pass word''")
+            assert OnlineStore(tmp_path, REDIS).live().seq == 0
+
+
+def test_an_address_that_is_not_set_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NIGHTRAIL_REDIS", raising=False)
+    with feast_below(tmp_path), pytest.raises(UserError, match="set NIGHTRAIL_REDIS"):
+        OnlineStore(tmp_path, REDIS).live()
