@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
@@ -28,6 +26,7 @@ from models import search
 from models.contract import FloatMatrix
 from models.copurchase import CoPurchase, CoPurchaseConfig
 from models.copurchase_products import over_products
+from models.in_place import written_aside
 from models.visits import visits
 from models.vocabulary import Vocabulary
 
@@ -204,32 +203,27 @@ def _write(
     lake: Lake, run: Run, config: IndexConfig, table: Table, vocabulary: Vocabulary, vectors: FloatMatrix,
     queries: FloatMatrix, tensors: Mapping[str, npt.NDArray[Any]], manifest: dict[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
-    """Build and measure one index, aside, and rename it into its dated place."""
+    """Build and measure one index, aside, and put it in its dated place."""
     place = lake.directory(FOLDER, run.as_of) / table.name
-    aside = place.with_name(f".{place.name}.aside")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    index = search.build_index(vectors, config.factory)
-    search.save(index, aside / "index.faiss")
-    save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, aside / "tensors.safetensors")
-    (aside / "products.json").write_text(json.dumps(vocabulary.ids.to_pylist(), ensure_ascii=False), "utf-8")
-    sample = queries[np.linspace(0, len(queries) - 1, min(config.recall_queries, len(queries)), dtype=np.int64)]
-    depth = min(config.recall_depth, len(vectors))
-    whole = manifest | {
-        "as_of": run.as_of.isoformat(),
-        "run_id": run.run_id,
-        "factory": config.factory,
-        "recall": search.recall_against_exact(index, vectors, sample, depth),
-        "recall_depth": depth,
-        "recall_queries": len(sample),
-        "vocabulary": vocabulary.digest,
-        "files": {name: _sha256(aside / name) for name in FILES},
-    }
-    signed = whole | {"sha256": fingerprint(whole)}
-    (aside / "manifest.json").write_text(json.dumps(signed, indent=1, sort_keys=True), "utf-8")
-    if place.exists():
-        shutil.rmtree(place)
-    os.replace(aside, place)
+    with written_aside(place) as aside:
+        index = search.build_index(vectors, config.factory)
+        search.save(index, aside / "index.faiss")
+        save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, aside / "tensors.safetensors")
+        (aside / "products.json").write_text(json.dumps(vocabulary.ids.to_pylist(), ensure_ascii=False), "utf-8")
+        sample = queries[np.linspace(0, len(queries) - 1, min(config.recall_queries, len(queries)), dtype=np.int64)]
+        depth = min(config.recall_depth, len(vectors))
+        whole = manifest | {
+            "as_of": run.as_of.isoformat(),
+            "run_id": run.run_id,
+            "factory": config.factory,
+            "recall": search.recall_against_exact(index, vectors, sample, depth),
+            "recall_depth": depth,
+            "recall_queries": len(sample),
+            "vocabulary": vocabulary.digest,
+            "files": {name: _sha256(aside / name) for name in FILES},
+        }
+        signed = whole | {"sha256": fingerprint(whole)}
+        (aside / "manifest.json").write_text(json.dumps(signed, indent=1, sort_keys=True), "utf-8")
     run.progress(f"index {table.name}", len(vectors), len(vectors))
     return whole
 

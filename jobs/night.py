@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -29,6 +31,11 @@ from jobs.tables import STEPS
 
 DAG = "nightly_recommendations"
 LOG_WIDTH = 110
+POOLS = {
+    "nightrail_spark": {"slots": 1, "description": "Steps that run on Spark"},
+    "nightrail_gpu": {"slots": 1, "description": "Training, encoding and lists"},
+}
+"""What the DAG's tasks run in where NIGHTRAIL_POOLS=1: one step of a kind at a time, whichever night it is of."""
 PLAIN_SECONDS = 10.0
 """Between two progress lines of one step where the output is no terminal."""
 
@@ -114,28 +121,43 @@ def run_airflow(night: Night, port: int, inherited: dict[str, str]) -> None:
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": str(port),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
+        # On a busy machine its default of 5 s makes tasks fail before they begin.
+        "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
+        "NIGHTRAIL_POOLS": "1",
     }
+    when = inherited.get("NIGHTRAIL_SCHEDULE", "0 2 * * *")
     home = Path(environment["AIRFLOW_HOME"])
     home.mkdir(parents=True, exist_ok=True)
     Console().print(
         f"Airflow starts on http://127.0.0.1:{port} (Ctrl-C stops it). User admin; its password is in "
-        f"{home / 'simple_auth_manager_passwords.json.generated'}.\nThe DAG {DAG} runs at 02:00 UTC for {night.raw} "
-        f"into {night.root}; it needs the raw files of the day before, and stops at ingest where there are none.\n"
+        f"{home / 'simple_auth_manager_passwords.json.generated'}.\nThe DAG {DAG} runs at {when} (cron, UTC) for "
+        f"{night.raw} into {night.root}; the last one that is due starts at once. It needs the raw files of the day "
+        "before, and stops at ingest where there are none.\n"
         "Trigger it with the parameter as_of for any other night.", soft_wrap=True, highlight=False,
     )  # fmt: skip
     log = night.root / "logs" / "airflow.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a", encoding="utf-8") as sink, ExitStack() as running:
         _call(["airflow", "db", "migrate"], environment, sink, log)
-        parts = [
-            running.enter_context(_part(part, environment, sink))
-            for part in (["api-server"], ["dag-processor"], ["scheduler", "--skip-serve-logs"],
-                         ["triggerer", "--skip-serve-logs"])
-        ]  # fmt: skip
+        pools = home / "pools.json"
+        pools.write_text(json.dumps({name: pool | {"include_deferred": False} for name, pool in POOLS.items()}))
+        _call(["airflow", "pools", "import", str(pools)], environment, sink, log)
+        parts = [running.enter_context(_part(["api-server"], environment, sink))]
         with suppress(KeyboardInterrupt):
+            # A task asks the server for its work: one that is started before the server answers has failed.
+            while not _answers(port) and parts[0].poll() is None:
+                time.sleep(0.5)
+            for part in (["dag-processor"], ["scheduler", "--skip-serve-logs"], ["triggerer", "--skip-serve-logs"]):
+                parts.append(running.enter_context(_part(part, environment, sink)))
             while all(part.poll() is None for part in parts):
                 time.sleep(1)
             raise UserError(f"a part of Airflow stopped; its output is in {log}")
+
+
+def _answers(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
 
 
 @contextmanager

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -17,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
 from models.contract import Compute, Recommender
+from models.in_place import written_aside
 from models.registry import restore
 from models.vocabulary import Vocabulary
 
@@ -49,29 +47,19 @@ class Manifest:
 def write(model: Recommender, directory: Path, metadata: Mapping[str, Any]) -> Manifest:
     """Write `model` to `directory`, whole or not at all, in place of what is there.
 
-    It is written to a sibling and renamed. An existing directory is renamed away first, since the system replaces
-    only an empty one: for that instant there is none, so point readers at a new name per run and keep this for reruns.
-    Raises TypeError or ValueError for metadata that strict JSON cannot hold (NaN is one).
+    It is written to a sibling that takes its name. Raises TypeError or ValueError for metadata that strict JSON
+    cannot hold (NaN is one).
     """
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
-    try:
-        new = aside / "new"
-        new.mkdir()
+    with written_aside(directory) as aside:
         tensors = {name: np.ascontiguousarray(value) for name, value in model.tensors().items()}
-        save_file(tensors, new / WEIGHTS)
-        (new / VOCABULARY).write_text(json.dumps(model.vocabulary.ids.to_pylist(), ensure_ascii=False), "utf-8")
-        files = {name: _sha256((new / name).read_bytes()) for name in (WEIGHTS, VOCABULARY)}
+        save_file(tensors, aside / WEIGHTS)
+        (aside / VOCABULARY).write_text(json.dumps(model.vocabulary.ids.to_pylist(), ensure_ascii=False), "utf-8")
+        files = {name: _sha256((aside / name).read_bytes()) for name in (WEIGHTS, VOCABULARY)}
         manifest = Manifest(
             FORMAT, model.kind, model.config(), model.vocabulary.digest, files, json.loads(_json(dict(metadata)))
         )
         body = asdict(manifest)
-        (new / MANIFEST).write_text(_json({**body, "sha256": _sha256(_json(body).encode())}) + "\n", "utf-8")
-        if directory.exists():
-            os.replace(directory, aside / "old")
-        os.replace(new, directory)
-    finally:
-        shutil.rmtree(aside)
+        (aside / MANIFEST).write_text(_json({**body, "sha256": _sha256(_json(body).encode())}) + "\n", "utf-8")
     return manifest
 
 

@@ -6,6 +6,7 @@ import importlib
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 
@@ -22,11 +23,12 @@ def facts(dags: Path) -> dict[str, Any]:
         "dags": sorted(bag.dags),
         "max_active_runs": dag.max_active_runs,
         "catchup": dag.catchup,
+        "schedule": getattr(dag.timetable, "expression", None) or dag.timetable.summary,
         "start_date": dag.start_date.date().isoformat(),
         "doc": dag.doc_md,
         "tasks": {task.task_id: task_facts(task) for task in dag.tasks},
         "as_of": {text: accepted(dag, text) for text in AS_OF},
-        "exit_codes": {code: outcome(dags, code) for code in (0, 1, 2, 3, 99)},
+        "exit_codes": {code: outcome(dags, code) for code in (0, 1, 2, 3, 4, 99)},
     }
 
 
@@ -42,6 +44,9 @@ def task_facts(task: Any) -> dict[str, Any]:
         "retries": task.retries,
         "exponential": bool(task.retry_exponential_backoff),
         "timeout": task.execution_timeout.total_seconds(),
+        "pool": task.pool,
+        "retry_seconds": task.retry_delay.total_seconds(),
+        "alerts": [callback.__name__ for callback in task.on_failure_callback],
         "trigger_rule": str(getattr(task.trigger_rule, "value", task.trigger_rule)),
     }
 
@@ -60,15 +65,26 @@ def accepted(dag: Any, text: str) -> bool:
     return True
 
 
-def outcome(dags: Path, code: int) -> str:
-    """The exception of a task whose command exits with `code`, by its class."""
-    sys.path.insert(0, str(dags))
-    operator = importlib.import_module("nightly_recommendations").StepOperator
+def outcome(dags: Path, code: int) -> dict[str, Any]:
+    """What becomes of a task whose command says something and exits with `code`."""
+    module = dag_module(dags)
+    pushed: dict[str, str] = {}
+    command = f"echo something; echo 'error: the figure is 3, must be at most 2' >&2; exit {code}"
+    task = module.StepOperator(task_id=f"exits_{code}", bash_command=command, env={"NIGHTRAIL_AS_OF": "2026-04-06"})
+    instance = SimpleNamespace(task=task, task_id=task.task_id, xcom_push=pushed.__setitem__)
     try:
-        operator(task_id=f"exits_{code}", bash_command=f"exit {code}").execute({})
+        return {"result": task.execute({"ti": instance})}
     except Exception as error:
-        return type(error).__name__
-    return "done"
+        final = any(base.__name__ == "AirflowFailException" for base in type(error).__mro__)
+        run = SimpleNamespace(conf={"as_of": "2026-04-06"}, logical_date=None, run_id="manual")
+        module.alert({"ti": instance, "exception": error, "dag_run": run})
+        return {"error": type(error).__name__, "says": str(error), "final": final, "pushed": pushed}
+
+
+def dag_module(dags: Path) -> Any:
+    """The DAG's file as a module."""
+    sys.path.insert(0, str(dags))
+    return importlib.import_module("nightly_recommendations")
 
 
 if __name__ == "__main__":

@@ -19,10 +19,8 @@ from tests.night.nights import REPOSITORY
 DAGS = REPOSITORY / "dags"
 
 
-@pytest.fixture(scope="module")
-def dag(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What Airflow makes of the DAG folder."""
-    home = tmp_path_factory.mktemp("airflow")
+def read_by_airflow(home: Path, **settings: str) -> dict[str, Any]:
+    """What Airflow makes of the DAG folder, with some settings in its environment."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "NIGHTRAIL"))}
     environment |= {
         "AIRFLOW_HOME": str(home),
@@ -32,12 +30,27 @@ def dag(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     }
     probe = Path(__file__).with_name("dag_probe.py")
     done = subprocess.run(
-        [sys.executable, str(probe), str(DAGS)], env=environment, capture_output=True, text=True, cwd=home, timeout=240
-    )
+        [sys.executable, str(probe), str(DAGS)], env=environment | settings, capture_output=True, text=True, cwd=home,
+        timeout=240,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     assert found["import_errors"] == {}
     return found
+
+
+@pytest.fixture(scope="module")
+def dag(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The DAG as it is without settings."""
+    return read_by_airflow(tmp_path_factory.mktemp("airflow"))
+
+
+@pytest.fixture(scope="module")
+def set_dag(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The DAG as an operator set it, whose alerts go to the file `alerts` in its `home`."""
+    home = tmp_path_factory.mktemp("airflow_set")
+    settings = {"SCHEDULE": "30 3 * * *", "RETRY_SECONDS": "5", "POOLS": "1", "ALERT_COMMAND": f"cat >> {home}/alerts"}
+    return {"home": home} | read_by_airflow(home, **{f"NIGHTRAIL_{name}": value for name, value in settings.items()})
 
 
 def test_the_folder_holds_the_night_and_its_steps(dag: dict[str, Any]) -> None:
@@ -67,11 +80,25 @@ def test_nothing_is_published_but_behind_the_gate(dag: dict[str, Any]) -> None:
     assert {task["trigger_rule"] for task in dag["tasks"].values()} == {"all_success"}
 
 
-def test_the_gate_never_retries_and_the_others_do_with_growing_pauses(dag: dict[str, Any]) -> None:
-    assert dag["tasks"]["gate"]["retries"] == 0
-    others = {name: task for name, task in dag["tasks"].items() if name != "gate"}
-    assert all(task["retries"] > 0 and task["exponential"] for task in others.values())
+def test_every_step_is_retried_with_growing_pauses(dag: dict[str, Any]) -> None:
+    assert all(task["retries"] > 0 and task["exponential"] for task in dag["tasks"].values())
+    assert {task["retry_seconds"] for task in dag["tasks"].values()} == {60.0}
     assert all(0 < task["timeout"] <= 24 * 3600 for task in dag["tasks"].values())
+
+
+def test_without_settings_a_night_runs_at_two_in_the_default_pool(dag: dict[str, Any]) -> None:
+    assert dag["schedule"] == "0 2 * * *"
+    # A task in a pool that is not there never runs, and nobody is told.
+    assert {task["pool"] for task in dag["tasks"].values()} == {"default_pool"}
+
+
+def test_operators_set_schedule_retries_and_pools_in_the_environment(set_dag: dict[str, Any]) -> None:
+    assert set_dag["schedule"] == "30 3 * * *"
+    assert {task["retry_seconds"] for task in set_dag["tasks"].values()} == {5.0}
+    pools = {step: task["pool"] for step, task in set_dag["tasks"].items()}
+    assert {pools[step] for step in ("ingest", "sequences", "gate")} == {"nightrail_spark"}
+    assert {pools[step] for step in ("train", "embed", "lists")} == {"nightrail_gpu"}
+    assert pools["publish"] == "default_pool"
 
 
 def test_one_night_runs_at_a_time_and_none_is_caught_up(dag: dict[str, Any]) -> None:
@@ -113,9 +140,28 @@ def test_only_a_date_is_taken_as_the_night(dag: dict[str, Any]) -> None:
 
 def test_a_users_mistake_and_a_failed_gate_are_not_tried_again(dag: dict[str, Any]) -> None:
     outcomes = dag["exit_codes"]
-    assert outcomes["0"] == "done"
-    assert outcomes["2"] == outcomes["3"] == "AirflowFailException"
-    assert outcomes["1"] == "AirflowException"
+    assert outcomes["0"] == {"result": "error: the figure is 3, must be at most 2"}
+    named = {code: (found["error"], found["final"]) for code, found in outcomes.items() if code != "0"}
+    assert named == {
+        "1": ("StepFailed", False), "2": ("InputWrong", True), "3": ("GateFailed", True), "4": ("LakeBusy", False),
+        "99": ("StepFailed", False),
+    }  # fmt: skip
+
+
+def test_a_failed_gate_says_its_figure_and_limit_where_airflow_shows_it(dag: dict[str, Any]) -> None:
+    gate = dag["exit_codes"]["3"]
+    assert gate["says"] == "the figure is 3, must be at most 2 (exit code 3)"
+    assert gate["pushed"] == {"stopped": gate["says"]}
+
+
+def test_a_failure_for_good_alerts_in_one_line(dag: dict[str, Any], set_dag: dict[str, Any]) -> None:
+    assert {tuple(task["alerts"]) for task in dag["tasks"].values()} == {("alert",)}
+    lines = (set_dag["home"] / "alerts").read_text("utf-8").splitlines()
+    assert len(lines) == 5
+    assert lines[2] == (
+        "nightrail: alert: the night 2026-04-06 stopped at exits_3: GateFailed: the figure is 3, must be at most 2 "
+        "(exit code 3)"
+    )
 
 
 def test_the_dag_file_imports_airflow_and_our_constants_only() -> None:
