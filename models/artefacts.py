@@ -76,7 +76,7 @@ def read_manifest(directory: Path) -> Manifest:
         raise ArtefactError(f"{directory / MANIFEST} was changed after it was written; restore it or train again")
     if body.get("format") != FORMAT:
         raise ArtefactError(f"{directory} has format {body.get('format')!r:.40}, this code reads {FORMAT}; train again")
-    if body.keys() != {field.name for field in fields(Manifest)} or {*body["files"]} != {WEIGHTS, VOCABULARY}:
+    if body.keys() != {field.name for field in fields(Manifest)} or not _lists_both(body["files"]):
         raise ArtefactError(f"{directory / MANIFEST} has other entries than this code writes; train again")
     return Manifest(**body)
 
@@ -126,6 +126,10 @@ def _checked(path: Path, wanted: str) -> bytes:
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def _lists_both(files: object) -> bool:
+    return isinstance(files, dict) and files.keys() == {WEIGHTS, VOCABULARY}
 
 
 def _digest(body: dict[str, Any]) -> str | None:
