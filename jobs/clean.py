@@ -31,7 +31,10 @@ def execute(lake: Lake, run: Run, config: CleanConfig) -> Counts:
     rows, directories, models = list(retention.rows()), retention.directories(), retention.models()
     for place, going in enumerate(rows):
         run.progress("tables cleared of old rows", place, len(rows))
-        lake.delta(going.table).delete(going.predicate)
+        if going.table.partition:  # whole files go, nothing is written anew
+            lake.delta(going.table).delete(going.predicate)
+        else:
+            lake.remove(going.table, going.wanted)
     freed = sum(_remove(path) for path in (*directories, *models))
     fewer = files = 0
     for place, table in enumerate(ALL):

@@ -16,39 +16,17 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from jobs.errors import UserError
 from jobs.own_thread import own_thread
 from jobs.run import Run
-from jobs.tables import Column, Table
+from jobs.stored_rows import ARROW_TYPES as ARROW_TYPES
+from jobs.stored_rows import arrow_schema as arrow_schema
+from jobs.stored_rows import arrow_type as arrow_type
+from jobs.stored_rows import identity_of, stamped_batch
+from jobs.stored_rows import night as night
+from jobs.tables import Table
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from jobs.engine import Engine
-
-ARROW_TYPES: Mapping[str, pa.DataType] = {
-    "STRING": pa.string(),
-    "BIGINT": pa.int64(),
-    "DOUBLE": pa.float64(),
-    "FLOAT": pa.float32(),
-    "BOOLEAN": pa.bool_(),
-    "DATE": pa.date32(),
-    "TIMESTAMP": pa.timestamp("us", tz="UTC"),
-}
-
-
-def arrow_type(column: Column) -> pa.DataType:
-    """The Arrow type of a column's Spark SQL type."""
-    if column.type.startswith("ARRAY<"):
-        return pa.list_(ARROW_TYPES[column.type[6:-1]])
-    return ARROW_TYPES[column.type]
-
-
-def arrow_schema(table: Table) -> pa.Schema:
-    """The Arrow schema of a table, in stored order."""
-    return pa.schema([(column.name, arrow_type(column)) for column in table.columns])
-
-
-def night(as_of: date) -> str:
-    """The predicate of one night's rows, in a form both engines and deltalake read."""
-    return f"as_of = '{as_of.isoformat()}'"
 
 
 class Lake:
@@ -239,7 +217,7 @@ class Lake:
         from pyspark.sql import functions as F
 
         self.create(table)
-        stamped = frame.withColumns({name: F.lit(value) for name, value in _identity(table, run, since).items()})
+        stamped = frame.withColumns({name: F.lit(value) for name, value in identity_of(table, run, since).items()})
         columns = [F.col(column.name).cast(column.type.lower()).alias(column.name) for column in table.columns]
         self.engine.replace(stamped.select(*columns), self.path(table), night(run.as_of), arrow_schema(table))
 
@@ -253,14 +231,14 @@ class Lake:
         are changes, and which night before was the last complete one.
         """
         self.create(table)
-        schema, identity = arrow_schema(table), _identity(table, run, since)
+        schema, identity = arrow_schema(table), identity_of(table, run, since)
         written = 0
 
         def stamped() -> Iterator[pa.RecordBatch]:
             nonlocal written
             for batch in rows.to_batches() if isinstance(rows, pa.Table) else rows:
                 written += batch.num_rows
-                yield _stamp(batch, schema, identity)
+                yield stamped_batch(batch, schema, identity)
 
         with own_thread(stamped()) as batches:
             reader = pa.RecordBatchReader.from_batches(schema, batches)
@@ -270,7 +248,7 @@ class Lake:
     def replace_rows(self, table: Table, rows: list[dict[str, Any]], run: Run, where: str = "") -> int:
         """`replace` for a few rows given as dicts; a column that is left out is null."""
         schema = arrow_schema(table)
-        own = pa.schema([field for field in schema if field.name not in _identity(table, run, None)])
+        own = pa.schema([field for field in schema if field.name not in identity_of(table, run, None)])
         return self.replace(table, pa.Table.from_pylist(rows, schema=own), run, where)
 
     def remove(self, table: Table, gone: pc.Expression) -> int:
@@ -296,19 +274,3 @@ class Lake:
         """Replace the whole table in one commit; `rows` has every column."""
         self.create(table)
         write_deltalake(str(self.path(table)), rows.select(table.names).cast(arrow_schema(table)), mode="overwrite")
-
-
-def _identity(table: Table, run: Run, since: date | None) -> dict[str, Any]:
-    """What every row of a night carries."""
-    known = {"as_of": run.as_of, "run_id": run.run_id}
-    return known | {"since": since or run.as_of} if table.changes_of else known
-
-
-def _stamp(batch: pa.RecordBatch, schema: pa.Schema, identity: Mapping[str, Any]) -> pa.RecordBatch:
-    arrays = [
-        pa.repeat(pa.scalar(identity[field.name], field.type), batch.num_rows)
-        if field.name in identity
-        else batch.column(field.name).cast(field.type)
-        for field in schema
-    ]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)

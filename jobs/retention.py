@@ -78,6 +78,9 @@ class Rows:
 
     table: Table
     predicate: str
+    """For Delta."""
+    wanted: pc.Expression
+    """The same for Arrow."""
     rows: int
     why: str
 
@@ -164,7 +167,7 @@ class Retention:
         return used
 
     def _rows(self, table: Table, predicate: str, wanted: pc.Expression, why: str) -> Rows:
-        return Rows(table, predicate, int(self.lake.dataset(table).count_rows(filter=wanted)), why)
+        return Rows(table, predicate, wanted, int(self.lake.dataset(table).count_rows(filter=wanted)), why)
 
     def _directories(self) -> list[tuple[Path, date]]:
         found = []

@@ -84,7 +84,7 @@ def refused(read: Callable[[], Any], folder: Path, original: Path, inputs: int, 
             read()
             there = folder / name
             same = there.exists() and _content(there.read_bytes()) == _content(contents[name])
-            # Of the manifest beside the FAISS file its checksum alone is read, and the index's own manifest has that too.
+            # Of the manifest beside the FAISS file its checksum alone is read; the index's own manifest has that too.
             assert same or name == "index.faiss.json", f"seed {seed}, input {number}: {name} was changed and taken"
         except (ArtefactError, UserError):
             count += 1
