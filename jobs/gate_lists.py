@@ -129,7 +129,8 @@ def churn(now: pa.Table, then: pa.Table, key: tuple[str, ...]) -> float | None:
         for lists in (old, new)
     ]
     gone = np.bincount(keys[0][~np.isin(keys[0], keys[1])] // max(len(known), 1), minlength=len(both))
-    return float((gone / np.maximum(np.asarray(pc.list_value_length(old)), 1)).mean())
+    share = (gone / np.maximum(np.asarray(pc.list_value_length(old)), 1)).mean()
+    return round(float(share), 9)  # the pairs come in no promised order, and equal nights have equal figures
 
 
 def _add(found: Lists, table: Table, batch: pa.RecordBatch, shop: Shop) -> None:

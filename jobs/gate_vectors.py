@@ -16,6 +16,8 @@ from jobs.tables import Table
 from models.contract import FloatMatrix
 
 BATCH = 65_536
+DIGITS = 6
+"""Of figures that are sums of floats: rows come in no promised order, and equal nights have equal figures."""
 
 
 @dataclass
@@ -50,12 +52,12 @@ class Vectors:
             return float("nan")
         shares = np.linalg.eigvalsh(self.moment / self.told)
         shares = shares[shares > 1e-12]
-        return float(np.exp(-(shares * np.log(shares)).sum()))
+        return round(float(np.exp(-(shares * np.log(shares)).sum())), DIGITS)
 
     @property
     def longest_over_mean(self) -> float:
         """Length of the longest vector as a multiple of the mean one's; NaN where there is none."""
-        return self.longest / (self.norms / self.told) if self.told else float("nan")
+        return round(self.longest / (self.norms / self.told), DIGITS) if self.told else float("nan")
 
 
 def read_vectors(lake: Lake, table: Table, as_of: date, width: int = 0) -> Vectors:
@@ -88,6 +90,6 @@ def _add(found: Vectors, vectors: FloatMatrix) -> None:
     found.empty += int((~told).sum())
     found.norms += float(norms.sum())
     found.longest = max(found.longest, float(norms.max(initial=0)))
-    unit = (vectors[finite][told] / norms[told, None]).astype(np.float32)
-    moment = (unit.T @ unit).astype(np.float64)
+    unit = vectors[finite][told] / norms[told, None]
+    moment = unit.T @ unit
     found.moment = moment if not found.moment.size else found.moment + moment

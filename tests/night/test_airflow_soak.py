@@ -94,9 +94,7 @@ def scheduled_without_its_last_file(airflow: Airflow, alerts: Path, night: date)
     why = f"the raw files of {night - timedelta(days=1)} hold no valid event"
     assert airflow.xcom(run, "ingest", "stopped").startswith(why)
     told = wait_for("the alert", lambda: alerts.exists() and alerts.read_text("utf-8"))
-    assert told.startswith(
-        f"nightrail: alert: the night {night} stopped at ingest: InputWrong: there is no raw file for"
-    )
+    assert told.startswith(f"nightrail: alert: the night {night} stopped at ingest: InputWrong: {why}")
     assert told.count("\n") == 1
     assert live(airflow.root) is None
     return run
