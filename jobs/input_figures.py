@@ -49,8 +49,11 @@ Figures = list[dict[str, Any]]
 
 
 def figure(name: str, value: float | None, part: str = ALL) -> Figures:
-    """One figure as rows of `inputs`; none where there is no value."""
-    return [] if value is None else [{"figure": name, "slice": part, "value": float(value)}]
+    """One figure as rows of `inputs`; none where there is no value.
+
+    Rounded to six places: a mean depends on the order of rows, which no engine promises.
+    """
+    return [] if value is None else [{"figure": name, "slice": part, "value": round(float(value), 6)}]
 
 
 def figures_of_events(rows: DataFrame) -> Figures:
