@@ -13,6 +13,7 @@ import pytest
 from jobs import ingest
 from jobs import input_figures as figures
 from jobs.errors import UserError
+from jobs.input_columns import COLUMNS
 from jobs.lake import Lake
 from jobs.run import Counts
 from jobs.tables import CORRECTED, EVENTS, INPUTS, REJECTED, Table
@@ -149,7 +150,7 @@ def test_late_events_are_taken_up_to_a_limit_and_counted(shop: Shop) -> None:
 def test_the_figures_of_an_input_are_what_was_delivered(shop: Shop) -> None:
     correct(shop)
     rows = shop.lake.arrow(INPUTS, as_of=night_of(3)).to_pylist()
-    assert {(row["figure"], row["slice"]): row["value"] for row in rows} == {
+    assert {(row["figure"], row["slice"]): row["value"] for row in rows if row["figure"] != COLUMNS} == {
         ("raw files", "all"): 2, ("events", "all"): 3, ("events", "market all"): 3, ("events", "type click"): 3,
         ("late events", "all"): 0, ("corrected events", "all"): 1, ("retracted events", "all"): 0,
         ("known events", "all"): 1, ("rejected rows", "all"): 0, ("rejected rows", "select events"): 0,
@@ -158,7 +159,7 @@ def test_the_figures_of_an_input_are_what_was_delivered(shop: Shop) -> None:
         ("share of nulls", "column events.basket_id"): 1, ("share of nulls", "column events.quantity"): 1,
         ("share of nulls", "column events.price"): 0, ("catalogue products", "all"): 5,
         ("mean product price", "all"): 1.0, ("available pairs", "all"): 5, ("available pairs", "market all"): 5,
-        ("days since newest event", "all"): 14 / 24, ("events version", "all"): 3,
+        ("days since newest event", "all"): round(14 / 24, 6), ("events version", "all"): 3,
         **{("share of nulls", f"column catalogue.{name}"): 1.0
            for name in ("brand", "category", "department", "colour", "currency", "image_url")},
         ("share of nulls", "column catalogue.price"): 0, ("share of nulls", "column catalogue.launched_at"): 0,
@@ -237,4 +238,4 @@ def test_an_ingest_that_is_cut_short_loses_nothing(shop: Shop, tmp_path: Path) -
         assert {row[:2] for row in next_only.rows(CORRECTED, "event_id", "product_id")} == {("e2", "P2")}
         if ended:
             break
-    assert commits == len(INGESTED), "one commit a table"
+    assert commits == len(INGESTED) + 2, "one commit a table, one for the columns of the files, one for the gates"

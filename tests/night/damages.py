@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from jobs.champions import promote
+from jobs.run import fingerprint
 from jobs.tables import (
     AVAILABILITY,
     BAG_EXTRAS,
@@ -106,8 +107,7 @@ def empty_a_list_in_silence(shop: Shop, as_of: date) -> None:
 
 
 def spoil_the_index(shop: Shop, as_of: date) -> None:
-    path = shop.lake.directory("indexes", as_of) / YOU_MIGHT_ALSO_LIKE.name / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | {"recall": 0.31}), "utf-8")
+    with_manifest(shop, YOU_MIGHT_ALSO_LIKE, as_of, recall=0.31)
 
 
 def embed_customers_with_another_model(shop: Shop, as_of: date) -> None:
@@ -204,9 +204,11 @@ def spoil_the_other_index(shop: Shop, as_of: date) -> None:
 
 
 def with_manifest(shop: Shop, table: Table, as_of: date, **changes: object) -> None:
-    """Rewrite some of what an index's manifest says."""
+    """Rewrite some of what an index's manifest says, with its checksum."""
     path = shop.lake.directory("indexes", as_of) / table.name / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | changes), "utf-8")
+    plain = json.loads(path.read_text("utf-8")) | changes
+    del plain["sha256"]
+    path.write_text(json.dumps(plain | {"sha256": fingerprint(plain)}), "utf-8")
 
 
 def keep_the_index_of_another_night(shop: Shop, as_of: date) -> None:
