@@ -46,6 +46,7 @@ from jobs.errors import UserError
 from jobs.forget_command import add_forget
 from jobs.models_command import add_models
 from jobs.rollback_command import add_rollback
+from jobs.serve_command import add_serve
 from jobs.status_command import add_status
 from jobs.tables import STEPS
 
@@ -120,14 +121,9 @@ for _step, _text in {"publish": "Push the checked night online and flip `publish
                      "report": "Write the night's HTML page."}.items():  # fmt: skip
     _add_step(_step, _text)
 
-add_clean(app)
-
-
-add_rollback(app)
-
-
-add_backfill(app)
-add_status(app)
+for _add in (add_clean, add_rollback, add_backfill, add_status, add_questions, add_models, add_serve):
+    _add(app)
+add_forget(app, now, time.monotonic)
 
 
 @app.command()
@@ -135,11 +131,6 @@ def apply(root: Root = LAKE) -> None:
     """Register the Feast definitions: part of a deployment, not of a night."""
     count = online_store(lake_at(root, "sail")).apply()
     typer.echo(f"{count} Feast objects registered")
-
-
-add_questions(app)
-add_models(app)
-add_forget(app, now, time.monotonic)
 
 
 @app.command()

@@ -112,6 +112,11 @@ def feature_store_file() -> Path:
     return given.resolve()
 
 
+def secret(name: str) -> str | None:
+    """A secret from the environment, where alone it belongs; None where it is not set."""
+    return os.environ.get(name) or None
+
+
 def config_named(name: str, source: Path, raw: Path) -> Any:
     """The NightConfig called `name`; raises UserError for an unknown name."""
     from jobs.config import CONFIGS

@@ -3,31 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import numpy as np
-
+from feature_repo.client.ranking import ALL_PRODUCTS as ALL_PRODUCTS
+from feature_repo.client.ranking import MOST as MOST
+from feature_repo.client.ranking import Ranked as Ranked
+from feature_repo.client.ranking import TooManyError, Vector, distinct, in_order, inner_products
 from jobs.errors import UserError
 from jobs.online import OnlineStore
 from jobs.variants import DEFAULT
-from models.popularity import with_popularity
-
-MOST = 500
-"""Candidates of one request: the most a page loads at once."""
-ALL_PRODUCTS = "*"
-"""The category whose market ranking holds all products."""
-MODEL, CATEGORY_ORDER, MARKET_ORDER, GIVEN_ORDER = "model", "category order", "market order", "given order"
-
-
-@dataclass(frozen=True)
-class Ranked:
-    """One candidate in its place."""
-
-    product_id: str
-    score: float | None
-    """Higher is closer, falls within one source; null where the given order decided."""
-    source: str
-    """Who decided its place: the model's vectors, the market's order of the category or of all products, or nobody."""
 
 
 def rank(
@@ -40,21 +23,16 @@ def rank(
     market's interest in them adds (`models.popularity`); candidates without a vector of the same model
     stand after those, and a customer whom the model does not know gets all of them so: by the market's order of
     `category` (where it is given), then by its order of all products, then as they were given. Equal scores stand as
-    they were given. The plain reads that this takes are half the time of the service `ranking_v1`.
+    they were given. Services rank by the same functions (`feature_repo.client`), at less cost.
 
     Raises UserError for more than MOST candidates.
     """
-    wanted = list(dict.fromkeys(product for product in candidates if product))
-    if len(wanted) > MOST:
-        raise UserError(f"{len(wanted):,} candidates are more than {MOST}; rank the first {MOST}, or ask page by page")
+    try:
+        wanted = distinct(candidates)
+    except TooManyError as error:
+        raise UserError(str(error)) from None
     scores = _scores(store, customer_id, wanted) if wanted else {}
-    if scores and category and category != ALL_PRODUCTS:
-        weights = _market_ranking(store, market, category, variant)
-        lifted = with_popularity(np.array([*scores.values()]), np.array([weights.get(p, 0.0) for p in scores]))
-        scores = dict(zip(scores, lifted.tolist(), strict=True))
-    by_model = sorted(scores, key=lambda product: -scores[product])
-    ranked = [Ranked(product, scores[product], MODEL) for product in by_model]
-    return [*ranked, *_in_market_order(store, market, variant, category, [p for p in wanted if p not in scores])]
+    return in_order(wanted, scores, category, lambda name: _market_ranking(store, market, name, variant))
 
 
 def page_of(store: OnlineStore, market: str, category: str, variant: str = DEFAULT) -> list[str]:
@@ -69,33 +47,15 @@ def page_of(store: OnlineStore, market: str, category: str, variant: str = DEFAU
 
 
 def _scores(store: OnlineStore, customer_id: str, products: list[str]) -> dict[str, float]:
-    """Product -> inner product with the customer's vector, in the given order, where both are of one model."""
     customer = store.read("customer_vector_v1", [{"customer_id": customer_id}])[0]
-    reads = np.asarray(customer["vector"] or [0.0], dtype=np.float32)
-    if not reads[:-1].any():  # only the constant that takes a product's bias: the model read nothing of theirs
+    if customer["vector"] is None:
         return {}
     found = store.columns("product_vector_v1", {"product_id": products})
-    same = [row for row, made_by in enumerate(found["model_id"]) if made_by == customer["model_id"]]
-    if not same:
-        return {}
-    vectors = np.asarray([found["vector"][row] for row in same], dtype=np.float32)
-    # Row by row and not as a matrix product: equal vectors then have equal scores, wherever they stand.
-    scores = (vectors * reads).sum(axis=1)
-    return {products[row]: float(score) for row, score in zip(same, scores, strict=True)}
-
-
-def _in_market_order(
-    store: OnlineStore, market: str, variant: str, category: str | None, products: list[str]
-) -> list[Ranked]:
-    ranked: list[Ranked] = []
-    own = None if category == ALL_PRODUCTS else category
-    for name, source in ((own, CATEGORY_ORDER), (ALL_PRODUCTS, MARKET_ORDER)):
-        left = set(products) - {place.product_id for place in ranked}
-        if name and left:
-            order = _market_ranking(store, market, name, variant)
-            ranked += [Ranked(product, score, source) for product, score in order.items() if product in left]
-    placed = {place.product_id for place in ranked}
-    return [*ranked, *(Ranked(product, None, GIVEN_ORDER) for product in products if product not in placed)]
+    vectors: list[Vector | None] = [
+        None if vector is None else (vector, made_by)
+        for vector, made_by in zip(found["vector"], found["model_id"], strict=True)
+    ]
+    return inner_products((customer["vector"], customer["model_id"]), products, vectors)
 
 
 def _market_ranking(store: OnlineStore, market: str, category: str, variant: str) -> dict[str, float]:

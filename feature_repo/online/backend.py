@@ -22,6 +22,8 @@ class Backend(Protocol):
     """Keys and values of one store. All keys begin with `prefix`."""
 
     prefix: bytes
+    away: tuple[type[Exception], ...]
+    """What its methods raise where the store cannot be reached or does not answer as it should."""
 
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """The values, in one round trip as of one instant; over a cluster the first key is read before the others."""

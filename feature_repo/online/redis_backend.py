@@ -13,7 +13,7 @@ from typing import Any
 import redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import LockError
+from redis.exceptions import LockError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
@@ -73,6 +73,8 @@ def _pairs(connection: str) -> dict[str, Any]:
 
 class RedisBackend:
     """`Backend` over a redis-py client."""
+
+    away: tuple[type[Exception], ...] = (RedisError, OSError)
 
     def __init__(self, client: Any, prefix: bytes = b"n", lock_seconds: float = LOCK_SECONDS) -> None:
         self.client, self.prefix, self.lock_seconds = client, prefix, lock_seconds

@@ -20,6 +20,8 @@ WAIT_SECONDS = 30.0
 class SqliteBackend:
     """`Backend` over a file, made on the first write; readers see the last commit while a batch is written."""
 
+    away: tuple[type[Exception], ...] = (sqlite3.Error, OSError)
+
     def __init__(self, path: Path, prefix: bytes = b"n") -> None:
         self.path, self.prefix = path, prefix
         self._own = threading.local()

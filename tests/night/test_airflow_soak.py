@@ -103,7 +103,7 @@ def scheduled_without_its_last_file(airflow: Airflow, alerts: Path, night: date)
 def a_failed_gate(airflow: Airflow, alerts: Path, run: str, night: date) -> None:
     """A night that turned bad is stopped by its gate, not retried, and Airflow shows figure and limit."""
     repeat_a_product(airflow.root, night)
-    airflow.clear(run, only_failed=False, task_ids=["gate"])
+    airflow.clear(run, only_failed=False, task_ids=["gate"], include_downstream=True)
     assert airflow.ended(run) == "failed"
     gate = airflow.tasks(run)["gate"]
     assert (gate["state"], gate["try_number"]) == ("failed", 2), "the second time that it ran, not a retry"

@@ -9,10 +9,11 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
+from feature_repo.client import Recommendations
 from jobs.bag import bag_lists
 from jobs.context import alternatives_in_context
 from jobs.errors import UserError
-from jobs.lookup import print_ranking
+from jobs.lookup import print_bag, print_ranking
 from jobs.online import OnlineStore
 from jobs.ranking import Ranked, page_of, rank
 from jobs.tables import (
@@ -110,6 +111,27 @@ def test_a_customer_of_whom_the_model_read_nothing_is_unknown_to_it(night: Shop,
         page = page_of(store, market, "*")
         assert {place.source for place in rank(store, customer, market, "default", page)} == {"market order"}
         assert store.read("ranking_v1", [{"customer_id": customer, "product_id": page[0]}])[0]["ranking__score"] is None
+
+
+def test_the_services_client_answers_as_feast_does(night: Shop, online: OnlineStore) -> None:
+    client = Recommendations(f"sqlite://{night.lake.root / 'feast' / 'online.db'}")
+    customer, market = known_customer(night)
+    row = next(r for r in night.rows(MARKET_RANKING) if r["market"] == market and r["category"] != "*")
+    candidates = ["P-x", *row["product_ids"], *sorted(vectors(night, PRODUCT_EMBEDDINGS))[:30]]
+    for who in (customer, "C-nobody"):
+        for category in (row["category"], "*", None):
+            ranked = rank(online, who, market, "default", candidates, category)
+            assert list(client.rank(who, candidates, market, category).places) == ranked
+    similar = next(r for r in night.rows(YOU_MIGHT_ALSO_LIKE) if r["product_ids"])
+    page = client.product_page(similar["product_id"], similar["market"])
+    assert list(page.you_might_also_like.product_ids) == similar["product_ids"]
+    assert list(page.you_might_also_like.sources) == similar["sources"] and page.shown.night == FIRST.isoformat()
+    bags = [r for r in night.rows(BAG_EXTRAS) if r["product_ids"] and r["market"] == market][:3]
+    bag = [r["product_id"] for r in bags]
+    text = printed(lambda *given: print_bag(*given, "default"), online, bag, market)
+    shown = client.bag(bag, market).list
+    assert shown.product_ids and all(product in text for product in shown.product_ids)
+    assert sum(line.lstrip()[:1].isdigit() for line in text.splitlines()) == len(shown.product_ids)
 
 
 def test_a_request_is_checked_and_cleaned(night: Shop, online: OnlineStore) -> None:

@@ -51,10 +51,10 @@ def within(name: str, *packages: str) -> bool:
 DIRECTION = {
     "models": ("models",),
     "jobs": ("jobs", "models"),
-    "feature_repo": ("jobs.tables", "feature_repo"),
+    "feature_repo": ("jobs.tables", "feature_repo", "models.bag", "models.popularity"),
     "dags": ("jobs.tables",),
 }
-FEATURE_READERS = ("jobs/online.py", "jobs/online_load.py")
+FEATURE_READERS = ("jobs/online.py", "jobs/online_load.py", "jobs/ranking.py", "jobs/serve.py")
 
 
 @pytest.mark.parametrize("folder", PRODUCT)
@@ -71,6 +71,7 @@ def test_imports_point_one_way(folder: str) -> None:
 OWNERS = {
     "feast": (
         "jobs/online.py",
+        "jobs/serve.py",
         "feature_repo/definitions.py",
         "feature_repo/registry.py",
         "feature_repo/online/feast_store.py",
@@ -150,6 +151,7 @@ MAY_READ = {
     ): "a night's schedule, retries, pools and alerts",
     ("jobs/engine.py", "os.environ"): "JAVA_HOME says whether Spark can be started at all",
     ("jobs/engine.py", "time.monotonic"): "how long Spark's server is waited for",
+    ("feature_repo/client/nights.py", "time.monotonic"): "how long ago a service looked which night is live",
     ("jobs/night.py", "time.monotonic"): "how long a person has waited, for the lines on the terminal",
 }
 

@@ -1,0 +1,16 @@
+"""A client for services: every page's lists from the online store, one night an answer, without Feast or the jobs.
+
+`from feature_repo.client import Recommendations`; importing it loads the standard library alone.
+"""
+
+from feature_repo.client.answers import BagPage as BagPage
+from feature_repo.client.answers import History as History
+from feature_repo.client.answers import ListPage as ListPage
+from feature_repo.client.answers import Product as Product
+from feature_repo.client.answers import ProductList as ProductList
+from feature_repo.client.answers import ProductPage as ProductPage
+from feature_repo.client.answers import Ranking as Ranking
+from feature_repo.client.answers import Shown as Shown
+from feature_repo.client.nights import StoreAwayError as StoreAwayError
+from feature_repo.client.ranking import Ranked as Ranked
+from feature_repo.client.recommendations import Recommendations as Recommendations

@@ -1,0 +1,58 @@
+"""The views that the client reads, and what it makes of their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from feature_repo.client.answers import MARKET_ORDER, OWN, ProductList
+from feature_repo.client.ranking import ALL_PRODUCTS
+
+if TYPE_CHECKING:
+    from feature_repo.online.reader import Row
+
+Key = tuple[str, tuple[str, ...]]
+"""(view, values of its key columns)"""
+
+CATALOGUE, HISTORY, HOME = "catalogue", "customer_sequences", "recommended_for_you"
+PRODUCT_VECTOR, CUSTOMER_VECTOR = "product_embeddings", "customer_embeddings"
+ALTERNATIVES, GOES_WITH, EXTRAS, ORDER = "you_might_also_like", "people_also_bought", "bag_extras", "market_ranking"
+HEAD = "head"
+"""Not a view: the first places of a market's order of all products, by (market, variant), the list of last resort."""
+HEAD_PLACES = 24
+
+CACHED = frozenset((CATALOGUE, PRODUCT_VECTOR, ALTERNATIVES, GOES_WITH, EXTRAS, ORDER))
+"""Views whose rows a process keeps while there is room; customers are too many."""
+
+
+def read_for(key: Key) -> Key:
+    """The row to read for a key."""
+    if key[0] != HEAD:
+        return key
+    market, variant = key[1]
+    return ORDER, (market, ALL_PRODUCTS, variant)
+
+
+def made_of(key: Key, row: Row | None) -> Any:
+    """What is kept and used of a row: a ProductList, a Vector, or the features; None where there is no row."""
+    if row is None:
+        return None
+    view, features = key[0], row.features
+    if view in (PRODUCT_VECTOR, CUSTOMER_VECTOR):
+        return None if features["vector"] is None else (features["vector"], features["model_id"] or "")
+    if view in (CATALOGUE, HISTORY):
+        return features if features.get("product_ids", ()) is not None else None
+    return _list(features, HEAD_PLACES if view == HEAD else None, MARKET_ORDER if view == HEAD else OWN)
+
+
+def _list(features: Mapping[str, Any], places: int | None, origin: str) -> ProductList | None:
+    if features["product_ids"] is None:  # how Feast's own writes say that there is none
+        return None
+    scores, categories = features["scores"], features.get("categories") or ()
+    return ProductList(
+        tuple(features["product_ids"][:places]),
+        tuple(scores[:places].tolist() if scores is not None else ()),
+        tuple((features["sources"] or ())[:places]),
+        origin,
+        tuple(categories[:places]),
+    )

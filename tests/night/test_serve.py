@@ -1,0 +1,68 @@
+"""`python -m jobs serve`: Feast's server with our services, over HTTP."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from jobs.tables import YOU_MIGHT_ALSO_LIKE
+from tests.night.nights import REPOSITORY, Shop
+
+TOKEN = "a-token-for-this-test-alone"
+
+
+@pytest.fixture(scope="module")
+def server(night: Shop) -> Iterator[httpx.Client]:
+    """A client of a server over the first night."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("NIGHTRAIL")}
+    environment |= {"NIGHTRAIL_TOKEN": TOKEN, "NIGHTRAIL_FEAST": str(night.lake.root / "feast")}
+    command = [sys.executable, "-m", "jobs", "serve", "--port", str(port), "--root", str(night.lake.root)]
+    process = subprocess.Popen(command, cwd=REPOSITORY, env=environment)
+    try:
+        with httpx.Client(
+            base_url=f"http://127.0.0.1:{port}", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=20
+        ) as client:
+            deadline = time.monotonic() + 120
+            while True:
+                try:
+                    client.get("/health")
+                    break
+                except httpx.TransportError:
+                    assert process.poll() is None and time.monotonic() < deadline
+                    time.sleep(0.3)
+            yield client
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
+def test_the_server_answers_with_the_published_lists(night: Shop, server: httpx.Client) -> None:
+    assert server.get("/health").status_code == 200
+    assert server.get("/ready").status_code == 200
+    row = night.rows(YOU_MIGHT_ALSO_LIKE)[0]
+    entities = {name: [row[name]] for name in YOU_MIGHT_ALSO_LIKE.key}
+    request = {"feature_service": "product_page_v2", "entities": entities, "full_feature_names": True}
+    assert server.post("/get-online-features", json=request, headers={"Authorization": "no"}).status_code == 401
+    answer = server.post("/get-online-features", json=request)
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    names = found["metadata"]["feature_names"]
+    place = names.index("you_might_also_like__product_ids")
+    assert found["results"][place]["values"][0] == row["product_ids"]
+    assert server.post("/push", json={}).status_code == 404
+
+
+def test_the_server_tells_its_metrics(server: httpx.Client) -> None:
+    text = server.get("/metrics").text
+    assert 'feast_feature_server_request_total{endpoint="/get-online-features",status="success"}' in text
