@@ -68,6 +68,8 @@ def read_back(lake: Lake, spellings: Spellings) -> tuple[dict[str, int], dict[st
     elsewhere: Counter[str] = Counter()
     files = 0
     for path in _files(lake.root):
+        if not path.exists():
+            continue  # SQLite takes its log away when it is closed
         files += 1
         place = lake.relative(path)
         if path.suffix == ".parquet":

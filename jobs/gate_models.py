@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import date, datetime
+from datetime import date
 
 import pyarrow.compute as pc
 
@@ -14,7 +14,7 @@ from jobs.gate_check import Check
 from jobs.gate_config import GateConfig
 from jobs.gate_fresh import fresh_lead
 from jobs.gate_vectors import Vectors, read_vectors
-from jobs.index import read_index
+from jobs.index import read_index, read_manifest
 from jobs.lake import Lake
 from jobs.run import Run
 from jobs.tables import (
@@ -74,7 +74,7 @@ def require_one_model(lake: Lake, as_of: date) -> None:
     """Raise GateError unless the night's vectors, lists and indexes come from one model, whoever made them since."""
     behind = {table.name: distinct(lake, table, "model_id", as_of) for table in BY_CHAMPION}
     try:
-        manifest = read_index(lake, Run(as_of, "", datetime.min), YOU_MIGHT_ALSO_LIKE).manifest
+        manifest = read_manifest(lake, as_of, YOU_MIGHT_ALSO_LIKE)
     except UserError as error:
         raise GateError(f"the night {as_of} cannot be published: {error}") from None
     behind[f"index of {YOU_MIGHT_ALSO_LIKE.name}"] = {manifest["model_id"]}

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import timedelta
+from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -99,12 +99,8 @@ def execute(lake: Lake, run: Run, config: IndexConfig) -> Counts:
 def read_index(lake: Lake, run: Run, table: Table) -> ProductIndex:
     """The night's index behind a table of lists; raises UserError where it is absent or was changed."""
     folder = lake.directory(FOLDER, run.as_of) / table.name
+    manifest = read_manifest(lake, run.as_of, table)
     try:
-        manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
-        if manifest.pop("sha256", None) != fingerprint(manifest) or manifest["files"].keys() != set(FILES):
-            raise UserError(f"{folder / 'manifest.json'} was changed after it was written; run the step index again")
-        if _sha256(folder / "index.faiss") != manifest["files"]["index.faiss"]:
-            raise UserError(f"{folder / 'index.faiss'} was changed after it was written; run the step index again")
         content = {name: (folder / name).read_bytes() for name in ("tensors.safetensors", "products.json")}
         found = {name: hashlib.sha256(raw).hexdigest() for name, raw in content.items()}
         found["index.faiss"] = _sha256(folder / "index.faiss")  # before FAISS, which trusts what it reads, sees it
@@ -119,6 +115,19 @@ def read_index(lake: Lake, run: Run, table: Table) -> ProductIndex:
             raise
         raise UserError(f"the index {folder} cannot be read: {error}; run the step index again") from None
     return ProductIndex(vocabulary, index, tensors, manifest)
+
+
+def read_manifest(lake: Lake, as_of: date, table: Table) -> dict[str, Any]:
+    """What the night's index says of itself; raises UserError where it is absent or was changed."""
+    path = lake.directory(FOLDER, as_of) / table.name / "manifest.json"
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        signed, files = manifest.pop("sha256", None) == fingerprint(manifest), manifest["files"].keys()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"the index {path.parent} cannot be read: {error}; run the step index again") from None
+    if not signed or files != set(FILES):
+        raise UserError(f"{path} was changed after it was written; run the step index again")
+    return manifest
 
 
 def similarity_vectors(vectors: FloatMatrix) -> FloatMatrix:

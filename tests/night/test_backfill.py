@@ -14,15 +14,17 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from jobs.backfill import nights_between, run_nights
 from jobs.config import quick
 from jobs.engine import Engine
 from jobs.errors import UserError
+from jobs.input_figures import VERSION
 from jobs.lake import Lake, arrow_schema
 from jobs.progress import StepLines
-from jobs.tables import CUSTOMER_SEQUENCES, EVENTS, POLICY, RUNS, STEPS
+from jobs.tables import CUSTOMER_SEQUENCES, EVENTS, INPUTS, POLICY, RUNS, STEPS
 from tests.night.nights import FIRST, REPOSITORY, LakeFactory, Shop
 from tests.night.test_night_again import contents, differing
 
@@ -103,7 +105,11 @@ def test_nights_that_are_done_are_skipped_unless_something_changed(new_shop: New
     other = Shop(shop.lake, replace(shop.config, sequences=replace(shop.config.sequences, max_length=50)))
     assert len(backfilled(other, THREE[:1])[0]) == 2, "other settings are another run"
     assert len(backfilled(shop, THREE[:1], again=True)[0]) == 2
-    assert differing(before, contents(shop)) == [], "all of it, run again, gives equal tables"
+    after = contents(shop)
+    for tables in (before, after):  # the run under other settings wrote its own run_id into events in between
+        rows = tables[INPUTS.name]
+        tables[INPUTS.name] = rows.filter(pc.not_equal(rows["figure"], VERSION))
+    assert differing(before, after) == [], "all of it, run again, gives equal tables"
     late = own_raw / "events" / f"{THREE[0] - timedelta(days=9)}-late.csv.gz"
     shutil.copy(next((own_raw / "events").glob(f"{THREE[0] - timedelta(days=9)}*")), late)
     try:
@@ -128,7 +134,7 @@ def test_a_gap_of_missed_days_is_caught_up_by_the_next_night(new_shop: NewShop, 
         shop.steps(SHORT, night)
     own = [name for name in EVENTS.names if name not in ("as_of", "run_id")]
     assert shop.lake.arrow(EVENTS, own).equals(one_by_one.lake.arrow(EVENTS, own))
-    known = [name for name in CUSTOMER_SEQUENCES.names if name not in ("as_of", "run_id", "since")]
+    known = [name for name in CUSTOMER_SEQUENCES.names if name not in ("as_of", "run_id", "since", "events_version")]
     caught_up, daily = (s.lake.arrow(CUSTOMER_SEQUENCES, known, THREE[2]) for s in (shop, one_by_one))
     assert caught_up.equals(daily)
 

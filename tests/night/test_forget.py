@@ -68,6 +68,8 @@ def naming(root: Path, customer: str) -> list[str]:
     for path in sorted(path for path in root.rglob("*") if path.is_file()):
         if path.suffix == ".parquet":
             there = any(customer in text for row in pq.read_table(path).to_pylist() for text in texts_of(row))
+        elif path.name.endswith(("-wal", "-shm")) and not path.exists():
+            continue  # SQLite took it away when it was closed
         else:
             content = path.read_bytes()
             for block in re.findall(rb"[A-Za-z0-9+/]{24,}={0,2}", content) if path.suffix == ".html" else ():
@@ -126,7 +128,7 @@ def test_everybody_else_is_as_they_were(second_night: Shop, done: tuple[Shop, Fo
         before, after = second_night.lake.arrow(table), shop.lake.arrow(table)
         theirs = pc.equal(before["customer_id"], known)
         assert_same_rows(before.filter(pc.invert(theirs)), after, ("before", "after"))
-        assert told.rows[known].get(table.name, 0) == pc.sum(theirs).as_py(), table.name
+        assert told.rows[known].get(table.name, 0) == (pc.sum(theirs).as_py() or 0), table.name
     assert_same_rows(second_night.lake.arrow(REJECTED), shop.lake.arrow(REJECTED), ("before", "after"))
     assert told.rows[known]["rejected"] == 1
     assert told.rows[known]["online store"] > 0
@@ -151,16 +153,17 @@ def test_it_is_recorded_without_the_id(done: tuple[Shop, Forgotten], known: str)
 
 def test_no_night_brings_them_back(done: tuple[Shop, Forgotten], known: str, tmp_path: Path) -> None:
     shop = done[0].copy(tmp_path)
-    before = {table: shop.lake.arrow(table) for table in (EVENTS, CUSTOMER_SEQUENCES)}
+    stamps = ["as_of", "run_id", "since", "events_version"]
+    before = shop.lake.arrow(EVENTS), shop.lake.arrow(CUSTOMER_SEQUENCES, as_of=SECOND).drop_columns(stamps)
     # So that the raw files, which still hold their rows, are all read again.
     shop.lake.overwrite(RAW_FILES, shop.lake.arrow(RAW_FILES).slice(0, 0))
     notes = [shop.step("ingest", night).note for night in (FIRST, SECOND)]
     assert "rows of customers who asked to be forgotten" in notes[0]
     shop.step("sequences", SECOND)
     assert naming(shop.lake.root, known) == []
-    assert_same_rows(shop.lake.arrow(EVENTS), before[EVENTS], ("after", "before"))
-    after = shop.lake.arrow(CUSTOMER_SEQUENCES).drop_columns("run_id")
-    assert_same_rows(after, before[CUSTOMER_SEQUENCES].drop_columns("run_id"), ("after", "before"))
+    assert_same_rows(shop.lake.arrow(EVENTS), before[0], ("after", "before"))
+    after = shop.lake.arrow(CUSTOMER_SEQUENCES, as_of=SECOND).drop_columns(stamps)
+    assert_same_rows(after, before[1], ("after", "before"))
 
 
 def test_a_rollback_does_not_bring_them_back(done: tuple[Shop, Forgotten], known: str, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from jobs.tables import (
     CATALOGUE,
     CUSTOMER_EMBEDDINGS,
     CUSTOMER_SEQUENCES,
+    GATES,
     MARKET_RANKING,
     PRODUCT_EMBEDDINGS,
     PUBLISHED,
@@ -258,6 +259,7 @@ def test_vectors_of_customers_and_products_change_in_one_instant(
     shop.step("publish", FIRST, replace_newer=True)
     for table in (CUSTOMER_EMBEDDINGS, PRODUCT_EMBEDDINGS):
         shop.rewrite(table, lambda rows: [row | {"model_id": "another"} for row in rows], SECOND)
+    shop.rewrite(GATES, lambda rows: [row | {"accepted": row["gate"] == "one_model"} for row in rows], SECOND)
     asked = {"customer_id": shop.rows(CUSTOMER_EMBEDDINGS, SECOND)[0]["customer_id"],
              "product_id": shop.rows(PRODUCT_EMBEDDINGS, SECOND)[0]["product_id"]}  # fmt: skip
     seen: list[tuple[str, str]] = []
