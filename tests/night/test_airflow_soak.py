@@ -29,7 +29,7 @@ def live(root: Path) -> date | None:
 
 def shop_up_to(today: date, folder: Path) -> Path:
     """Raw files of a tiny shop whose last day is yesterday."""
-    monday = today - timedelta(days=today.weekday() + 21)
+    monday = today - timedelta(days=today.weekday() + 35)
     size = dataclasses.replace(SIZES["tiny"], first_day=monday, days=(today - monday).days)
     write_shop(folder, size, lambda *_: None, folder.with_name("truth"))
     return folder
@@ -65,7 +65,7 @@ def test_nights_under_a_real_scheduler(source: Path, tmp_path: Path) -> None:
         assert airflow.ended(run) == "success"
         assert "rows online" in airflow.xcom(run, "publish", "return_value")
         assert live(root) == today
-        by_hand_with_a_killed_step(airflow, today - timedelta(days=2))
+        by_hand_with_a_killed_step(airflow, today - timedelta(days=6))
         assert alerts.read_text("utf-8").count("\n") == 1, "a retry that helped is nothing to be told of"
         a_failed_gate(airflow, alerts, run, today)
         backfill_of_two_nights(airflow, today)
