@@ -138,6 +138,8 @@ class SecondNightShop:
             "last_event_at": at(times[np.asarray(offsets)[1:] - 1]),
             "market": pa.array([f"m{n % self.size.markets}" for n in who]),
             "event_ids": pa.nulls(len(who), pa.list_(pa.string())),
+            "events_version": pa.nulls(len(who), pa.int64()),
+            "max_length": pa.nulls(len(who), pa.int64()),
             "bought": pa.ListArray.from_arrays(
                 offsets_bought, self._draw(random, purchases, np.repeat(who, bought) % CATEGORIES)
             ),
