@@ -73,7 +73,8 @@ def online(lake: Lake, settings: Path) -> dict[str, Any]:
             if any(answers[name][row] is not None for name in features if not name.endswith("night"))
         ]
         nights = {row[name] for row in rows for name in features if name.endswith("night")}
-        found[service] = [sorted(map(str, nights)), len(rows), json_digest(rows)]
+        if rows:
+            found[service] = [sorted(map(str, nights)), len(rows), json_digest(rows)]
     return found
 
 
