@@ -177,7 +177,11 @@ def _write(lake: Lake, run: Run, judged: Judged, read: list[RawFile]) -> Counts:
     found = _figures(lake, run, judged, version)
     lake.replace_rows(INPUTS, found, run)
     lake.replace_rows(RAW_FILES, [{"path": f.name, "bytes": f.bytes} for f in read], run)
-    return _counts(judged, {row["figure"]: int(row["value"]) for row in found if row["slice"] == figures.ALL})
+    counted = (figures.LATE, figures.CORRECTED, figures.RETRACTED)
+    whole = {
+        row["figure"]: int(row["value"]) for row in found if row["slice"] == figures.ALL and row["figure"] in counted
+    }
+    return _counts(judged, whole)
 
 
 def _figures(lake: Lake, run: Run, judged: Judged, version: int | None) -> figures.Figures:

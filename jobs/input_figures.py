@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -49,11 +50,13 @@ Figures = list[dict[str, Any]]
 
 
 def figure(name: str, value: float | None, part: str = ALL) -> Figures:
-    """One figure as rows of `inputs`; none where there is no value.
+    """One figure as rows of `inputs`; none where there is no value, or no finite one.
 
     Rounded to six places: a mean depends on the order of rows, which no engine promises.
     """
-    return [] if value is None else [{"figure": name, "slice": part, "value": round(float(value), 6)}]
+    if value is None or not math.isfinite(value):  # a sum of absurd prices overflows
+        return []
+    return [{"figure": name, "slice": part, "value": round(float(value), 6)}]
 
 
 def figures_of_events(rows: DataFrame) -> Figures:

@@ -20,7 +20,7 @@ from jobs.engine import Engine
 from jobs.lake import Lake
 from jobs.run import Counts, Run
 from jobs.sample_shop import write_days
-from jobs.tables import AVAILABILITY, CATALOGUE, CUSTOMER_SEQUENCES, EVENTS, REJECTED, Table
+from jobs.tables import AVAILABILITY, CATALOGUE, CORRECTED, CUSTOMER_SEQUENCES, EVENTS, REJECTED, Table
 from tests.conftest import SampleShop
 from tests.jobs.helpers import INGESTED, assert_same_rows, snapshot
 
@@ -200,7 +200,7 @@ def test_both_engines_give_equal_tables(sail_nights: Nights, spark_nights: Night
     on_sail, on_spark = (
         n.sequences if table is CUSTOMER_SEQUENCES else n.after_first[table.name] for n in (sail_nights, spark_nights)
     )
-    assert on_sail.num_rows > 0
+    assert on_sail.num_rows > 0 or table is CORRECTED, "the sample shop corrects nothing"
     assert_same_rows(on_sail, on_spark, ("sail", "spark"))
 
 
