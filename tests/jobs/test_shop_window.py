@@ -182,7 +182,7 @@ def test_the_report_writes_the_page_and_every_page_links_to_it(tmp_path: Path) -
     lake = window_lake(tmp_path)
     counts = execute(lake, RUN, ReportConfig())
     own = report_path(lake, NIGHT)
-    assert counts.rows_out == 3 and "shop.html" in counts.note
+    assert counts.rows_out == 4 and "shop.html" in counts.note
     assert "shop.html#market=GB&product=p1" in Page(own.read_text("utf-8")).values("href")
     assert "shop.html" in Page(own.with_name("model.html").read_text("utf-8")).values("href")
     assert decoded(own.with_name("shop.html").read_text("utf-8"))[0]["shown"] == len(PRODUCTS)
