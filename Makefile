@@ -14,6 +14,7 @@ RAW ?=
 AS_OF ?=
 ENGINE ?= sail
 PORT ?= 8080
+SOAK ?= tests
 
 .DEFAULT_GOAL := help
 .PHONY: help setup night test soak check format airflow requirements clean
@@ -42,8 +43,8 @@ night: $(STAMP) ## Run a whole night under Airflow: the sample shop's, or your o
 test: $(STAMP) ## Run the tests
 	@$(BIN)/python -m pytest
 
-soak: $(STAMP) ## Run the tests that take minutes: long backfills, kills, loads
-	@$(BIN)/python -m pytest -m soak
+soak: $(STAMP) ## Run the tests that take minutes: kills, faults, fuzzing, long backfills, a real scheduler (SOAK=FOLDER: some)
+	@$(BIN)/python -m pytest -m soak $(SOAK)
 
 check: $(STAMP) ## Lint, format and types
 	@$(BIN)/ruff check .
