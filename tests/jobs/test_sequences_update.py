@@ -261,6 +261,7 @@ def test_in_any_order_a_night_of_changes_reads_like_a_full_build_on_sail(
     played(sail_engine, steps)
 
 
+@pytest.mark.soak
 @settings(max_examples=1, **QUICK)
 @given(st.just([("events", 0, 2, 1, 0), ("late", 0, 3, 1, 1), ("correct", 0, 5, 2, 1), ("events", 0, 1, 2, 0)]))
 def test_in_any_order_a_night_of_changes_reads_like_a_full_build_on_spark(
