@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
+import pyarrow as pa
+
 from jobs.errors import UserError
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
 
 EngineName = Literal["sail", "spark"]
@@ -48,6 +49,8 @@ LOCAL_SPARK = {
 }
 
 
+FEW_AHEAD: dict[str, int] = {"batch_size": 16_384, "batch_readahead": 2, "fragment_readahead": 1}
+"""How rows with long arrays are streamed: Arrow's defaults hold gigabytes of them."""
 START_SECONDS = 180
 """A first start fetches Delta's jars."""
 
@@ -81,10 +84,9 @@ class Engine:
         Sail 0.7 cannot replaceWhere into a table with an array column, so there the frame is written
         aside as Parquet and committed by deltalake, which streams it.
         """
-        if self.name == "spark":
+        if self.name == "spark" or not any(pa.types.is_list(field.type) for field in schema):
             frame.write.format("delta").mode("overwrite").option("replaceWhere", predicate).save(str(path))
             return
-        import pyarrow as pa
         import pyarrow.dataset as ds
         from deltalake import write_deltalake
 
@@ -94,7 +96,8 @@ class Engine:
             frame.write.mode("overwrite").parquet(str(aside))
             aside.mkdir(parents=True, exist_ok=True)  # Sail writes nothing for a frame without rows
             # Sail carries column comments through renames; deltalake refuses those that differ from the table's.
-            plain = (batch.cast(schema) for batch in ds.dataset(aside, format="parquet").to_batches())
+            found = ds.dataset(aside, format="parquet").to_batches(**FEW_AHEAD)
+            plain = (batch.cast(schema) for batch in found)
             rows = pa.RecordBatchReader.from_batches(schema, plain)
             write_deltalake(str(path), rows, mode="overwrite", predicate=predicate)
         finally:

@@ -167,14 +167,21 @@ class _Loading:
                 yield batch.cast(schema)
 
     def _keys(self, batch: pa.RecordBatch) -> list[bytes]:
-        from feature_repo.online.layout import row_key
+        """The stored key of each row (`feature_repo.online.layout.row_key`), its head made once for rows that share it."""
+        from feature_repo.online.layout import key_head
 
-        columns = [batch[name].to_pylist() for name in self.view.key[: self.view.own]]
+        names = self.view.key[: self.view.own]
+        *first, last = reversed(names) if self.view.last_first else names
+        ends = batch[last].cast(pa.binary()).to_pylist()
         prefix = self.store.backend.prefix
-        if len(columns) == 1:
-            head = prefix + self.view.id.encode()
-            return [head + key.encode() for key in columns[0]]
-        return [row_key(prefix, self.view, parts) for parts in zip(*columns, strict=True)]
+        heads: dict[tuple[bytes, ...], bytes] = {}
+        columns = [batch[name].cast(pa.binary()).to_pylist() for name in first] or [()] * len(ends)
+        keys = []
+        for end, parts in zip(ends, zip(*columns, strict=True) if first else columns, strict=True):
+            if (head := heads.get(parts)) is None:
+                head = heads[parts] = key_head(prefix, self.view, parts)
+            keys.append(head + end)
+        return keys
 
     def _rows(self, batch: pa.RecordBatch) -> list[bytes]:
         from feature_repo.online.encode import encode
