@@ -109,8 +109,9 @@ def judge_events(
             "repeated", F.col("repeated_hash").isNotNull()
         )
     return judged.select(
-        *EVENT_COLUMNS, "event_date", F.when(F.col("reason").isNotNull() | F.col("repeated"), F.col("raw")).alias("raw"),
-        "reason", F.col("excluded").isNotNull().alias("expected"),
+        *EVENT_COLUMNS, "event_date",
+        F.when(F.col("reason").isNotNull() | F.col("repeated"), F.col("raw")).alias("raw"), "reason",
+        F.col("excluded").isNotNull().alias("expected"),
         F.coalesce(days_late > 0, F.lit(False)).alias("late"), "absent", "repeated",
     )  # fmt: skip
 
