@@ -40,6 +40,7 @@ def main() -> None:
 
 
 def _run(step: str, as_of: date, root: Path, raw: Path, engine: str) -> Any:
+    from jobs.command import feature_store_file
     from jobs.config import standard
     from jobs.engine import start
     from jobs.lake import Lake
@@ -47,7 +48,9 @@ def _run(step: str, as_of: date, root: Path, raw: Path, engine: str) -> Any:
     from jobs.run import Run
 
     config = standard(REPOSITORY / "jobs" / "sources" / "sample.sql", raw)
-    config = replace(config, gate=replace(config.gate, accepted=[]))
+    accepted = [name for name in os.environ.get("NIGHTRAIL_ACCEPT", "").split(",") if name]
+    publish = replace(config.publish, feature_store=feature_store_file())
+    config = replace(config, gate=replace(config.gate, accepted=accepted), publish=publish)
     lake = Lake(root, lambda: start(engine, os.environ.get("SPARK_REMOTE"), root / "spark.log"))  # type: ignore[arg-type]
     root.mkdir(parents=True, exist_ok=True)
     run = Run(as_of, f"{as_of}-bench", datetime.now(UTC), clock=time.monotonic)
