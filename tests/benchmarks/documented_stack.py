@@ -61,6 +61,7 @@ OURS_LIMIT = 7_200.0
 def main(arguments: list[str] | None = None) -> int:
     """Run, print and write; 1 where a comparison failed."""
     given = _arguments(arguments)
+    os.environ.setdefault("RUST_LOG", "error")  # the embedded engine's
     runs = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = (given.folder or Path(scratch)).resolve()
@@ -100,13 +101,15 @@ def run(size: ShopSize, folder: Path, limit: float, online: str, peer_only: bool
             from tests.redis_server import running_redis
 
             stores = [f"127.0.0.1:{servers.enter_context(running_redis()).port}" for _ in range(2)]
+        load = [os.getloadavg()[0]]
         if not peer_only:
             result["ours"] = our_night(size, raw, lake, stack, stores[0])
+        load.append(os.getloadavg()[0])
         task = task_of(size, raw, stack, stores[1])
         result["peer"] = the_peer(task, stack, limit)
+    result["load"] = [*load, os.getloadavg()[0]]
     if not peer_only:
         result["checks"] = compared(task, lake, result["peer"])
-    result["load"] = " ".join(f"{load:.1f}" for load in os.getloadavg())
     result["totals"] = totals(result["peer"], result["ours"])
     return result
 

@@ -10,7 +10,7 @@ import json
 import warnings
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from deltalake import DeltaTable
 
@@ -23,22 +23,39 @@ BATCH = 10_000
 
 
 def materialize(task: StackTask, progress: Progress) -> None:
-    """Register the views and load them one after the other, as `feast apply` and `feast materialize` do."""
+    """Register the views and load them, as `feast apply` and `feast materialize` do."""
     from feast import FeatureStore
 
     warnings.simplefilter("ignore")
-    rows = {name: _rows(task, name) for name in VIEWS}
-    total = sum(rows.values())
+    total = sum(DeltaTable(task.table(name)).to_pyarrow_dataset().count_rows() for name in VIEWS)
     store = FeatureStore(repo_path=str(_settings(task)))
     store.apply(definitions(task))
     night = task.published_at
-    done = 0
-    progress.tell(done, total)
-    for name in VIEWS:
-        store.materialize(night - timedelta(days=1), night + timedelta(days=1), feature_views=[name])
-        done += rows[name]
+    progress.tell(0, total)
+    tell_rows(store, progress, total)
+    store.materialize(night - timedelta(days=1), night + timedelta(days=1))
+
+
+def tell_rows(store: Any, progress: Progress, total: int) -> None:
+    """Have Feast say how many rows are online after every batch it writes, and end the process where time is up."""
+    from feast.infra.offline_stores.contrib.spark_offline_store.spark import SparkRetrievalJob
+
+    online, job_class, done = store._get_provider().online_store, cast(Any, SparkRetrievalJob), 0
+    write, pull = online.online_write_batch, job_class.to_arrow
+
+    def written(config: Any, table: Any, data: Any, progress_: Any = None, **more: Any) -> None:
+        nonlocal done
+        write(config, table, data, more.get("progress", progress_))
+        done += len(data)
         if not progress.tell(done, total):
-            return
+            raise SystemExit(0)  # no Exception, which Feast would catch
+
+    def pulled(job: Any, *given: Any, **named: Any) -> Any:
+        found = pull(job, *given, **named)
+        progress.tell(done, total)
+        return found
+
+    online.online_write_batch, job_class.to_arrow = written, pulled
 
 
 def definitions(task: StackTask) -> list[Any]:
@@ -81,10 +98,6 @@ def _columns(task: StackTask, name: str) -> list[tuple[str, str]]:
         (field["name"], field["type"] if isinstance(field["type"], str) else f"array<{field['type']['elementType']}>")
         for field in fields
     ]
-
-
-def _rows(task: StackTask, name: str) -> int:
-    return int(DeltaTable(task.table(name)).to_pyarrow_dataset().count_rows())
 
 
 def _settings(task: StackTask) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -72,16 +73,24 @@ class Spent:
         """Seconds of the whole work: measured, or extrapolated, or the limit that was not enough."""
         return self.seconds if self.whole_seconds is None else self.whole_seconds
 
+    @property
+    def cpu_estimate(self) -> float:
+        """Processor seconds of the whole work, in proportion."""
+        return self.cpu_seconds * self.estimate / self.seconds
+
 
 def whole_seconds(progress: Sequence[tuple[float, int, int]]) -> float | None:
-    """Seconds of all the work at the rate between the first and the last word; None where that says nothing.
+    """Seconds of all the work: what is left, at the rate of the time in which something was done; None where nothing
+    was.
 
-    `progress` is (seconds since the start, done, total), oldest first.
+    `progress` is (seconds since the start, done, total), oldest first. Time between two words with nothing done in it,
+    preparation, is not extrapolated: that favours the peer.
     """
-    if len(progress) < 2:
+    steps = [(b[0] - a[0], b[1] - a[1]) for a, b in pairwise(progress) if b[1] > a[1]]
+    if not steps:
         return None
-    (first, before, _), (last, done, total) = progress[0], progress[-1]
-    return last + (total - done) * (last - first) / (done - before) if done > before else None
+    last, done, total = progress[-1]
+    return last + (total - done) * sum(step[0] for step in steps) / sum(step[1] for step in steps)
 
 
 def linear(sizes: Sequence[float], seconds: Sequence[float], size: float) -> float:
@@ -119,11 +128,10 @@ def totals(peer: Mapping[str, Spent], ours: Mapping[str, Spent]) -> dict[str, fl
     same = sum(one.seconds for group in GROUPS if (one := grouped(ours, group.ours)))
     night = same + sum(ours[name].seconds for name in BEYOND if name in ours)
     cpu = sum(one.cpu_seconds for group in GROUPS if (one := grouped(ours, group.ours)))
-    found = {"peer s": theirs, "ours s": same, "our whole night s": night,
-             "peer measured s": sum(one.seconds for one in peer.values()),
-             "peer cpu s": sum(one.cpu_seconds for one in peer.values()), "ours cpu s": cpu}  # fmt: skip
+    peer_cpu = sum(one.cpu_estimate for group in GROUPS if (one := grouped(peer, group.peer)))
+    found = {"peer s": theirs, "ours s": same, "our whole night s": night, "peer cpu s": peer_cpu, "ours cpu s": cpu}
     if same:
-        found |= {"ratio": theirs / same, "ratio to our whole night": theirs / night}
+        found |= {"ratio": theirs / same, "ratio to our whole night": theirs / night, "ratio of cpu": peer_cpu / cpu}
     return found
 
 
@@ -131,8 +139,9 @@ def print_run(result: Mapping[str, Any]) -> None:
     """The table of one size."""
     shop, peer, ours = result["shop"], result["peer"], result["ours"]
     grid = Grid(title=f"{shop['name']}: {shop['customers']:,} customers, {shop['products']:,} products and more, "
-                      f"{shop['markets']} markets, {shop['days']} days of {shop['daily_events']:,} events; load "
-                      f"average {result['load']}")  # fmt: skip
+                      f"{shop['markets']} markets, {shop['days']} days of {shop['daily_events']:,} events; "
+                      f"{result['online']}; load average before, between and after the two sides "
+                      f"{', '.join(f'{load:.1f}' for load in result['load'])}")  # fmt: skip
     for title in ("stage", "peer, s", "peer, whole s", "ours, s", "ratio", "peer cpu s", "ours cpu s", "peer MB",
                   "ours MB"):  # fmt: skip
         grid.add_column(title, justify="left" if title == "stage" else "right")
@@ -156,7 +165,9 @@ def print_run(result: Mapping[str, Any]) -> None:
     if "ratio" in found:
         same = f"{found['peer s']:,.0f} s, ours {found['ours s']:,.0f} s, {found['ratio']:.1f} times"
         night = f"{found['our whole night s']:,.0f} s, {found['ratio to our whole night']:.1f} times"
+        cpu = f"{found['peer cpu s']:,.0f} s, ours {found['ours cpu s']:,.0f} s, {found['ratio of cpu']:.1f} times"
         console.print(f"the same outputs: the documented stack {same}; with our gates, report and clean-up {night}")
+        console.print(f"processor seconds, which other programs on the machine disturb less: the peer {cpu}")
 
 
 def _cells(peer: Spent | None, ours: Spent | None) -> list[str]:

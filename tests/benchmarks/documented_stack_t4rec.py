@@ -31,8 +31,8 @@ from tests.benchmarks.peers_transformers4rec import COLUMN, build, products
 NUMBER = "customer_number"
 TRAIN_BATCH, TRAIN_STEPS, NEGATIVES = 128, 40, 1024
 """A brief fit: the quality of the vectors is not judged here."""
-ENCODE_BATCH = 256
-"""Histories per batch."""
+ENCODE_BATCH = 1024
+"""Histories per batch: the fastest of 32 to 1,024 on two cores."""
 PARTITION_ROWS = 100_000
 """Rows that the loader holds as tensors at once."""
 

@@ -49,6 +49,7 @@ def test_a_line_through_two_sizes_by_hand() -> None:
 
 def test_a_stage_that_was_ended_goes_on_at_its_own_rate() -> None:
     assert whole_seconds([(10.0, 0, 100), (20.0, 10, 100), (30.0, 20, 100)]) == pytest.approx(110)
+    assert whole_seconds([(5.0, 0, 100), (10.0, 0, 100), (20.0, 20, 100)]) == pytest.approx(60), "not the preparation"
     assert whole_seconds([(10.0, 5, 100)]) is None and whole_seconds([(1.0, 5, 9), (2.0, 5, 9)]) is None
     ended = spent_of(Measured(30.0, 20.0, 100.0, None, "", ((10.0, 0, 100), (30.0, 20, 100))))
     assert not ended.finished and (ended.done, ended.total) == (20, 100) and ended.estimate == pytest.approx(110)
@@ -66,11 +67,12 @@ def test_the_two_sides_added_up_by_hand(capsys: pytest.CaptureFixture[str]) -> N
     found = totals(peer, ours)
     assert found["peer s"] == pytest.approx(6 * 10 + 50) and found["ours s"] == pytest.approx(6 * 2)
     assert found["ratio"] == pytest.approx(110 / 12) and found["ratio to our whole night"] == pytest.approx(110 / 18)
+    assert found["ratio of cpu"] == pytest.approx((6 * 5 + 25) / 6)
     both = grouped(peer, ("bought", "alike"))
     assert both is not None and both.memory_mb == 300 and not both.finished and both.estimate == pytest.approx(60)
     assert grouped(peer, ("bought", "absent")) is None
     shop = {"name": "small", "customers": 10, "products": 5, "markets": 2, "days": 3, "daily_events": 4}
-    result = {"shop": shop, "peer": peer, "ours": ours, "load": "0", "totals": found}
+    result = {"shop": shop, "peer": peer, "ours": ours, "load": [0.5, 1, 2], "online": "sqlite", "totals": found}
     print_run(result)
     assert "alike not finished after 10 s, 1 of 5 done; at its rate 50 s" in capsys.readouterr().out
     larger = {**result, "shop": {**shop, "customers": 20}}
