@@ -123,16 +123,17 @@ def grouped(stages: Mapping[str, Spent], names: Sequence[str]) -> Spent | None:
 
 
 def totals(peer: Mapping[str, Spent], ours: Mapping[str, Spent]) -> dict[str, float]:
-    """Seconds of both sides over the groups, of all of our night, and how many times as long the peer takes."""
-    theirs = sum(one.estimate for group in GROUPS if (one := grouped(peer, group.peer)))
-    same = sum(one.seconds for group in GROUPS if (one := grouped(ours, group.ours)))
-    night = same + sum(ours[name].seconds for name in BEYOND if name in ours)
-    cpu = sum(one.cpu_seconds for group in GROUPS if (one := grouped(ours, group.ours)))
-    peer_cpu = sum(one.cpu_estimate for group in GROUPS if (one := grouped(peer, group.peer)))
-    found = {"peer s": theirs, "ours s": same, "our whole night s": night, "peer cpu s": peer_cpu, "ours cpu s": cpu}
-    if same:
-        found |= {"ratio": theirs / same, "ratio to our whole night": theirs / night, "ratio of cpu": peer_cpu / cpu}
-    return found
+    """Seconds over the groups that both sides did, of all of our night, and how many times as long the peer takes."""
+    sides = [(grouped(peer, group.peer), grouped(ours, group.ours)) for group in GROUPS]
+    both = [(one, two) for one, two in sides if one and two]
+    if not both:
+        return {"peer s": sum(one.estimate for one in peer.values())}
+    theirs, same = sum(one.estimate for one, _ in both), sum(two.seconds for _, two in both)
+    peer_cpu, cpu = sum(one.cpu_estimate for one, _ in both), sum(two.cpu_seconds for _, two in both)
+    night = sum(one.seconds for one in ours.values())
+    return {"peer s": theirs, "ours s": same, "ratio": theirs / same, "peer cpu s": peer_cpu, "ours cpu s": cpu,
+            "ratio of cpu": peer_cpu / cpu, "our whole night s": night,
+            "ratio to our whole night": theirs / night}  # fmt: skip
 
 
 def print_run(result: Mapping[str, Any]) -> None:

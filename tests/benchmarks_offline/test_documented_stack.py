@@ -68,6 +68,9 @@ def test_the_two_sides_added_up_by_hand(capsys: pytest.CaptureFixture[str]) -> N
     assert found["peer s"] == pytest.approx(6 * 10 + 50) and found["ours s"] == pytest.approx(6 * 2)
     assert found["ratio"] == pytest.approx(110 / 12) and found["ratio to our whole night"] == pytest.approx(110 / 18)
     assert found["ratio of cpu"] == pytest.approx((6 * 5 + 25) / 6)
+    cut = {name: spent for name, spent in peer.items() if name != "materialize"}
+    assert totals(cut, ours)["ours s"] == pytest.approx(5 * 2), "what the peer did not get to is on neither side"
+    assert totals(peer, {})["peer s"] == pytest.approx(110) and "ratio" not in totals(peer, {})
     both = grouped(peer, ("bought", "alike"))
     assert both is not None and both.memory_mb == 300 and not both.finished and both.estimate == pytest.approx(60)
     assert grouped(peer, ("bought", "absent")) is None
