@@ -62,6 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run, print and write; 1 where a comparison failed."""
     given = _arguments(arguments)
     os.environ.setdefault("RUST_LOG", "error")  # the embedded engine's
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the Makefile has it: beside other load, for both sides
     runs = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = (given.folder or Path(scratch)).resolve()
