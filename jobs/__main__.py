@@ -227,6 +227,7 @@ def main() -> None:
     """Run the command line; a UserError is one readable line and its exit code."""
     # A waiting OpenMP thread must not spin: beside other load on few cores, training would take several times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # equal sums in every run, on a card too
     os.environ.setdefault("RUST_LOG", "error")  # Sail's server says what it does at every start
     # Dependencies' notes to their own developers, of no use to an operator.
     warnings.filterwarnings("ignore", module=r"torch\.|feast\.|pyspark\.|transformers")
