@@ -17,7 +17,6 @@ from torch.utils._pytree import tree_leaves
 
 from models import batching, optimiser, sampled_softmax, torch_recommender, training
 from models.catalogue import Catalogue
-from models.contract import Compute
 from models.device import BF16_TOLERANCE, MEMORY_SHARE, cells_within, full_float32
 from models.objectives import next_basket
 from models.optimiser import TableAdamW, summed_by_row
@@ -25,7 +24,6 @@ from models.registry import KINDS
 from models.sampled_softmax import Sampler
 from models.sequences import Sequences
 from models.torch_recommender import ENCODE_EVENTS, MOST_ENCODE_EVENTS, TorchRecommender
-from models.transfers import run_batches
 from tests.models.test_contract import PRODUCTS, build, checkerboard
 
 META = torch.device("meta")
@@ -92,10 +90,6 @@ def test_a_training_step_stays_on_its_device_and_waits_for_nothing(
         loss.backward()  # type: ignore[no-untyped-call]
         adam.step(1.0)
     assert loss.dtype == torch.float32
-    assert (
-        all(parameter.grad is not None for parameter in module.parameters() if parameter.requires_grad)
-        or kind == "transformers4rec"
-    )
 
 
 @pytest.mark.usefixtures("meta")
@@ -192,7 +186,6 @@ def test_memory_that_does_not_hold_a_batch_halves_it(model: TorchRecommender, mo
     found = model.encode(many(), lambda *step: told.append(step))
     np.testing.assert_allclose(found, plain, atol=1e-5)
     assert len(sizes) > 5 and told[-1][1] == np.count_nonzero(many().lengths)
-    assert run_batches is torch_recommender.run_batches
 
 
 # --- number formats
