@@ -46,7 +46,7 @@ MODULES = {
 }
 
 
-def arguments(words: list[str] | None = None) -> argparse.Namespace:
+def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
@@ -75,7 +75,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     add("--device", choices=("cpu", "cuda"), default="cpu")
     add("--seed", type=int, default=17)
     add("--json", type=Path, help="write everything here too")
-    given = parser.parse_args(words)
+    given = parser.parse_args()
     if unknown := sorted(set(given.peers.split(",")) - set(MODULES)):
         parser.error(f"there is no peer {', '.join(unknown)}; there are {', '.join(MODULES)}")
     return given
