@@ -96,7 +96,7 @@ class Engine:
             # Sail carries column comments through renames; deltalake refuses those that differ from the table's.
             plain = (batch.cast(schema) for batch in ds.dataset(aside, format="parquet").to_batches())
             rows = pa.RecordBatchReader.from_batches(schema, plain)
-            write_deltalake(str(path), rows, mode="overwrite", predicate=predicate)
+            write_deltalake(str(path), rows, mode="overwrite", predicate=predicate, schema_mode="merge")
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 

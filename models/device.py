@@ -14,9 +14,11 @@ MEMORY_SHARE = 0.6
 """Of a card's free memory that one batch may take. The rest is for the next batch's inputs, for fragments and the
 workspaces of cuBLAS, and for whoever shares the card."""
 BF16_TOLERANCE = 0.02
-"""How far a number of a customer vector of length 1 may lie from float32's where products of matrices are bfloat16.
-bfloat16 keeps 8 bits, so each number is rounded by up to 2^-9 = .002 of itself; what a network of two blocks sums up
-lay at most .009 away on trained models, and .0008 on average (`python -m tests.benchmarks.gpu` measures it)."""
+"""How far a number of a customer vector of length 1 may lie from float32's where matrix products are of bfloat16.
+It keeps 8 bits, so a number of size 1 is off by up to 2^-9 = .002, and by a few of these after a few layers. Measured
+on a CPU's bfloat16, on trained transformers of width 64 and 128 with 2 and 3 blocks: at most .0031, .0002 on average;
+NDCG@10 differed by .0002 and 99.8 % of the products in lists of 24 were the same. A card rounds at other places, hence
+some times that."""
 
 
 def pick(compute: Compute) -> torch.device:
