@@ -23,8 +23,9 @@ from jobs.tables import CUSTOMER_EMBEDDINGS, CUSTOMER_SEQUENCES
 from jobs.touch_points import COLD, FOR_YOU, MODEL
 from jobs.variants import Variant, variant_of
 from models.assembly import Assembled, Candidates, Owners
-from models.contract import FloatMatrix
+from models.contract import Compute, FloatMatrix
 from models.lists import top_n_excluding
+from models.search import placed
 from models.top_n import Rows
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def customer_lists(
     chosen: pa.Array | None = None,
 ) -> Iterator[pa.RecordBatch]:  # fmt: skip
     """Rows of recommended_for_you, batch after batch of customers: of everybody, or of those `chosen`."""
-    search = _Search(vectors, maker)
+    search = _Search(vectors, maker, Compute(config.device))
     where = None if chosen is None else pc.field("customer_id").isin(chosen)
     columns = ("customer_id", "market", *bought.COLUMNS)
     homes = pa.Table.from_batches(list(lake.batches(CUSTOMER_SEQUENCES, columns, run.as_of, where=where)))
@@ -109,8 +110,8 @@ def _reach(found: Candidates, made: Assembled) -> pa.Array:
 class _Search:
     """Candidates of customers; rows are the shelf's products."""
 
-    def __init__(self, products: ProductVectors, maker: ListMaker) -> None:
-        self.vectors, self.model_id, self.shelf = products.vectors, products.model_id, maker.shelf
+    def __init__(self, products: ProductVectors, maker: ListMaker, compute: Compute) -> None:
+        self.vectors, self.model_id, self.shelf = placed(products.vectors, compute), products.model_id, maker.shelf
         self.to_shelf: Rows = self.shelf.products.encode(products.ids.ids).astype(np.int64)
         self.to_index: Rows = np.full(len(self.shelf.products), -1)
         self.to_index[self.to_shelf] = np.arange(len(self.to_shelf))

@@ -14,6 +14,7 @@ import torch
 
 from models.objectives import IntArray, Targets
 from models.sequences import Sequences
+from models.transfers import to_device
 
 
 @dataclass(frozen=True)
@@ -96,19 +97,19 @@ def pad(sequences: Sequences, rows: IntArray, device: torch.device, wanted: Targ
         targets = wanted.targets[wanted.offsets[at.ravel()[positions]] + inside]
     mask = columns < lengths[:, None]
 
-    def place(values: npt.NDArray[np.generic]) -> torch.Tensor:
-        return torch.from_numpy(values).to(device)
+    def cells(values: npt.NDArray[np.integer]) -> IntArray:
+        return np.where(mask, values[at], 0).astype(np.int64)
 
-    def cells(values: npt.NDArray[np.integer]) -> torch.Tensor:
-        return place(np.where(mask, values[at], 0).astype(np.int64))
-
+    products, events, times, here, predicting_at = to_device(
+        device, cells(sequences.products), cells(sequences.events), cells(sequences.times), mask, positions
+    )
     return Batch(
         rows,
-        products=cells(sequences.products),
-        events=cells(sequences.events),
-        times=cells(sequences.times),
-        mask=place(mask),
-        positions=place(positions),
+        products,
+        events,
+        times,
+        here,
+        predicting_at,
         targets=sequences.products[targets].astype(np.int64),
         target_events=sequences.events[targets].astype(np.int64),
     )

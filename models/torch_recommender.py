@@ -14,14 +14,18 @@ import torch
 from models.batching import buckets, pad
 from models.catalogue import Catalogue
 from models.contract import Compute, Fitted, FloatMatrix, Progress, silent
-from models.device import mixed_precision, pick, reproducible
+from models.device import cells_within, free_memory, mixed_precision, peak_memory, pick, reproducible
 from models.sampled_softmax import unit
 from models.sequences import Sequences
 from models.training import NextProductModule, TrainingConfig, train
+from models.transfers import IntArray, Landing, run_batches, to_device, to_host
 from models.vocabulary import Vocabulary
 
 ENCODE_EVENTS = 2048
 """Events per batch while encoding: about what keeps the working set of a small model near a CPU's cache."""
+MOST_ENCODE_EVENTS = 65_535
+"""The same on a card whose memory would hold more: it has enough to do by then, and torch's attention starts a grid
+with one row a history, of which CUDA allows no more."""
 FEATURES = "products.features"
 """Name of the buffer that holds `Catalogue.features` in a network that reads it."""
 
@@ -72,21 +76,41 @@ class TorchRecommender(ABC):
     def encode(self, sequences: Sequences, progress: Progress = silent) -> FloatMatrix:
         """Customer vectors [n, d + 1] float32 from each history's last `max_length` events; last column 1.
 
-        An empty history gets zeros and the 1. `progress` counts histories.
+        An empty history gets zeros and the 1. `progress` counts histories. On a card, batches are as large as its
+        memory allows, are halved where that turns out too little, and are copied while others are computed; numbers
+        are within `models.device.BF16_TOLERANCE` of a CPU's.
         """
         self._check_products(sequences)
         recent = sequences.last(self.settings.max_length)
         result = np.zeros((len(recent), self._vectors(np.zeros(1, np.int64)).shape[1] + 1), dtype=np.float32)
         result[:, -1] = 1
         done = 0
+
+        def begin(rows: IntArray) -> Landing:
+            return to_host(unit(self._last_states(recent, rows).float(), self.settings))
+
+        def take(rows: IntArray, vectors: FloatMatrix) -> None:
+            nonlocal done
+            result[rows, :-1] = vectors
+            done += len(rows)
+            progress("histories", done, len(recent))
+
         with torch.inference_mode():
-            for rows in buckets(recent.lengths, ENCODE_EVENTS):
-                with mixed_precision(self._device):
-                    states = self.module.last_states(pad(recent, rows, self._device))
-                result[rows, :-1] = unit(states.float(), self.settings).cpu().numpy()
-                done += len(rows)
-                progress("histories", done, len(recent))
+            run_batches(buckets(recent.lengths, self._encode_events(recent)), begin, take)
         return result
+
+    def _last_states(self, recent: Sequences, rows: IntArray) -> torch.Tensor:
+        with mixed_precision(self._device):
+            return self.module.last_states(pad(recent, rows, self._device))
+
+    def _encode_events(self, recent: Sequences) -> int:
+        """Events per batch: on a card, as many as fit by what some of the longest histories take there."""
+        free, longest = free_memory(self._device), int(recent.lengths.max(initial=0))
+        if free is None or not longest:
+            return ENCODE_EVENTS
+        rows = np.argsort(-recent.lengths, kind="stable")[: max(1, ENCODE_EVENTS // longest)]
+        taken = peak_memory(self._device, lambda: self._last_states(recent, rows))
+        return cells_within(free, taken / (len(rows) * longest), ENCODE_EVENTS, MOST_ENCODE_EVENTS)
 
     def _check_products(self, sequences: Sequences) -> None:
         unknown = (sequences.products < 0) | (sequences.products >= len(self.vocabulary))
@@ -105,7 +129,7 @@ class TorchRecommender(ABC):
 
     def _vectors(self, products: npt.NDArray[np.integer]) -> FloatMatrix:
         with torch.inference_mode():
-            vectors = self.module.vectors(torch.from_numpy(products).to(self._device))
+            vectors = self.module.vectors(*to_device(self._device, products))
             found: FloatMatrix = unit(vectors, self.settings).cpu().numpy()
         return found
 
