@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from models.batching import buckets, pad
+from models.batching import fixed_buckets, pad
 from models.catalogue import Catalogue
 from models.contract import Compute, Fitted, FloatMatrix, Progress, silent
 from models.device import mixed_precision, pick, reproducible
@@ -72,7 +72,8 @@ class TorchRecommender(ABC):
     def encode(self, sequences: Sequences, progress: Progress = silent) -> FloatMatrix:
         """Customer vectors [n, d + 1] float32 from each history's last `max_length` events; last column 1.
 
-        An empty history gets zeros and the 1. `progress` counts histories.
+        An empty history gets zeros and the 1. On a CPU a vector is the same to the last bit whatever other histories
+        are encoded with it, and in how many threads. `progress` counts histories.
         """
         self._check_products(sequences)
         recent = sequences.last(self.settings.max_length)
@@ -80,11 +81,11 @@ class TorchRecommender(ABC):
         result[:, -1] = 1
         done = 0
         with torch.inference_mode():
-            for rows in buckets(recent.lengths, ENCODE_EVENTS):
+            for rows, columns in fixed_buckets(recent.lengths, ENCODE_EVENTS, self.settings.max_length):
                 with mixed_precision(self._device):
-                    states = self.module.last_states(pad(recent, rows, self._device))
+                    states = self.module.last_states(pad(recent, rows, self._device, columns_at_least=columns))
                 result[rows, :-1] = unit(states.float(), self.settings).cpu().numpy()
-                done += len(rows)
+                done += len(np.unique(rows))
                 progress("histories", done, len(recent))
         return result
 
