@@ -80,7 +80,7 @@ def lake_at(root: Path, engine: str) -> Any:
 
     # Feast's settings name this variable; the lake decides where its registry and embedded store lie.
     os.environ.setdefault("NIGHTRAIL_FEAST", str((root / "feast").resolve()))
-    return Lake(root.resolve(), start)
+    return Lake(root.resolve(), start, on_executors=engine == "spark")
 
 
 def _code_version() -> str:
