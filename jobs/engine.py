@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from jobs.errors import UserError
+from jobs.errors import EngineLostError, UserError
 from jobs.run import Progress
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ LOCAL_SPARK = WITH_DELTA | {
 }
 
 
+RETRIES = 6
+"""A call that nobody answers is tried again for a minute; Spark's own limit is ten."""
 START_SECONDS = 180
 """A first start fetches Delta's jars."""
 
@@ -146,7 +148,8 @@ class Engine:
 def start(name: EngineName, remote: str | None = None, log: Path | None = None) -> Engine:
     """Start `name` embedded or locally, or connect to the Spark Connect server at `remote`.
 
-    Raises UserError for an unknown engine, a missing Java or an address that does not answer.
+    Raises UserError for an unknown engine, a missing Java or what is no address, EngineLostError for a server that does
+    not answer.
     """
     from pyspark.sql import SparkSession
 
@@ -154,8 +157,11 @@ def start(name: EngineName, remote: str | None = None, log: Path | None = None) 
         raise UserError(f"engine {name!r} is not one of {', '.join(ENGINES)}")
     server: Any = None
     if remote:
+        from pyspark.sql.connect.client.retries import DefaultPolicy
+
         _check_answers(remote)
         session = SparkSession.builder.remote(remote).create()
+        session.client.set_retry_policies([DefaultPolicy(max_retries=RETRIES)])
         name = "spark"
     elif name == "sail":
         server, address = _sail_server()
@@ -178,18 +184,20 @@ def free_port() -> int:
 
 
 def _check_answers(remote: str) -> None:
-    """Raise UserError where nothing listens: Spark's own client would try for ten minutes."""
+    """Raise EngineLostError where nothing listens: Spark's own client would go on trying; UserError for no address."""
     try:
         parts = urlsplit(remote)
+        host, port = parts.hostname, parts.port or 15002
     except ValueError as error:
         raise UserError(f"SPARK_REMOTE is no address ({error}); it must look like sc://host:15002") from None
+    if parts.scheme != "sc" or not host:
+        raise UserError("SPARK_REMOTE is no address; it must look like sc://host:15002")
     try:
-        if parts.scheme != "sc" or not parts.hostname:
-            raise OSError("the address must look like sc://host:15002")
-        socket.create_connection((parts.hostname, parts.port or 15002), timeout=10).close()
-    except (OSError, ValueError) as error:
-        raise UserError(f"the Spark Connect server {parts.scheme}://{parts.hostname} (SPARK_REMOTE) does not answer: "
-                        f"{error}") from None  # fmt: skip
+        socket.create_connection((host, port), timeout=10).close()
+    except OSError as error:
+        raise EngineLostError(
+            f"the Spark Connect server sc://{host}:{port} (SPARK_REMOTE) does not answer: {error}"
+        ) from None
 
 
 def _sail_server() -> tuple[Any, str]:
@@ -202,9 +210,11 @@ def _sail_server() -> tuple[Any, str]:
 
 
 def connect_server(
-    master: str, settings: Mapping[str, str], log: Path | None, environment: Mapping[str, str] | None = None
-) -> tuple[LocalServer, str]:
-    """Start Spark's own Connect server on a free loopback port: (server, its address); its chatter goes to `log`.
+    master: str, settings: Mapping[str, str], log: Path | None, environment: Mapping[str, str] | None = None,
+    port: int | None = None,
+) -> tuple[LocalServer, str]:  # fmt: skip
+    """Start Spark's own Connect server on a port of loopback, a free one for None: (server, its address); its chatter
+    goes to `log`.
 
     `master` is where its executors run, `settings` are Spark's, `environment` the process's where it is not ours.
     Python on executors that it starts on this machine is the one that runs here, and imports what is imported here.
@@ -215,7 +225,7 @@ def connect_server(
     environment = dict(os.environ if environment is None else environment)
     environment |= {"PYSPARK_PYTHON": sys.executable, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
 
-    port = free_port()
+    port = port or free_port()
     settings = {**settings, "spark.connect.grpc.binding.port": str(port)}
     command = [str(Path(pyspark.__file__).parent / "bin" / "spark-submit"), "--master", master]
     for key, value in settings.items():

@@ -7,6 +7,8 @@ executor once, and which each of its Python processes reads once; a task carries
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,10 +62,12 @@ class Task:
         """What the Work makes of a partition, with its columns in their order, by which Spark reads them."""
         from pyspark import SparkFiles
 
-        work = unpacked(self.work, Path(SparkFiles.get(self.parcel)))
+        work, rows = unpacked(self.work, Path(SparkFiles.get(self.parcel))), 0
         schema = schema_of(work)
         for batch in work(batches):
+            rows += batch.num_rows
             yield stamped_batch(batch, schema, {})
+        log(f"{self.work} made {rows} rows of a partition")
 
 
 def schema_of(work: Work) -> pa.Schema:
@@ -75,8 +79,14 @@ def schema_of(work: Work) -> pa.Schema:
 def unpacked(work: str, parcel: Path) -> Work:
     """The Work with its parcel, read once in a process."""
     module, name = work.split(":")
+    log(f"{work} reads {parcel.name}")
     found: Work = getattr(importlib.import_module(module), name).of(Parcel.read(parcel))
     return found
+
+
+def log(text: str) -> None:
+    """One line in the executor's own log."""
+    print(f"nightrail: process {os.getpid()}: {text}", file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -53,6 +53,8 @@ class SparkCluster:
     ui: int = field(default_factory=free_port)
     """Port of the master's web UI."""
     driver_ui: int = field(default_factory=free_port)
+    connect: int = field(default_factory=free_port)
+    """Port of the Connect server."""
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict, repr=False)
     """By name: master, worker-0, worker-1."""
     server: LocalServer | None = field(default=None, repr=False)
@@ -76,10 +78,10 @@ class SparkCluster:
                     str(self.folder / f"work-{number}"))  # fmt: skip
 
     def start_server(self) -> None:
-        """Start the Connect server, for the first time or after it was stopped: at another address then."""
+        """Start the Connect server, for the first time or again at its address."""
         settings = self.settings | {"spark.ui.port": str(self.driver_ui)}
         self.server, self.remote = connect_server(
-            f"spark://127.0.0.1:{self.port}", settings, self.folder / "connect.log", self.environment()
+            f"spark://127.0.0.1:{self.port}", settings, self.folder / "connect.log", self.environment(), self.connect
         )
 
     def kill_worker(self, number: int) -> list[int]:
@@ -91,6 +93,12 @@ class SparkCluster:
                 process.kill()
         self.processes.pop(f"worker-{number}").wait()
         return [process.pid for process in gone]
+
+    def kill_server(self) -> None:
+        """SIGKILL the Connect server, which is the driver: its sessions are gone."""
+        assert self.server is not None
+        self.server.process.kill()
+        self.server.process.wait()
 
     def alive_workers(self) -> int | None:
         """How many the master knows; None where it does not answer."""
@@ -106,6 +114,11 @@ class SparkCluster:
     def executors(self) -> list[dict[str, Any]]:
         """The executors, those that are gone included, without the driver."""
         return [one for one in self.ask("allexecutors") if one["id"] != "driver"]
+
+    def worker_of(self, executor: str) -> int:
+        """The worker that runs an executor; raises IndexError where none does."""
+        logs = list(self.folder.glob(f"work-*/app-*/{executor}"))
+        return int(logs[0].parents[1].name.removeprefix("work-"))
 
     def ask(self, what: str) -> Any:
         """An answer of the driver's REST interface."""
