@@ -39,6 +39,7 @@ from jobs.command import (
     now,
     online_store,
     run_one,
+    set_process_defaults,
     whole_night,
     writing,
 )
@@ -225,9 +226,7 @@ def airflow(
 
 def main() -> None:
     """Run the command line; a UserError is one readable line and its exit code."""
-    # A waiting OpenMP thread must not spin: beside other load on few cores, training would take several times as long.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("RUST_LOG", "error")  # Sail's server says what it does at every start
+    set_process_defaults()
     # Dependencies' notes to their own developers, of no use to an operator.
     warnings.filterwarnings("ignore", module=r"torch\.|feast\.|pyspark\.|transformers")
     try:

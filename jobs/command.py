@@ -36,10 +36,25 @@ OwnRaw = Annotated[Path | None, typer.Option(envvar="NIGHTRAIL_RAW", help="Raw f
 LAKE = Path("var/lakes/sample")
 SAMPLE_SQL = REPOSITORY / "jobs" / "sources" / "sample.sql"
 SAMPLE_RAW = Path("var/raw/sample")
+PROCESS_DEFAULTS = {
+    # A waiting OpenMP thread must not spin: beside other load on few cores, training would take several times as long.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "RUST_LOG": "error",  # Sail's server says what it does at every start
+    # Beyond it Sail's sorts and sums go to disk; without it a first night's took 13 GB.
+    "SAIL_RUNTIME__MEMORY_POOL__TYPE": "fair",
+    "SAIL_RUNTIME__MEMORY_POOL__FAIR__MAX_SIZE": str(2 << 30),
+}
+"""What the libraries in a process of ours read from the environment, where it does not say otherwise."""
 NIGHT_TOKEN = "NIGHTRAIL_NIGHT_TOKEN"  # noqa: S105 - a name, no secret
 """Variable by which the steps of `night` say that they belong to it."""
 OLDEST_YEAR, NEWEST_YEAR = 1990, 2999
 """Of a night: days around it are counted with, and the first and last years have none."""
+
+
+def set_process_defaults() -> None:
+    """Before any of those libraries is imported."""
+    for name, value in PROCESS_DEFAULTS.items():
+        os.environ.setdefault(name, value)
 
 
 def accepted(step: str, given: list[str] | None) -> list[str]:

@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
+import pyarrow as pa
+
 from jobs.errors import EngineLostError, UserError
 from jobs.run import Progress
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
 
 EngineName = Literal["sail", "spark"]
@@ -57,6 +58,8 @@ LOCAL_SPARK = WITH_DELTA | {
 
 RETRIES = 6
 """A call that nobody answers is tried again for a minute; Spark's own limit is ten."""
+FEW_AHEAD: dict[str, int] = {"batch_size": 16_384, "batch_readahead": 2, "fragment_readahead": 1}
+"""How rows with long arrays are streamed: Arrow's defaults hold gigabytes of them."""
 START_SECONDS = 180
 """A first start fetches Delta's jars."""
 
@@ -90,10 +93,9 @@ class Engine:
         Sail 0.7 cannot replaceWhere into a table with an array column, so there the frame is written
         aside as Parquet and committed by deltalake, which streams it.
         """
-        if self.name == "spark":
+        if self.name == "spark" or not any(pa.types.is_list(field.type) for field in schema):
             frame.write.format("delta").mode("overwrite").option("replaceWhere", predicate).save(str(path))
             return
-        import pyarrow as pa
         import pyarrow.dataset as ds
         from deltalake import write_deltalake
 
@@ -103,7 +105,8 @@ class Engine:
             frame.write.mode("overwrite").parquet(str(aside))
             aside.mkdir(parents=True, exist_ok=True)  # Sail writes nothing for a frame without rows
             # Sail carries column comments through renames; deltalake refuses those that differ from the table's.
-            plain = (batch.cast(schema) for batch in ds.dataset(aside, format="parquet").to_batches())
+            found = ds.dataset(aside, format="parquet").to_batches(**FEW_AHEAD)
+            plain = (batch.cast(schema) for batch in found)
             rows = pa.RecordBatchReader.from_batches(schema, plain)
             write_deltalake(str(path), rows, mode="overwrite", predicate=predicate)
         finally:
@@ -133,7 +136,7 @@ class Engine:
             # Spark would create it with types (strings with a collation) that deltalake cannot read.
             DeltaTable.create(str(aside), Schema.from_arrow(schema))
             frame.write.format("delta").mode("append").save(str(aside))
-            yield DeltaTable(str(aside)).to_pyarrow_dataset().to_batches()
+            yield DeltaTable(str(aside)).to_pyarrow_dataset().to_batches(**FEW_AHEAD)
         finally:
             self.spark.removeProgressHandler(handler)
             shutil.rmtree(aside, ignore_errors=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jobs.coded import coded_batches, codes_of, spelled_out
 from jobs.lake import Lake
 from jobs.run import Run
 from jobs.shelf import read_availability
@@ -98,11 +100,13 @@ def read_lists(lake: Lake, table: Table, as_of: date, shop: Shop, one_in: int) -
     """The figures of a table's night; the lists of about one owner in `one_in` are kept as the sample."""
     found = Lists(shown=np.zeros(shop.available.shape, np.int64), lists=np.zeros(len(shop.markets), np.int64))
     columns = list(dict.fromkeys((*table.key, *COLUMNS, "variant")))
-    for batch in lake.batches(table, columns, as_of, BATCH):
+    read = lake.batches if table.changes_of else partial(coded_batches, lake)
+    for batch in read(table, columns, as_of, BATCH):
         if batch.num_rows:
             _add(found, table, batch, shop)
-            drawn = batch.filter(_drawn(batch[table.key[0]], one_in))
-            found.sample.append(pa.Table.from_batches([drawn]).select([*table.key, "product_ids", "model_id"]))
+            kept = batch.select([*table.key, "product_ids", "model_id"])
+            drawn = spelled_out(kept.filter(_drawn(batch[table.key[0]], one_in)), table)
+            found.sample.append(pa.Table.from_batches([drawn]))
     return found
 
 
@@ -147,12 +151,13 @@ def _add(found: Lists, table: Table, batch: pa.RecordBatch, shop: Shop) -> None:
     found.full += int(full.sum())
     found.explained += int(((lengths > 0) | ~full).sum())
     found.unavailable += len(place) - int(shop.available.reshape(-1)[at].sum())
-    found.shown += np.bincount(at, minlength=found.shown.size).reshape(found.shown.shape)
+    _count(found.shown.reshape(-1), at)
     found.lists += np.bincount(market[market >= 0], minlength=len(shop.markets))
     named = np.asarray(pc.fill_null(pc.list_value_length(batch["sources"]), 0))
     found.uneven += int((named != lengths).sum())
     found.sources += int(named.sum())
-    found.fallbacks += int(pc.sum(pc.is_in(pc.list_flatten(batch["sources"]), pa.array(FALLBACKS))).as_py() or 0)
+    sources, words = codes_of(pc.list_flatten(batch["sources"]))
+    found.fallbacks += int(np.array([word in FALLBACKS for word in words])[sources].sum())
     matrix = _padded(place, lengths)
     found.repeats += _with_repeats(matrix)
     if table.key[0] == "product_id":
@@ -162,6 +167,14 @@ def _add(found: Lists, table: Table, batch: pa.RecordBatch, shop: Shop) -> None:
         found.bought += _bought_before(matrix, batch["customer_id"], shop)
     found.models |= set(pc.unique(batch["model_id"]).to_pylist())
     found.variants |= set(pc.unique(batch["variant"]).to_pylist())
+
+
+def _count(counts: Rows, at: Rows) -> None:
+    """Count places in place: only from the least to the greatest, which in rows of one market are few of them all."""
+    if len(at):
+        low = int(at.min())
+        found = np.bincount(at - low)
+        counts[low : low + len(found)] += found
 
 
 def _padded(places: Rows, lengths: Rows) -> npt.NDArray[np.int32]:
@@ -202,6 +215,11 @@ def _drawn(owners: pa.Array, one_in: int) -> pa.Array:
     """Which owners are in the sample: by the last 8 bytes of their id, the same on every night and engine."""
     if one_in <= 1 or not len(owners):
         return pa.repeat(True, len(owners))
+    codes, words = codes_of(owners)
+    return pa.array(_drawn_words(pa.array(words, pa.string()), one_in)[codes])
+
+
+def _drawn_words(owners: pa.Array, one_in: int) -> BoolMask:
     _, offsets, text = owners.buffers()
     ends = np.frombuffer(offsets, np.int32)[owners.offset : owners.offset + len(owners) + 1].astype(np.int64)
     letters = np.frombuffer(text, np.uint8)
@@ -210,4 +228,5 @@ def _drawn(owners: pa.Array, one_in: int) -> pa.Array:
         at = ends[1:] - back
         mixed ^= np.where(at >= ends[:-1], letters[at], 0).astype(np.uint64)
         mixed *= np.uint64(0x100000001B3)  # FNV-1a
-    return pa.array((mixed >> np.uint64(32)) % np.uint64(one_in) == 0)
+    drawn: BoolMask = (mixed >> np.uint64(32)) % np.uint64(one_in) == 0
+    return drawn

@@ -45,6 +45,11 @@ def settle(lake: Lake, run: Run, judged: DataFrame, days: Iterable[date], aside:
     if again:
         of_days |= _of_days(row["day"] for row in mine.select(F.to_date("event_ts").alias("day")).distinct().collect())
     known = _known(lake, run, of_days, mine if again else None)
+    if not known.limit(1).count():  # a first night: its rows need no second copy
+        nothing = lake.spark.createDataFrame([], judged.select(*EVENT_COLUMNS).schema).withColumns(
+            {"first_as_of": F.lit(run.as_of), "there": F.lit(True)}
+        )
+        return Settled(judged.withColumn("corrects", F.lit(False)), nothing, nothing, nothing.drop("there"))
     joined = judged.join(known, judged["event_id"] == known["old_id"], "left")
     same = F.lit(True)
     for name in EVENT_COLUMNS[1:]:

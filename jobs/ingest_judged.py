@@ -57,12 +57,23 @@ class Judged:
         rows = leave_out(self._select(EVENTS, self.new), self.lake)
         days = [f.day for f in read_by(self.source.statements[EVENTS.name], self.new) if f.day]
         oldest = min(days, default=self.run.as_of) if dated else None
-        judged = validate.judge_events(rows, self.run.as_of, products, oldest, self.source.directives.late_days)
-        self._write("judged", judged)
-        judged = self._read("judged", judged.schema)
+        repeated = self._aside("repeated", validate.repeated_ids(rows))
+        judged = validate.judge_events(
+            rows, self.run.as_of, products, oldest, self.source.directives.late_days,
+            repeated if repeated.limit(1).count() else None,
+        )  # fmt: skip
+        judged = self._once_each(judged)
         of_rows = judged.where("event_date IS NOT NULL").select("event_date").distinct().toArrow()["event_date"]
         self.settled = settle(self.lake, self.run, judged, [*days, *of_rows.to_pylist()], self.scratch)
         self._count(EVENTS, self.settled.rows)
+
+    def _once_each(self, judged: DataFrame) -> DataFrame:
+        """Judged events kept aside, those with a repeated event_id apart: to sort them all would take their memory."""
+        judged.write.mode("overwrite").partitionBy("repeated").parquet(str(self.scratch / "judged"))
+        alone, several = (
+            self._read(f"judged/repeated={flag}", judged.drop("repeated").schema) for flag in ("false", "true")
+        )
+        return alone.unionByName(self._aside("once", validate.without_repeats(several)))
 
     def good(self, table: Table) -> DataFrame:
         """The rows that belong into `table`."""
@@ -110,16 +121,16 @@ class Judged:
             ) from None
 
     def _keep(self, table: Table, judged: DataFrame) -> None:
-        self._write(table.name, judged)
-        self._count(table, self._read(table.name, judged.schema))
+        self._count(table, self._aside(table.name, judged))
 
     def _count(self, table: Table, kept: DataFrame) -> None:
         self.schemas[table.name] = kept.schema
         counted = kept.groupBy("reason", "expected").count().toArrow().to_pylist()
         self.counts |= {(table.name, row["reason"], row["expected"]): row["count"] for row in counted}
 
-    def _write(self, name: str, frame: DataFrame) -> None:
+    def _aside(self, name: str, frame: DataFrame) -> DataFrame:
         frame.write.mode("overwrite").parquet(str(self.scratch / name))
+        return self._read(name, frame.schema)
 
     def _read(self, name: str, schema: StructType) -> DataFrame:
         if not any((self.scratch / name).glob("*.parquet")):  # Sail writes nothing for a frame without rows
@@ -127,6 +138,8 @@ class Judged:
         return self.lake.spark.read.parquet(str(self.scratch / name))
 
     def _kept(self, table: Table) -> DataFrame:
+        if table is EVENTS and self.settled:
+            return self.settled.rows
         return self._read(table.name, self.schemas[table.name])
 
 

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
     from jobs.engine import Engine
 
+FEW_AHEAD = {"batch_readahead": 4, "fragment_readahead": 2}
+"""How far a table is read ahead: Arrow's defaults hold gigabytes of rows with long arrays."""
+
 
 class Lake:
     """Tables by their definition, artefact directories by name and night."""
@@ -141,7 +144,7 @@ class Lake:
         """The columns of one night (or of all rows) that match `where`, as record batches, streamed."""
         names, data = list(columns), self.dataset(table)
         if as_of is None:
-            yield from data.scanner(columns=names, filter=where, batch_size=rows).to_batches()
+            yield from data.scanner(columns=names, filter=where, batch_size=rows, **FEW_AHEAD).to_batches()
             return
         since = self.since(table, as_of)
         nights = [n for n in self.nights(table) if since <= n <= as_of] if since < as_of else [as_of]
@@ -151,7 +154,7 @@ class Lake:
             if newer is not None:
                 wanted &= ~pc.field(table.changes_of).isin(newer.combine_chunks())
             found = wanted if where is None else wanted & where
-            yield from data.scanner(columns=names, filter=found, batch_size=rows).to_batches()
+            yield from data.scanner(columns=names, filter=found, batch_size=rows, **FEW_AHEAD).to_batches()
             if one != nights[0]:
                 keys = data.to_table(columns=[table.changes_of], filter=wanted)[table.changes_of]
                 newer = keys if newer is None else pa.chunked_array([*newer.chunks, *keys.chunks], keys.type)

@@ -13,6 +13,11 @@ from jobs.shelf import Shelf
 from jobs.touch_points import SOURCES
 from models.assembly import Assembled
 from models.rulebook import Rulebook
+from models.vocabulary import Vocabulary
+
+_SOURCES = Vocabulary(SOURCES)
+NO_RULE = ""
+"""The rule of a position that none moved."""
 
 
 @dataclass
@@ -47,27 +52,29 @@ def list_rows(
     keys: Mapping[str, pa.Array], made: Assembled, shelf: Shelf, market: int, book: Rulebook, variant: str,
     model_id: str, with_categories: bool = False,
 ) -> pa.RecordBatch:  # fmt: skip
-    """The columns of a list table but as_of and run_id; `keys` are those of its key beside market and variant."""
+    """The columns of a list table but as_of and run_id; `keys` are those of its key beside market and variant.
+
+    Texts are coded, with the same words in every batch of a night.
+    """
     held = (made.rows >= 0).sum(axis=1)
     there = made.rows >= 0
     offsets = pa.array(np.concatenate(([0], np.cumsum(held))).astype(np.int32))
     total = int(shelf.available[market].sum())
     reasons = [f"{n} of the {total} products available in the market may be shown" for n in range(made.rows.shape[1])]
+    rules = np.where(made.rules < 0, len(book.names), made.rules)[there]
     columns = dict(keys) | {
-        "market": pa.repeat(shelf.markets.ids[market], len(held)),
-        "product_ids": pa.ListArray.from_arrays(offsets, shelf.products.decode(made.rows[there])),
+        "market": shelf.markets.coded(np.full(len(held), market)),
+        "product_ids": pa.ListArray.from_arrays(offsets, shelf.products.coded(made.rows[there])),
         "scores": pa.ListArray.from_arrays(offsets, pa.array(made.scores[there], pa.float32())),
-        "sources": pa.ListArray.from_arrays(offsets, _named(SOURCES, made.labels[there])),
-        "rules": pa.ListArray.from_arrays(offsets, _named((*book.names, ""), made.rules[there])),
+        "sources": pa.ListArray.from_arrays(offsets, _SOURCES.coded(made.labels[there])),
+        "rules": pa.ListArray.from_arrays(offsets, Vocabulary([*book.names, NO_RULE]).coded(rules)),
         "variant": pa.repeat(variant, len(held)),
         "short_reason": pa.array([*reasons, None], pa.string()).take(pa.array(held)),
         "model_id": pa.repeat(model_id, len(held)),
     }
     if with_categories:
-        category = shelf.attributes.category[made.rows[there]]
-        names = pa.concat_arrays([shelf.categories.ids, pa.nulls(1, pa.string())])
-        at = pa.array(np.where(category < 0, len(shelf.categories), category))
-        columns["categories"] = pa.ListArray.from_arrays(offsets, names.take(at))
+        category = shelf.categories.coded(shelf.attributes.category[made.rows[there]])
+        columns["categories"] = pa.ListArray.from_arrays(offsets, category)
     return pa.RecordBatch.from_pydict(columns)
 
 
@@ -86,8 +93,3 @@ def no_lists(keys: Mapping[str, pa.Array], variants: pa.Array, model_id: str) ->
         "model_id": pa.repeat(model_id, count),
     }  # fmt: skip
     return pa.RecordBatch.from_pydict(columns)
-
-
-def _named(names: tuple[str, ...], numbers: np.ndarray[tuple[int], np.dtype[np.integer]]) -> pa.Array:
-    """Numbers as texts; -1 is the last one."""
-    return pa.array(names, pa.string()).take(pa.array(np.where(numbers < 0, len(names) - 1, numbers)))

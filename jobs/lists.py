@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
+from jobs.coded import replace_coded
 from jobs.customer_lists import stage_customer_lists
 from jobs.errors import UserError
 from jobs.index import ProductIndex, read_index
@@ -74,7 +75,7 @@ def execute(lake: Lake, run: Run, config: ListsConfig) -> Counts:
     beside: dict[Table, Beside] = {}
     indexes = {table: read_index(lake, run, table) for table in dict.fromkeys(p.index for p in CAROUSELS if p.index)}
     for point in CAROUSELS:
-        lake.replace(point.table, _product_lists(point, indexes, maker, cold, beside, config, run), run)
+        replace_coded(lake, point.table, _product_lists(point, indexes, maker, cold, beside, config, run), run)
     stage_customer_lists(lake, maker, vectors, config, run)
     lake.replace(RANKED_PAGE.table, _ranked_pages(maker, config, run), run)
     lake.replace_rows(RULE_EFFECTS, maker.effects(), run)
@@ -111,7 +112,7 @@ def _product_lists(
             if not len(live):
                 continue
             shown = beside[point.beside][variant.name, market] if point.beside else None
-            keys = {"product_id": shelf.products.decode(live)}
+            keys = {"product_id": shelf.products.coded(live)}
             owners = Owners.of_products(live, shown)
             batch, made = maker.batch(
                 point, market, variant, n, keys, search.in_market(market, n), owners, str(index.manifest["model_id"])

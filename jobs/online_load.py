@@ -13,12 +13,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from jobs.coded import coded_batches
 from jobs.lake import Lake, arrow_schema
+from jobs.online_compare import LiveRows
 from jobs.run import Run
-from jobs.tables import Table
+from jobs.tables import BAG_EXTRAS, PEOPLE_ALSO_BOUGHT, YOU_MIGHT_ALSO_LIKE, Table
 
 HARMLESS = ("OPTIMIZE", "VACUUM START", "VACUUM END", "DELETE", "ADD COLUMN", "SET TBLPROPERTIES")
 """Commits that change no row of a table; a deletion takes rows that a forgotten customer has lost online as well."""
+COMPARED = (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT, BAG_EXTRAS)
+"""Tables with a row a product and market, millions on every night, that are told apart by digests."""
 ONE_NIGHT = re.compile(r"\(?as_of = '(\d{4}-\d\d-\d\d)'(::date)?\)?")
 """The predicate of a commit that replaced one night."""
 
@@ -119,23 +123,43 @@ class _Loading:
             return
         fresh = not self.store.filled(self.view) and name not in load.done
         only_changes = self._only_changes()
+        live = None if fresh or only_changes else self._live_rows()
         before, read, wrote = load.done.get(name, 0), 0, load.written.get(name, 0)
         total = 0 if only_changes else self.lake.count(self.table, self.run.as_of)
         for place, batch in enumerate(self._batches(only_changes)):
-            keys = self._keys(batch)
-            read += len(keys)
-            if not only_changes and not fresh:
+            read += batch.num_rows
+            rows = batch if live is None else live.differing(batch)
+            keys = self._keys(rows) if rows.num_rows else []
+            if not only_changes and not fresh and live is None:
                 self.keys.append(np.fromiter(map(hash, keys), np.int64, len(keys)))
             if place >= before:
-                wrote += self.store.write(load, self.view, keys, self._rows(batch), fresh)
+                wrote += self.store.write(load, self.view, keys, self._rows(rows), fresh) if keys else 0
                 load.done[name], load.written[name] = place + 1, wrote
                 self.store.save(load)
             self.run.progress(f"rows of {name} looked at", read, max(total, read))
         if not only_changes and not fresh:
-            self.loaded.gone[name] = self.store.end(load, self._gone())
+            gone = self._gone() if live is None else (key for batch in live.gone() for key in self._keys(batch))
+            self.loaded.gone[name] = self.store.end(load, gone)
         load.done[name] = -1
         self.store.save(load)
         self.loaded.read[name], self.loaded.written[name] = read, wrote
+
+    def _live_rows(self) -> LiveRows | None:
+        """The live night's rows, where they are what the store shows and can be compared; else None."""
+        known, name = self.load.parent.extra, self.table.name
+        if self.table not in COMPARED or name not in known.get("versions", {}) or known.get("amended"):
+            return None
+        live = date.fromisoformat(self.load.parent.as_of)
+        same_layout = known["layouts"].get(name) == len(self.view.layouts)
+        if live == self.run.as_of or not same_layout or not self._untouched(live):
+            return None
+        from feature_repo.served import ONLINE
+
+        return LiveRows(self.lake, self.table, list(ONLINE[self.table]), live)
+
+    def _untouched(self, live: date) -> bool:
+        """Whether the night that is live has the rows in the lake that were published."""
+        return unchanged(self.lake, self.table, self.load.parent.extra["versions"][self.table.name], live)
 
     def _only_changes(self) -> bool:
         """Whether the rows since the live night are all that can differ from what the store shows."""
@@ -150,7 +174,7 @@ class _Loading:
             and known["since"].get(name) == since
             and known["layouts"].get(name) == len(self.view.layouts)
             and since <= parent.as_of
-            and unchanged(self.lake, self.table, known["versions"][name], live)
+            and self._untouched(live)
         )
 
     def _batches(self, only_changes: bool) -> Iterator[pa.RecordBatch]:
@@ -162,19 +186,29 @@ class _Loading:
             live = date.fromisoformat(self.load.parent.as_of)
             yield from self.lake.changed(self.table, names, live, self.run.as_of).to_batches(self.batch_rows)
             return
+        if self.table in COMPARED:
+            yield from coded_batches(self.lake, self.table, names, self.run.as_of, self.batch_rows)
+            return
         for batch in self.lake.batches(self.table, names, self.run.as_of, self.batch_rows):
             if batch.num_rows:
                 yield batch.cast(schema)
 
     def _keys(self, batch: pa.RecordBatch) -> list[bytes]:
-        from feature_repo.online.layout import row_key
+        """The stored key of each row (`feature_repo.online.layout.row_key`); rows of one market share its head."""
+        from feature_repo.online.layout import key_head
 
-        columns = [batch[name].to_pylist() for name in self.view.key[: self.view.own]]
+        names = self.view.key[: self.view.own]
+        *first, last = reversed(names) if self.view.last_first else names
+        ends = batch[last].cast(pa.binary()).to_pylist()
         prefix = self.store.backend.prefix
-        if len(columns) == 1:
-            head = prefix + self.view.id.encode()
-            return [head + key.encode() for key in columns[0]]
-        return [row_key(prefix, self.view, parts) for parts in zip(*columns, strict=True)]
+        heads: dict[tuple[bytes, ...], bytes] = {}
+        columns = [batch[name].cast(pa.binary()).to_pylist() for name in first] or [()] * len(ends)
+        keys = []
+        for end, parts in zip(ends, zip(*columns, strict=True) if first else columns, strict=True):
+            if (head := heads.get(parts)) is None:
+                head = heads[parts] = key_head(prefix, self.view, parts)
+            keys.append(head + end)
+        return keys
 
     def _rows(self, batch: pa.RecordBatch) -> list[bytes]:
         from feature_repo.online.encode import encode

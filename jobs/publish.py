@@ -43,7 +43,7 @@ class PublishConfig:
 
     feature_store: Path = REPO / "feature_store.yaml"
     """Feast's settings: which online store, which registry."""
-    batch_rows: int = 20_000
+    batch_rows: int = 100_000
     """Rows written online at once."""
     replace_newer: bool = False
     """Make a night live although a newer one is: a rollback."""

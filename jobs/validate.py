@@ -54,20 +54,32 @@ def contract_rows(selected: DataFrame, kind: str, where: str) -> DataFrame:
     return texts.select("*", F.to_json(F.struct(*selected.columns)).alias("raw"), *absent)
 
 
+def repeated_ids(rows: DataFrame) -> DataFrame:
+    """`hash` of the event_ids that more than one row has; a superset by as many as collide.
+
+    Eight bytes an event, not its text: the ids of a first night would fill the memory.
+    """
+    hashes = rows.select(F.xxhash64(_event_id()).alias("hash"))
+    return hashes.groupBy("hash").count().where(F.col("count") > 1).select("hash")
+
+
 def judge_events(
-    rows: DataFrame, as_of: date, products: DataFrame | None, oldest: date | None, late_days: int = 30
-) -> DataFrame:
-    """Typed events with `reason` (null for a good row), `expected` (true where the source excluded it), `late` and
-    `absent`, the optional columns that the row leaves blank.
+    rows: DataFrame, as_of: date, products: DataFrame | None, oldest: date | None, late_days: int,
+    repeated: DataFrame | None,
+) -> DataFrame:  # fmt: skip
+    """Typed events, each judged on its own: `reason` (null for a good row), `expected` (true where the source excluded
+    it), `late`, `absent`, the optional columns that the row leaves blank, and `repeated`, which asks for
+    `without_repeats`. `raw` is kept of rows that are not simply good.
 
     `products` are the valid product_ids (None: the source has no catalogue), `oldest` the oldest day of the files
     of one day each that are read (None: they have no days). In such a file a time at or after the night is wrong, in
-    an undated one it is just not yet; an event before `oldest` is late, at most by `late_days`.
+    an undated one it is just not yet; an event before `oldest` is late, at most by `late_days`. `repeated` are the
+    `repeated_ids` (None: there are none).
     """
     dated = oldest is not None
     typed = rows.select(
         *[_blank_to_null(name).alias(name) for name in ("customer_id", "product_id", "basket_id", "excluded")],
-        F.coalesce(_blank_to_null("event_id"), _content_id()).alias("event_id"),
+        _event_id().alias("event_id"),
         F.lower(F.trim("event_type")).alias("event_type"),
         _timestamp("event_ts").alias("event_ts"),
         F.coalesce(_blank_to_null("market"), F.lit(ONLY_MARKET)).alias("market"),
@@ -89,9 +101,18 @@ def judge_events(
     days_late = F.datediff(F.lit(oldest or date.min), F.col("event_date"))
     too_late = F.when(days_late > late_days, f"more than {late_days} days late")
     judged = typed.withColumn("reason", F.coalesce(_excluded(), _event_fault(), not_yet, too_late))
-    return _without_repeats(judged).select(
-        *EVENT_COLUMNS, "event_date", "raw", "reason", F.col("excluded").isNotNull().alias("expected"),
-        F.coalesce(days_late > 0, F.lit(False)).alias("late"), "absent",
+    if repeated is None:
+        judged = judged.withColumn("repeated", F.lit(False))
+    else:
+        found = F.broadcast(repeated.withColumnRenamed("hash", "repeated_hash"))
+        judged = judged.join(found, F.xxhash64("event_id") == F.col("repeated_hash"), "left").withColumn(
+            "repeated", F.col("repeated_hash").isNotNull()
+        )
+    return judged.select(
+        *EVENT_COLUMNS, "event_date",
+        F.when(F.col("reason").isNotNull() | F.col("repeated"), F.col("raw")).alias("raw"), "reason",
+        F.col("excluded").isNotNull().alias("expected"),
+        F.coalesce(days_late > 0, F.lit(False)).alias("late"), "absent", "repeated",
     )  # fmt: skip
 
 
@@ -118,11 +139,13 @@ def _event_fault() -> Column:
     )
 
 
-def _without_repeats(judged: DataFrame) -> DataFrame:
-    """Give a reason to every good row whose event_id an earlier row has."""
+def without_repeats(judged: DataFrame) -> DataFrame:
+    """Give a reason to every good row whose event_id an earlier row has; only rows that are `repeated` can have one."""
     first = Window.partitionBy("event_id").orderBy(F.col("reason").isNotNull(), "event_ts", "raw")
-    return judged.withColumn("copy", F.row_number().over(first)).withColumn(
-        "reason", F.coalesce("reason", F.when(F.col("copy") > 1, "duplicate event"))
+    return (
+        judged.withColumn("copy", F.row_number().over(first))
+        .withColumn("reason", F.coalesce("reason", F.when(F.col("copy") > 1, "duplicate event")))
+        .drop("copy")
     )
 
 
@@ -240,6 +263,10 @@ def _timestamp(name: str) -> Column:
     return F.when(
         F.trim(F.col(name)).rlike("^[0-9]{4}-[0-9]{2}-[0-9]{2}"), F.expr(f"try_cast(trim({name}) AS TIMESTAMP)")
     )
+
+
+def _event_id() -> Column:
+    return F.coalesce(_blank_to_null("event_id"), _content_id())
 
 
 def _content_id() -> Column:

@@ -49,7 +49,11 @@ class Vocabulary:
         """Dense indexes, int32 of the shape of `ids`; unknown ids raise ValueError or become -1."""
         if not isinstance(ids, pa.Array | pa.ChunkedArray):
             ids = pa.array(ids, type=pa.string())
-        found = pc.index_in(ids, value_set=self.ids)
+        if pa.types.is_dictionary(ids.type) and isinstance(ids, pa.DictionaryArray):
+            # Each word once, then as many small numbers as there are ids.
+            found = pc.index_in(ids.dictionary, value_set=self.ids).take(ids.indices)
+        else:
+            found = pc.index_in(ids, value_set=self.ids)
         if missing == "error" and found.null_count:
             example = ids.filter(pc.is_null(found))[0].as_py()
             raise ValueError(
@@ -60,6 +64,11 @@ class Vocabulary:
     def decode(self, indexes: npt.NDArray[np.integer]) -> pa.StringArray:
         """Ids of a flat array of dense indexes; raises pyarrow's IndexError outside the vocabulary."""
         return self.ids.take(pa.array(indexes.ravel()))
+
+    def coded(self, indexes: npt.NDArray[np.integer]) -> pa.DictionaryArray:
+        """`decode` without spelling the ids out: negative indexes are null."""
+        flat = indexes.ravel().astype(np.int32)
+        return pa.DictionaryArray.from_arrays(pa.array(flat, mask=flat < 0), self.ids)
 
     @cached_property
     def digest(self) -> str:

@@ -126,7 +126,7 @@ def _cut(data: bytes, ends: Ints) -> list[bytes]:
 
 
 def _words(feature: Feature, array: _Ragged, code: Coder) -> tuple[Ints, list[bytes]]:
-    coded = array.flat.fill_null("").dictionary_encode()
+    coded = (array.flat.fill_null("") if array.flat.null_count else array.flat).dictionary_encode()
     words = coded.dictionary.to_pylist()
     numbers = np.asarray(code(feature.words, words), np.int64)
     flat = numbers[np.asarray(coded.indices)] if words else np.zeros(0, np.int64)

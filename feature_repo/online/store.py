@@ -16,13 +16,14 @@ from datetime import datetime
 from typing import Any
 
 from feature_repo.online.backend import Backend, Renew
-from feature_repo.online.layout import Feature, View, row_key
+from feature_repo.online.layout import Feature, View, row_key, uvarint
 from feature_repo.online.reader import Reader
 from feature_repo.online.versions import (
     GONE,
     ROW,
     Live,
     Record,
+    record_head,
     swept,
     visible,
     written,
@@ -32,6 +33,8 @@ from feature_repo.online.words import WordLists
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 BATCH = 2_000
 """Keys looked at in one round trip."""
+FRESH = 5_000
+"""Keys written in one where nothing has to be looked at."""
 
 
 @dataclass
@@ -109,7 +112,7 @@ class Writer:
             old = views.get(name)
             if old is None or (old.key, old.own) != (key, own):
                 letter = next(one for one in LETTERS if one not in {view.id for view in views.values()})
-                views[name] = View(name, letter, key, own, (stored,))
+                views[name] = View(name, letter, key, own, (stored,), last_first=True)
             elif old.features != stored:
                 views[name] = replace(old, layouts=(*old.layouts, stored))
         if views != self.reader.views:
@@ -140,9 +143,15 @@ class Writer:
     def write(self, load: Load, view: View, keys: Sequence[bytes], payloads: Sequence[bytes], fresh: bool) -> int:
         """Write the rows that differ from what is there; returns how many. `fresh`: the view has no key yet."""
         layout, done, kept = len(view.layouts) - 1, 0, self._kept(load)
+        if fresh:
+            head = record_head(load.live.seq, ROW, layout)
+            for start in range(0, len(keys), FRESH):
+                some, rows = keys[start : start + FRESH], payloads[start : start + FRESH]
+                self.backend.put({key: head + uvarint(len(row)) + row for key, row in zip(some, rows, strict=True)})
+            return len(keys)
         for start in range(0, len(keys), BATCH):
             some, rows = keys[start : start + BATCH], payloads[start : start + BATCH]
-            chains = [None] * len(some) if fresh else self.backend.get(some)
+            chains = self.backend.get(some)
             changed = {}
             for key, row, chain in zip(some, rows, chains, strict=True):
                 if chain is not None:

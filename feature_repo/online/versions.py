@@ -31,8 +31,12 @@ class Record(NamedTuple):
 
     def packed(self) -> bytes:
         """As it stands in a chain."""
-        tag = self.kind | self.layout << 2
-        return uvarint(self.seq) + bytes((tag,)) + uvarint(len(self.payload)) + self.payload
+        return record_head(self.seq, self.kind, self.layout) + uvarint(len(self.payload)) + self.payload
+
+
+def record_head(seq: int, kind: int, layout: int) -> bytes:
+    """What a record begins with, before its payload's length."""
+    return uvarint(seq) + bytes((kind | layout << 2,))
 
 
 @dataclass(frozen=True)

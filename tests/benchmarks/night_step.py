@@ -14,6 +14,8 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+from jobs.command import set_process_defaults
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 LEARNED_FROM = 50_000
 """Customers that the model is fitted on."""
@@ -21,25 +23,26 @@ LEARNED_FROM = 50_000
 
 def main() -> None:
     """Run the step that the arguments name."""
-    step, as_of, root, raw, engine = sys.argv[1:6]
-    os.environ.setdefault("RUST_LOG", "error")
+    step, as_of, root, raw, engine, *accepted = sys.argv[1:]
+    set_process_defaults()
     os.environ.setdefault("NIGHTRAIL_FEAST", str(Path(root) / "feast"))
     profile = cProfile.Profile()
     began = time.perf_counter()
     profile.enable()
-    counts = _run(step, date.fromisoformat(as_of), Path(root), Path(raw), engine)
+    counts = _run(step, date.fromisoformat(as_of), Path(root), Path(raw), engine, accepted)
     profile.disable()
+    used = resource.getrusage(resource.RUSAGE_SELF)
     print()
     print(json.dumps({
-        "step": step, "seconds": time.perf_counter() - began, "rows": max(counts.rows_in, counts.rows_out),
-        "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "note": counts.note,
+        "step": step, "seconds": time.perf_counter() - began, "processor_seconds": used.ru_utime + used.ru_stime,
+        "rows": max(counts.rows_in, counts.rows_out), "memory_mb": used.ru_maxrss / 1024, "note": counts.note,
         "spent": spent(profile),
     }))  # fmt: skip
     sys.stdout.flush()
     os._exit(0)
 
 
-def _run(step: str, as_of: date, root: Path, raw: Path, engine: str) -> Any:
+def _run(step: str, as_of: date, root: Path, raw: Path, engine: str, accepted: list[str]) -> Any:
     from jobs.config import standard
     from jobs.engine import start
     from jobs.lake import Lake
@@ -47,7 +50,7 @@ def _run(step: str, as_of: date, root: Path, raw: Path, engine: str) -> Any:
     from jobs.run import Run
 
     config = standard(REPOSITORY / "jobs" / "sources" / "sample.sql", raw)
-    config = replace(config, gate=replace(config.gate, accepted=[]))
+    config = replace(config, gate=replace(config.gate, accepted=accepted))
     remote, log = os.environ.get("SPARK_REMOTE"), root / "spark.log"
     lake = Lake(root, lambda: start(engine, remote, log), engine == "spark")  # type: ignore[arg-type]
     root.mkdir(parents=True, exist_ok=True)

@@ -33,8 +33,10 @@ def judged_events(
     spark = engine.spark
     given = validate.contract_rows(strings(spark, rows), "events", "shop.sql")
     listed = None if products is None else spark.createDataFrame([(p,) for p in products], "product_id STRING")
-    judged = validate.judge_events(given, NIGHT, listed, oldest if dated else None, late_days)
-    return rows_of(judged, *columns)
+    repeated = validate.repeated_ids(given)
+    judged = validate.judge_events(given, NIGHT, listed, oldest if dated else None, late_days, repeated)
+    alone, several = judged.where("NOT repeated"), judged.where("repeated")
+    return rows_of(alone.unionByName(validate.without_repeats(several)), *columns)
 
 
 def reasons(rows: list[dict[str, Any]], key: str = "event_id") -> dict[str, str | None]:

@@ -1,0 +1,191 @@
+"""A complete night's rows with texts as codes into a dictionary, as they lie in Parquet: lists of ids are read and
+written several times as fast as with every id spelled out. And digests of such rows, to tell which differ from another
+night's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from deltalake.transaction import AddAction, RemoveAction
+
+from jobs.lake import Lake
+from jobs.own_thread import own_thread
+from jobs.run import Run
+from jobs.stored_rows import arrow_schema, identity_of
+from jobs.tables import Table
+from models.digests import Digests, begun, of_words
+from models.top_n import Rows
+
+FILE_ROWS = 2_000_000
+"""Rows after which the next file begins."""
+DICTIONARY_BYTES = 16 << 20
+"""Of one column's words in a file; with more, Parquet spells them out."""
+
+
+def coded_batches(
+    lake: Lake, table: Table, columns: Iterable[str], as_of: date, rows: int
+) -> Iterator[pa.RecordBatch]:  # fmt: skip
+    """The columns of a night of a table that is partitioned by nights and complete every night, streamed.
+
+    Columns of texts and of lists of texts are dictionary-coded; one that old files lack is null.
+    """
+    _check_files(table)
+    names, schema = list(columns), arrow_schema(table)
+    data = lake.dataset(table)
+    for fragment in data.get_fragments(filter=pc.field("as_of") == pa.scalar(as_of)):
+        with data.filesystem.open_input_file(fragment.path) as source:
+            plain = pq.ParquetFile(source)
+            texts = [leaf.path for leaf in plain.schema if leaf.physical_type == "BYTE_ARRAY"]
+            coded = pq.ParquetFile(source, metadata=plain.metadata, read_dictionary=texts)
+            stored = [name for name in names if name in plain.schema_arrow.names]
+            for group in range(plain.num_row_groups):
+                for batch in _row_group(coded, plain, group, stored).to_batches(rows):
+                    absent = {n: pa.nulls(batch.num_rows, schema.field(n).type) for n in names if n not in stored}
+                    absent["as_of"] = pa.repeat(pa.scalar(as_of), batch.num_rows)  # in the folder's name
+                    whole = absent | dict(zip(stored, batch.columns, strict=True))
+                    yield pa.RecordBatch.from_arrays([whole[name] for name in names], names)
+
+
+def _row_group(coded: pq.ParquetFile, plain: pq.ParquetFile, group: int, columns: list[str]) -> pa.Table:
+    try:
+        return coded.read_row_group(group, columns)
+    except pa.ArrowNotImplementedError:  # lists whose words outgrew the dictionary of their row group
+        return plain.read_row_group(group, columns)
+
+
+def replace_coded(lake: Lake, table: Table, batches: Iterable[pa.RecordBatch], run: Run) -> int:
+    """`Lake.replace` for coded rows of such a table, in one commit; returns the rows written.
+
+    All batches have equal dictionaries, which Parquet then takes as they are. deltalake would spell every id out; so
+    the files are Arrow's, and deltalake commits them.
+    """
+    _check_files(table)
+    lake.create(table)
+    identity = identity_of(table, run, None)
+    schema = pa.schema([field for field in arrow_schema(table) if field.name != "as_of"])
+    night = run.as_of.isoformat()
+    written = _Files(lake.dataset(table).filesystem, f"as_of={night}")
+    with own_thread(iter(batches)) as computed:
+        for batch in computed:
+            written.add(_stamped(batch, schema, identity))
+    delta = lake.delta(table)
+    delta.create_write_transaction(
+        written.closed({"as_of": night}), "overwrite", delta.schema(), ["as_of"], [("as_of", "=", night)]
+    )  # fmt: skip
+    return written.rows
+
+
+def _check_files(table: Table) -> None:
+    whole = table.partition == ("as_of",) and not table.changes_of
+    assert whole, f"{table.name} has no files of one night alone"
+
+
+def _stamped(batch: pa.RecordBatch, schema: pa.Schema, identity: Mapping[str, Any]) -> pa.RecordBatch:
+    """The batch with the columns of `schema` in its order; coded ones stay coded."""
+    arrays = [
+        pa.repeat(pa.scalar(identity[field.name], field.type), batch.num_rows) if field.name in identity
+        else column if _is_coded((column := batch.column(field.name)).type) else column.cast(field.type)
+        for field in schema
+    ]  # fmt: skip
+    return pa.RecordBatch.from_arrays(arrays, schema.names)
+
+
+def _is_coded(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_dictionary(kind.value_type if pa.types.is_list(kind) else kind))
+
+
+class _Files:
+    """The Parquet files of one night, of about FILE_ROWS rows each."""
+
+    def __init__(self, filesystem: Any, folder: str) -> None:
+        self.filesystem, self.folder = filesystem, folder
+        self.rows = 0
+        self._sizes: dict[str, int] = {}
+        """Path -> rows."""
+        self._open: tuple[pq.ParquetWriter, str] | None = None
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Write some rows."""
+        if self._open is None:
+            path = f"{self.folder}/part-{len(self._sizes):05}-{uuid4()}.zstd.parquet"
+            self.filesystem.create_dir(self.folder, recursive=True)
+            writer = pq.ParquetWriter(
+                path, batch.schema, filesystem=self.filesystem, compression="zstd", store_schema=False,
+                dictionary_pagesize_limit=DICTIONARY_BYTES, write_statistics=False,
+            )  # fmt: skip
+            self._open, self._sizes[path] = (writer, path), 0
+        writer, path = self._open
+        writer.write_batch(batch)
+        self._sizes[path] += batch.num_rows
+        self.rows += batch.num_rows
+        if self._sizes[path] >= FILE_ROWS:
+            self._close()
+
+    def _close(self) -> None:
+        if self._open is not None:
+            self._open[0].close()
+            self._open = None
+
+    def closed(self, partition: Mapping[str, str]) -> list[AddAction | RemoveAction]:
+        """The files as Delta takes them in."""
+        self._close()
+        found = self.filesystem.get_file_info(list(self._sizes))
+        return [
+            AddAction(path, info.size, dict(partition), info.mtime_ns // 1_000_000 if info.mtime_ns else 0, True,
+                      json.dumps({"numRecords": self._sizes[path]}))
+            for path, info in zip(self._sizes, found, strict=True)
+        ]  # fmt: skip
+
+
+def spelled_out(batch: pa.RecordBatch, table: Table) -> pa.RecordBatch:
+    """Coded rows as the table's types have them."""
+    schema = arrow_schema(table)
+    return batch.cast(pa.schema([schema.field(name) for name in batch.schema.names]))
+
+
+def digests(batch: pa.RecordBatch, columns: Sequence[str]) -> Digests:
+    """[rows], over texts, lists of texts and lists of floats; equal for equal values, coded or not.
+
+    Raises TypeError for a column of another type.
+    """
+    from models.digest_kernels import add_lists, add_numbers, add_values  # compiled or read from its cache
+
+    found = begun(batch.num_rows)
+    for name in columns:
+        column = batch[name]
+        kind = column.type
+        if pa.types.is_list(kind) and pa.types.is_float32(kind.value_type):
+            flat, offsets = _flat(column)
+            add_numbers(found, offsets, np.asarray(flat.fill_null(np.nan), np.float32).view(np.uint32))
+        elif pa.types.is_list(kind):
+            flat, offsets = _flat(column)
+            codes, words = codes_of(flat)
+            add_lists(found, offsets, codes, of_words(words))
+        elif pa.types.is_string(kind) or pa.types.is_dictionary(kind):
+            codes, words = codes_of(column)
+            add_values(found, of_words(words)[codes])
+        else:
+            raise TypeError(f"{name} of type {kind} has no digest")
+    return found
+
+
+def _flat(column: pa.Array) -> tuple[pa.Array, Rows]:
+    """(values, offsets [rows + 1] into them); a null list is an empty one."""
+    lengths = np.asarray(pc.fill_null(pc.list_value_length(column), 0), np.int64)
+    return pc.list_flatten(column), np.concatenate(([0], np.cumsum(lengths)))
+
+
+def codes_of(texts: pa.Array) -> tuple[Rows, list[str | None]]:
+    """(code [texts], the word of each code): coded texts as they are, others coded now; a null has the last code."""
+    coded = texts if pa.types.is_dictionary(texts.type) else texts.dictionary_encode()
+    words = coded.dictionary.to_pylist()
+    return np.asarray(pc.fill_null(coded.indices, len(words)), np.int64), [*words, None]

@@ -1,0 +1,86 @@
+"""A night's rows read as codes are the rows; their digests tell exactly the rows that differ."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobs.coded import coded_batches, digests, spelled_out
+from jobs.lake import Lake
+from jobs.online_compare import LiveRows
+from jobs.tables import CUSTOMER_SEQUENCES, YOU_MIGHT_ALSO_LIKE
+from tests.conftest import run_of
+
+NIGHT, NEXT = date(2026, 3, 1), date(2026, 3, 2)
+SERVED = ["product_ids", "scores", "sources"]
+KEYS = [(product, market) for product in ("P1", "P2", "P3") for market in ("GB", "FR")]
+lists = st.lists(
+    st.tuples(st.sampled_from("ABC"), st.sampled_from((0.0, 0.5, -1.0)), st.sampled_from("xy")), max_size=3
+)
+nights = st.dictionaries(st.sampled_from(KEYS), lists, min_size=1)
+Night = dict[tuple[str, str], list[tuple[str, float, str]]]
+
+
+def stage(lake: Lake, as_of: date, night: Night) -> None:
+    rows = [
+        {"product_id": product, "market": market, "variant": "default", "product_ids": [p for p, _, _ in row],
+         "scores": [s for _, s, _ in row], "sources": [w for _, _, w in row], "rules": [""] * len(row)}
+        for (product, market), row in night.items()
+    ]  # fmt: skip
+    lake.replace_rows(YOU_MIGHT_ALSO_LIKE, rows, run_of(as_of))
+
+
+def rows_of(lake: Lake, as_of: date, rows: int = 2) -> pa.Table:
+    names = YOU_MIGHT_ALSO_LIKE.names
+    found = [spelled_out(b, YOU_MIGHT_ALSO_LIKE) for b in coded_batches(lake, YOU_MIGHT_ALSO_LIKE, names, as_of, rows)]
+    return pa.Table.from_batches(found).sort_by([("product_id", "ascending"), ("market", "ascending")])
+
+
+def test_coded_rows_are_the_nights_rows_and_no_other_nights(sail_lake: Lake) -> None:
+    night: Night = {("P1", "GB"): [("A", 0.5, "x"), ("B", 0.0, "y")], ("P1", "FR"): [], ("P2", "GB"): [("A", 1.0, "x")]}
+    stage(sail_lake, NIGHT, night)
+    stage(sail_lake, NEXT, {("P9", "GB"): [("C", 0.5, "x")]})
+    assert rows_of(sail_lake, NIGHT).to_pylist() == sail_lake.arrow(YOU_MIGHT_ALSO_LIKE, as_of=NIGHT).to_pylist()
+    coded = next(iter(coded_batches(sail_lake, YOU_MIGHT_ALSO_LIKE, ["product_ids"], NIGHT, 10)))
+    assert pa.types.is_dictionary(coded["product_ids"].type.value_type), "ids are spelled out"
+
+
+def test_a_table_of_changes_has_no_files_of_one_night_alone(sail_lake: Lake) -> None:
+    with pytest.raises(AssertionError, match="customer_sequences"):
+        next(iter(coded_batches(sail_lake, CUSTOMER_SEQUENCES, ["customer_id"], NIGHT, 10)))
+
+
+@settings(max_examples=20, deadline=None)  # each writes two nights
+@given(then=nights, now=nights)
+def test_what_differs_and_what_is_gone_is_told_exactly(
+    then: Night, now: Night, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    lake = Lake(tmp_path_factory.mktemp("lake"))
+    stage(lake, NIGHT, then)
+    stage(lake, NEXT, now)
+    live = LiveRows(lake, YOU_MIGHT_ALSO_LIKE, SERVED, NIGHT)
+    columns = [*YOU_MIGHT_ALSO_LIKE.key, *SERVED]
+    batches = coded_batches(lake, YOU_MIGHT_ALSO_LIKE, columns, NEXT, 2)
+    differing = [row for batch in batches for row in live.differing(batch).select(["product_id", "market"]).to_pylist()]
+    gone = [row for batch in live.gone() for row in batch.select(["product_id", "market"]).to_pylist()]
+    assert {tuple(row.values()) for row in differing} == {key for key in now if then.get(key) != now[key]}
+    assert {tuple(row.values()) for row in gone} == then.keys() - now.keys()
+
+
+def test_digests_are_of_values_not_of_how_they_are_coded() -> None:
+    texts = pa.array(["a", None, "b", "a"])
+    ids = pa.array([["a", "b"], [], None, ["b"]])
+    scores = pa.array([[1.0], [None], [], [2.0]], pa.list_(pa.float32()))
+    plain = pa.RecordBatch.from_arrays([texts, ids, scores], ["t", "i", "s"])
+    offsets, values = ids.offsets, ids.values.dictionary_encode()
+    coded_ids = pa.ListArray.from_arrays(pa.array(offsets.to_pylist(), pa.int32()), values)
+    coded = pa.RecordBatch.from_arrays([texts.dictionary_encode(), coded_ids, scores], ["t", "i", "s"])
+    assert digests(plain, ["t", "i", "s"]).tolist() == digests(coded, ["t", "i", "s"]).tolist()
+    assert len(set(digests(plain, ["t", "i", "s"]).tolist())) == 4
+    assert digests(plain, ["t"])[0] == digests(plain, ["t"])[3]
+    with pytest.raises(TypeError, match="no digest"):
+        digests(pa.RecordBatch.from_arrays([pa.array([1])], ["n"]), ["n"])
