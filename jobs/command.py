@@ -89,14 +89,16 @@ def lake_at(root: Path, engine: str) -> Any:
     """The Lake at `root`, which starts the engine when a step first needs it."""
     from jobs.lake import Lake
 
+    remote = os.environ.get("SPARK_REMOTE")
+
     def start() -> Any:
         from jobs.engine import start as start_engine
 
-        return start_engine(engine, os.environ.get("SPARK_REMOTE"), root / "logs" / "spark.log")  # type: ignore[arg-type]
+        return start_engine(engine, remote, root / "logs" / "spark.log")  # type: ignore[arg-type]
 
     # Feast's settings name this variable; the lake decides where its registry and embedded store lie.
     os.environ.setdefault("NIGHTRAIL_FEAST", str((root / "feast").resolve()))
-    return Lake(root.resolve(), start)
+    return Lake(root.resolve(), start, on_executors=engine == "spark" or bool(remote))
 
 
 def _code_version() -> str:

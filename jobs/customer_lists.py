@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs import bought
-from jobs.bought import Bought
 from jobs.changes import replace_changed
-from jobs.histories import matrix
+from jobs.executors import computed, only, spread
 from jobs.lake import Lake
-from jobs.list_basis import Basis, ProductVectors, candidates_of, forget_basis
+from jobs.list_basis import Basis, ProductVectors, forget_basis
 from jobs.list_changes import due_customers
 from jobs.list_maker import ListMaker
-from jobs.list_rows import no_lists
+from jobs.ranker import TALLY, Ranker, add_tallies
 from jobs.run import Run
 from jobs.tables import CUSTOMER_EMBEDDINGS, CUSTOMER_SEQUENCES
-from jobs.touch_points import COLD, FOR_YOU, MODEL
-from jobs.variants import Variant, variant_of
-from models.assembly import Assembled, Candidates, Owners
-from models.contract import Compute, FloatMatrix
-from models.lists import top_n_excluding
-from models.search import placed
-from models.top_n import Rows
+from jobs.touch_points import FOR_YOU
 
 if TYPE_CHECKING:
     from jobs.lists import ListsConfig
@@ -40,94 +33,64 @@ def stage_customer_lists(lake: Lake, maker: ListMaker, vectors: ProductVectors, 
     basis = Basis.of(maker, vectors, config)
     due = due_customers(lake, run, basis)
     forget_basis(lake, run.as_of)
-    rows = customer_lists(lake, maker, vectors, config, run, None if due is None else due.customers)
-    if due is None:
-        written = lake.replace(FOR_YOU.table, rows, run)
-    else:
-        written = replace_changed(lake, FOR_YOU.table, rows, due.customers, due.before, run)
+    ranker = Ranker.on(maker, vectors, config, run)
+    with customer_lists(lake, ranker, config, run, None if due is None else due.customers) as lists:
+        rows = _counted(lists, maker)
+        if due is None:
+            written = lake.replace(FOR_YOU.table, rows, run)
+        else:
+            written = replace_changed(lake, FOR_YOU.table, rows, due.customers, due.before, run)
     basis.write(lake, run)
     return written
 
 
+@contextmanager
 def customer_lists(
-    lake: Lake, maker: ListMaker, vectors: ProductVectors, config: ListsConfig, run: Run,
-    chosen: pa.Array | None = None,
-) -> Iterator[pa.RecordBatch]:  # fmt: skip
-    """Rows of recommended_for_you, batch after batch of customers: of everybody, or of those `chosen`."""
-    search = _Search(vectors, maker, Compute(config.device))
-    where = None if chosen is None else pc.field("customer_id").isin(chosen)
-    columns = ("customer_id", "market", *bought.COLUMNS)
-    homes = pa.Table.from_batches(list(lake.batches(CUSTOMER_SEQUENCES, columns, run.as_of, where=where)))
-    ids = homes["customer_id"].combine_chunks()
-    done = 0
-    for batch in lake.batches(CUSTOMER_EMBEDDINGS, ("customer_id", "vector"), run.as_of, config.batch_customers, where):
-        if batch.num_rows:
-            at = pc.index_in(batch["customer_id"], value_set=ids)
-            yield from _of_batch(batch, homes.take(at), search, maker, config, run)
-            done += batch.num_rows
-            run.progress("customers ranked", done, len(homes))
-
-
-def _of_batch(
-    batch: pa.RecordBatch, homes: pa.Table, search: _Search, maker: ListMaker, config: ListsConfig, run: Run
-) -> Iterator[pa.RecordBatch]:
-    """The lists of some customers, market by market; `homes` has their rows of customer_sequences."""
-    shelf = maker.shelf
-    home = homes["market"].combine_chunks()
-    markets = shelf.markets.encode(home, missing="negative")
-    sees = np.array([variant_of(c, config.experiment, config.variants) for c in batch["customer_id"].to_pylist()])
-    owned, customers = Bought.of(homes, shelf.products, run.midnight), matrix(batch["vector"])
-    for variant in config.variants:
-        for market in np.unique(markets[sees == variant.name]):
-            chosen = np.flatnonzero((markets == market) & (sees == variant.name))
-            at = pa.array(chosen)
-            keys = {"customer_id": batch["customer_id"].take(at)}
-            if market < 0:
-                names = pa.repeat(variant.name, len(chosen))
-                empty = no_lists(keys | {"market": home.take(at)}, names, search.model_id)
-                yield empty.append_column("reach", pa.nulls(len(chosen), pa.float32()))
-                continue
-            mine = _kept_out(owned[chosen], maker, int(market), variant)
-            n = FOR_YOU.places or config.top_n
-            found = search.best(customers[chosen], int(market), candidates_of(maker, int(market), variant, n), mine)
-            owners = Owners.of_customers(mine.offsets, mine.products)
-            rows, made = maker.batch(FOR_YOU, int(market), variant, n, keys, found, owners, search.model_id)
-            yield rows.append_column("reach", _reach(found, made))
-
-
-def _kept_out(owned: Bought, maker: ListMaker, market: int, variant: Variant) -> Bought:
-    """What customers bought but for what a policy says is bought again by now."""
-    again = maker.rulebooks.repeat_purchase_days(maker.shelf.markets.ids[market].as_py(), variant)
-    return owned if np.isinf(again).all() else owned.where(owned.lasting(maker.shelf.attributes.category, again))
-
-
-def _reach(found: Candidates, made: Assembled) -> pa.Array:
-    """The score of the last candidate that each list depends on; null where it depends on more than candidates."""
-    last = np.maximum(made.read - 1, 0)
-    return pa.array(found.scores[np.arange(len(last)), last], pa.float32(), mask=made.read < 1)
-
-
-class _Search:
-    """Candidates of customers; rows are the shelf's products."""
-
-    def __init__(self, products: ProductVectors, maker: ListMaker, compute: Compute) -> None:
-        self.vectors, self.model_id, self.shelf = placed(products.vectors, compute), products.model_id, maker.shelf
-        self.to_shelf: Rows = self.shelf.products.encode(products.ids.ids).astype(np.int64)
-        self.to_index: Rows = np.full(len(self.shelf.products), -1)
-        self.to_index[self.to_shelf] = np.arange(len(self.to_shelf))
-        self.label: Rows = np.full(len(self.shelf.products), MODEL)
-        self.label[self.to_shelf[products.cold]] = COLD
-
-    def best(self, customers: FloatMatrix, market: int, depth: int, owned: Bought) -> Candidates:
-        """The model's best `depth` for customers it knows anything of; nothing for the others."""
-        rows = np.full((len(customers), depth), -1, dtype=np.int64)
-        scores = np.full((len(customers), depth), -np.inf, dtype=np.float32)
-        known = np.flatnonzero((customers[:, :-1] != 0).any(axis=1))
-        mine = owned[known]
-        mine = mine.where(self.to_index[mine.products] >= 0)
-        allowed = self.shelf.available[market, self.to_shelf]
-        scores[known], found = top_n_excluding(
-            customers[known], self.vectors, depth, mine.offsets, self.to_index[mine.products], allowed
+    lake: Lake, ranker: Ranker, config: ListsConfig, run: Run, chosen: pa.Array | None = None
+) -> Iterator[Iterator[pa.RecordBatch]]:
+    """Batches of the ranker's columns: of everybody's lists, or of those of the customers `chosen`."""
+    of_homes, of_vectors = ("customer_id", "market", *bought.COLUMNS), ("customer_id", "vector")
+    if lake.on_executors:
+        vectors, homes = (
+            only(lake, lake.frame(table, run.as_of), "customer_id", chosen).select(*columns)
+            for table, columns in ((CUSTOMER_EMBEDDINGS, of_vectors), (CUSTOMER_SEQUENCES, of_homes))
         )
-        rows[known] = np.where(found >= 0, self.to_shelf[found], -1)
-        return Candidates(rows, scores, np.where(rows >= 0, self.label[rows], -1).astype(np.int8))
+        total = lake.count(CUSTOMER_SEQUENCES, run.as_of) if chosen is None else len(chosen)
+        vectors, homes = (
+            spread(lake, frame, "customer_id", total, config.batch_customers) for frame in (vectors, homes)
+        )
+        # In the order of markets: each is searched by many customers at once.
+        joined = vectors.join(homes, "customer_id", "left").sortWithinPartitions("market", "customer_id")
+        with computed(lake, joined, ranker, FOR_YOU.table, run, "tasks of customers ranked") as rows:
+            yield rows
+        return
+    where = None if chosen is None else pc.field("customer_id").isin(chosen)
+    homes_here = pa.Table.from_batches(list(lake.batches(CUSTOMER_SEQUENCES, of_homes, run.as_of, where=where)))
+    stored = lake.batches(CUSTOMER_EMBEDDINGS, of_vectors, run.as_of, config.batch_customers, where)
+    yield ranker(_told(_with_homes(stored, homes_here), run, len(homes_here)))
+
+
+def _with_homes(batches: Iterator[pa.RecordBatch], homes: pa.Table) -> Iterator[pa.RecordBatch]:
+    """Customers' vectors beside their rows of customer_sequences."""
+    ids = homes["customer_id"].combine_chunks()
+    for batch in batches:
+        if batch.num_rows:
+            own = homes.take(pc.index_in(batch["customer_id"], value_set=ids)).drop_columns(["customer_id"])
+            columns = [*batch.columns, *(column.combine_chunks() for column in own.columns)]
+            yield pa.RecordBatch.from_arrays(columns, [*batch.schema.names, *own.column_names])
+
+
+def _told(batches: Iterator[pa.RecordBatch], run: Run, total: int) -> Iterator[pa.RecordBatch]:
+    done = 0
+    for batch in batches:
+        yield batch
+        done += batch.num_rows  # asked for the next one: this one's lists are made
+        run.progress("customers ranked", done, total)
+
+
+def _counted(batches: Iterator[pa.RecordBatch], maker: ListMaker) -> Iterator[pa.RecordBatch]:
+    """Rows of recommended_for_you; what was counted of them is added to the maker's."""
+    for batch in batches:
+        for text in batch[TALLY.name].drop_null().to_pylist():
+            add_tallies(maker, text)
+        yield batch.drop_columns([TALLY.name])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 
@@ -11,13 +12,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.changes import changed_customers, known_since, night_before, replace_changed
-from jobs.features import with_new_products
-from jobs.histories import batches_of_histories, customers_with, key_column, matrix, vectors_column
+from jobs.encoder import Encoder
+from jobs.executors import computed, only, spread
+from jobs.features import products_without_history, read_features
+from jobs.histories import COLUMNS, customers_with, key_column, matrix, vectors_column
 from jobs.lake import Lake
 from jobs.run import Counts, Run
 from jobs.tables import CATALOGUE, CUSTOMER_EMBEDDINGS, CUSTOMER_SEQUENCES, MODELS, PRODUCT_EMBEDDINGS
 from jobs.train import load_champion
-from models.contract import Compute, Recommender
+from models.contract import Compute
 
 
 @dataclass(frozen=True)
@@ -32,39 +35,42 @@ class EmbedConfig:
 
 def execute(lake: Lake, run: Run, config: EmbedConfig) -> Counts:
     """Write product_embeddings of the night, and customer_embeddings of the customers whose vector may be another."""
-    model_id, model = load_champion(lake, run, Compute(config.device))
-    trained = len(model.vocabulary)
-    model = with_new_products(lake, run.as_of, model)
-    products = _products(lake, run, model, model_id, trained)
+    model_id, trained = load_champion(lake, run, Compute(config.device))
+    new = products_without_history(lake, run.as_of, trained.vocabulary)
+    encoder = Encoder(trained, new, read_features(lake, run.as_of, new), model_id, config.device)
+    products = _products(lake, run, encoder)
     lake.replace(PRODUCT_EMBEDDINGS, products, run)
     before = _goes_on_from(lake, run, model_id)
     if before is None:
-        total = lake.count(CUSTOMER_SEQUENCES, run.as_of)
-        rows = _encoded(lake, run, config, model, model_id, total, [None])
-        encoded = written = lake.replace(CUSTOMER_EMBEDDINGS, rows, run)
+        encoded = lake.count(CUSTOMER_SEQUENCES, run.as_of)
+        with _encoded(lake, run, config, encoder, encoded, [None], None) as rows:
+            written = lake.replace(CUSTOMER_EMBEDDINGS, rows, run)
     else:
         touched = changed_customers(lake, CUSTOMER_SEQUENCES, before, run.as_of)
         others, where = _reading_otherwise(lake, run, before, products, model_id)
-        encoded, wanted = len(touched) + len(others), [pc.field("as_of") > pa.scalar(before)]
-        rows = _encoded(lake, run, config, model, model_id, encoded, wanted + [where] * bool(len(others)))
-        written = replace_changed(lake, CUSTOMER_EMBEDDINGS, rows, pa.concat_arrays([touched, others]), before, run)
+        wanted = [pc.field("as_of") > pa.scalar(before)] + [where] * bool(len(others))
+        customers = pa.concat_arrays([touched, others])
+        encoded = len(customers)
+        with _encoded(lake, run, config, encoder, encoded, wanted, customers) as rows:
+            written = replace_changed(lake, CUSTOMER_EMBEDDINGS, rows, customers, before, run)
     note = f"{encoded:,} customers and {len(products):,} products by {model_id}"
     if before is not None:
         note += f", all other customers as on {before}"
-    if added := len(model.vocabulary) - trained:
+    if added := len(encoder.model.vocabulary) - len(trained.vocabulary):
         note += f"; {added:,} of the products were not in its training: their vectors come from the catalogue"
     return Counts(encoded, written + len(products), note=note)
 
 
-def _products(lake: Lake, run: Run, model: Recommender, model_id: str, trained: int) -> pa.Table:
+def _products(lake: Lake, run: Run, encoder: Encoder) -> pa.Table:
     """Rows of product_embeddings: the catalogue's products that the model knows."""
+    model, trained = encoder.model, len(encoder.trained.vocabulary)
     vectors = model.product_vectors()
     known = np.asarray(pc.is_in(model.vocabulary.ids, value_set=key_column(lake, CATALOGUE, run.as_of, "product_id")))
     return pa.table(
         {
             "product_id": model.vocabulary.ids.filter(pa.array(known)),
             "vector": vectors_column(vectors[known]),
-            "model_id": pa.repeat(model_id, int(known.sum())),
+            "model_id": pa.repeat(encoder.model_id, int(known.sum())),
             "cold": pa.array((np.arange(len(known)) >= trained)[known]),
         }
     )
@@ -109,16 +115,31 @@ def _read_otherwise(lake: Lake, before: date, products: pa.Table) -> pa.Array:
     return both.filter(pc.invert(pc.is_in(both, value_set=kept.combine_chunks())))
 
 
+@contextmanager
 def _encoded(
-    lake: Lake, run: Run, config: EmbedConfig, model: Recommender, model_id: str, total: int,
-    wanted: list[pc.Expression | None],
-) -> Iterator[pa.RecordBatch]:  # fmt: skip
-    """Rows of customer_embeddings of the customers whose sequences match one of `wanted`; None matches all."""
+    lake: Lake, run: Run, config: EmbedConfig, encoder: Encoder, total: int, wanted: list[pc.Expression | None],
+    customers: pa.Array | None,
+) -> Iterator[Iterator[pa.RecordBatch]]:  # fmt: skip
+    """Rows of customer_embeddings of `total` customers: of those whose sequences match one of `wanted` (None matches
+    all), which are `customers` (None: everybody).
+    """
+    if lake.on_executors:
+        frame = only(lake, lake.frame(CUSTOMER_SEQUENCES, run.as_of), "customer_id", customers).select(*COLUMNS)
+        parts = spread(lake, frame, "customer_id", total, config.batch_customers)
+        with computed(lake, parts, encoder, CUSTOMER_EMBEDDINGS, run, "tasks of customers encoded") as rows:
+            yield rows
+        return
+    stored = (
+        batch
+        for where in wanted
+        for batch in lake.batches(CUSTOMER_SEQUENCES, COLUMNS, run.as_of, config.batch_customers, where)
+    )
+    yield _counted(encoder(stored), run, total)
+
+
+def _counted(rows: Iterator[pa.RecordBatch], run: Run, total: int) -> Iterator[pa.RecordBatch]:
     done = 0
-    for where in wanted:
-        for histories in batches_of_histories(lake, run.as_of, model.vocabulary, config.batch_customers, where):
-            vectors = vectors_column(model.encode(histories.sequences))
-            done += len(histories.customers)
-            run.progress("customers encoded", done, total)
-            columns = [histories.customers, vectors, pa.repeat(model_id, len(vectors))]
-            yield pa.RecordBatch.from_arrays(columns, ["customer_id", "vector", "model_id"])
+    for batch in rows:
+        done += batch.num_rows
+        run.progress("customers encoded", done, total)
+        yield batch

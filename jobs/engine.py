@@ -12,8 +12,10 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,7 +23,8 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 
-from jobs.errors import UserError
+from jobs.errors import EngineLostError, UserError
+from jobs.run import Progress
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -31,10 +34,14 @@ ENGINES: tuple[EngineName, ...] = ("sail", "spark")
 DELTA_JARS = "io.delta:delta-spark_4.2_2.13:4.4.0"
 """4.4.1 is on PyPI, but its jars are not published; the Python package is pinned to match."""
 
-LOCAL_SPARK = {
+WITH_DELTA = {
     "spark.jars.packages": DELTA_JARS,
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+}
+"""What every Connect server of ours needs, wherever its executors are."""
+
+LOCAL_SPARK = WITH_DELTA | {
     "spark.driver.memory": "2g",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
@@ -49,6 +56,8 @@ LOCAL_SPARK = {
 }
 
 
+RETRIES = 6
+"""A call that nobody answers is tried again for a minute; Spark's own limit is ten."""
 FEW_AHEAD: dict[str, int] = {"batch_size": 16_384, "batch_readahead": 2, "fragment_readahead": 1}
 """How rows with long arrays are streamed: Arrow's defaults hold gigabytes of them."""
 START_SECONDS = 180
@@ -103,6 +112,35 @@ class Engine:
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 
+    @contextmanager
+    def kept_aside(
+        self, frame: DataFrame, schema: pa.Schema, aside: Path, progress: Progress, what: str
+    ) -> Iterator[Iterator[pa.RecordBatch]]:
+        """The rows of a frame of Spark's, computed once when the block begins and kept at `aside` until its end.
+
+        As a Delta table: its one commit names the files of the tasks that counted, whatever tasks that were lost,
+        repeated or doubled have left beside them. `progress` counts tasks, as `what`.
+        """
+        from deltalake import DeltaTable, Schema
+
+        def counted(stages: Iterable[Any] | None, *_: Any, **__: Any) -> None:
+            known = list(stages or [])
+            if total := sum(stage.num_tasks for stage in known):
+                progress(what, sum(stage.num_completed_tasks for stage in known), total)
+
+        handler: Any = counted
+        shutil.rmtree(aside, ignore_errors=True)
+        self.spark.registerProgressHandler(handler)
+        try:
+            aside.mkdir(parents=True)
+            # Spark would create it with types (strings with a collation) that deltalake cannot read.
+            DeltaTable.create(str(aside), Schema.from_arrow(schema))
+            frame.write.format("delta").mode("append").save(str(aside))
+            yield DeltaTable(str(aside)).to_pyarrow_dataset().to_batches(**FEW_AHEAD)
+        finally:
+            self.spark.removeProgressHandler(handler)
+            shutil.rmtree(aside, ignore_errors=True)
+
     def stop(self) -> None:
         """End the session and the server that was started for it."""
         self.spark.stop()
@@ -113,7 +151,8 @@ class Engine:
 def start(name: EngineName, remote: str | None = None, log: Path | None = None) -> Engine:
     """Start `name` embedded or locally, or connect to the Spark Connect server at `remote`.
 
-    Raises UserError for an unknown engine, a missing Java or an address that does not answer.
+    Raises UserError for an unknown engine, a missing Java or what is no address, EngineLostError for a server that does
+    not answer.
     """
     from pyspark.sql import SparkSession
 
@@ -121,8 +160,11 @@ def start(name: EngineName, remote: str | None = None, log: Path | None = None) 
         raise UserError(f"engine {name!r} is not one of {', '.join(ENGINES)}")
     server: Any = None
     if remote:
+        from pyspark.sql.connect.client.retries import DefaultPolicy
+
         _check_answers(remote)
         session = SparkSession.builder.remote(remote).create()
+        session.client.set_retry_policies([DefaultPolicy(max_retries=RETRIES)])
         name = "spark"
     elif name == "sail":
         server, address = _sail_server()
@@ -130,25 +172,35 @@ def start(name: EngineName, remote: str | None = None, log: Path | None = None) 
     else:
         if not (shutil.which("java") or Path(os.environ.get("JAVA_HOME", "-"), "bin", "java").exists()):
             raise UserError("the engine 'spark' needs Java 17 or 21; install it, or use the engine 'sail'")
-        server, address = _spark_server(log)
+        server, address = connect_server("local[2]", LOCAL_SPARK, log)
         session = SparkSession.builder.remote(address).create()
     session.conf.set("spark.sql.session.timeZone", "UTC")
     return Engine(name, session, server)
 
 
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 def _check_answers(remote: str) -> None:
-    """Raise UserError where nothing listens: Spark's own client would try for ten minutes."""
+    """Raise EngineLostError where nothing listens: Spark's own client would go on trying; UserError for no address."""
     try:
         parts = urlsplit(remote)
+        host, port = parts.hostname, parts.port or 15002
     except ValueError as error:
         raise UserError(f"SPARK_REMOTE is no address ({error}); it must look like sc://host:15002") from None
+    if parts.scheme != "sc" or not host:
+        raise UserError("SPARK_REMOTE is no address; it must look like sc://host:15002")
     try:
-        if parts.scheme != "sc" or not parts.hostname:
-            raise OSError("the address must look like sc://host:15002")
-        socket.create_connection((parts.hostname, parts.port or 15002), timeout=10).close()
-    except (OSError, ValueError) as error:
-        raise UserError(f"the Spark Connect server {parts.scheme}://{parts.hostname} (SPARK_REMOTE) does not answer: "
-                        f"{error}") from None  # fmt: skip
+        socket.create_connection((host, port), timeout=10).close()
+    except OSError as error:
+        raise EngineLostError(
+            f"the Spark Connect server sc://{host}:{port} (SPARK_REMOTE) does not answer: {error}"
+        ) from None
 
 
 def _sail_server() -> tuple[Any, str]:
@@ -160,20 +212,30 @@ def _sail_server() -> tuple[Any, str]:
     return server, f"sc://{host}:{port}"
 
 
-def _spark_server(log: Path | None) -> tuple[LocalServer, str]:
-    """Start Spark's own Connect server on a free loopback port; its chatter goes to `log`."""
+def connect_server(
+    master: str, settings: Mapping[str, str], log: Path | None, environment: Mapping[str, str] | None = None,
+    port: int | None = None,
+) -> tuple[LocalServer, str]:  # fmt: skip
+    """Start Spark's own Connect server on a port of loopback, a free one for None: (server, its address); its chatter
+    goes to `log`.
+
+    `master` is where its executors run, `settings` are Spark's, `environment` the process's where it is not ours.
+    Python on executors that it starts on this machine is the one that runs here, and imports what is imported here.
+    Raises UserError where it does not start.
+    """
     import pyspark
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    settings = LOCAL_SPARK | {"spark.connect.grpc.binding.port": str(port)}
-    command = [str(Path(pyspark.__file__).parent / "bin" / "spark-submit"), "--master", "local[2]"]
+    environment = dict(os.environ if environment is None else environment)
+    environment |= {"PYSPARK_PYTHON": sys.executable, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
+
+    port = port or free_port()
+    settings = {**settings, "spark.connect.grpc.binding.port": str(port)}
+    command = [str(Path(pyspark.__file__).parent / "bin" / "spark-submit"), "--master", master]
     for key, value in settings.items():
         command += ["--conf", f"{key}={value}"]
     command += ["--class", "org.apache.spark.sql.connect.service.SparkConnectServer", "spark-internal"]
     with Path(log or os.devnull).open("ab") as sink:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink)
+        process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink)
     server = LocalServer(process)
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:

@@ -19,3 +19,9 @@ class BusyError(UserError):
     """Somebody else writes to the lake; nothing was changed, and trying again later can help."""
 
     exit_code = 4
+
+
+class EngineLostError(UserError):
+    """Spark does not answer, or not any more; the step did nothing by halves, and trying again later can help."""
+
+    exit_code = 5

@@ -52,17 +52,6 @@ def read_histories(lake: Lake, as_of: date, vocabulary: Vocabulary, keep_unknown
     return to_histories(lake.arrow(CUSTOMER_SEQUENCES, COLUMNS, as_of), vocabulary, keep_unknown)
 
 
-def batches_of_histories(
-    lake: Lake, as_of: date, vocabulary: Vocabulary, customers: int = 50_000, where: pc.Expression | None = None
-) -> Iterator[Histories]:
-    """All customers of a night, or those whose rows match `where`, so many at a time and in stored order, in bounded
-    memory.
-    """
-    for batch in lake.batches(CUSTOMER_SEQUENCES, COLUMNS, as_of, customers, where):
-        if batch.num_rows:
-            yield to_histories(batch, vocabulary)
-
-
 def customers_with(lake: Lake, as_of: date, products: pa.Array, where: pc.Expression) -> Iterator[pa.Array]:
     """Ids of the night's customers with one of `products` in their sequence, of the rows that match `where`."""
     for batch in lake.batches(CUSTOMER_SEQUENCES, ("customer_id", "product_ids"), as_of, where=where):

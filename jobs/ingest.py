@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 
 from jobs import input_figures as figures
 from jobs import validate
+from jobs.engine_lost import is_lost
 from jobs.errors import UserError
 from jobs.ingest_derived import live_everywhere, sold_products
 from jobs.ingest_events import write_events
@@ -91,6 +92,8 @@ def _readable(source: Source, files: list[RawFile]) -> Iterator[None]:
     try:
         yield
     except PySparkException as error:
+        if is_lost(error):
+            raise
         found = unreadable(files)
         if found:
             raise UserError(f"the raw file {found}; it is damaged or cut short: deliver it again") from None

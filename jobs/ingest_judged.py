@@ -10,6 +10,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from jobs import validate
+from jobs.engine_lost import is_lost
 from jobs.errors import UserError
 from jobs.forgotten import leave_out
 from jobs.ingest_events import Settled, good_events, settle
@@ -111,6 +112,8 @@ class Judged:
             selected = self.lake.spark.sql(statement, args={"as_of": self.run.as_of.isoformat()})
             return validate.contract_rows(selected, table.name, where)
         except PySparkException as error:
+            if is_lost(error):
+                raise
             headers = {f.view: columns_of(f, self.source) for f in reversed(self.files)}
             there = clean("; ".join(f"{view} has {', '.join(columns)}" for view, columns in sorted(headers.items())))
             raise UserError(

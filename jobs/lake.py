@@ -35,8 +35,12 @@ FEW_AHEAD = {"batch_readahead": 4, "fragment_readahead": 2}
 class Lake:
     """Tables by their definition, artefact directories by name and night."""
 
-    def __init__(self, root: Path, start_engine: Callable[[], Engine] | None = None) -> None:
+    def __init__(
+        self, root: Path, start_engine: Callable[[], Engine] | None = None, on_executors: bool = False
+    ) -> None:
         self.root = root
+        self.on_executors = on_executors
+        """Whether the engine has processes elsewhere for what is computed of every customer."""
         self._start_engine = start_engine
         self._current: set[Table] = set()
         """Tables that were seen to have all their columns."""

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from jobs.config import NightConfig
+from jobs.engine_lost import told_if_lost
 from jobs.lake import Lake
 from jobs.run import Counts, Run
 from jobs.tables import ALL, RUNS, STEPS
@@ -38,7 +39,8 @@ def run_step(
     }
     _record(lake, run, row)
     try:
-        counts: Counts = execute(lake, run, getattr(config, step))
+        with told_if_lost():
+            counts: Counts = execute(lake, run, getattr(config, step))
     except Exception as error:
         _record(lake, run, row | _end(run, FAILED, Counts(note=f"{type(error).__name__}: {error}"), clock()))
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,12 @@ class ListMaker:
         self.rulebooks = Rulebooks(policy, self.names, shelf.attributes)
         self.tallies: dict[tuple[Table, str], Tally] = defaultdict(Tally)
         """By table and variant."""
+
+    def counting_anew(self) -> ListMaker:
+        """The same maker with nothing counted yet."""
+        other = copy(self)
+        other.tallies = defaultdict(Tally)
+        return other
 
     def batch(
         self, point: TouchPoint, market: int, variant: Variant, n: int, keys: dict[str, pa.Array],

@@ -38,6 +38,15 @@ class Tally:
         self.moved += int((made.rules >= 0).sum())
         self.rules.update({name: int(n) for name, n in zip(book.names, made.effects, strict=True) if n})
 
+    def join(self, other: Tally) -> None:
+        """Count what another one has counted."""
+        self.lists, self.short, self.moved = (
+            self.lists + other.lists,
+            self.short + other.short,
+            self.moved + other.moved,
+        )
+        self.rules.update(other.rules)
+
 
 def list_rows(
     keys: Mapping[str, pa.Array], made: Assembled, shelf: Shelf, market: int, book: Rulebook, variant: str,

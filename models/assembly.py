@@ -134,6 +134,7 @@ def assemble(
     Positions that the policy fills with a product that nothing offers have `pin_label`.
     """
     from models.assembly_kernels import assemble_range  # compiled or read from its cache at the first call
+    from models.search import threads
 
     of_rankings = np.diff(tiers.offsets).max(initial=0)
     most = candidates.rows.shape[1] + tiers.of.shape[1] * int(of_rankings)
@@ -158,8 +159,8 @@ def assemble(
         return effects
 
     ends = [lists * part // PARTS for part in range(PARTS + 1)]
-    with ThreadPoolExecutor() as threads:  # the compiled loop holds no lock
-        effects = sum(threads.map(work, pairwise(ends)), np.zeros(len(book.names), np.int64))
+    with ThreadPoolExecutor(threads()) as pool:  # the compiled loop holds no lock
+        effects = sum(pool.map(work, pairwise(ends)), np.zeros(len(book.names), np.int64))
     return Assembled(rows.astype(np.int64), scores, labels, rules, effects, read)
 
 

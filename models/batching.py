@@ -6,6 +6,7 @@ column 0, padding is on the right): a causal model then never reads padding befo
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,9 @@ import torch
 from models.objectives import IntArray, Targets
 from models.sequences import Sequences
 from models.transfers import to_device
+
+LEAST_ROWS = 8
+"""Histories in a batch, at least, where the result must not depend on who they are."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +83,35 @@ def buckets(lengths: IntArray, batch_events: int, rng: np.random.Generator | Non
     return found if rng is None else [found[i] for i in rng.permutation(len(found))]
 
 
-def pad(sequences: Sequences, rows: IntArray, device: torch.device, wanted: Targets | None = None) -> Batch:
+def fixed_columns(lengths: IntArray, longest: int) -> IntArray:
+    """[n], the length to pad each history to, at most `longest`: 1 to 16, then eight steps an octave."""
+    step = np.left_shift(1, np.maximum(0, np.ceil(np.log2(np.maximum(lengths, 1))).astype(np.int64) - 4))
+    return np.minimum(-(-lengths // step) * step, longest)
+
+
+def fixed_buckets(lengths: IntArray, batch_events: int, longest: int) -> Iterator[IntArray]:
+    """The rows of non-empty histories, those of equal `fixed_columns` together.
+
+    Kernels add numbers in an order that depends on a matrix's shape, not on its content, so that what is computed of a
+    history padded to them is the same to the last bit whoever else is in the batch. It takes `LEAST_ROWS` to a batch as
+    well: for few, kernels are others. Where there are fewer, the first row is repeated.
+    """
+    columns = fixed_columns(lengths, longest)
+    for width in np.unique(columns[lengths > 0])[::-1].tolist():
+        alike, most = np.flatnonzero(columns == width), max(LEAST_ROWS, batch_events // width)
+        for start in range(0, len(alike), most):
+            rows = alike[start : start + most]
+            yield np.append(rows, np.repeat(rows[:1], max(0, LEAST_ROWS - len(rows))))
+
+
+def pad(
+    sequences: Sequences, rows: IntArray, device: torch.device, wanted: Targets | None = None, columns_at_least: int = 0
+) -> Batch:
     """The histories at `rows`, none of them empty, as one batch; `wanted` adds the pairs to learn from, and leaves
     out the events at a history's end that predict nothing.
     """
     starts, lengths = sequences.offsets[rows], sequences.lengths[rows]
-    columns = np.arange(int(lengths.max()))
+    columns = np.arange(max(int(lengths.max()), columns_at_least))
     at = np.where(columns < lengths[:, None], starts[:, None] + columns, 0)
     positions = targets = np.zeros(0, np.int64)
     if wanted is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any, ClassVar, Self
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from models.batching import buckets, pad
+from models.batching import buckets, fixed_buckets, fixed_columns, pad
 from models.catalogue import Catalogue
 from models.contract import Compute, Fitted, FloatMatrix, Progress, silent
 from models.device import cells_within, free_memory, mixed_precision, peak_memory, pick, reproducible
@@ -76,8 +76,9 @@ class TorchRecommender(ABC):
     def encode(self, sequences: Sequences, progress: Progress = silent) -> FloatMatrix:
         """Customer vectors [n, d + 1] float32 from each history's last `max_length` events; last column 1.
 
-        An empty history gets zeros and the 1. `progress` counts histories. On a card, batches are as large as its
-        memory allows, are halved where that turns out too little, and are copied while others are computed; numbers
+        An empty history gets zeros and the 1. On a CPU a vector is the same to the last bit whatever other histories
+        are encoded with it, and in how many threads. `progress` counts histories. On a card, batches are as large as
+        its memory allows, are halved where that turns out too little, and are copied while others are computed; numbers
         are within `models.device.BF16_TOLERANCE` of a CPU's.
         """
         self._check_products(sequences)
@@ -92,16 +93,23 @@ class TorchRecommender(ABC):
         def take(rows: IntArray, vectors: FloatMatrix) -> None:
             nonlocal done
             result[rows, :-1] = vectors
-            done += len(rows)
+            done += len(np.unique(rows))
             progress("histories", done, len(recent))
 
         with torch.inference_mode():
-            run_batches(buckets(recent.lengths, self._encode_events(recent)), begin, take)
+            run_batches(self._batches(recent), begin, take)
         return result
 
     def _last_states(self, recent: Sequences, rows: IntArray) -> torch.Tensor:
+        columns = int(fixed_columns(recent.lengths[rows], self.settings.max_length).max())
         with mixed_precision(self._device):
-            return self.module.last_states(pad(recent, rows, self._device))
+            return self.module.last_states(pad(recent, rows, self._device, columns_at_least=columns))
+
+    def _batches(self, recent: Sequences) -> Iterable[IntArray]:
+        """Rows to encode at once: on a CPU of one padded length each, on a card as many as its memory takes."""
+        if self._device.type == "cpu":
+            return fixed_buckets(recent.lengths, ENCODE_EVENTS, self.settings.max_length)
+        return buckets(recent.lengths, self._encode_events(recent))
 
     def _encode_events(self, recent: Sequences) -> int:
         """Events per batch: on a card, as many as fit by what some of the longest histories take there."""

@@ -72,7 +72,7 @@ class SharedLake(Lake):
 
 def lake_on(engine: engines.Engine, root: Path) -> Lake:
     """A lake below `root` whose engine is already running."""
-    return SharedLake(root, lambda: engine)
+    return SharedLake(root, lambda: engine, on_executors=engine.name == "spark")
 
 
 @pytest.fixture(scope="session")

@@ -54,7 +54,8 @@ def _run(step: str, as_of: date, root: Path, raw: Path, engine: str) -> Any:
     accepted = [name for name in os.environ.get("NIGHTRAIL_ACCEPT", "").split(",") if name]
     publish = replace(config.publish, feature_store=feature_store_file())
     config = replace(config, gate=replace(config.gate, accepted=accepted), publish=publish)
-    lake = Lake(root, lambda: start(engine, os.environ.get("SPARK_REMOTE"), root / "spark.log"))  # type: ignore[arg-type]
+    remote, log = os.environ.get("SPARK_REMOTE"), root / "spark.log"
+    lake = Lake(root, lambda: start(engine, remote, log), engine == "spark")  # type: ignore[arg-type]
     root.mkdir(parents=True, exist_ok=True)
     run = Run(as_of, f"{as_of}-bench", datetime.now(UTC), clock=time.monotonic)
     if step == "train":
@@ -65,9 +66,9 @@ def _run(step: str, as_of: date, root: Path, raw: Path, engine: str) -> Any:
 def _fit_briefly(lake: Any, run: Any) -> Any:
     """A transformer fitted on some customers, written as the champion; nothing where there is one."""
     from jobs.features import read_features
-    from jobs.histories import batches_of_histories, product_ids_seen
+    from jobs.histories import COLUMNS, product_ids_seen, to_histories
     from jobs.run import Counts
-    from jobs.tables import MODELS
+    from jobs.tables import CUSTOMER_SEQUENCES, MODELS
     from jobs.train import champion
     from models import artefacts, registry
     from models.contract import Compute
@@ -76,7 +77,8 @@ def _fit_briefly(lake: Any, run: Any) -> Any:
     if champion(lake, run):
         return Counts(note="a model is there")
     vocabulary = Vocabulary.build(product_ids_seen(lake, run.as_of))
-    histories = next(batches_of_histories(lake, run.as_of, vocabulary, LEARNED_FROM))
+    stored = lake.batches(CUSTOMER_SEQUENCES, COLUMNS, run.as_of, LEARNED_FROM)
+    histories = to_histories(next(batch for batch in stored if batch.num_rows), vocabulary)
     model = registry.create("transformer", vocabulary, Compute("auto", 17), epochs=1)
     model.fit(histories.sequences, read_features(lake, run.as_of, vocabulary), run.progress)
     model_id = f"transformer-{run.run_id}"

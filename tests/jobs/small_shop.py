@@ -16,6 +16,7 @@ from jobs.list_basis import ProductVectors
 from jobs.list_maker import ListMaker
 from jobs.lists import ListsConfig
 from jobs.policy import read_policy
+from jobs.ranker import Ranker
 from jobs.run import Run
 from jobs.shelf import read_shelf
 from jobs.tables import (
@@ -139,10 +140,26 @@ class SmallShop:
 
     def lists(self, as_of: date, config: ListsConfig) -> int:
         """Stage the customers' lists of a written night; returns the rows written."""
-        run = run_of(as_of)
-        shelf = read_shelf(self.lake, run, config.popular_days, config.event_weights, config.young_days)
-        maker = ListMaker(shelf, read_policy(self.lake, as_of, config.variants))
-        return stage_customer_lists(self.lake, maker, ProductVectors.read(self.lake, as_of), config, run)
+        return self.stage(self.maker(as_of, config), as_of, config)
+
+    def maker(self, as_of: date, config: ListsConfig) -> ListMaker:
+        """That of a written night."""
+        shelf = read_shelf(self.lake, run_of(as_of), config.popular_days, config.event_weights, config.young_days)
+        return ListMaker(shelf, read_policy(self.lake, as_of, config.variants))
+
+    def stage(self, maker: ListMaker, as_of: date, config: ListsConfig) -> int:
+        """Stage the customers' lists with a maker; returns the rows written."""
+        return stage_customer_lists(self.lake, maker, ProductVectors.read(self.lake, as_of), config, run_of(as_of))
+
+    def ranker(self, as_of: date, config: ListsConfig) -> Ranker:
+        """That of a written night."""
+        return Ranker.on(self.maker(as_of, config), ProductVectors.read(self.lake, as_of), config, run_of(as_of))
+
+    def ranked_rows(self, as_of: date) -> pa.Table:
+        """What a ranker reads of everybody."""
+        vectors = self.lake.arrow(CUSTOMER_EMBEDDINGS, ("customer_id", "vector"), as_of)
+        homes = self.lake.arrow(CUSTOMER_SEQUENCES, ("market", "bought", "bought_at"), as_of)
+        return pa.table({name: table[name] for table in (vectors, homes) for name in table.column_names})
 
     def _event(self, event_id: str, product: str, market: str, day: date) -> None:
         at = datetime(day.year, day.month, day.day).astimezone()
