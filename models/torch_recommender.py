@@ -85,16 +85,14 @@ class TorchRecommender(ABC):
         recent = sequences.last(self.settings.max_length)
         result = np.zeros((len(recent), self._vectors(np.zeros(1, np.int64)).shape[1] + 1), dtype=np.float32)
         result[:, -1] = 1
-        done = 0
+        seen = np.zeros(len(recent), dtype=bool)
 
         def begin(rows: IntArray) -> Landing:
             return to_host(unit(self._last_states(recent, rows).float(), self.settings))
 
         def take(rows: IntArray, vectors: FloatMatrix) -> None:
-            nonlocal done
-            result[rows, :-1] = vectors
-            done += len(np.unique(rows))
-            progress("histories", done, len(recent))
+            result[rows, :-1], seen[rows] = vectors, True
+            progress("histories", int(np.count_nonzero(seen)), len(recent))
 
         with torch.inference_mode():
             run_batches(self._batches(recent), begin, take)
@@ -106,19 +104,16 @@ class TorchRecommender(ABC):
             return self.module.last_states(pad(recent, rows, self._device, columns_at_least=columns))
 
     def _batches(self, recent: Sequences) -> Iterable[IntArray]:
-        """Rows to encode at once: on a CPU of one padded length each, on a card as many as its memory takes."""
-        if self._device.type == "cpu":
-            return fixed_buckets(recent.lengths, ENCODE_EVENTS, self.settings.max_length)
-        return buckets(recent.lengths, self._encode_events(recent))
-
-    def _encode_events(self, recent: Sequences) -> int:
-        """Events per batch: on a card, as many as fit by what some of the longest histories take there."""
+        """Rows to encode at once: on a CPU of one padded length each, on a card as many as its memory takes, by what
+        some of the longest histories take there.
+        """
         free, longest = free_memory(self._device), int(recent.lengths.max(initial=0))
         if free is None or not longest:
-            return ENCODE_EVENTS
+            return fixed_buckets(recent.lengths, ENCODE_EVENTS, self.settings.max_length)
         rows = np.argsort(-recent.lengths, kind="stable")[: max(1, ENCODE_EVENTS // longest)]
         taken = peak_memory(self._device, lambda: self._last_states(recent, rows))
-        return cells_within(free, taken / (len(rows) * longest), ENCODE_EVENTS, MOST_ENCODE_EVENTS)
+        events = cells_within(free, taken / (len(rows) * longest), ENCODE_EVENTS, MOST_ENCODE_EVENTS)
+        return buckets(recent.lengths, events)
 
     def _check_products(self, sequences: Sequences) -> None:
         unknown = (sequences.products < 0) | (sequences.products >= len(self.vocabulary))
