@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from jobs.errors import UserError
+from jobs.storage import emptied, parquet_batches
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -85,20 +86,14 @@ class Engine:
             frame.write.format("delta").mode("overwrite").option("replaceWhere", predicate).save(str(path))
             return
         import pyarrow as pa
-        import pyarrow.dataset as ds
         from deltalake import write_deltalake
 
-        aside = path.parent / f".{path.name}.aside"
-        shutil.rmtree(aside, ignore_errors=True)
-        try:
+        with emptied(path.parent / f".{path.name}.aside") as aside:
             frame.write.mode("overwrite").parquet(str(aside))
-            aside.mkdir(parents=True, exist_ok=True)  # Sail writes nothing for a frame without rows
             # Sail carries column comments through renames; deltalake refuses those that differ from the table's.
-            plain = (batch.cast(schema) for batch in ds.dataset(aside, format="parquet").to_batches())
+            plain = (batch.cast(schema) for batch in parquet_batches(aside))
             rows = pa.RecordBatchReader.from_batches(schema, plain)
             write_deltalake(str(path), rows, mode="overwrite", predicate=predicate)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
 
     def stop(self) -> None:
         """End the session and the server that was started for it."""
