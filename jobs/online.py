@@ -145,7 +145,9 @@ class OnlineStore:
     def forget(self, customer_id: str) -> int:
         """Remove every version of every row of a customer; returns the keys removed."""
         with self._writer() as store:
-            return int(store.forget(customer_id))
+            removed = int(store.forget(customer_id))
+        self.backend.close()  # SQLite's file holds what was removed until its log is worked in
+        return removed
 
     def sweep(self) -> int:
         """Remove versions that no night shows which can be taken back to; returns the keys that became smaller."""

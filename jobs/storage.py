@@ -44,7 +44,7 @@ def place(given: str | Path) -> Path:
     """
     text = str(given)
     if not is_remote(text):
-        if re.match(r"[a-z][a-z0-9+.-]*:/", text):
+        if re.match(r"[a-z][a-z0-9+.-]*://", text):
             raise UserError(f"{text} is neither a folder nor s3://BUCKET/PREFIX; give one of them")
         return Path(text)
     if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]+(/[^/?#*\[\]]+)+/?", text):
