@@ -1,6 +1,7 @@
 """A whole night of a synthetic shop, step by step, then a second one with one new day.
 
-`python -m tests.benchmarks.night --shop million --json OUT [--customers 100000] [--folder DIR] [--engine spark]`
+`python -m tests.benchmarks.night --shop million --json OUT [--customers 100000] [--folder DIR] [--engine spark]
+[--accept GATE]`
 
 Each step is a process of its own, as under Airflow. For each: seconds, rows a second, peak memory, and where the main
 thread's time went (cProfile): our own Python, imports, the rest being the libraries' and waiting for them. The step
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -37,9 +39,11 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--shop", choices=sorted(SIZES), default="tiny")
     parser.add_argument("--customers", type=int, help="the shop with so many customers, and as many events each")
     parser.add_argument("--engine", default="sail")
+    parser.add_argument("--accept", default="", metavar="GATE,GATE", help="gates that may fail")
     parser.add_argument("--folder", type=Path, help="where raw files and lake go; a temporary one by default")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args(arguments)
+    os.environ["NIGHTRAIL_ACCEPT"] = given.accept  # for the steps' processes
     with tempfile.TemporaryDirectory() as scratch:
         folder = (given.folder or Path(scratch)).resolve()
         result = run(scaled(SIZES[given.shop], given.customers), given.engine, folder)
@@ -98,13 +102,14 @@ def print_result(result: dict[str, Any]) -> None:
     grid = Grid(title=f"{shop['name']}: {shop['customers']:,} customers, {shop['products']:,} products and more, "
                       f"{shop['markets']} markets, {shop['days']} days of {shop['daily_events']:,} events; "
                       f"engine {result['engine']}")  # fmt: skip
-    for title in ("step", "s", "rows/s", "MB", "imports", "our Python", "libraries", "second night, s"):
+    for title in ("step", "s", "processor s", "rows/s", "MB", "imports", "our Python", "libraries", "second night, s"):
         grid.add_column(title, justify="left" if title == "step" else "right")
     for one, two in zip(result["first night"], result["second night"], strict=True):
         spent = one["spent"]
         whole = sum(spent.values()) or 1.0
         grid.add_row(
             one["step"] + (" (not counted)" if one["step"] == UNMEASURED else ""), f"{one['seconds']:.1f}",
+            f"{one['processor_seconds']:.1f}",
             f"{one['rows'] / one['seconds']:,.0f}", f"{one['memory_mb']:,.0f}",
             *[f"{spent[name] / whole:.0%}" for name in ("imports", "our Python", "libraries")],
             f"{two['seconds']:.1f}",
