@@ -109,7 +109,10 @@ class TorchRecommender(ABC):
         if free is None or not longest:
             return ENCODE_EVENTS
         rows = np.argsort(-recent.lengths, kind="stable")[: max(1, ENCODE_EVENTS // longest)]
-        taken = peak_memory(self._device, lambda: self._last_states(recent, rows))
+        try:
+            taken = peak_memory(self._device, lambda: self._last_states(recent, rows))
+        except torch.OutOfMemoryError:  # batches of that size are halved where they do not fit either
+            return ENCODE_EVENTS
         return cells_within(free, taken / (len(rows) * longest), ENCODE_EVENTS, MOST_ENCODE_EVENTS)
 
     def _check_products(self, sequences: Sequences) -> None:
