@@ -30,7 +30,7 @@ META = torch.device("meta")
 CATALOGUE = Catalogue(np.random.default_rng(0).integers(0, 50, (PRODUCTS, 5)).astype(np.int32))
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
