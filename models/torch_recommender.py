@@ -111,7 +111,10 @@ class TorchRecommender(ABC):
         if free is None or not longest:
             return fixed_buckets(recent.lengths, ENCODE_EVENTS, self.settings.max_length)
         rows = np.argsort(-recent.lengths, kind="stable")[: max(1, ENCODE_EVENTS // longest)]
-        taken = peak_memory(self._device, lambda: self._last_states(recent, rows))
+        try:
+            taken = peak_memory(self._device, lambda: self._last_states(recent, rows))
+        except torch.OutOfMemoryError:  # batches of that size are halved where they do not fit either
+            return buckets(recent.lengths, ENCODE_EVENTS)
         events = cells_within(free, taken / (len(rows) * longest), ENCODE_EVENTS, MOST_ENCODE_EVENTS)
         return buckets(recent.lengths, events)
 

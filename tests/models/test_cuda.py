@@ -16,6 +16,7 @@ from models.scorers import from_vectors
 from models.sequences import Sequences
 from models.torch_recommender import TorchRecommender
 from models.transfers import to_device, to_host
+from models.vocabulary import Vocabulary
 from tests.models.test_contract import PRODUCTS, SMALL, VOCABULARY, checkerboard
 from tests.models.test_exact_search import exclusions
 
@@ -72,7 +73,9 @@ def test_nothing_waits_for_a_card_before_an_epoch_ends() -> None:
         steps.append((done, total))
         torch.cuda.set_sync_debug_mode("error")  # not before the first: setting up may wait
 
-    model = create("transformer", VOCABULARY, CARD, **SMALL | {"epochs": 1, "negatives": 12})
+    # So many products that torch need not join the rows of a sparse gradient, for which it would have to count them.
+    many = Vocabulary([f"product {number:05}" for number in range(5_000)])
+    model = create("transformer", many, CARD, **SMALL | {"epochs": 1, "negatives": 12})
     try:
         with pytest.raises(RuntimeError, match="synchroniz"):
             model.fit(checkerboard(), progress=step_done)
