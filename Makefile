@@ -3,8 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= $(or $(shell command -v python3.11),python3)
 VENV := .venv
 BIN := $(VENV)/bin
-FAISS := $(if $(wildcard /proc/driver/nvidia/version),gpu,cpu)
-STAMP := $(VENV)/.ready-$(FAISS)
+STAMP := $(VENV)/.ready
 
 # A waiting OpenMP thread must not spin: beside any other load on few cores, training would take several times as long.
 export OMP_WAIT_POLICY ?= PASSIVE
@@ -31,10 +30,9 @@ $(STAMP): requirements.txt
 	@echo "Setting up $(VENV) (some minutes on the first run) .."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
-	@sed 's/^faiss-cpu==/faiss-$(FAISS)==/' requirements.txt > $(VENV)/requirements.txt
 	@# Compiled once here: where PYTHONDONTWRITEBYTECODE is set, every process would compile torch anew.
-	@$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python $(VENV)/requirements.txt
-	@rm -f $(VENV)/.ready-*; touch $@
+	@$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python requirements.txt
+	@touch $@
 
 night: $(STAMP) ## Run a whole night under Airflow: the sample shop's, or your own with SOURCE, RAW and AS_OF
 	@$(BIN)/python -m jobs night --engine $(ENGINE) \
