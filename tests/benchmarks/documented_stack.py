@@ -55,6 +55,8 @@ STAGES = {
     "recommended": "faiss", "alike": "faiss", "materialize": "feast",
 }  # fmt: skip
 """Stages of the peer in order, and the module of each."""
+LISTED, LOADED = ("recommended", "alike"), "materialize"
+"""Stages whose rows the last one loads, and that one."""
 OURS_LIMIT = 7_200.0
 
 
@@ -139,9 +141,13 @@ def our_night(size: ShopSize, raw: Path, lake: Path, stack: Path, redis: str) ->
 
 
 def the_peer(task: StackTask, stack: Path, limit: float) -> dict[str, Spent]:
-    """Every stage of the documented stack; what follows a stage that was ended works with what it left."""
+    """Every stage of the documented stack; what follows a stage that was ended works with what it left.
+
+    Lists that were not made are missing where they should be loaded: those rows count as not yet loaded.
+    """
     task.save(stack / "task.json")
     found: dict[str, Spent] = {}
+    missing = 0
     for stage, module in STAGES.items():
         progress = stack / f"{stage}.progress"
         deadline = time.time() + (limit if stage != UNMEASURED else min(limit, 60.0))
@@ -152,17 +158,20 @@ def the_peer(task: StackTask, stack: Path, limit: float) -> dict[str, Spent]:
         _say(f"peer  {stage}", took)
         if stage == UNMEASURED:
             continue
-        found[stage] = spent_of(took)
+        found[stage] = spent_of(took, missing if stage == LOADED else 0)
+        if stage in LISTED:
+            missing += found[stage].total - found[stage].done
         if took.code is None and not took.progress:
             break  # nothing for the next stage to work on
     return found
 
 
-def spent_of(took: Measured) -> Spent:
-    """What a stage took; unfinished where it was ended or stopped before its last part."""
-    done, total = took.progress[-1][1:] if took.progress else (0, 0)
+def spent_of(took: Measured, missing: int = 0) -> Spent:
+    """What a stage took; unfinished where it was ended, stopped before its last part, or was not given all its rows."""
+    progress = [(at, done, total + missing) for at, done, total in took.progress]
+    done, total = progress[-1][1:] if progress else (0, 0)
     finished = took.code == 0 and done == total
-    whole = None if finished else whole_seconds(took.progress)
+    whole = None if finished else whole_seconds(progress)
     return Spent(took.seconds, took.cpu_seconds, took.memory_mb, finished, done, total, whole)
 
 

@@ -55,6 +55,8 @@ def test_a_stage_that_was_ended_goes_on_at_its_own_rate() -> None:
     assert not ended.finished and (ended.done, ended.total) == (20, 100) and ended.estimate == pytest.approx(110)
     stopped = spent_of(Measured(30.0, 20.0, 100.0, 0, "", ((10.0, 0, 100), (30.0, 20, 100))))
     assert not stopped.finished and stopped.estimate == pytest.approx(110)
+    fewer = spent_of(Measured(30.0, 20.0, 100.0, 0, "", ((10.0, 0, 20), (30.0, 20, 20))), missing=80)
+    assert not fewer.finished and fewer.total == 100 and fewer.estimate == pytest.approx(110), "rows nobody made"
     silent = spent_of(Measured(30.0, 20.0, 100.0, 0, "", ()))
     assert silent.finished and silent.estimate == 30
     assert spent_of(Measured(30.0, 20.0, 100.0, None, "", ())).estimate == 30, "the limit: at least so long"
