@@ -93,6 +93,8 @@ class Engine:
         aside as Parquet and committed by deltalake, which streams it.
         """
         if self.name == "spark" or not any(pa.types.is_list(field.type) for field in schema):
+            if self.name == "sail":
+                frame = self._with_columns_of(frame, path)
             frame.write.format("delta").mode("overwrite").option("replaceWhere", predicate).save(str(path))
             return
         from deltalake import write_deltalake
@@ -103,6 +105,16 @@ class Engine:
             plain = (batch.cast(schema) for batch in parquet_batches(aside))
             rows = pa.RecordBatchReader.from_batches(schema, plain)
             write_deltalake(str(path), rows, mode="overwrite", predicate=predicate, schema_mode="merge")
+
+    def _with_columns_of(self, frame: DataFrame, path: Path) -> DataFrame:
+        """The frame with every column of the table at `path`, null where it has none: a newer version of the code may
+        have added some, which Sail would not fill in.
+        """
+        from pyspark.sql import functions as F
+
+        there = self.spark.read.format("delta").load(str(path)).schema
+        named = {field.name: F.lit(None).cast(field.dataType).alias(field.name) for field in there}
+        return frame.select(*[name if name in frame.columns else nothing for name, nothing in named.items()])
 
     @contextmanager
     def kept_aside(

@@ -168,7 +168,7 @@ def timed(spent: Seconds, name: str) -> Iterator[None]:
     """Put the seconds of a block into `spent`."""
     began = time.perf_counter()
     yield
-    spent[name] = round(time.perf_counter() - began, 2)
+    spent[name] = round(time.perf_counter() - began, 4)
 
 
 def print_result(result: dict[str, Any]) -> None:
