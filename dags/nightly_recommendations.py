@@ -35,6 +35,7 @@ What Airflow's own processes read from their environment when they read this fil
 - `NIGHTRAIL_RETRY_SECONDS`: the pause before the first retry (60); the next one is longer;
 - `NIGHTRAIL_POOLS=1`: Spark's steps run in the pool `nightrail_spark`, and training, encoding and lists in
   `nightrail_gpu`; both pools must be there. Where it is not set, everything runs in `default_pool`;
+- `NIGHTRAIL_GPU_POD`: under the KubernetesExecutor, the pod template file of training, encoding and lists;
 - `NIGHTRAIL_ALERT_COMMAND`: a shell command that gets one line on its standard input when a step fails for good.
 """
 
@@ -56,7 +57,8 @@ from jobs.tables import STEPS
 REPOSITORY = Path(__file__).resolve().parent.parent
 SPARK_POOL, GPU_POOL = "nightrail_spark", "nightrail_gpu"
 POOLS = dict.fromkeys(("ingest", "sequences", "index", "gate"), SPARK_POOL)
-POOLS |= dict.fromkeys(("train", "embed", "lists"), GPU_POOL)
+ON_GPU = ("train", "embed", "lists")
+POOLS |= dict.fromkeys(ON_GPU, GPU_POOL)
 """Step -> the pool that limits how many such steps run at once, whatever DAG they belong to."""
 ALERT_SECONDS = 60.0
 """What an alert command may take."""
@@ -115,6 +117,7 @@ def alert(context: Any) -> None:
 def step_task(step: str) -> StepOperator:
     """`python -m jobs STEP` for the run's night."""
     pooled = os.environ.get("NIGHTRAIL_POOLS") == "1" and step in POOLS
+    pod = os.environ.get("NIGHTRAIL_GPU_POD") if step in ON_GPU else None
     return StepOperator(
         task_id=step,
         # The night comes in the environment: what a person types as `as_of` is never part of the command.
@@ -122,6 +125,7 @@ def step_task(step: str) -> StepOperator:
         env={"NIGHTRAIL_AS_OF": "{{ params.as_of or ds }}"},
         append_env=True,
         **({"pool": POOLS[step]} if pooled else {}),
+        **({"executor_config": {"pod_template_file": pod}} if pod else {}),
     )
 
 

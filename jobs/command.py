@@ -39,6 +39,7 @@ SAMPLE_RAW = Path("var/raw/sample")
 PROCESS_DEFAULTS = {
     # A waiting OpenMP thread must not spin: beside other load on few cores, training would take several times as long.
     "OMP_WAIT_POLICY": "PASSIVE",
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # equal sums in every run, on a card too
     "RUST_LOG": "error",  # Sail's server says what it does at every start
     # Beyond it Sail's sorts and sums go to disk; without it a first night's took 13 GB.
     "SAIL_RUNTIME__MEMORY_POOL__TYPE": "fair",

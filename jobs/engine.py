@@ -108,7 +108,7 @@ class Engine:
             found = ds.dataset(aside, format="parquet").to_batches(**FEW_AHEAD)
             plain = (batch.cast(schema) for batch in found)
             rows = pa.RecordBatchReader.from_batches(schema, plain)
-            write_deltalake(str(path), rows, mode="overwrite", predicate=predicate)
+            write_deltalake(str(path), rows, mode="overwrite", predicate=predicate, schema_mode="merge")
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 

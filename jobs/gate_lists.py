@@ -138,43 +138,32 @@ def churn(now: pa.Table, then: pa.Table, key: tuple[str, ...]) -> float | None:
 
 
 def _add(found: Lists, table: Table, batch: pa.RecordBatch, shop: Shop) -> None:
-    width = len(shop.products)
-    market = shop.markets.encode(batch["market"], missing="negative").astype(np.int64)
+    from models.list_kernels import look_through  # compiled or read from its cache at the first call
+
+    market = shop.markets.encode(batch["market"], missing="negative")
     lengths = np.asarray(pc.fill_null(pc.list_value_length(batch["product_ids"]), 0)).astype(np.int64)
-    place = shop.products.encode(pc.list_flatten(batch["product_ids"]), missing="negative").astype(np.int64)
-    row = np.repeat(np.arange(batch.num_rows), lengths)
-    of_place = market[row]
-    known = (place >= 0) & (of_place >= 0)
-    at = of_place[known] * width + place[known]
+    place = shop.products.encode(pc.list_flatten(batch["product_ids"]), missing="negative")
+    owned = table.key[0] == "product_id"
+    own = shop.products.encode(batch["product_id"], "negative") if owned else np.full(batch.num_rows, -1, np.int32)
+    offsets = np.concatenate(([0], np.cumsum(lengths)))
+    twice, selves, unavailable = look_through(offsets, place, market, own, shop.available, found.shown)
     full = np.asarray(pc.is_null(batch["short_reason"]))
     found.rows += batch.num_rows
     found.full += int(full.sum())
     found.explained += int(((lengths > 0) | ~full).sum())
-    found.unavailable += len(place) - int(shop.available.reshape(-1)[at].sum())
-    _count(found.shown.reshape(-1), at)
+    found.repeats += twice
+    found.selves += selves
+    found.unavailable += unavailable
     found.lists += np.bincount(market[market >= 0], minlength=len(shop.markets))
     named = np.asarray(pc.fill_null(pc.list_value_length(batch["sources"]), 0))
     found.uneven += int((named != lengths).sum())
     found.sources += int(named.sum())
     sources, words = codes_of(pc.list_flatten(batch["sources"]))
     found.fallbacks += int(np.array([word in FALLBACKS for word in words])[sources].sum())
-    matrix = _padded(place, lengths)
-    found.repeats += _with_repeats(matrix)
-    if table.key[0] == "product_id":
-        own = shop.products.encode(batch["product_id"], missing="negative")
-        found.selves += int(((matrix == own[:, None]) & (matrix >= 0)).any(axis=1).sum())
     if table is RECOMMENDED_FOR_YOU:
-        found.bought += _bought_before(matrix, batch["customer_id"], shop)
+        found.bought += _bought_before(_padded(place.astype(np.int64), lengths), batch["customer_id"], shop)
     found.models |= set(pc.unique(batch["model_id"]).to_pylist())
     found.variants |= set(pc.unique(batch["variant"]).to_pylist())
-
-
-def _count(counts: Rows, at: Rows) -> None:
-    """Count places in place: only from the least to the greatest, which in rows of one market are few of them all."""
-    if len(at):
-        low = int(at.min())
-        found = np.bincount(at - low)
-        counts[low : low + len(found)] += found
 
 
 def _padded(places: Rows, lengths: Rows) -> npt.NDArray[np.int32]:
@@ -182,11 +171,6 @@ def _padded(places: Rows, lengths: Rows) -> npt.NDArray[np.int32]:
     matrix = np.full((len(lengths), int(lengths.max(initial=1))), -1, dtype=np.int32)
     matrix[np.arange(matrix.shape[1]) < lengths[:, None]] = places
     return matrix
-
-
-def _with_repeats(matrix: npt.NDArray[np.int32]) -> int:
-    in_order = np.sort(matrix, axis=1)
-    return int(((in_order[:, 1:] == in_order[:, :-1]) & (in_order[:, 1:] >= 0)).any(axis=1).sum())
 
 
 def _bought_before(matrix: npt.NDArray[np.int32], customers: pa.Array, shop: Shop) -> int:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,12 +23,15 @@ from jobs.lake import Lake
 from jobs.run import Counts, Run, fingerprint
 from jobs.tables import CATALOGUE, EVENTS, PEOPLE_ALSO_BOUGHT, YOU_MIGHT_ALSO_LIKE, Table
 from models import search
-from models.contract import FloatMatrix
+from models.contract import Compute, FloatMatrix
 from models.copurchase import CoPurchase, CoPurchaseConfig
 from models.copurchase_products import over_products
 from models.in_place import written_aside
 from models.visits import visits
 from models.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from models.device_search import DeviceProducts
 
 FOLDER = "indexes"
 FILES = ("tensors.safetensors", "products.json", "index.faiss")
@@ -54,6 +57,9 @@ class IndexConfig:
     """A pause so long ends a visit; products that were looked at in one visit are alternatives to each other."""
     refit_days: int = 7
     """The models of what is bought and looked at together serve so many nights before they are fitted again."""
+    device: str = "auto"
+    """Where the exact search that recall is measured against runs: auto (CUDA where there is one, else CPU), cpu or
+    cuda."""
 
     def __post_init__(self) -> None:
         if self.refit_days < 1:
@@ -69,6 +75,13 @@ class ProductIndex:
     index: search.Index
     tensors: Mapping[str, npt.NDArray[Any]]
     manifest: dict[str, Any]
+    compute: Compute = search.ON_CPU
+    """Where it is searched."""
+
+    @cached_property
+    def vectors(self) -> FloatMatrix | DeviceProducts:
+        """Those of the products, [p, d], placed where they are searched."""
+        return search.placed(self.tensors["vectors"], self.compute)
 
     @cached_property
     def co_purchase(self) -> CoPurchase:
@@ -96,8 +109,10 @@ def execute(lake: Lake, run: Run, config: IndexConfig) -> Counts:
     return Counts(similar["products"] + bought["baskets"], similar["products"] + bought["products"], note=note)
 
 
-def read_index(lake: Lake, run: Run, table: Table) -> ProductIndex:
-    """The night's index behind a table of lists; raises UserError where it is absent or was changed."""
+def read_index(lake: Lake, run: Run, table: Table, compute: Compute = search.ON_CPU) -> ProductIndex:
+    """The night's index behind a table of lists, to be searched where `compute` says; raises UserError where it is
+    absent or was changed.
+    """
     folder = lake.directory(FOLDER, run.as_of) / table.name
     manifest = read_manifest(lake, run.as_of, table)
     try:
@@ -114,7 +129,7 @@ def read_index(lake: Lake, run: Run, table: Table) -> ProductIndex:
         if isinstance(error, UserError):
             raise
         raise UserError(f"the index {folder} cannot be read: {error}; run the step index again") from None
-    return ProductIndex(vocabulary, index, tensors, manifest)
+    return ProductIndex(vocabulary, index, tensors, manifest, compute)
 
 
 def read_manifest(lake: Lake, as_of: date, table: Table) -> dict[str, Any]:
@@ -225,7 +240,7 @@ def _write(
             "as_of": run.as_of.isoformat(),
             "run_id": run.run_id,
             "factory": config.factory,
-            "recall": search.recall_against_exact(index, vectors, sample, depth),
+            "recall": search.recall_against_exact(index, vectors, sample, depth, Compute(config.device)),
             "recall_depth": depth,
             "recall_queries": len(sample),
             "vocabulary": vocabulary.digest,

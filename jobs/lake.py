@@ -249,7 +249,13 @@ class Lake:
 
         with own_thread(stamped()) as batches:
             reader = pa.RecordBatchReader.from_batches(schema, batches)
-            write_deltalake(str(self.path(table)), reader, mode="overwrite", predicate=where or night(run.as_of))
+            write_deltalake(
+                str(self.path(table)),
+                reader,
+                mode="overwrite",
+                predicate=where or night(run.as_of),
+                schema_mode="merge",
+            )  # merge: a newer version of the code may have added columns, which stay null here
         return written
 
     def replace_rows(self, table: Table, rows: list[dict[str, Any]], run: Run, where: str = "") -> int:

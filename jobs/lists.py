@@ -25,6 +25,7 @@ from jobs.tables import RULE_EFFECTS, Table
 from jobs.touch_points import CAROUSELS, RANKED_PAGE, TouchPoint
 from jobs.variants import DEFAULT, Variant, check_variants
 from models.assembly import Owners
+from models.contract import Compute
 from models.top_n import BoolMask, Rows
 
 WHOLE = "*"
@@ -53,6 +54,9 @@ class ListsConfig:
     """Places of a list that the other lists of its page do not repeat."""
     batch_customers: int = 50_000
     """Customers held in memory at once."""
+    device: str = "auto"
+    """Where nearest products are searched: auto (CUDA where there is one, else CPU), cpu or cuda. The lists are the
+    same to the bit."""
     experiment: str = "lists"
     """Salt of the buckets: another name deals the customers anew."""
     variants: tuple[Variant, ...] = (Variant(DEFAULT),)
@@ -73,7 +77,8 @@ def execute(lake: Lake, run: Run, config: ListsConfig) -> Counts:
     cold = np.zeros(len(shelf.products), dtype=bool)
     cold[shelf.products.encode(vectors.ids.ids.filter(pa.array(vectors.cold)))] = True
     beside: dict[Table, Beside] = {}
-    indexes = {table: read_index(lake, run, table) for table in dict.fromkeys(p.index for p in CAROUSELS if p.index)}
+    tables, compute = dict.fromkeys(point.index for point in CAROUSELS if point.index), Compute(config.device)
+    indexes = {table: read_index(lake, run, table, compute) for table in tables}
     for point in CAROUSELS:
         replace_coded(lake, point.table, _product_lists(point, indexes, maker, cold, beside, config, run), run)
     stage_customer_lists(lake, maker, vectors, config, run)

@@ -133,7 +133,8 @@ class _Loading:
             if not only_changes and not fresh and live is None:
                 self.keys.append(np.fromiter(map(hash, keys), np.int64, len(keys)))
             if place >= before:
-                wrote += self.store.write(load, self.view, keys, self._rows(rows), fresh) if keys else 0
+                if keys:
+                    wrote += self.store.write(load, self.view, keys, self._rows(rows), fresh, live is not None)
                 load.done[name], load.written[name] = place + 1, wrote
                 self.store.save(load)
             self.run.progress(f"rows of {name} looked at", read, max(total, read))

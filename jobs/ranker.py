@@ -26,8 +26,9 @@ from jobs.table import Column
 from jobs.touch_points import COLD, FOR_YOU, MODEL
 from jobs.variants import Variant, variant_of
 from models.assembly import Assembled, Candidates, Owners
-from models.contract import FloatMatrix
+from models.contract import Compute, FloatMatrix
 from models.lists import top_n_excluding
+from models.search import placed
 from models.top_n import Rows
 from models.vocabulary import Vocabulary
 
@@ -50,17 +51,21 @@ class Ranker:
     variants: tuple[Variant, ...]
     experiment: str
     midnight: datetime
+    device: str = "auto"
+    """Where customers' candidates are searched: auto, cpu or cuda, of whoever does the ranking."""
 
     @staticmethod
     def on(maker: ListMaker, products: ProductVectors, config: ListsConfig, run: Run) -> Ranker:
         """That of a night."""
         places = FOR_YOU.places or config.top_n
-        return Ranker(maker.counting_anew(), products, places, config.variants, config.experiment, run.midnight)
+        return Ranker(
+            maker.counting_anew(), products, places, config.variants, config.experiment, run.midnight, config.device
+        )
 
     @cached_property
     def search(self) -> _Search:
         """Over the product vectors."""
-        return _Search(self.products, self.maker)
+        return _Search(self.products, self.maker, Compute(self.device))
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Rows of recommended_for_you with TALLY, from customer_id, vector, market, bought and bought_at; null in the
@@ -109,7 +114,7 @@ class Ranker:
         header = {
             "places": self.places, "variants": [asdict(variant) for variant in self.variants],
             "experiment": self.experiment, "midnight": self.midnight.isoformat(), "model_id": self.products.model_id,
-            "products": self.products.ids.ids.to_pylist(),
+            "products": self.products.ids.ids.to_pylist(), "device": self.device,
         }  # fmt: skip
         arrays = {"vectors": self.products.vectors, "cold": self.products.cold}
         maker = packed_maker(self.maker)
@@ -123,7 +128,7 @@ class Ranker:
         return cls(
             unpacked_maker(Parcel(parcel.header["maker"], arrays)), products, header["places"],
             tuple(variant_from(plain) for plain in header["variants"]), header["experiment"],
-            datetime.fromisoformat(header["midnight"]),
+            datetime.fromisoformat(header["midnight"]), header["device"],
         )  # fmt: skip
 
 
@@ -148,8 +153,8 @@ def _reach(found: Candidates, made: Assembled) -> pa.Array:
 class _Search:
     """Candidates of customers; rows are the shelf's products."""
 
-    def __init__(self, products: ProductVectors, maker: ListMaker) -> None:
-        self.vectors, self.model_id, self.shelf = products.vectors, products.model_id, maker.shelf
+    def __init__(self, products: ProductVectors, maker: ListMaker, compute: Compute) -> None:
+        self.vectors, self.model_id, self.shelf = placed(products.vectors, compute), products.model_id, maker.shelf
         self.to_shelf: Rows = self.shelf.products.encode(products.ids.ids).astype(np.int64)
         self.to_index: Rows = np.full(len(self.shelf.products), -1)
         self.to_index[self.to_shelf] = np.arange(len(self.to_shelf))

@@ -73,7 +73,7 @@ def own_category_first(found: Candidates, own: Rows, category: Rows) -> Candidat
 
 def _similar(index: ProductIndex, depth: int) -> Candidates:
     vectors = index.tensors["vectors"]
-    scores, rows = search.search(index.index, vectors, min(depth + 1, len(vectors)))
+    scores, rows = search.search(index.index, vectors, min(depth + 1, len(vectors)), index.compute)
     own = rows == np.arange(len(rows))[:, None]
     near = _without_own(Candidates(rows, scores, _labels(rows, MODEL)), own)
     return _by_views(index, np.arange(len(rows)), near, depth)
@@ -81,7 +81,7 @@ def _similar(index: ProductIndex, depth: int) -> Candidates:
 
 def _similar_in(index: ProductIndex, sources: Rows, allowed: BoolMask, n: int) -> Candidates:
     vectors = index.tensors["vectors"]
-    scores, rows = search.exact_top_n(vectors[sources], vectors, n + 1, allowed)
+    scores, rows = search.exact_top_n(vectors[sources], index.vectors, n + 1, allowed)
     near = _without_own(Candidates(rows, scores, _labels(rows, MODEL)), rows == sources[:, None])
     return _by_views(index, sources, near, n)
 
@@ -112,7 +112,7 @@ def _without_own(found: Candidates, own: BoolMask) -> Candidates:
 
 def _bought(index: ProductIndex, depth: int) -> Candidates:
     model = index.co_purchase
-    _, found = search.search(index.index, model.source_vectors(), min(depth + 1, len(index.vocabulary)))
+    _, found = search.search(index.index, model.source_vectors(), min(depth + 1, len(index.vocabulary)), index.compute)
     sources = np.arange(len(found))
     return _co_purchased(index, sources, neighbours_through_index(model, sources, found, depth))
 

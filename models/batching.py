@@ -15,6 +15,7 @@ import torch
 
 from models.objectives import IntArray, Targets
 from models.sequences import Sequences
+from models.transfers import to_device
 
 LEAST_ROWS = 8
 """Histories in a batch, at least, where the result must not depend on who they are."""
@@ -82,21 +83,25 @@ def buckets(lengths: IntArray, batch_events: int, rng: np.random.Generator | Non
     return found if rng is None else [found[i] for i in rng.permutation(len(found))]
 
 
-def fixed_buckets(lengths: IntArray, batch_events: int, longest: int) -> Iterator[tuple[IntArray, int]]:
-    """(rows, columns): the rows of non-empty histories, and the length to pad them to, at most `longest`.
-
-    Columns follow from a history's own length: 1 to 16, then eight steps an octave. Kernels add numbers in an order
-    that depends on a matrix's shape, not on its content, so that what is computed of a history is the same to the last
-    bit whoever else is in the batch. It takes `LEAST_ROWS` to a batch as well: for few, kernels are others. Where there
-    are fewer, the first row is repeated.
-    """
+def fixed_columns(lengths: IntArray, longest: int) -> IntArray:
+    """[n], the length to pad each history to, at most `longest`: 1 to 16, then eight steps an octave."""
     step = np.left_shift(1, np.maximum(0, np.ceil(np.log2(np.maximum(lengths, 1))).astype(np.int64) - 4))
-    columns = np.minimum(-(-lengths // step) * step, longest)
+    return np.minimum(-(-lengths // step) * step, longest)
+
+
+def fixed_buckets(lengths: IntArray, batch_events: int, longest: int) -> Iterator[IntArray]:
+    """The rows of non-empty histories, those of equal `fixed_columns` together.
+
+    Kernels add numbers in an order that depends on a matrix's shape, not on its content, so that what is computed of a
+    history padded to them is the same to the last bit whoever else is in the batch. It takes `LEAST_ROWS` to a batch as
+    well: for few, kernels are others. Where there are fewer, the first row is repeated.
+    """
+    columns = fixed_columns(lengths, longest)
     for width in np.unique(columns[lengths > 0])[::-1].tolist():
         alike, most = np.flatnonzero(columns == width), max(LEAST_ROWS, batch_events // width)
         for start in range(0, len(alike), most):
             rows = alike[start : start + most]
-            yield np.append(rows, np.repeat(rows[:1], max(0, LEAST_ROWS - len(rows)))), width
+            yield np.append(rows, np.repeat(rows[:1], max(0, LEAST_ROWS - len(rows))))
 
 
 def pad(
@@ -119,19 +124,19 @@ def pad(
         targets = wanted.targets[wanted.offsets[at.ravel()[positions]] + inside]
     mask = columns < lengths[:, None]
 
-    def place(values: npt.NDArray[np.generic]) -> torch.Tensor:
-        return torch.from_numpy(values).to(device)
+    def cells(values: npt.NDArray[np.integer]) -> IntArray:
+        return np.where(mask, values[at], 0).astype(np.int64)
 
-    def cells(values: npt.NDArray[np.integer]) -> torch.Tensor:
-        return place(np.where(mask, values[at], 0).astype(np.int64))
-
+    products, events, times, here, predicting_at = to_device(
+        device, cells(sequences.products), cells(sequences.events), cells(sequences.times), mask, positions
+    )
     return Batch(
         rows,
-        products=cells(sequences.products),
-        events=cells(sequences.events),
-        times=cells(sequences.times),
-        mask=place(mask),
-        positions=place(positions),
+        products,
+        events,
+        times,
+        here,
+        predicting_at,
         targets=sequences.products[targets].astype(np.int64),
         target_events=sequences.events[targets].astype(np.int64),
     )

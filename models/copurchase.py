@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -90,7 +91,6 @@ class CoPurchase:
         self._bias: FloatVector = tensors["bias"]
         self._log_normaliser: FloatVector = tensors["log_normaliser"]
         self._totals = counts.row_sums()
-        self._seen_scores = self._scores_of(counts.owners, counts.columns, counts.values)
 
     @classmethod
     def fit(
@@ -124,6 +124,11 @@ class CoPurchase:
             "log_normaliser": log_normaliser(sources, targets, np.log(share), progress),
         }
         return cls(config, counts, tensors)
+
+    @cached_property
+    def _seen_scores(self) -> FloatVector:
+        """[pairs], computed when somebody first asks for scores: an index that goes on from another one never does."""
+        return self._scores_of(self._counts.owners, self._counts.columns, self._counts.values)
 
     def config(self) -> dict[str, Any]:
         """What it was fitted with, as plain JSON values."""

@@ -51,6 +51,7 @@ def _pairs(counts: PairCounts, rows: Rows) -> tuple[Rows, Rows, npt.NDArray[np.f
     place[rows[rows >= 0]] = np.flatnonzero(rows >= 0)
     owner, column = place[counts.owners], place[counts.columns]
     kept = np.flatnonzero((owner >= 0) & (column >= 0))
-    kept = kept[np.lexsort((column[kept], owner[kept]))]
+    if (np.diff(rows[rows >= 0]) < 0).any():  # in the order of before, as sorted ids are, the pairs stay in order
+        kept = kept[np.lexsort((column[kept], owner[kept]))]
     lengths = np.bincount(owner[kept], minlength=len(rows))
     return np.concatenate(([0], np.cumsum(lengths))), column[kept], counts.values[kept]

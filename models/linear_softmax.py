@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 CHUNK_CELLS = 1 << 21
 """Scores held at once: 8 MB of float32, which stays inside a server CPU's shared cache."""
+CARD_CHUNK_CELLS = 1 << 26
+"""The same on a card, 256 MB: there each chunk costs a dozen launches, and its cache holds less than one anyway."""
 
 
 class LinearSoftmax(torch.autograd.Function):
@@ -28,28 +32,30 @@ class LinearSoftmax(torch.autograd.Function):
         candidates: torch.Tensor,
         shift: torch.Tensor,
         wanted: torch.Tensor,
-        hits: tuple[torch.Tensor, torch.Tensor],
+        hit_pairs: torch.Tensor,
+        hit_columns: torch.Tensor,
+        pairs_hit: npt.NDArray[np.int64],
         weights: torch.Tensor,
     ) -> torch.Tensor:
-        """`states` [P, D]; `candidates` [K, D]; `shift` [K], added to their scores; `wanted` [P], the targets' own
-        scores; `hits`, pairs [H] in rising order and columns [H] where a candidate is that pair's own target, which
-        counts once only; `weights` [P], summing to 1. Returns a float32 scalar.
+        """`states` [P, D] and `candidates` [K, D], float32; `shift` [K], added to their scores; `wanted` [P], the
+        targets' own scores; `hit_pairs` [H], rising, and `hit_columns` [H] where a candidate is that pair's own
+        target, which counts once only, and `pairs_hit`, the former on the CPU: to ask a card for it would wait for
+        all that is begun there; `weights` [P], summing to 1. Returns a float32 scalar.
         """
-        pairs, half = len(states), torch.is_autocast_enabled(states.device.type)
-        left, right = (states.bfloat16(), candidates.bfloat16()) if half else (states, candidates)
-        d_states = torch.empty_like(states, dtype=torch.float32)
-        d_candidates = torch.zeros_like(candidates, dtype=torch.float32)
+        pairs = len(states)
+        d_states, d_candidates = torch.empty_like(states), torch.zeros_like(candidates)
         d_shift = torch.zeros_like(shift)
         d_wanted, losses = torch.empty_like(wanted), torch.empty_like(wanted)
-        rows = max(1, CHUNK_CELLS // max(1, len(candidates)))
-        edges = torch.searchsorted(hits[0], torch.arange(0, pairs + rows, rows, device=states.device)).tolist()
-        buffer = torch.empty(min(rows, pairs), len(candidates), dtype=left.dtype, device=left.device)
+        cells = CHUNK_CELLS if states.device.type == "cpu" else CARD_CHUNK_CELLS
+        rows = max(1, cells // max(1, len(candidates)))
+        edges = np.searchsorted(pairs_hit, np.arange(0, pairs + rows, rows))
+        buffer = torch.empty(min(rows, pairs), len(candidates), device=states.device)
         for number, start in enumerate(range(0, pairs, rows)):
-            part, hit = slice(start, start + rows), slice(edges[number], edges[number + 1])
+            part, hit = slice(start, start + rows), slice(int(edges[number]), int(edges[number + 1]))
             target, weight = wanted[part], weights[part]
-            scores = torch.mm(left[part], right.T, out=buffer[: len(target)]).float()
+            scores = torch.mm(states[part], candidates.T, out=buffer[: len(target)])
             scores += shift
-            scores[hits[0][hit] - start, hits[1][hit]] = -torch.inf
+            scores[hit_pairs[hit] - start, hit_columns[hit]] = -torch.inf
             top = torch.maximum(scores.amax(1), target)
             chances = scores.sub_(top[:, None]).exp_()
             own = (target - top).exp_()
@@ -58,9 +64,8 @@ class LinearSoftmax(torch.autograd.Function):
             d_wanted[part] = (own / total - 1) * weight
             chances *= (weight / total)[:, None]
             d_shift += chances.sum(0)
-            chances = chances.to(left.dtype)
-            d_states[part] = chances @ right
-            d_candidates += chances.T @ left[part]
+            d_states[part] = chances @ candidates
+            d_candidates += chances.T @ states[part]
         ctx.save_for_backward(d_states, d_candidates, d_shift, d_wanted)
         return losses @ weights
 
@@ -68,4 +73,4 @@ class LinearSoftmax(torch.autograd.Function):
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """The saved gradients, scaled by that of the loss."""
         d_states, d_candidates, d_shift, d_wanted = (part * grads[0] for part in ctx.saved_tensors)
-        return d_states, d_candidates, d_shift, d_wanted, None, None
+        return d_states, d_candidates, d_shift, d_wanted, None, None, None, None

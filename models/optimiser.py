@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 
 
@@ -15,14 +13,13 @@ class TableAdamW:
     for the sake of a few thousand rows.
     """
 
-    def __init__(
-        self, parameters: Iterable[torch.nn.Parameter], rate: float, table_rate: float, decay: float, norm: float
-    ) -> None:
+    def __init__(self, module: torch.nn.Module, rate: float, table_rate: float, decay: float, norm: float) -> None:
         """`rate` is the peak for dense parameters, `table_rate` for touched rows; `decay` is for matrices only. Dense
         gradients are scaled down to the global L2 norm `norm`; Adam's own division already bounds what a row moves.
         """
-        every = list(parameters)
-        tables = {id(p) for p in every if getattr(p, "is_table", False)}
+        every = list(module.parameters())
+        sparse = (part for part in module.modules() if isinstance(part, torch.nn.Embedding) and part.sparse)
+        tables = {id(part.weight) for part in sparse}
         self._tables = [p for p in every if id(p) in tables]
         self._dense = [p for p in every if id(p) not in tables]
         groups = [
@@ -51,13 +48,12 @@ class TableAdamW:
             self._adam.step()
         for table, moments in zip(self._tables, self._moments, strict=True):
             if table.grad is not None:
-                self._update_rows(table, table.grad.coalesce(), *moments, rate=self._table_rate * share)
+                self._update_rows(table, *touched(table.grad), *moments, rate=self._table_rate * share)
 
     def _update_rows(
-        self, table: torch.Tensor, grad: torch.Tensor, first: torch.Tensor, second: torch.Tensor, rate: float,
-        beta: tuple[float, float] = (0.9, 0.999), epsilon: float = 1e-8,
+        self, table: torch.Tensor, rows: torch.Tensor, values: torch.Tensor, first: torch.Tensor, second: torch.Tensor,
+        rate: float, beta: tuple[float, float] = (0.9, 0.999), epsilon: float = 1e-8,
     ) -> None:  # fmt: skip
-        rows, values = grad.indices()[0], grad.values()
         mean = first.index_select(0, rows).lerp_(values, 1 - beta[0])
         square = second.index_select(0, rows).mul_(beta[1]).addcmul_(values, values, value=1 - beta[1])
         first.index_copy_(0, rows, mean)
@@ -67,9 +63,32 @@ class TableAdamW:
         table.index_copy_(0, rows, moved.addcdiv_(mean, root, value=-rate / (1 - beta[0] ** self._steps)))
 
 
+def touched(grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(rows [n], gradients [n, D]) of a sparse gradient [V, D]; the same row twice has the same gradient twice."""
+    if grad.device.type == "cpu":
+        grad = grad.coalesce()
+        return grad.indices()[0], grad.values()
+    return summed_by_row(grad._indices()[0], grad._values())
+
+
+def summed_by_row(rows: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(rows [n], sums [n, D]) of rows [n] in any order and their values [n, D].
+
+    As many as came in, the last one again and again past the last: `coalesce` asks a card how many rows are left,
+    which waits for all that is begun there, in every step of a training.
+    """
+    rows, order = rows.sort(stable=True)
+    opens = torch.ones_like(rows, dtype=torch.bool)
+    opens[1:] = rows[1:] != rows[:-1]
+    group = opens.cumsum(0) - 1
+    sums = torch.zeros_like(values).index_add_(0, group, values.index_select(0, order))
+    row_of = torch.zeros_like(rows).scatter_(0, group, rows)
+    place = torch.minimum(torch.arange(len(rows), device=rows.device), group[-1])
+    return row_of.index_select(0, place), sums.index_select(0, place)
+
+
 def table(rows: int, width: int, std: float) -> torch.nn.Embedding:
     """An embedding whose gradient holds only the rows that were read; normal with `std`."""
     found = torch.nn.Embedding(rows, width, sparse=True)
     torch.nn.init.normal_(found.weight, std=std)
-    found.weight.is_table = True  # type: ignore[attr-defined]
     return found

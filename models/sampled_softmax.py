@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from models.linear_softmax import LinearSoftmax
+from models.transfers import to_device
 
 IntArray = npt.NDArray[np.int64]
 
@@ -48,8 +49,12 @@ class Negatives:
     log_weight: torch.Tensor
     """[U] float32: log(times drawn / expected times drawn), added to the scores (the logQ correction); 0 where every
     product is there."""
-    hits: tuple[torch.Tensor, torch.Tensor]
-    """Pairs [H], rising, and columns [H] where a negative is that pair's own target."""
+    hit_pairs: torch.Tensor
+    """[H] int64, rising: pairs of which one of the negatives is the target."""
+    hit_columns: torch.Tensor
+    """[H] int64: which one."""
+    pairs: IntArray
+    """`hit_pairs`, on the CPU, where the pairs are cut into chunks."""
 
 
 class Sampler:
@@ -65,23 +70,17 @@ class Sampler:
     def draw(self, targets: IntArray, rng: np.random.Generator) -> Negatives:
         """Negatives for a batch with these targets [P]: a draw, or every product."""
         if len(self._probability) <= self._draws:
-            every = torch.arange(len(self._probability), device=self._device)
-            own = torch.arange(len(targets)), torch.from_numpy(targets)
-            return Negatives(every, torch.zeros(len(every), device=self._device), self._place(own))
-        drawn = np.searchsorted(self._cumulative, rng.random(self._draws), side="right")
-        products, times = np.unique(drawn, return_counts=True)
-        log_weight = np.log(times / (self._draws * self._probability[products])).astype(np.float32)
-        columns = np.minimum(np.searchsorted(products, targets), len(products) - 1)
-        pairs = np.flatnonzero(products[columns] == targets)
-        hits = torch.from_numpy(pairs), torch.from_numpy(columns[pairs])
-        return Negatives(
-            torch.from_numpy(products).to(self._device),
-            torch.from_numpy(log_weight).to(self._device),
-            self._place(hits),
-        )
-
-    def _place(self, hits: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        return hits[0].to(self._device), hits[1].to(self._device)
+            products, pairs, columns = np.arange(len(self._probability)), np.arange(len(targets)), targets
+            log_weight = np.zeros(len(products), np.float32)
+        else:
+            drawn = np.searchsorted(self._cumulative, rng.random(self._draws), side="right")
+            products, times = np.unique(drawn, return_counts=True)
+            log_weight = np.log(times / (self._draws * self._probability[products])).astype(np.float32)
+            places = np.minimum(np.searchsorted(products, targets), len(products) - 1)
+            pairs = np.flatnonzero(products[places] == targets)
+            columns = places[pairs]
+        drawn_products, weights, hit_pairs, hit_columns = to_device(self._device, products, log_weight, pairs, columns)
+        return Negatives(drawn_products, weights, hit_pairs, hit_columns, pairs)
 
 
 def unit(vectors: torch.Tensor, config: LossConfig) -> torch.Tensor:
@@ -109,11 +108,12 @@ def softmax_loss(
     """
     scale = 1.0 if config.temperature is None else 1.0 / config.temperature
     states = unit(states, config).float() * scale
-    own = (states * unit(wanted, config)).sum(-1)
+    own = (states * unit(wanted, config).float()).sum(-1)
     shift = negatives.log_weight
     if bias is not None:
         own, shift = own + bias[0], shift + bias[1]
     loss: torch.Tensor = LinearSoftmax.apply(  # type: ignore[no-untyped-call]
-        states, unit(candidates, config), shift, own, negatives.hits, weights
-    )
+        states, unit(candidates, config).float(), shift, own, negatives.hit_pairs, negatives.hit_columns,
+        negatives.pairs, weights,
+    )  # fmt: skip
     return loss

@@ -1,26 +1,34 @@
 """Inner-product search: the one module that imports FAISS. Higher is closer; equal scores go by row.
 
 Flat indexes are exact, and searched by our own kernel, which is faster than FAISS's. Any other factory is
-approximate, searched by FAISS, and accepted at a measured recall only.
+approximate, searched by FAISS, and accepted at a measured recall only. Exact searches run on a card where the products
+were `placed` on one, with or without FAISS for GPUs, and find the same to the bit.
 """
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import faiss
 import numpy as np
 
-from models.contract import FloatMatrix
+from models.contract import Compute, FloatMatrix
 from models.exact_search import QUERIES, Excluded, best_products, pack
 from models.top_n import BoolMask, Rows, ordered
 
+if TYPE_CHECKING:
+    from models.device_search import DeviceProducts
+
 Index = Any
 """A faiss.Index; FAISS ships no types."""
+ON_CPU = Compute("cpu")
+DRIVER = "libcuda.so.1"
+"""What comes with every NVIDIA driver; without it there is no reason to import torch, which takes seconds."""
 
 
 def build_index(vectors: FloatMatrix, factory: str = "Flat") -> Index:
@@ -66,36 +74,56 @@ def load(path: Path) -> Index:
     return faiss.read_index(str(path))
 
 
-def search(index: Index, queries: FloatMatrix, n: int) -> tuple[FloatMatrix, Rows]:
-    """(scores [q, n], rows [q, n]), best first; where the index holds fewer than n: row -1, score -inf."""
+def search(index: Index, queries: FloatMatrix, n: int, compute: Compute = ON_CPU) -> tuple[FloatMatrix, Rows]:
+    """(scores [q, n], rows [q, n]), best first; where the index holds fewer than n: row -1, score -inf.
+
+    A Flat index is searched where `compute` says, any other on the CPU.
+    """
     vectors = _flat_vectors(index)
     if vectors is not None:
-        return exact_top_n(queries, vectors, n)
+        return exact_top_n(queries, placed(vectors, compute), n)
     return ordered(*index.search(_checked(queries, "queries"), n))
 
 
+def placed(vectors: FloatMatrix, compute: Compute) -> FloatMatrix | DeviceProducts:
+    """Product vectors [p, d] for `exact_top_n`: sent to a card where `compute` has one, as they are on a CPU.
+
+    Raises ValueError on vectors that are not finite, on an unknown device, and for `cuda` on a machine without one.
+    """
+    if compute.device == "cpu" or (compute.device == "auto" and not _driver()):
+        return vectors
+    from models.device import pick
+    from models.device_search import DeviceProducts
+
+    if pick(compute).type == "cpu":
+        return vectors
+    return DeviceProducts.of(_checked(vectors, "product vectors"), compute)
+
+
 def exact_top_n(
-    queries: FloatMatrix, vectors: FloatMatrix, n: int, allowed: BoolMask | Rows | None = None,
+    queries: FloatMatrix, vectors: FloatMatrix | DeviceProducts, n: int, allowed: BoolMask | Rows | None = None,
     excluded: Excluded | None = None, batch: int = QUERIES,
 ) -> tuple[FloatMatrix, Rows]:  # fmt: skip
     """(scores [q, n], rows [q, n]) of the n best of `vectors` [p, d] by inner product, exactly.
 
     `allowed` restricts them for all queries: a mask [p] or rising row numbers; `excluded` does so for each. Order:
     score falling, then row rising, also across the cut after n. Missing places hold row -1 and score -inf. `batch`
-    is the number of queries that a thread works on at once. Where FAISS sees a GPU, torch searches there.
-    Raises ValueError on vectors that are not finite, and where shapes or rows do not fit together.
+    is the number of queries that a thread works on at once. What is `placed` on a card is searched there, with the
+    same result. Raises ValueError on vectors that are not finite, and where shapes or rows do not fit together.
     """
-    queries, vectors = _checked(queries, "queries"), _checked(vectors, "product vectors")
+    queries = _checked(queries, "queries")
+    products = len(vectors) if isinstance(vectors, np.ndarray) else len(vectors.vectors)
     if allowed is None:
-        subset = np.arange(len(vectors))
+        subset = np.arange(products)
     else:
         subset = np.flatnonzero(allowed) if allowed.dtype == np.bool_ else np.asarray(allowed, dtype=np.int64)
-        if len(subset) and (subset.min() < 0 or subset.max() >= len(vectors)):
-            raise ValueError(f"allowed rows reach from {subset.min()} to {subset.max()}, products are {len(vectors)}")
-    if _gpus():
+        if len(subset) and (subset.min() < 0 or subset.max() >= products):
+            raise ValueError(f"allowed rows reach from {subset.min()} to {subset.max()}, products are {products}")
+    if not isinstance(vectors, np.ndarray):
         from models.device_search import best_on_device
 
-        return best_on_device(queries, vectors, subset, n, excluded)
+        return best_on_device(queries, vectors, subset, n, excluded, threads())
+    vectors = _checked(vectors, "product vectors")
     return best_products(queries, pack(vectors, subset, threads()), n, excluded, threads(), batch)
 
 
@@ -104,13 +132,15 @@ def threads() -> int:
     return int(faiss.omp_get_max_threads())
 
 
-def recall_against_exact(index: Index, vectors: FloatMatrix, queries: FloatMatrix, n: int) -> float:
+def recall_against_exact(
+    index: Index, vectors: FloatMatrix, queries: FloatMatrix, n: int, compute: Compute = ON_CPU
+) -> float:
     """The share of the exact top n of `vectors` that the index finds, mean over the queries.
 
     A row of the same score as the last exact one counts as found: either answer is right.
     """
-    exact, _ = exact_top_n(queries, vectors, n)
-    _, rows = search(index, queries, n)
+    exact, _ = exact_top_n(queries, placed(vectors, compute), n)
+    _, rows = search(index, queries, n, compute)
     inner = np.einsum("qd,qnd->qn", queries, vectors[rows])
     last = exact[:, [min(n, len(vectors)) - 1]]
     close = inner >= last - 1e-5 * np.maximum(1.0, np.abs(last))
@@ -125,9 +155,13 @@ def _flat_vectors(index: Index) -> FloatMatrix | None:
     return flat.reshape(index.ntotal, index.d)
 
 
-def _gpus() -> int:
-    """GPUs that FAISS sees; faiss-cpu sees none."""
-    return int(faiss.get_num_gpus()) if hasattr(faiss, "get_num_gpus") else 0
+def _driver() -> bool:
+    """Whether there is an NVIDIA driver."""
+    try:
+        ctypes.CDLL(DRIVER)
+    except OSError:
+        return False
+    return True
 
 
 def _checked(vectors: FloatMatrix, what: str) -> FloatMatrix:

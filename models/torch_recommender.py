@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any, ClassVar, Self
 
@@ -11,17 +11,21 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from models.batching import fixed_buckets, pad
+from models.batching import buckets, fixed_buckets, fixed_columns, pad
 from models.catalogue import Catalogue
 from models.contract import Compute, Fitted, FloatMatrix, Progress, silent
-from models.device import mixed_precision, pick, reproducible
+from models.device import cells_within, free_memory, mixed_precision, peak_memory, pick, reproducible
 from models.sampled_softmax import unit
 from models.sequences import Sequences
 from models.training import NextProductModule, TrainingConfig, train
+from models.transfers import IntArray, Landing, run_batches, to_device, to_host
 from models.vocabulary import Vocabulary
 
 ENCODE_EVENTS = 2048
 """Events per batch while encoding: about what keeps the working set of a small model near a CPU's cache."""
+MOST_ENCODE_EVENTS = 65_535
+"""The same on a card whose memory would hold more: it has enough to do by then, and torch's attention starts a grid
+with one row a history, of which CUDA allows no more."""
 FEATURES = "products.features"
 """Name of the buffer that holds `Catalogue.features` in a network that reads it."""
 
@@ -73,21 +77,43 @@ class TorchRecommender(ABC):
         """Customer vectors [n, d + 1] float32 from each history's last `max_length` events; last column 1.
 
         An empty history gets zeros and the 1. On a CPU a vector is the same to the last bit whatever other histories
-        are encoded with it, and in how many threads. `progress` counts histories.
+        are encoded with it, and in how many threads. `progress` counts histories. On a card, batches are as large as
+        its memory allows, are halved where that turns out too little, and are copied while others are computed; numbers
+        are within `models.device.BF16_TOLERANCE` of a CPU's.
         """
         self._check_products(sequences)
         recent = sequences.last(self.settings.max_length)
         result = np.zeros((len(recent), self._vectors(np.zeros(1, np.int64)).shape[1] + 1), dtype=np.float32)
         result[:, -1] = 1
-        done = 0
+        seen = np.zeros(len(recent), dtype=bool)
+
+        def begin(rows: IntArray) -> Landing:
+            return to_host(unit(self._last_states(recent, rows).float(), self.settings))
+
+        def take(rows: IntArray, vectors: FloatMatrix) -> None:
+            result[rows, :-1], seen[rows] = vectors, True
+            progress("histories", int(np.count_nonzero(seen)), len(recent))
+
         with torch.inference_mode():
-            for rows, columns in fixed_buckets(recent.lengths, ENCODE_EVENTS, self.settings.max_length):
-                with mixed_precision(self._device):
-                    states = self.module.last_states(pad(recent, rows, self._device, columns_at_least=columns))
-                result[rows, :-1] = unit(states.float(), self.settings).cpu().numpy()
-                done += len(np.unique(rows))
-                progress("histories", done, len(recent))
+            run_batches(self._batches(recent), begin, take)
         return result
+
+    def _last_states(self, recent: Sequences, rows: IntArray) -> torch.Tensor:
+        columns = int(fixed_columns(recent.lengths[rows], self.settings.max_length).max())
+        with mixed_precision(self._device):
+            return self.module.last_states(pad(recent, rows, self._device, columns_at_least=columns))
+
+    def _batches(self, recent: Sequences) -> Iterable[IntArray]:
+        """Rows to encode at once: on a CPU of one padded length each, on a card as many as its memory takes, by what
+        some of the longest histories take there.
+        """
+        free, longest = free_memory(self._device), int(recent.lengths.max(initial=0))
+        if free is None or not longest:
+            return fixed_buckets(recent.lengths, ENCODE_EVENTS, self.settings.max_length)
+        rows = np.argsort(-recent.lengths, kind="stable")[: max(1, ENCODE_EVENTS // longest)]
+        taken = peak_memory(self._device, lambda: self._last_states(recent, rows))
+        events = cells_within(free, taken / (len(rows) * longest), ENCODE_EVENTS, MOST_ENCODE_EVENTS)
+        return buckets(recent.lengths, events)
 
     def _check_products(self, sequences: Sequences) -> None:
         unknown = (sequences.products < 0) | (sequences.products >= len(self.vocabulary))
@@ -106,7 +132,7 @@ class TorchRecommender(ABC):
 
     def _vectors(self, products: npt.NDArray[np.integer]) -> FloatMatrix:
         with torch.inference_mode():
-            vectors = self.module.vectors(torch.from_numpy(products).to(self._device))
+            vectors = self.module.vectors(*to_device(self._device, products))
             found: FloatMatrix = unit(vectors, self.settings).cpu().numpy()
         return found
 

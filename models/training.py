@@ -11,11 +11,12 @@ from torch import nn
 
 from models.batching import Batch, buckets, pad, predicting, windows
 from models.contract import Fitted, Progress
-from models.device import mixed_precision, reproducible
+from models.device import full_float32, mixed_precision, reproducible
 from models.objectives import IntArray, Targets, future_window, next_basket
 from models.optimiser import TableAdamW
 from models.sampled_softmax import LossConfig, Sampler, softmax_loss
 from models.sequences import EVENT_TYPES, Sequences
+from models.transfers import to_device
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ def train(
 ) -> Fitted:
     """Fit `module`, of so many products, in place and leave it in eval mode.
 
-    AdamW (Loshchilov and Hutter 2019); `progress` is told of every batch. Raises ValueError where the histories hold
+    AdamW (Loshchilov and Hutter 2019); `progress` is told of every batch. Nothing within an epoch waits for a card:
+    while it computes a batch, the next ones are prepared and copied. Raises ValueError where the histories hold
     nothing to predict, FloatingPointError where the loss is not finite.
     """
     rng = np.random.default_rng(seed)
@@ -106,9 +108,9 @@ def train(
     sampler = Sampler(counts, config, device)
     weights = torch.tensor(config.target_weights, device=device)
     means, done = [], 0
-    with reproducible(seed, device):
+    with reproducible(seed, device), full_float32():
         optimiser = TableAdamW(
-            module.parameters(),
+            module,
             config.learning_rate,
             config.table_learning_rate,
             config.weight_decay,
@@ -162,8 +164,8 @@ def _loss(
 ) -> torch.Tensor:
     device = batch.products.device
     negatives = sampler.draw(batch.targets, rng)
-    targets = torch.from_numpy(batch.targets).to(device)
-    weight = weights[torch.from_numpy(batch.target_events).to(device)]
+    targets, kinds = to_device(device, batch.targets, batch.target_events)
+    weight = weights[kinds]
     with mixed_precision(device):
         states = module.states(batch).flatten(0, 1).index_select(0, batch.positions)
         bias = module.bias()

@@ -140,8 +140,14 @@ class Writer:
         self.renew()
         self.backend.put({self._key("load"): load.packed()})
 
-    def write(self, load: Load, view: View, keys: Sequence[bytes], payloads: Sequence[bytes], fresh: bool) -> int:
-        """Write the rows that differ from what is there; returns how many. `fresh`: the view has no key yet."""
+    def write(
+        self, load: Load, view: View, keys: Sequence[bytes], payloads: Sequence[bytes], fresh: bool,
+        differing: bool = False,
+    ) -> int:  # fmt: skip
+        """Write the rows that differ from what is there; returns how many.
+
+        `fresh`: the view has no key yet; `differing`: all of the rows are known to differ.
+        """
         layout, done, kept = len(view.layouts) - 1, 0, self._kept(load)
         if fresh:
             head = record_head(load.live.seq, ROW, layout)
@@ -154,7 +160,7 @@ class Writer:
             chains = self.backend.get(some)
             changed = {}
             for key, row, chain in zip(some, rows, chains, strict=True):
-                if chain is not None:
+                if chain is not None and not differing:
                     old = visible(chain, load.live)
                     if old is not None and (old.kind, old.layout, old.payload) == (ROW, layout, row):
                         continue

@@ -112,7 +112,10 @@ def written(chain: bytes | None, record: Record, kept: Sequence[Live]) -> bytes:
     """
     if not chain:
         return b"" if record.kind == GONE else record.packed()
-    others = [other for other in records(chain) if other.seq != record.seq]
+    whole = list(records(chain))
+    if len(whole) == 1 and whole[0].seq < record.seq and any(night.sees(whole[0].seq) for night in kept):
+        return record.packed() + chain  # as with most keys on most nights
+    others = [other for other in whole if other.seq != record.seq]
     needed = {found.seq for night in kept if (found := newest(others, night)) is not None}
     left = sorted([record, *(other for other in others if other.seq in needed)], key=lambda one: -one.seq)
     if all(one.kind == GONE for one in left):

@@ -23,13 +23,13 @@ LEARNED_FROM = 50_000
 
 def main() -> None:
     """Run the step that the arguments name."""
-    step, as_of, root, raw, engine, *accepted = sys.argv[1:]
+    step, as_of, root, raw, engine = sys.argv[1:6]
     set_process_defaults()
     os.environ.setdefault("NIGHTRAIL_FEAST", str(Path(root) / "feast"))
     profile = cProfile.Profile()
     began = time.perf_counter()
     profile.enable()
-    counts = _run(step, date.fromisoformat(as_of), Path(root), Path(raw), engine, accepted)
+    counts = _run(step, date.fromisoformat(as_of), Path(root), Path(raw), engine)
     profile.disable()
     used = resource.getrusage(resource.RUSAGE_SELF)
     print()
@@ -42,7 +42,8 @@ def main() -> None:
     os._exit(0)
 
 
-def _run(step: str, as_of: date, root: Path, raw: Path, engine: str, accepted: list[str]) -> Any:
+def _run(step: str, as_of: date, root: Path, raw: Path, engine: str) -> Any:
+    from jobs.command import feature_store_file
     from jobs.config import standard
     from jobs.engine import start
     from jobs.lake import Lake
@@ -50,7 +51,9 @@ def _run(step: str, as_of: date, root: Path, raw: Path, engine: str, accepted: l
     from jobs.run import Run
 
     config = standard(REPOSITORY / "jobs" / "sources" / "sample.sql", raw)
-    config = replace(config, gate=replace(config.gate, accepted=accepted))
+    accepted = [name for name in os.environ.get("NIGHTRAIL_ACCEPT", "").split(",") if name]
+    publish = replace(config.publish, feature_store=feature_store_file())
+    config = replace(config, gate=replace(config.gate, accepted=accepted), publish=publish)
     remote, log = os.environ.get("SPARK_REMOTE"), root / "spark.log"
     lake = Lake(root, lambda: start(engine, remote, log), engine == "spark")  # type: ignore[arg-type]
     root.mkdir(parents=True, exist_ok=True)

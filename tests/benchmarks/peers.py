@@ -3,7 +3,8 @@
     python -m tests.benchmarks.peers --train train.jsonl.gz --test test.jsonl.gz --json result.json
 
 Lines of the training file are {"items": [..]} in the order of time, of the test file {"items": [..], "target": ..}.
-Each peer trains on the CPU in a process of its own, one after the other. While it trains it is stopped now and again,
+Each peer trains in a process of its own, one after the other: on the CPU, or with `--device cuda` all on one card in
+bfloat16 autocast. While it trains it is stopped now and again,
 and NDCG@10 over the whole catalogue is computed from its customer and product vectors by one function for all, on
 prefixes of the last 7 % of the sessions; its clock stands meanwhile. All stop by one rule: the budget is spent, or
 `--patience` epochs brought nothing better, or the target is reached. Then each turns `--encode` test prefixes into
@@ -71,6 +72,7 @@ def arguments() -> argparse.Namespace:
     add("--encode", type=int, default=20_000, help="test prefixes to turn into vectors")
     add("--encode-batch", type=int, default=256, help="histories per batch of a peer; 256 is RecTools' default")
     add("--threads", type=int, default=os.cpu_count() or 1)
+    add("--device", choices=("cpu", "cuda"), default="cpu")
     add("--seed", type=int, default=17)
     add("--json", type=Path, help="write everything here too")
     given = parser.parse_args()
@@ -93,8 +95,9 @@ def run_peer(task: Task, prepared: Prepared, given: argparse.Namespace, scratch:
     file, log = scratch / f"{task.peer}.json", scratch / f"{task.peer}.log"
     task.save(file)
     threads = {name: str(task.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    # A waiting thread must not spin; no GPU, also where there is one.
-    environment = {"OMP_WAIT_POLICY": "PASSIVE"} | os.environ | threads | {"CUDA_VISIBLE_DEVICES": ""}
+    # A waiting thread must not spin; on the CPU there is no GPU, also where there is one.
+    hidden = {} if task.device == "cuda" else {"CUDA_VISIBLE_DEVICES": ""}
+    environment = {"OMP_WAIT_POLICY": "PASSIVE"} | os.environ | threads | hidden
     result = Result(task.peer, len(prepared.data.train))
     print(f"\n{task.peer}", flush=True)
     with log.open("w") as errors:

@@ -13,11 +13,19 @@ REQUIREMENTS = Path(__file__).with_name("peers_rectools_requirements.txt")
 FOLDER = REPOSITORY / "var/peers/rectools"
 
 
+STAMP = FOLDER / "requirements.sha256"
+"""Says what the environment was made from."""
+
+
+def rectools_is_made() -> bool:
+    """Whether the environment is there as it is wanted."""
+    return STAMP.exists() and STAMP.read_text("utf-8") == _wanted()
+
+
 def rectools_python() -> Path:
     """The interpreter of an environment with exactly the pinned requirements; made on first use, by uv."""
-    python, stamp = FOLDER / "bin/python", FOLDER / "requirements.sha256"
-    wanted = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
-    if stamp.exists() and stamp.read_text("utf-8") == wanted:
+    python = FOLDER / "bin/python"
+    if rectools_is_made():
         return python
     uv = _uv()
     print(f"making RecTools' environment in {FOLDER.relative_to(REPOSITORY)} ..", flush=True)
@@ -26,8 +34,12 @@ def rectools_python() -> Path:
     # Compiled once here: where Python may not write bytecode, every start would compile all of torch, for a minute.
     sync = [uv, "pip", "sync", "--quiet", "--compile-bytecode", "--python", str(python), str(REQUIREMENTS)]
     subprocess.run(sync, check=True)
-    stamp.write_text(wanted, "utf-8")
+    STAMP.write_text(_wanted(), "utf-8")
     return python
+
+
+def _wanted() -> str:
+    return hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
 
 
 def _uv() -> str:

@@ -40,9 +40,9 @@ def settings(task: Task) -> dict[str, Any]:
 def main() -> None:
     run = Run(Path(sys.argv[1]))
     task, data = run.task, run.data
-    warm_up(task.threads)
+    warm_up(task.threads, task.device)
     vocabulary = Vocabulary([f"{i:07d}" for i in range(data.products)])
-    compute = Compute(device="cpu", seed=task.seed)
+    compute = Compute(task.device, task.seed)
     train, validation, test = (sequences(part) for part in (data.train, data.validation, data.test))
     shape = settings(task)
     told, before = False, 0.0

@@ -7,6 +7,7 @@ point of its curve waits for `on` or `stop` on its standard input. Whatever a li
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import statistics
@@ -121,6 +122,8 @@ class Task:
     points_per_epoch: int
     encode_batch: int
     """Histories per batch of a peer's encoding."""
+    device: str = "cpu"
+    """cpu or cuda, the same for all; on cuda all train in bfloat16 autocast."""
     kind: str = "transformer"
     """Ours: kind of model."""
     config: dict[str, Any] = field(default_factory=dict)
@@ -200,15 +203,22 @@ class Run:
         self.tell("check", what=what, value=value)
 
 
-def warm_up(threads: int) -> None:
+def mixed_precision(device: str) -> Any:
+    """What the peers compute in: bfloat16 on a card, float32 on a CPU."""
+    import torch
+
+    return torch.autocast("cuda", dtype=torch.bfloat16) if device == "cuda" else contextlib.nullcontext()
+
+
+def warm_up(threads: int, device: str = "cpu") -> None:
     """Let torch do what it does once per process: the first step of any optimiser imports its compiler, some 7 s."""
     import torch
 
     torch.set_num_threads(threads)
-    layer = torch.nn.Linear(2, 1)
+    layer = torch.nn.Linear(2, 1).to(device)
     for kind in (torch.optim.Adam, torch.optim.AdamW):
         optimiser = kind(layer.parameters(), lr=0.0)
-        layer(torch.ones(1, 2)).sum().backward()
+        layer(torch.ones(1, 2, device=device)).sum().backward()
         optimiser.step()
         optimiser.zero_grad()
 

@@ -33,7 +33,7 @@ from rectools.models import SASRecModel
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 
-from tests.benchmarks.peers_protocol import FloatMatrix, Histories, Run, Vectors, warm_up
+from tests.benchmarks.peers_protocol import FloatMatrix, Histories, Run, Vectors, mixed_precision, warm_up
 
 CHECKED = 64
 ADAM_BETAS = (0.9, 0.98)
@@ -78,12 +78,12 @@ def native_loader(model: SASRecModel, dataset: Dataset, users: np.ndarray[Any, A
     return model.data_preparator.get_dataloader_recommend(known, model.recommend_batch_size)
 
 
-def native_vectors(model: SASRecModel, loader: Any) -> Vectors:
+def native_vectors(model: SASRecModel, loader: Any, device: str) -> Vectors:
     """Customers in the order of the loader's users, products in the order of ours."""
-    customers, table = model.lightning_model._get_user_item_embeddings(loader, "cpu")
+    customers, table = model.lightning_model._get_user_item_embeddings(loader, device)
     products = np.zeros((len(table) - 1, table.shape[1]), dtype=np.float32)
-    products[model.data_preparator.get_known_item_ids().astype(int)] = table[1:].numpy()
-    return customers.numpy(), products
+    products[model.data_preparator.get_known_item_ids().astype(int)] = table[1:].float().cpu().numpy()
+    return customers.float().cpu().numpy(), products
 
 
 def native(run: Run) -> None:
@@ -101,20 +101,27 @@ def native(run: Run) -> None:
         lr=task.learning_rate,
         batch_size=task.batch_sessions,
         recommend_batch_size=task.encode_batch,
-        recommend_torch_device="cpu",
+        recommend_torch_device=task.device,
         **loss,
     )
-    points = Points(run, lambda: native_vectors(model, native_loader(model, Dataset.construct(asked), asked_users)))
+
+    def asked_vectors() -> Vectors:
+        return native_vectors(model, native_loader(model, Dataset.construct(asked), asked_users), task.device)
+
+    points, card = Points(run, asked_vectors), task.device == "cuda"
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    model._trainer = Trainer(max_epochs=-1, accelerator="cpu", callbacks=[points], enable_model_summary=False, **quiet)
+    where: dict[str, Any] = {"accelerator": "gpu" if card else "cpu", "precision": "bf16-mixed" if card else "32-true"}
+    model._trainer = Trainer(max_epochs=-1, callbacks=[points], enable_model_summary=False, **where, **quiet)
     run.begin()
     model.fit(Dataset.construct(table))
 
     dataset = Dataset.construct(test)
-    vectors = run.encoding("vectors", lambda: native_vectors(model, native_loader(model, dataset, test_users))[0])
+    vectors = run.encoding(
+        "vectors", lambda: native_vectors(model, native_loader(model, dataset, test_users), task.device)[0]
+    )
     batches = list(native_loader(model, dataset, test_users))
-    run.encoding("vectors, batches made before", lambda: native_vectors(model, batches)[0])
-    products = native_vectors(model, batches[:1])[1]
+    run.encoding("vectors, batches made before", lambda: native_vectors(model, batches, task.device)[0])
+    products = native_vectors(model, batches[:1], task.device)[1]
     users = test_users[:CHECKED]
     shown = model.recommend(users, dataset, k=10, filter_viewed=False).groupby(Columns.User)[Columns.Item].agg(set)
     best = np.argsort(-(vectors[users] @ products.T), axis=1, kind="stable")[:, :10]
@@ -127,9 +134,9 @@ def native(run: Run) -> None:
 
 def negatives(targets: torch.Tensor, products: int, n: int) -> torch.Tensor:
     """[B, L, n] uniform ids that are not the position's target, as the library's sampler draws them."""
-    drawn = torch.randint(1, products + 1, (*targets.shape, n))
+    drawn = torch.randint(1, products + 1, (*targets.shape, n), device=targets.device)
     hits = drawn == targets.unsqueeze(-1)
-    drawn[hits] = torch.randint(1, products + 1, (int(hits.sum()),))
+    drawn[hits] = torch.randint(1, products + 1, (int(hits.sum()),), device=targets.device)
     return drawn
 
 
@@ -145,8 +152,8 @@ def fast_loss(net: FlatSASRecNet, batch: dict[str, torch.Tensor], run: Run) -> t
 def fast_customers(net: FlatSASRecNet, ids: torch.Tensor, batch: int) -> FloatMatrix:
     """[n, width] by the library's `encode_last`, from ids padded on the left."""
     net.eval()
-    with torch.inference_mode():
-        return torch.cat([net.encode_last(rows) for rows in ids.split(batch)]).numpy()
+    with torch.inference_mode(), mixed_precision(ids.device.type):
+        return torch.cat([net.encode_last(rows).float() for rows in ids.split(batch)]).cpu().numpy()
 
 
 def initialise(module: torch.nn.Module) -> None:
@@ -163,7 +170,7 @@ def initialise(module: torch.nn.Module) -> None:
 def train_fast(run: Run) -> FlatSASRecNet:
     """Fit until told to stop."""
     task, data = run.task, run.data
-    validation = torch.from_numpy(data.validation.padded(task.length, "left"))
+    validation = torch.from_numpy(data.validation.padded(task.length, "left")).to(task.device)
     # Ids are dense already and the library keeps their order, so its ids are ours plus 1.
     users, items, times = (torch.from_numpy(a) for a in (data.train.owners, data.train.items, data.train.places))
     torch.manual_seed(task.seed)
@@ -171,18 +178,20 @@ def train_fast(run: Run) -> FlatSASRecNet:
     x, y, *_ = build_sequences(users, items, times, max_len=task.length)
     net = FlatSASRecNet(data.products, task.width, task.layers, task.heads, task.length)
     net.apply(initialise)
+    net.to(task.device)
     optimiser = torch.optim.Adam(net.parameters(), lr=task.learning_rate, betas=ADAM_BETAS)
     loader = DataLoader(SequenceBatchDataset(x, y), batch_size=task.batch_sessions, shuffle=True)
 
     def vectors() -> Vectors:
         customers = fast_customers(net, validation, task.encode_batch)
-        return customers, net.all_item_embeddings().detach().numpy()
+        return customers, net.all_item_embeddings().detach().float().cpu().numpy()
 
     step = 0
     while True:
         for batch in loader:
             net.train()
-            loss = fast_loss(net, batch, run)
+            with mixed_precision(task.device):
+                loss = fast_loss(net, {name: part.to(task.device) for name, part in batch.items()}, run)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
@@ -197,12 +206,12 @@ def fast(run: Run) -> None:
     # first position, which may attend to nothing.
     torch.backends.mha.set_fastpath_enabled(False)
     net = train_fast(run)
-    test = torch.from_numpy(run.data.test.padded(run.task.length, "left"))
+    test = torch.from_numpy(run.data.test.padded(run.task.length, "left")).to(run.task.device)
     vectors = run.encoding("vectors", lambda: fast_customers(net, test, run.task.encode_batch))
     rows = test[:CHECKED]
     with torch.inference_mode():
-        own = net({"x": rows, "y": rows})[:, -1].numpy()
-        mine = vectors[:CHECKED] @ net.all_item_embeddings().numpy().T
+        own = net({"x": rows, "y": rows})[:, -1].cpu().numpy()
+        mine = vectors[:CHECKED] @ net.all_item_embeddings().cpu().numpy().T
     run.check("largest difference to the library's own scores", float(np.abs(own - mine).max()))
     torch.backends.mha.set_fastpath_enabled(True)
     broken = np.isnan(fast_customers(net, rows, run.task.encode_batch)).any(1)
@@ -212,7 +221,7 @@ def fast(run: Run) -> None:
 def main() -> None:
     warnings.simplefilter("ignore")
     run = Run(Path(sys.argv[1]))
-    warm_up(run.task.threads)
+    warm_up(run.task.threads, run.task.device)
     versions = {name: importlib.metadata.version(name) for name in ("rectools", "pytorch-lightning", "torch")}
     task = run.task
     shape = {"optimiser": "Adam", "learning_rate": task.learning_rate, "sessions per batch": task.batch_sessions}

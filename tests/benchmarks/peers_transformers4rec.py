@@ -20,7 +20,7 @@ import torch
 import transformers4rec.torch as tr
 from merlin.schema import ColumnSchema, Schema, Tags
 
-from tests.benchmarks.peers_protocol import FloatMatrix, Histories, Run, Task, Vectors, warm_up
+from tests.benchmarks.peers_protocol import FloatMatrix, Histories, Run, Task, Vectors, mixed_precision, warm_up
 
 COLUMN = "product"
 SCORED = 256
@@ -54,8 +54,8 @@ def build(task: Task, products: int) -> Any:
 
 
 def padded(histories: Histories, task: Task) -> torch.Tensor:
-    """[n, length] ids, padded on the right as the library does."""
-    return torch.from_numpy(histories.padded(task.length, "right"))
+    """[n, length] ids on the task's device, padded on the right as the library does."""
+    return torch.from_numpy(histories.padded(task.length, "right")).to(task.device)
 
 
 def customers(model: Any, ids: torch.Tensor, batch: int) -> FloatMatrix:
@@ -63,16 +63,16 @@ def customers(model: Any, ids: torch.Tensor, batch: int) -> FloatMatrix:
     model.eval()
     body = model.heads[0].body
     found = []
-    with torch.inference_mode():
+    with torch.inference_mode(), mixed_precision(ids.device.type):
         for rows in ids.split(batch):
             states = body({COLUMN: rows}, training=False, testing=False)
-            found.append(states[torch.arange(len(rows)), (rows > 0).sum(1) - 1])
-    return torch.cat(found).numpy()
+            found.append(states[torch.arange(len(rows), device=ids.device), (rows > 0).sum(1) - 1].float())
+    return torch.cat(found).cpu().numpy()
 
 
 def products(model: Any) -> FloatMatrix:
     """[V, width], the tied table without its padding row."""
-    return model.heads[0].body.inputs.item_embedding_table.weight.detach()[1:].numpy().copy()
+    return model.heads[0].body.inputs.item_embedding_table.weight.detach()[1:].cpu().numpy().copy()
 
 
 def train(run: Run) -> Any:
@@ -86,14 +86,15 @@ def train(run: Run) -> Any:
     torch.manual_seed(task.seed)
     run.begin()
     ids = padded(run.data.train, task)
-    model = build(task, run.data.products)
+    model = build(task, run.data.products).to(task.device)
     optimiser = torch.optim.AdamW(model.parameters(), lr=task.learning_rate, weight_decay=0.0)
     step = 0
     while True:
-        batches = torch.randperm(len(ids)).split(task.batch_sessions)
+        batches = torch.randperm(len(ids)).to(task.device).split(task.batch_sessions)
         for rows in batches:
             model.train()
-            loss = model({COLUMN: ids[rows]}, training=True)["loss"]
+            with mixed_precision(task.device):
+                loss = model({COLUMN: ids[rows]}, training=True)["loss"]
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
@@ -105,7 +106,7 @@ def train(run: Run) -> Any:
 def main() -> None:
     run = Run(Path(sys.argv[1]))
     task = run.task
-    warm_up(task.threads)
+    warm_up(task.threads, task.device)
     versions = {name: importlib.metadata.version(name) for name in ("transformers4rec", "transformers", "torch")}
     shape = {"optimiser": "AdamW", "learning_rate": task.learning_rate, "sessions per batch": task.batch_sessions}
     if task.peer.endswith("-sampled"):

@@ -84,6 +84,18 @@ def test_values_of_every_type_come_back_from_a_frame(lake: Lake, run: Callable[[
     assert comments == {column.name: column.comment for column in KINDS.columns}
 
 
+def test_code_writes_tables_that_newer_code_gave_a_column(lake: Lake, run: Callable[[date], Run]) -> None:
+    """A deployment can be taken back: the column stays, null where the older code writes."""
+    newer = Table("things", "Of the newer code.", ("a",), "a STRING a\nb BIGINT b")
+    older = Table("things", "Of the older code.", ("a",), "a STRING a")
+    lake.replace_rows(newer, [{"a": "new", "b": 1}], run(FIRST))
+    lake.replace_rows(older, [{"a": "from arrow"}], run(SECOND))
+    assert [row["b"] for row in lake.arrow(newer).to_pylist()] == [None, 1]  # by key: from arrow, new
+    lake.replace_frame(older, lake.spark.createDataFrame([("from a frame",)], "a STRING"), run(SECOND))
+    assert [(row["a"], row["b"]) for row in lake.arrow(newer).to_pylist()] == [("from a frame", None), ("new", 1)]
+    assert lake.arrow(older)["a"].to_pylist() == ["from a frame", "new"]
+
+
 def test_a_smaller_frame_replaces_the_whole_night(sail_lake: Lake, run: Callable[[date], Run]) -> None:
     for night in (FIRST, SECOND):
         sail_lake.replace_rows(KINDS, [VALUES, NOTHING], run(night))

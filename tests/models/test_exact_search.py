@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.contract import Compute, FloatMatrix
-from models.device_search import best_on_device
+from models.contract import FloatMatrix
 from models.exact_search import QUERIES, SHARES, Excluded, best_products, pack
 from models.search import build_index, exact_top_n, search
 from models.top_n import Rows
@@ -59,17 +58,6 @@ def test_the_kernel_equals_numpy(
     rows = np.flatnonzero(random.random(products) < 0.7)
     excluded = exclusions(random, queries, products, 40)
     found = best_products(asked, pack(vectors, rows, threads), n, excluded, threads, batch)
-    assert pairs(*found) == reference(asked, vectors, n, rows, excluded)
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.integers(0, 10_000), st.integers(0, 300), st.integers(1, 40), st.sampled_from([1, 40]), st.integers(1, 2_000))
-def test_the_search_of_a_device_equals_numpy(seed: int, products: int, n: int, most: int, cells: int) -> None:
-    random = np.random.default_rng(seed)
-    vectors, asked = whole(random, products, 4, most), whole(random, 9, 4, most)
-    rows = np.flatnonzero(random.random(products) < 0.7)
-    excluded = exclusions(random, len(asked), products, 20)
-    found = best_on_device(asked, vectors, rows, n, excluded, Compute("cpu"), cells)
     assert pairs(*found) == reference(asked, vectors, n, rows, excluded)
 
 
@@ -154,8 +142,6 @@ def test_what_does_not_fit_together_is_refused() -> None:
     vectors, asked = np.ones((4, 3), dtype=np.float32), np.ones((2, 3), dtype=np.float32)
     with pytest.raises(ValueError, match="queries of 2 dimensions"):
         exact_top_n(asked[:, :2], vectors, 1)
-    with pytest.raises(ValueError, match="queries of 2 dimensions"):
-        best_on_device(asked[:, :2], vectors, np.arange(4), 1, None, Compute("cpu"))
     with pytest.raises(ValueError, match="no dimension to search in"):
         exact_top_n(asked[:, :0], vectors[:, :0], 1)
     with pytest.raises(ValueError, match="allowed rows reach from 1 to 4, products are 4"):

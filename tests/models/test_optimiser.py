@@ -13,7 +13,7 @@ def test_with_every_row_touched_it_is_torchs_adamw() -> None:
     ours, wanted = table(6, 3, 1.0), torch.nn.Embedding(6, 3)
     with torch.no_grad():
         wanted.weight.copy_(ours.weight)
-    mine = TableAdamW(ours.parameters(), 0.5, 0.01, decay=0.1, norm=1e9)
+    mine = TableAdamW(ours, 0.5, 0.01, decay=0.1, norm=1e9)
     theirs = torch.optim.AdamW(wanted.parameters(), lr=0.01, weight_decay=0.1)
     products = torch.tensor([0, 1, 2, 3, 4, 5, 5])
     for step in range(5):
@@ -29,7 +29,7 @@ def test_rows_that_nothing_reads_keep_their_bytes() -> None:
     torch.manual_seed(1)
     embedding = table(5, 3, 1.0)
     before = embedding.weight.detach().clone()
-    optimiser = TableAdamW(embedding.parameters(), 0.1, 0.1, decay=0.1, norm=1.0)
+    optimiser = TableAdamW(embedding, 0.1, 0.1, decay=0.1, norm=1.0)
     optimiser.zero_grad()
     embedding(torch.tensor([1, 3])).sum().backward()
     optimiser.step(1.0)
@@ -39,7 +39,7 @@ def test_rows_that_nothing_reads_keep_their_bytes() -> None:
 def test_dense_gradients_are_clipped_and_follow_their_own_rate() -> None:
     layer = torch.nn.Linear(2, 1, bias=False)
     before = layer.weight.detach().clone()
-    optimiser = TableAdamW(layer.parameters(), 0.1, 9.0, decay=0.0, norm=1.0)
+    optimiser = TableAdamW(layer, 0.1, 9.0, decay=0.0, norm=1.0)
     optimiser.zero_grad()
     (1e6 * layer(torch.ones(1, 2))).sum().backward()
     optimiser.step(0.5)

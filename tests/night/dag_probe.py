@@ -45,6 +45,7 @@ def task_facts(task: Any) -> dict[str, Any]:
         "exponential": bool(task.retry_exponential_backoff),
         "timeout": task.execution_timeout.total_seconds(),
         "pool": task.pool,
+        "pod": (task.executor_config or {}).get("pod_template_file"),
         "retry_seconds": task.retry_delay.total_seconds(),
         "alerts": [callback.__name__ for callback in task.on_failure_callback],
         "trigger_rule": str(getattr(task.trigger_rule, "value", task.trigger_rule)),

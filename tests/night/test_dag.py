@@ -49,7 +49,8 @@ def dag(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def set_dag(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The DAG as an operator set it, whose alerts go to the file `alerts` in its `home`."""
     home = tmp_path_factory.mktemp("airflow_set")
-    settings = {"SCHEDULE": "30 3 * * *", "RETRY_SECONDS": "5", "POOLS": "1", "ALERT_COMMAND": f"cat >> {home}/alerts"}
+    settings = {"SCHEDULE": "30 3 * * *", "RETRY_SECONDS": "5", "POOLS": "1", "GPU_POD": "/pods/gpu.yaml",
+                "ALERT_COMMAND": f"cat >> {home}/alerts"}  # fmt: skip
     return {"home": home} | read_by_airflow(home, **{f"NIGHTRAIL_{name}": value for name, value in settings.items()})
 
 
@@ -99,6 +100,14 @@ def test_operators_set_schedule_retries_and_pools_in_the_environment(set_dag: di
     assert {pools[step] for step in ("ingest", "sequences", "gate")} == {"nightrail_spark"}
     assert {pools[step] for step in ("train", "embed", "lists")} == {"nightrail_gpu"}
     assert pools["publish"] == "default_pool"
+
+
+def test_steps_for_a_card_get_a_pod_with_one_where_there_is_a_template(
+    dag: dict[str, Any], set_dag: dict[str, Any]
+) -> None:
+    assert {task["pod"] for task in dag["tasks"].values()} == {None}
+    pods = {step: task["pod"] for step, task in set_dag["tasks"].items() if task["pod"]}
+    assert pods == dict.fromkeys(("train", "embed", "lists"), "/pods/gpu.yaml")
 
 
 def test_one_night_runs_at_a_time_and_none_is_caught_up(dag: dict[str, Any]) -> None:

@@ -79,8 +79,8 @@ OWNERS = {
     "redis": ("jobs/online.py", "feature_repo/online/redis_backend.py"),
     "sqlite3": ("feature_repo/online/sqlite_backend.py",),
     "faiss": ("models/search.py",),
-    "numba": ("models/assembly_kernels.py", "models/selection_kernels.py"),
-    "llvmlite": ("models/selection_kernels.py",),
+    "numba": ("models/assembly_kernels.py", "models/selection_kernels.py", "models/settling_kernels.py"),
+    "llvmlite": ("models/selection_kernels.py", "models/settling_kernels.py"),
     "transformers4rec": ("models/transformers4rec_model.py",),
     "matplotlib": ("jobs/model_report_canvas.py", "jobs/model_report_plots.py"),  # the second for types alone
     "deltalake": ("jobs/lake.py", "jobs/engine.py"),

@@ -1,0 +1,44 @@
+"""The compiled look through lists that the gate takes: one pass, whatever is asked of each place."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+Ints = npt.NDArray[np.int64]
+
+
+@njit(nogil=True, cache=True)
+def look_through(
+    offsets: Ints,
+    places: npt.NDArray[np.int32],
+    market: npt.NDArray[np.int32],
+    own: npt.NDArray[np.int32],
+    available: npt.NDArray[np.bool_],
+    shown: Ints,
+) -> tuple[int, int, int]:  # pragma: no cover - compiled
+    """(lists with a product twice, lists that show their `own` product, places that the market does not sell).
+
+    List q has the products `places[offsets[q]:offsets[q + 1]]`, -1 for one nobody knows, and is shown in `market[q]`,
+    -1 for one nobody knows; `own` is -1 where it is no product's. Counts every place in `shown` [markets, products];
+    `available` is [markets, products].
+    """
+    twice, selves, unavailable = 0, 0, 0
+    last = np.full(available.shape[1], -1, np.int64)
+    for row in range(len(market)):
+        repeated, itself = False, False
+        for at in range(offsets[row], offsets[row + 1]):
+            product = places[at]
+            if product < 0 or market[row] < 0:
+                unavailable += 1
+            else:
+                shown[market[row], product] += 1
+                unavailable += not available[market[row], product]
+            if product >= 0:
+                repeated |= last[product] == row
+                last[product] = row
+                itself |= product == own[row]
+        twice += repeated
+        selves += itself
+    return twice, selves, unavailable
