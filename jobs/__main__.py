@@ -41,6 +41,7 @@ from jobs.command import (
     run_one,
     set_process_defaults,
     whole_night,
+    work_of,
     writing,
 )
 from jobs.errors import UserError
@@ -192,9 +193,11 @@ def night(
         from jobs.sample_shop import SIZES
 
         as_of = SIZES["sample"].as_of.isoformat()
+    lake = (root or Path("var/lakes") / source.stem).resolve()
     plan = Night(
         day_of(as_of),
-        (root or Path("var/lakes") / source.stem).resolve(),
+        lake,
+        work_of(lake),
         source.resolve(),
         (raw or SAMPLE_RAW).resolve(),
         make_sample=raw is None,
@@ -203,8 +206,9 @@ def night(
         repository=REPOSITORY,
     )
     run_id = f"{plan.as_of}-{config_named(config, plan.source, plan.raw).hash[:8]}"
+    tables = lake_at(plan.root, engine)
     with whole_night(plan.root, "night", plan.as_of) as token:
-        run_night(plan, run_id, lake_at(plan.root, engine), dict(os.environ) | {NIGHT_TOKEN: token})
+        run_night(plan, run_id, tables, dict(os.environ) | {NIGHT_TOKEN: token})
 
 
 @app.command()
@@ -220,7 +224,7 @@ def airflow(
     from jobs.night import Night, run_airflow
 
     lake = (root or Path("var/lakes") / source.stem).resolve()
-    plan = Night(date.min, lake, source.resolve(), raw.resolve(), False, engine, config, REPOSITORY)
+    plan = Night(date.min, lake, work_of(lake), source.resolve(), raw.resolve(), False, engine, config, REPOSITORY)
     run_airflow(plan, port, dict(os.environ))
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from jobs import storage
 from jobs.lake import Lake
 from jobs.retention import Retention, RetentionConfig
 from jobs.run import Counts, Run
@@ -62,26 +62,17 @@ def planned(lake: Lake, run: Run, config: CleanConfig) -> Iterator[str]:
         rest = "" if going.table is EVENTS else "of "
         yield f"rows: {going.rows:,} of {going.table.name}, {rest}{going.why}"
     for path in retention.directories():
-        yield f"directory: {lake.relative(path)}, {_size(path) / 1e6:,.1f} MB"
+        yield f"directory: {lake.relative(path)}, {storage.size(path) / 1e6:,.1f} MB"
     for path in retention.models():
-        yield f"model: {lake.relative(path)}, {_size(path) / 1e6:,.1f} MB"
+        yield f"model: {lake.relative(path)}, {storage.size(path) / 1e6:,.1f} MB"
     for table in ALL:
         files, size = stale_files(lake, table, config.upkeep)
         if files:
             yield f"files: {files:,} of {table.name} that nobody reads any more, {size / 1e6:,.1f} MB"
 
 
-def _size(path: Path) -> int:
-    return (
-        sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if path.is_dir() else path.stat().st_size
-    )
-
-
 def _remove(path: Path) -> int:
     """Remove a directory; returns its bytes. Half removed, it is found and removed again."""
-    size = _size(path)
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
-    return size
+    freed = storage.size(path)
+    storage.remove(path)
+    return freed

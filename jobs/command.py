@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from jobs import lock
+from jobs import lock, storage
 from jobs.errors import UserError
 from jobs.progress import StepLines
 
@@ -23,16 +23,22 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 AsOf = Annotated[
     str, typer.Option("--as-of", metavar="DATE", help="The night: all events before 00:00 UTC of this day.")
 ]
-Root = Annotated[Path, typer.Option(envvar="NIGHTRAIL_ROOT", help="The lake: tables, models, indexes, reports.")]
+PLACE: dict[str, Any] = {"parser": storage.place, "metavar": "FOLDER|s3://.."}
+Root = Annotated[
+    Path, typer.Option(envvar="NIGHTRAIL_ROOT", help="The lake: tables, models, indexes, reports.", **PLACE)
+]
 Source = Annotated[Path, typer.Option(envvar="NIGHTRAIL_SOURCE", help="File with the SELECTs over the raw files.")]
-Raw = Annotated[Path, typer.Option(envvar="NIGHTRAIL_RAW", help="Folder of the raw files.")]
+Raw = Annotated[Path, typer.Option(envvar="NIGHTRAIL_RAW", help="Folder of the raw files.", **PLACE)]
 EngineOption = Annotated[str, typer.Option(envvar="NIGHTRAIL_ENGINE", help="sail (embedded) or spark.")]
 Config = Annotated[str, typer.Option(envvar="NIGHTRAIL_CONFIG", help="Settings by name: standard or quick.")]
 Accept = Annotated[list[str] | None, typer.Option(help="A gate that may fail tonight; repeat.")]
 OwnRoot = Annotated[
-    Path | None, typer.Option(envvar="NIGHTRAIL_ROOT", help="The lake; by default one per source, below var/lakes.")
+    Path | None,
+    typer.Option(envvar="NIGHTRAIL_ROOT", help="The lake; by default one per source, below var/lakes.", **PLACE),
 ]
-OwnRaw = Annotated[Path | None, typer.Option(envvar="NIGHTRAIL_RAW", help="Raw files; the sample shop by default.")]
+OwnRaw = Annotated[
+    Path | None, typer.Option(envvar="NIGHTRAIL_RAW", help="Raw files; the sample shop by default.", **PLACE)
+]
 LAKE = Path("var/lakes/sample")
 SAMPLE_SQL = REPOSITORY / "jobs" / "sources" / "sample.sql"
 SAMPLE_RAW = Path("var/raw/sample")
@@ -46,6 +52,8 @@ PROCESS_DEFAULTS = {
     "SAIL_RUNTIME__MEMORY_POOL__FAIR__MAX_SIZE": str(2 << 30),
 }
 """What the libraries in a process of ours read from the environment, where it does not say otherwise."""
+WORK = Path("var/work")
+"""Below it lies what a lake in object storage keeps on this machine, where NIGHTRAIL_WORK names no other folder."""
 NIGHT_TOKEN = "NIGHTRAIL_NIGHT_TOKEN"  # noqa: S105 - a name, no secret
 """Variable by which the steps of `night` say that they belong to it."""
 OLDEST_YEAR, NEWEST_YEAR = 1990, 2999
@@ -86,19 +94,31 @@ def check_text(arguments: Sequence[str]) -> None:
 
 
 def lake_at(root: Path, engine: str) -> Any:
-    """The Lake at `root`, which starts the engine when a step first needs it."""
+    """The Lake at `root`, which starts the engine when a step first needs it.
+
+    Raises UserError where it is in object storage, and that does not answer.
+    """
     from jobs.lake import Lake
 
     remote = os.environ.get("SPARK_REMOTE")
+    storage.check_reachable(root)
+    work = work_of(root)
 
     def start() -> Any:
         from jobs.engine import start as start_engine
 
-        return start_engine(engine, remote, root / "logs" / "spark.log")  # type: ignore[arg-type]
+        return start_engine(engine, remote, work / "logs" / "spark.log")  # type: ignore[arg-type]
 
     # Feast's settings name this variable; the lake decides where its registry and embedded store lie.
-    os.environ.setdefault("NIGHTRAIL_FEAST", str((root / "feast").resolve()))
-    return Lake(root.resolve(), start, on_executors=engine == "spark" or bool(remote))
+    os.environ.setdefault("NIGHTRAIL_FEAST", str(work / "feast"))
+    return Lake(root.resolve(), start, work, on_executors=engine == "spark" or bool(remote))
+
+
+def work_of(root: Path) -> Path:
+    """The lake's folder on this machine: the lake itself, or for one in object storage NIGHTRAIL_WORK."""
+    if not storage.is_remote(root):
+        return root.resolve()
+    return Path(os.environ.get("NIGHTRAIL_WORK") or WORK / str(root).removeprefix(storage.SCHEME)).resolve()
 
 
 def _code_version() -> str:
@@ -118,7 +138,7 @@ def online_store(lake: Any) -> Any:
     """Feast over the lake, configured by NIGHTRAIL_FEATURE_STORE or the repository's own file."""
     from jobs.online import OnlineStore
 
-    return OnlineStore(lake.root, feature_store_file())
+    return OnlineStore(lake.root, feature_store_file(), lake.work)
 
 
 def feature_store_file() -> Path:
@@ -175,6 +195,7 @@ def run_one(
     if not source.is_file():
         raise UserError(f"the source {source} is not there; give a file with the SELECTs over the raw files")
     config = config_named(config_name, source, raw)
+    storage.check_reachable(raw)
     lake = lake_at(root, engine)
     try:
         with said(step), writing(root, step, night):

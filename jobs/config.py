@@ -18,6 +18,7 @@ from jobs.publish import PublishConfig
 from jobs.report import ReportConfig
 from jobs.run import fingerprint
 from jobs.sequences import SequencesConfig
+from jobs.storage import is_remote
 from jobs.train import TrainConfig
 
 
@@ -42,7 +43,7 @@ class NightConfig:
         plain: dict[str, Any] = dataclasses.asdict(self)
         del plain["clean"]  # what is kept is no part of what is computed
         for paths in (plain["ingest"], plain["publish"]):
-            for name in [key for key, value in paths.items() if isinstance(value, Path)]:
+            for name in [key for key, value in paths.items() if isinstance(value, Path) or is_remote(value)]:
                 del paths[name]
         return fingerprint(plain | {"source_text": self.ingest.source.read_text("utf-8", errors="replace")})
 

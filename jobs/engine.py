@@ -25,6 +25,7 @@ import pyarrow as pa
 
 from jobs.errors import EngineLostError, UserError
 from jobs.run import Progress
+from jobs.storage import FEW_AHEAD, emptied, parquet_batches
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -58,8 +59,6 @@ LOCAL_SPARK = WITH_DELTA | {
 
 RETRIES = 6
 """A call that nobody answers is tried again for a minute; Spark's own limit is ten."""
-FEW_AHEAD: dict[str, int] = {"batch_size": 16_384, "batch_readahead": 2, "fragment_readahead": 1}
-"""How rows with long arrays are streamed: Arrow's defaults hold gigabytes of them."""
 START_SECONDS = 180
 """A first start fetches Delta's jars."""
 
@@ -96,21 +95,14 @@ class Engine:
         if self.name == "spark" or not any(pa.types.is_list(field.type) for field in schema):
             frame.write.format("delta").mode("overwrite").option("replaceWhere", predicate).save(str(path))
             return
-        import pyarrow.dataset as ds
         from deltalake import write_deltalake
 
-        aside = path.parent / f".{path.name}.aside"
-        shutil.rmtree(aside, ignore_errors=True)
-        try:
+        with emptied(path.parent / f".{path.name}.aside") as aside:
             frame.write.mode("overwrite").parquet(str(aside))
-            aside.mkdir(parents=True, exist_ok=True)  # Sail writes nothing for a frame without rows
             # Sail carries column comments through renames; deltalake refuses those that differ from the table's.
-            found = ds.dataset(aside, format="parquet").to_batches(**FEW_AHEAD)
-            plain = (batch.cast(schema) for batch in found)
+            plain = (batch.cast(schema) for batch in parquet_batches(aside))
             rows = pa.RecordBatchReader.from_batches(schema, plain)
             write_deltalake(str(path), rows, mode="overwrite", predicate=predicate, schema_mode="merge")
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
 
     @contextmanager
     def kept_aside(
@@ -129,17 +121,15 @@ class Engine:
                 progress(what, sum(stage.num_completed_tasks for stage in known), total)
 
         handler: Any = counted
-        shutil.rmtree(aside, ignore_errors=True)
-        self.spark.registerProgressHandler(handler)
-        try:
-            aside.mkdir(parents=True)
-            # Spark would create it with types (strings with a collation) that deltalake cannot read.
-            DeltaTable.create(str(aside), Schema.from_arrow(schema))
-            frame.write.format("delta").mode("append").save(str(aside))
-            yield DeltaTable(str(aside)).to_pyarrow_dataset().to_batches(**FEW_AHEAD)
-        finally:
-            self.spark.removeProgressHandler(handler)
-            shutil.rmtree(aside, ignore_errors=True)
+        with emptied(aside):
+            self.spark.registerProgressHandler(handler)
+            try:
+                # Spark would create it with types (strings with a collation) that deltalake cannot read.
+                DeltaTable.create(str(aside), Schema.from_arrow(schema))
+                frame.write.format("delta").mode("append").save(str(aside))
+                yield DeltaTable(str(aside)).to_pyarrow_dataset().to_batches(**FEW_AHEAD)
+            finally:
+                self.spark.removeProgressHandler(handler)
 
     def stop(self) -> None:
         """End the session and the server that was started for it."""

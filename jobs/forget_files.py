@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
-import shutil
 import zlib
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from jobs import storage
 from jobs.forget_spelling import Spellings
 from jobs.forget_tables import CUSTOMER, rejected_ids
 from jobs.lake import Lake
@@ -39,10 +37,10 @@ def clear_files(lake: Lake, spellings: Spellings) -> list[str]:
     A page can be written again by the step report. What a killed step left aside goes as a whole.
     """
     changed = []
-    for folder in _scratch(lake.root):
-        shutil.rmtree(folder)
+    for folder in _scratch(lake):
+        storage.remove(folder)
         changed.append(lake.relative(folder))
-    for path in _files(lake.root):
+    for path in _files(lake):
         if path.suffix not in PAGES + LOGS:
             continue
         text = path.read_text("utf-8", errors="surrogateescape")
@@ -51,10 +49,7 @@ def clear_files(lake: Lake, spellings: Spellings) -> list[str]:
         if path.suffix in PAGES:
             path.unlink()
         else:
-            aside = path.with_name(f".{path.name}.aside")
-            aside.write_text(spellings.taken_out(text, INSTEAD), "utf-8", errors="surrogateescape")
-            shutil.copymode(path, aside)
-            os.replace(aside, path)
+            storage.write_whole(path, spellings.taken_out(text, INSTEAD).encode("utf-8", "surrogateescape"))
         changed.append(lake.relative(path))
     return sorted(changed)
 
@@ -67,13 +62,14 @@ def read_back(lake: Lake, spellings: Spellings) -> tuple[dict[str, int], dict[st
     left: Counter[str] = Counter()
     elsewhere: Counter[str] = Counter()
     files = 0
-    for path in _files(lake.root):
+    for path in _files(lake):
         if not path.exists():
             continue  # SQLite takes its log away when it is closed
         files += 1
         place = lake.relative(path)
         if path.suffix == ".parquet":
-            _read_parquet(path, place, spellings, left, elsewhere)
+            with path.open("rb") as stream:
+                _read_parquet(pq.ParquetFile(stream), place, spellings, left, elsewhere)
         elif path.suffix in PAGES + LOGS:
             text = path.read_text("utf-8", errors="surrogateescape")
             left.update({place: len(spellings.within(_unpacked(text) if path.suffix in PAGES else text))})
@@ -85,10 +81,11 @@ def read_back(lake: Lake, spellings: Spellings) -> tuple[dict[str, int], dict[st
     return {k: n for k, n in left.items() if n}, {k: n for k, n in elsewhere.items() if n}, files
 
 
-def _read_parquet(path: Path, place: str, spellings: Spellings, left: Counter[str], elsewhere: Counter[str]) -> None:
+def _read_parquet(
+    file: pq.ParquetFile, place: str, spellings: Spellings, left: Counter[str], elsewhere: Counter[str]
+) -> None:
     ids = pa.array(spellings.ids, pa.string())
-    file = pq.ParquetFile(path)
-    if "_delta_log" in path.parts:
+    if "_delta_log" in place.split("/"):
         stats = [add.get("stats") for add in file.read(["add"])["add"].to_pylist() if add]
         left[place] += sum(_names_customer(text, spellings) for text in stats if text)
         return
@@ -136,14 +133,16 @@ def _unpacked(page: str) -> str:
     return "\n".join(parts)
 
 
-def _files(root: Path) -> Iterator[Path]:
-    """Every file below the root, links not followed."""
-    for folder, folders, names in os.walk(root):
-        folders.sort()
-        yield from (path for name in sorted(names) if not (path := Path(folder, name)).is_symlink())
+def _files(lake: Lake) -> list[Path]:
+    """Every file below the root, and below the work folder where that is another; links not followed."""
+    roots = dict.fromkeys((lake.root, lake.work))
+    return [path for root in roots for path, size in storage.files(root) if size is not None and not path.is_symlink()]
 
 
-def _scratch(root: Path) -> list[Path]:
+def _scratch(lake: Lake) -> list[Path]:
     """Hidden folders: what steps write aside, and leave behind only where they are killed."""
-    hidden = [Path(folder, name) for folder, folders, _ in os.walk(root) for name in folders if name.startswith(".")]
-    return [path for path in hidden if not any(other in path.parents for other in hidden)]
+    hidden = []
+    for path in _files(lake):
+        above = [folder for folder in path.parents if folder.name.startswith(".") and folder not in lake.root.parents]
+        hidden += above[-1:]
+    return list(dict.fromkeys(hidden))

@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
 import secrets
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.errors import UserError
+from jobs.storage import write_new
 from jobs.tables import FORGOTTEN
 
 if TYPE_CHECKING:
@@ -22,7 +20,8 @@ if TYPE_CHECKING:
     from jobs.lake import Lake
 
 SALT_FILE = "forgotten.salt"
-"""Below the lake's root, readable by its owner alone. Whoever has it can test whether an id was forgotten."""
+"""Below the lake's root, readable by its owner alone; in object storage by who may read the lake. Whoever has it can
+test whether an id was forgotten."""
 SALT_BYTES = 32
 BLOCK_BYTES = 64
 """Of SHA-256: what HMAC pads its key to."""
@@ -55,7 +54,7 @@ def own_salt(lake: Lake) -> Salt:
                 f"{path} is missing, and without it nobody can tell whose rows to leave out; put it back from the "
                 "backup of the lake"
             )
-        _write_new(path)
+        write_new(path, (secrets.token_hex(SALT_BYTES) + "\n").encode())
     try:
         key = bytes.fromhex(path.read_text("ascii").strip())
     except (OSError, ValueError) as error:
@@ -66,22 +65,6 @@ def own_salt(lake: Lake) -> Salt:
         raise UserError(f"{path} is not the salt that {len(others):,} rows of forgotten were made with; put it back "
                         "from the backup of the lake")  # fmt: skip
     return salt
-
-
-def _write_new(path: Path) -> None:
-    """Whole or not at all, and never over one that is there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 600
-    try:
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(secrets.token_hex(SALT_BYTES) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(aside, path)
-    except FileExistsError:
-        pass  # somebody else was first; theirs counts
-    finally:
-        Path(aside).unlink()
 
 
 def _records(lake: Lake) -> list[dict[str, Any]]:

@@ -21,12 +21,12 @@ from jobs.errors import UserError
 from jobs.histories import key_column, read_histories, read_product_vectors
 from jobs.lake import Lake
 from jobs.run import Counts, Run, fingerprint
+from jobs.storage import local_copy, written_aside
 from jobs.tables import CATALOGUE, EVENTS, PEOPLE_ALSO_BOUGHT, YOU_MIGHT_ALSO_LIKE, Table
 from models import search
 from models.contract import Compute, FloatMatrix
 from models.copurchase import CoPurchase, CoPurchaseConfig
 from models.copurchase_products import over_products
-from models.in_place import written_aside
 from models.visits import visits
 from models.vocabulary import Vocabulary
 
@@ -113,22 +113,28 @@ def read_index(lake: Lake, run: Run, table: Table, compute: Compute = search.ON_
     """The night's index behind a table of lists, to be searched where `compute` says; raises UserError where it is
     absent or was changed.
     """
-    folder = lake.directory(FOLDER, run.as_of) / table.name
+    place = lake.directory(FOLDER, run.as_of) / table.name
     manifest = read_manifest(lake, run.as_of, table)
+    with local_copy(place) as folder:
+        return _read(folder, place, manifest, compute)
+
+
+def _read(folder: Path, place: Path, manifest: dict[str, Any], compute: Compute) -> ProductIndex:
+    """The index in a local folder, `place` or a copy of it, every file checked first."""
     try:
         content = {name: (folder / name).read_bytes() for name in ("tensors.safetensors", "products.json")}
         found = {name: hashlib.sha256(raw).hexdigest() for name, raw in content.items()}
         found["index.faiss"] = _sha256(folder / "index.faiss")  # before FAISS, which trusts what it reads, sees it
         for name, digest in found.items():
             if digest != manifest["files"][name]:
-                raise UserError(f"{folder / name} was changed after it was written; run the step index again")
+                raise UserError(f"{place / name} was changed after it was written; run the step index again")
         index = search.load(folder / "index.faiss")
         vocabulary, tensors = Vocabulary(json.loads(content["products.json"])), load(content["tensors.safetensors"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, RecursionError,
             SafetensorError) as error:  # fmt: skip
         if isinstance(error, UserError):
             raise
-        raise UserError(f"the index {folder} cannot be read: {error}; run the step index again") from None
+        raise UserError(f"the index {place} cannot be read: {error}; run the step index again") from None
     return ProductIndex(vocabulary, index, tensors, manifest, compute)
 
 

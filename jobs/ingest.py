@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from jobs.raw_checks import check_raw_files
 from jobs.rawfiles import RawFile, list_raw_files, read_by, unreadable
 from jobs.run import Counts, Run
 from jobs.source import Source, read_source
+from jobs.storage import emptied
 from jobs.tables import AVAILABILITY, CATALOGUE, EVENTS, INPUTS, RAW_FILES, REJECTED
 from jobs.views import check_names
 
@@ -57,7 +57,7 @@ def execute(lake: Lake, run: Run, config: IngestConfig) -> Counts:
         _check_last_day(of_events, run.as_of, config, source)
     new = _new_files(lake, files, run)
     check_raw_files(new, source)
-    with _scratch(lake) as scratch:
+    with emptied(lake.root / ".ingest") as scratch:
         judged = Judged(lake, run, source, files, new, scratch)
         with _readable(source, files):
             judged.judge_all(dated)
@@ -98,17 +98,6 @@ def _readable(source: Source, files: list[RawFile]) -> Iterator[None]:
         if found:
             raise UserError(f"the raw file {found}; it is damaged or cut short: deliver it again") from None
         raise UserError(f"{source.path}: the raw files cannot be read: {first_line(error)}") from error
-
-
-@contextmanager
-def _scratch(lake: Lake) -> Iterator[Path]:
-    scratch = lake.root / ".ingest"
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    try:
-        yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _check_last_day(files: list[RawFile], as_of: date, config: IngestConfig, source: Source) -> None:

@@ -16,6 +16,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from jobs.errors import UserError
 from jobs.own_thread import own_thread
 from jobs.run import Run
+from jobs.storage import is_remote
 from jobs.stored_rows import ARROW_TYPES as ARROW_TYPES
 from jobs.stored_rows import arrow_schema as arrow_schema
 from jobs.stored_rows import arrow_type as arrow_type
@@ -36,9 +37,13 @@ class Lake:
     """Tables by their definition, artefact directories by name and night."""
 
     def __init__(
-        self, root: Path, start_engine: Callable[[], Engine] | None = None, on_executors: bool = False
-    ) -> None:
+        self, root: Path, start_engine: Callable[[], Engine] | None = None, work: Path | None = None,
+        on_executors: bool = False,
+    ) -> None:  # fmt: skip
         self.root = root
+        self.work = work or root
+        """A folder of this machine for what nobody else reads: logs, Feast's registry and embedded store, Airflow's
+        home. The root itself, unless that lies in object storage."""
         self.on_executors = on_executors
         """Whether the engine has processes elsewhere for what is computed of every customer."""
         self._start_engine = start_engine
@@ -72,8 +77,8 @@ class Lake:
         return self.root / name / f"as_of={as_of.isoformat()}"
 
     def relative(self, path: Path) -> str:
-        """`path` as it is recorded in tables: below the root."""
-        return path.relative_to(self.root).as_posix()
+        """`path` as it is recorded in tables: below the root, or below the work folder."""
+        return path.relative_to(self.root if is_remote(path) == is_remote(self.root) else self.work).as_posix()
 
     # --- reading
 

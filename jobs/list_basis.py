@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -20,6 +19,7 @@ from jobs.histories import matrix, vectors_column
 from jobs.lake import Lake
 from jobs.list_maker import ListMaker
 from jobs.run import Run
+from jobs.storage import write_whole
 from jobs.tables import PRODUCT_EMBEDDINGS
 from jobs.touch_points import FOR_YOU
 from jobs.variants import Variant
@@ -136,18 +136,16 @@ class Basis:
 
     def write(self, lake: Lake, run: Run) -> None:
         """Keep it as the night's."""
-        path = _path(lake, run.as_of)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_suffix(".aside")
         metadata = {"basis": json.dumps(self.header), "run_id": run.run_id}
-        feather.write_feather(self.products.replace_schema_metadata(metadata), str(aside))
-        os.replace(aside, path)
+        content = pa.BufferOutputStream()
+        feather.write_feather(self.products.replace_schema_metadata(metadata), content)
+        write_whole(_path(lake, run.as_of), content.getvalue().to_pybytes())
 
 
 def read_basis(lake: Lake, as_of: date) -> Basis | None:
     """That of a night; None where it has none that can be read."""
     try:
-        products = feather.read_table(str(_path(lake, as_of)), memory_map=False)
+        products = feather.read_table(pa.BufferReader(_path(lake, as_of).read_bytes()), memory_map=False)
         header = json.loads((products.schema.metadata or {})[b"basis"])
     except (OSError, pa.ArrowException, KeyError, ValueError):
         return None

@@ -2,7 +2,8 @@
 
 A whole night or backfill holds the lock `night` alone, and its steps say by its token that they belong to it. A step
 that belongs to none holds `night` together with its like, so that it keeps nights out and nights keep it out. Every
-step holds `step` alone. Locks are flock's: within one machine, or on a file system that knows it (NFS does).
+step holds `step` alone. Locks are flock's: within one machine, or on a file system that knows it (NFS does). Object
+storage has no such lock; there they are leases with the same rules (`jobs.lease`).
 """
 
 from __future__ import annotations
@@ -10,47 +11,18 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
-from jobs.errors import BusyError
-
-FOLDER = "locks"
-NIGHT, STEP = "night", "step"
-TRIES, PAUSE = 5, 0.05
-"""A look at who holds a lock takes it for an instant, which must not turn anybody away."""
-
-
-@dataclass(frozen=True)
-class Holder:
-    """Who holds a lock, as the lock's file says it to who comes second."""
-
-    doing: str
-    """A step, night, backfill or another command that writes."""
-    night: str
-    """The night it works on, or its first and last; empty where it is about none."""
-    since: str
-    """When it began, UTC."""
-    host: str = ""
-    pid: int = 0
-
-    @property
-    def token(self) -> str:
-        """What the steps of a night show to be let in."""
-        return f"{self.host}:{self.pid}:{self.since}"
-
-    def __str__(self) -> str:
-        of = f" of {self.night}" if self.night else ""
-        return f"{self.doing}{of}, process {self.pid} on {self.host} since {self.since}"
-
-
-def here(doing: str, night: str, since: str) -> Holder:
-    """This process as a holder."""
-    return Holder(doing, night, since, socket.gethostname(), os.getpid())
+from jobs import lease
+from jobs.holder import FOLDER as FOLDER
+from jobs.holder import NIGHT, PAUSE, STEP, TRIES, busy
+from jobs.holder import Holder as Holder
+from jobs.holder import here as here
+from jobs.storage import is_remote
 
 
 @contextmanager
@@ -59,13 +31,17 @@ def writing(root: Path, holder: Holder, token: str = "") -> Iterator[None]:
 
     Raises BusyError, at once and without changing anything, where somebody else writes.
     """
+    if is_remote(root):
+        with lease.writing(root, holder, token):
+            yield
+        return
     with _opened(root, NIGHT) as night, _opened(root, STEP) as step:
         if not _taken(night, fcntl.LOCK_SH):
             owner = _read(night)
             if owner is None or owner.token != token:
-                raise _busy(root, holder, owner)
+                raise busy(root, holder, owner)
         if not _taken(step, fcntl.LOCK_EX):
-            raise _busy(root, holder, _read(step))
+            raise busy(root, holder, _read(step))
         with _signed(step, holder):
             yield
 
@@ -76,13 +52,17 @@ def whole_night(root: Path, holder: Holder) -> Iterator[str]:
 
     Raises BusyError, at once and without changing anything, where somebody else writes.
     """
+    if is_remote(root):
+        with lease.whole_night(root, holder):
+            yield holder.token
+        return
     with _opened(root, NIGHT) as night, _opened(root, STEP) as step:
         if not _taken(night, fcntl.LOCK_EX):
             by_a_step = _taken(night, fcntl.LOCK_SH, tries=1)
-            raise _busy(root, holder, _read(step if by_a_step else night))
+            raise busy(root, holder, _read(step if by_a_step else night))
         # A step of a night that was killed may still be at work: nobody holds `night` then, but it holds `step`.
         if not _taken(step, fcntl.LOCK_EX):
-            raise _busy(root, holder, _read(step))
+            raise busy(root, holder, _read(step))
         fcntl.flock(step, fcntl.LOCK_UN)
         with _signed(night, holder):
             yield holder.token
@@ -90,6 +70,8 @@ def whole_night(root: Path, holder: Holder) -> Iterator[str]:
 
 def holders(root: Path) -> list[Holder]:
     """Who writes to the lake below `root` right now: a night, a step, both or nobody."""
+    if is_remote(root):
+        return lease.holders(root)
     found = []
     for name in (NIGHT, STEP):
         if not (root / FOLDER / name).exists():
@@ -138,10 +120,3 @@ def _read(file: int) -> Holder | None:
         return Holder(**json.loads(os.pread(file, 65_536, 0)))
     except (ValueError, TypeError):  # between taking the lock and signing it
         return None
-
-
-def _busy(root: Path, holder: Holder, owner: Holder | None) -> BusyError:
-    return BusyError(
-        f"the lake {root} is in use by {owner or 'another process'}; {holder.doing} has changed nothing. Try "
-        "again when that has ended (`python -m jobs status` shows it)"
-    )

@@ -46,6 +46,8 @@ class Night:
 
     as_of: date
     root: Path
+    work: Path
+    """The lake's folder on this machine (`Lake.work`): Airflow's home and the logs."""
     source: Path
     raw: Path
     make_sample: bool
@@ -56,7 +58,7 @@ class Night:
 
     def environment(self, inherited: dict[str, str]) -> dict[str, str]:
         """Airflow's settings and the night's, over what the caller has."""
-        home = self.root / "airflow"
+        home = self.work / "airflow"
         # Airflow's standalone server starts its parts by the name `airflow`.
         path = os.pathsep.join((str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)))
         return inherited | {
@@ -70,6 +72,7 @@ class Night:
             "PYTHONPATH": str(self.repository),
             "PYTHONUNBUFFERED": "1",
             "NIGHTRAIL_ROOT": str(self.root),
+            "NIGHTRAIL_WORK": str(self.work),
             "NIGHTRAIL_SOURCE": str(self.source),
             "NIGHTRAIL_RAW": str(self.raw),
             "NIGHTRAIL_ENGINE": self.engine,
@@ -83,7 +86,7 @@ def run_night(night: Night, run_id: str, lake: Lake, inherited: dict[str, str]) 
     `inherited` is the environment of the steps: it carries the token by which they belong to the night.
     """
     console = _console()
-    log = night.root / "logs" / f"night-{night.as_of}.log"
+    log = night.work / "logs" / f"night-{night.as_of}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     environment = night.environment(inherited)
     began = time.monotonic()
@@ -135,7 +138,7 @@ def run_airflow(night: Night, port: int, inherited: dict[str, str]) -> None:
         "before, and stops at ingest where there are none.\n"
         "Trigger it with the parameter as_of for any other night.", soft_wrap=True, highlight=False,
     )  # fmt: skip
-    log = night.root / "logs" / "airflow.log"
+    log = night.work / "logs" / "airflow.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a", encoding="utf-8") as sink, ExitStack() as running:
         _call(["airflow", "db", "migrate"], environment, sink, log)

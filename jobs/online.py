@@ -23,10 +23,13 @@ REPO = Path(__file__).resolve().parent.parent / "feature_repo"
 
 
 class OnlineStore:
-    """Feast over the lake at `root`, as `feature_store.yaml` at `settings` configures it."""
+    """Feast over the lake at `root`, as `feature_store.yaml` at `settings` configures it.
 
-    def __init__(self, root: Path, settings: Path) -> None:
-        self.root, self.settings = root, settings
+    `work` is the lake's folder on this machine, in which its registry and embedded store lie (by default `root`).
+    """
+
+    def __init__(self, root: Path, settings: Path, work: Path | None = None) -> None:
+        self.root, self.settings, self.work = root, settings, work or root
 
     @cached_property
     def store(self) -> Any:
@@ -36,7 +39,7 @@ class OnlineStore:
 
         # Feast's modules switch their own warnings on when they are imported; an operator has no use for them.
         warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"feast\.")
-        self.root.joinpath("feast").mkdir(parents=True, exist_ok=True)
+        self.work.joinpath("feast").mkdir(parents=True, exist_ok=True)
         return FeatureStore(repo_path=str(self.settings.parent), fs_yaml_file=self.settings)
 
     def apply(self) -> int:
@@ -62,7 +65,7 @@ class OnlineStore:
 
     @property
     def _stamp(self) -> Path:
-        return self.root / "feast" / "definitions.sha256"
+        return self.work / "feast" / "definitions.sha256"
 
     @property
     def backend(self) -> Any:
@@ -142,7 +145,9 @@ class OnlineStore:
     def forget(self, customer_id: str) -> int:
         """Remove every version of every row of a customer; returns the keys removed."""
         with self._writer() as store:
-            return int(store.forget(customer_id))
+            removed = int(store.forget(customer_id))
+        self.backend.close()  # SQLite's file holds what was removed until its log is worked in
+        return removed
 
     def sweep(self) -> int:
         """Remove versions that no night shows which can be taken back to; returns the keys that became smaller."""

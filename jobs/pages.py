@@ -8,6 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from jobs.report_figures import moment
+from jobs.storage import write_whole
 from jobs.swatches import paint
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -28,10 +29,7 @@ def environment() -> Environment:
 
 def write_page(path: Path, page: str) -> None:
     """Write a page whole or not at all, in place of what is there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.tmp")
-    aside.write_text(page, encoding="utf-8", newline="\n")
-    aside.replace(path)
+    write_whole(path, page.encode())
 
 
 def _number(value: float) -> str:

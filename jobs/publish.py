@@ -55,7 +55,7 @@ def execute(lake: Lake, run: Run, config: PublishConfig) -> Counts:
     live = live_night(lake)
     if live and live > run.as_of and not config.replace_newer:
         return Counts(note=_only_staged(run.as_of, live))
-    store = OnlineStore(lake.root, config.feature_store)
+    store = OnlineStore(lake.root, config.feature_store, lake.work)
     store.ensure_applied()
     for table in SURFACES:
         if run.as_of not in lake.nights(table):

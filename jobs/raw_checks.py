@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from jobs.errors import UserError
-from jobs.rawfiles import RawFile, opened
+from jobs.rawfiles import RawFile
 from jobs.source import Source
+from jobs.storage import unpacked
 
 CHUNK = 1 << 20
 LONGEST_ROW = 1 << 20
@@ -39,7 +40,8 @@ def _check_parquet(file: RawFile, source: Source) -> None:
     import pyarrow.parquet as pq
 
     try:
-        footer = pq.read_metadata(file.path)
+        with file.path.open("rb") as stream:
+            footer = pq.read_metadata(stream)
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"the raw file {file.name} cannot be read: {error}; deliver it again") from None
     size = sum(footer.row_group(group).total_byte_size for group in range(footer.num_row_groups))
@@ -71,7 +73,7 @@ def _check_text(file: RawFile, source: Source) -> None:
 
 def _chunks(file: RawFile) -> Iterator[bytes]:
     try:
-        with opened(file.path) as stream:
+        with unpacked(file.path) as stream:
             while chunk := stream.read(CHUNK):
                 yield chunk
     except (OSError, EOFError, zlib.error) as error:
@@ -123,7 +125,7 @@ def _check_rows(file: RawFile, source: Source) -> None:
     row: list[str] = []
     before = csv.field_size_limit(LONGEST_ROW)
     try:
-        with opened(file.path) as stream:
+        with unpacked(file.path) as stream:
             text = io.TextIOWrapper(stream, "utf-8-sig", errors="replace", newline="")
             for each in csv.reader(_with(text, last), delimiter=source.directives.delimiter):
                 row = each

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import re
 import unicodedata
@@ -13,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import BinaryIO, cast
 
+from jobs import storage
 from jobs.errors import UserError
 from jobs.reading import clean
 from jobs.source import Source
@@ -50,20 +49,18 @@ def list_raw_files(raw: Path, source: Source) -> list[RawFile]:
         raise UserError(f"the raw folder {raw} has {found.group()!r} in its path, which the engines would not read as "
                         "it is; rename it")  # fmt: skip
     files = []
-    for path in sorted(raw.rglob("*")):
+    for path, size in storage.files(raw):
         name = path.relative_to(raw).as_posix()
         if path.name.startswith((".", "_")) or not path.name.endswith(SUFFIXES[source.directives.format]):
             continue
-        if path.is_dir():
-            continue
-        if not path.is_file():
+        if size is None:
             raise UserError(f"{clean(name)} in {raw} is no plain file; take it away")
         if found := NOT_IN_NAMES.search(name):
             raise UserError(f"the raw file {clean(name)!r} has {found.group()!r} in its name, which the engines would "
                             "not read as it is; rename it")  # fmt: skip
         parts = name.split("/")
         view = parts[0] if len(parts) > 1 else TOP_LEVEL
-        files.append(RawFile(path, name, view, _day(name), path.stat().st_size))
+        files.append(RawFile(path, name, view, _day(name), size))
     if not files:
         suffixes = " or ".join(SUFFIXES[source.directives.format])
         raise UserError(f"{raw} holds no file ending in {suffixes}; {source.path} says format = "
@@ -88,7 +85,7 @@ def _day(name: str) -> date | None:
 def csv_header(file: RawFile, delimiter: str) -> tuple[str, ...]:
     """Column names of a csv file; raises UserError for an empty or unreadable one."""
     try:
-        with opened(file.path) as stream:
+        with storage.unpacked(file.path) as stream:
             # A text of two bytes a letter has no column that a SELECT could name.
             if stream.read(2) in WIDE:
                 raise UserError(f"the raw file {file.name} is UTF-16; deliver it as UTF-8")
@@ -122,7 +119,7 @@ def unreadable(files: list[RawFile]) -> str | None:
         try:
             if file.name.endswith(".parquet"):
                 _read_parquet(file.path)
-            with opened(file.path) as stream:
+            with storage.unpacked(file.path) as stream:
                 while stream.read(1 << 20):
                     pass
         except (OSError, EOFError, zlib.error, ValueError) as error:
@@ -133,12 +130,6 @@ def unreadable(files: list[RawFile]) -> str | None:
 def _read_parquet(path: Path) -> None:
     import pyarrow.parquet as pq
 
-    for batch in pq.ParquetFile(path).iter_batches():
-        batch.validate(full=True)
-
-
-def opened(path: Path) -> BinaryIO:
-    """The bytes of a raw file, unpacked."""
-    if path.name.endswith(".gz"):
-        return cast(BinaryIO, gzip.open(path, "rb"))
-    return path.open("rb")
+    with path.open("rb") as file:
+        for batch in pq.ParquetFile(file).iter_batches():
+            batch.validate(full=True)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +16,7 @@ from jobs.run import Counts, Run
 from jobs.sequences_base import Base, Night, find_base, read_night
 from jobs.sequences_changes import State, changes_between
 from jobs.sequences_update import Update, gather
+from jobs.storage import emptied
 from jobs.tables import CUSTOMER_SEQUENCES, EVENTS
 
 
@@ -78,7 +77,7 @@ def execute(lake: Lake, run: Run, config: SequencesConfig) -> Counts:
     version = lake.version(EVENTS)
     before = lake.frame(EVENTS).where(F.col("event_ts") < F.lit(run.midnight.isoformat()).cast("timestamp"))
     there = read_night(lake, run.as_of) if lake.exists(CUSTOMER_SEQUENCES) else None
-    with _scratch(lake) as aside:
+    with emptied(lake.root / ".sequences") as aside:
         base, update = _plan(lake, run, config, there, version, before, aside)
         known = _known_version(lake, run, there, base, version)
         events, purchases = (update.events, update.purchases) if isinstance(update, Update) else (before, before)
@@ -129,14 +128,3 @@ def _known_version(lake: Lake, run: Run, there: Night | None, base: Base | None,
         return version
     same = changes is None or not (changes.came.limit(1).count() or (changes.gone and changes.gone.limit(1).count()))
     return recorded if same else version
-
-
-@contextmanager
-def _scratch(lake: Lake) -> Iterator[Path]:
-    scratch = lake.root / ".sequences"
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    try:
-        yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)

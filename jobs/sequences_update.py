@@ -96,7 +96,7 @@ def _stored_rows(lake: Lake, base: Base, customers: pa.Array, aside: Path) -> Da
     """The base's rows of some customers."""
     schema = pa.schema([arrow_schema(CUSTOMER_SEQUENCES).field(name) for name in STORED])
     path = aside / "stored.parquet"
-    with pq.ParquetWriter(path, schema) as writer:
+    with path.open("wb") as file, pq.ParquetWriter(file, schema) as writer:
         wanted = pc.field("customer_id").isin(customers)
         for batch in lake.batches(CUSTOMER_SEQUENCES, STORED, base.night.as_of, where=wanted):
             writer.write_batch(batch.cast(schema))

@@ -15,6 +15,7 @@ from jobs.features import read_features
 from jobs.histories import product_ids_seen, read_histories
 from jobs.lake import Lake, night
 from jobs.run import Counts, Progress, Run
+from jobs.storage import written_aside
 from jobs.tables import CATALOGUE, CUSTOMER_SEQUENCES, EVALUATIONS, MODELS
 from models import artefacts, registry
 from models.contract import Compute, Recommender
@@ -151,7 +152,7 @@ def _refit(
         "pairs": fitted.pairs,
         "steps": fitted.steps,
     }
-    artefacts.write(model, lake.root / FOLDER / f"{kind}-{run.run_id}", metadata)
+    artefacts.write(model, lake.root / FOLDER / f"{kind}-{run.run_id}", metadata, written_aside)
     return len(histories.sequences.products)
 
 
@@ -166,7 +167,7 @@ def _keep_losers(lake: Lake, run: Run, ground: Ground, trained: dict[str, Recomm
             "config_hash": run.config_hash,
             "compared": f"trained on the days before the last {(run.midnight - ground.at).days}",
         }
-        artefacts.write(model, lake.root / FOLDER / f"{kind}-{run.run_id}", metadata)
+        artefacts.write(model, lake.root / FOLDER / f"{kind}-{run.run_id}", metadata, written_aside)
 
 
 def _versions(lake: Lake) -> dict[str, int]:

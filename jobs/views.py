@@ -63,7 +63,8 @@ def columns_of(file: RawFile, source: Source) -> tuple[str, ...]:
         import pyarrow.parquet as pq
 
         try:
-            return checked_names(file, pq.read_schema(file.path).names)
+            with file.path.open("rb") as stream:
+                return checked_names(file, pq.read_schema(stream).names)
         except (OSError, pa.ArrowException) as error:
             raise UserError(f"the raw file {file.name} cannot be read: {error}; deliver it again") from None
     return csv_header(file, source.directives.delimiter)

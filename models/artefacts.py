@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -44,13 +45,16 @@ class Manifest:
     """The caller's own: as_of, Delta versions read, metrics."""
 
 
-def write(model: Recommender, directory: Path, metadata: Mapping[str, Any]) -> Manifest:
+def write(
+    model: Recommender, directory: Path, metadata: Mapping[str, Any],
+    written: Callable[[Path], AbstractContextManager[Path]] = written_aside,
+) -> Manifest:  # fmt: skip
     """Write `model` to `directory`, whole or not at all, in place of what is there.
 
-    It is written to a sibling that takes its name. Raises TypeError or ValueError for metadata that strict JSON
-    cannot hold (NaN is one).
+    It is written to a folder that takes its place, which `written` gives; by default a sibling. Raises TypeError or
+    ValueError for metadata that strict JSON cannot hold (NaN is one).
     """
-    with written_aside(directory) as aside:
+    with written(directory) as aside:
         tensors = {name: np.ascontiguousarray(value) for name, value in model.tensors().items()}
         save_file(tensors, aside / WEIGHTS)
         (aside / VOCABULARY).write_text(json.dumps(model.vocabulary.ids.to_pylist(), ensure_ascii=False), "utf-8")

@@ -16,6 +16,7 @@ from jobs.lake import Lake
 from jobs.run import Run
 from jobs.sample_shop import SIZES, ShopSize, ShopSummary, write_shop
 from tests.redis_server import MISSING, RedisServer, running_redis
+from tests.s3_server import S3Server, running_s3
 
 REAL_DATA = Path(os.environ["REAL_DATA"]) if os.environ.get("REAL_DATA") else None
 """The folder of public data sets; tests on real data are skipped without it."""
@@ -35,6 +36,13 @@ def redis_server() -> Iterator[RedisServer]:
     if not shutil.which("redis-server"):
         pytest.skip(MISSING)
     with running_redis() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """A local S3 server, started once. Use a bucket of your own."""
+    with running_s3() as server:
         yield server
 
 
@@ -70,9 +78,9 @@ class SharedLake(Lake):
         """Leave the engine running."""
 
 
-def lake_on(engine: engines.Engine, root: Path) -> Lake:
+def lake_on(engine: engines.Engine, root: Path, work: Path | None = None) -> Lake:
     """A lake below `root` whose engine is already running."""
-    return SharedLake(root, lambda: engine, on_executors=engine.name == "spark")
+    return SharedLake(root, lambda: engine, work, on_executors=engine.name == "spark")
 
 
 @pytest.fixture(scope="session")

@@ -55,7 +55,7 @@ def _run(step: str, as_of: date, root: Path, raw: Path, engine: str) -> Any:
     publish = replace(config.publish, feature_store=feature_store_file())
     config = replace(config, gate=replace(config.gate, accepted=accepted), publish=publish)
     remote, log = os.environ.get("SPARK_REMOTE"), root / "spark.log"
-    lake = Lake(root, lambda: start(engine, remote, log), engine == "spark")  # type: ignore[arg-type]
+    lake = Lake(root, lambda: start(engine, remote, log), on_executors=engine == "spark")  # type: ignore[arg-type]
     root.mkdir(parents=True, exist_ok=True)
     run = Run(as_of, f"{as_of}-bench", datetime.now(UTC), clock=time.monotonic)
     if step == "train":

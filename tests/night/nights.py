@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from jobs.config import NightConfig
-from jobs.engine import Engine
 from jobs.lake import Lake
 from jobs.ledger import run_step
 from jobs.online import REPO, OnlineStore
@@ -30,7 +29,7 @@ SECOND = FIRST + timedelta(days=1)
 STAGING = STEPS[: STEPS.index("gate")]
 """The steps that only stage."""
 Rows = list[dict[str, Any]]
-LakeFactory = Callable[[Engine, Path], Lake]
+LakeFactory = Callable[..., Lake]
 _seconds = count()
 
 
@@ -66,7 +65,7 @@ class Shop:
     def step(self, step: str, as_of: date = FIRST, **changes: Any) -> Counts:
         """Run one step under the ledger; `changes` are of its own settings and leave the run's identity alone."""
         config = replace(self.config, **{step: replace(getattr(self.config, step), **changes)})
-        with feast_below(self.lake.root):
+        with feast_below(self.lake.work):
             return run_step(step, self.lake, self.run_of(as_of), config, "test", tick)
 
     def steps(self, names: tuple[str, ...] = STEPS, as_of: date = FIRST) -> dict[str, Counts]:
@@ -75,8 +74,8 @@ class Shop:
 
     def online(self) -> OnlineStore:
         """What services ask."""
-        store = OnlineStore(self.lake.root, REPO / "feature_store.yaml")
-        with feast_below(self.lake.root):
+        store = OnlineStore(self.lake.root, REPO / "feature_store.yaml", self.lake.work)
+        with feast_below(self.lake.work):
             assert store.store is not None
         return store
 
@@ -98,6 +97,6 @@ class Shop:
 
     def what_services_see(self) -> tuple[int, str]:
         """Delta version of `published` and a digest of the online store: equal means that nothing changed."""
-        with closing(sqlite3.connect(self.lake.root / "feast" / "online.db")) as store:
+        with closing(sqlite3.connect(self.lake.work / "feast" / "online.db")) as store:
             rows = store.execute("SELECT key, value FROM online ORDER BY key").fetchall()
         return self.lake.version(PUBLISHED), hashlib.sha256(repr(rows).encode()).hexdigest()

@@ -13,7 +13,7 @@ from jobs.tables import STEPS
 from tests.night.nights import REPOSITORY
 
 
-def jobs(root: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def jobs(root: Path | str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """`python -m jobs ..` in a process of its own, without settings of whoever runs the tests."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("NIGHTRAIL", "SPARK"))} | variables
     environment |= {"NIGHTRAIL_ROOT": str(root), "COLUMNS": "200"}

@@ -21,11 +21,11 @@ from tests.night.test_cli import jobs
 
 HOLD = """
 import sys
-from pathlib import Path
-from jobs import lock
+from jobs import lock, storage
 kind, root, doing, token = sys.argv[1:]
 holder = lock.here(doing, "2026-04-06", "2026-04-06 02:00:00 UTC")
-held = lock.writing(Path(root), holder, token) if kind == "step" else lock.whole_night(Path(root), holder)
+root = storage.place(root)
+held = lock.writing(root, holder, token) if kind == "step" else lock.whole_night(root, holder)
 with held as given:
     print(given, flush=True)
     sys.stdin.read()
