@@ -26,7 +26,6 @@ from jobs.command import (
     writing,
 )
 from jobs.errors import UserError
-from jobs.storage import check_reachable
 from jobs.tables import STEPS
 
 
@@ -58,11 +57,10 @@ def backfill(
 
     nights = nights_between(day_of(first), day_of(last))
     settings = config_named(config, source, raw)
-    check_reachable(raw)
     changes = {"ingest": {"allow_empty_day": True}} if allow_empty_day else {}
     steps = [name for name in STEPS if name in (step or STEPS)]
     lines = lines_of("backfill")
-    lake = lake_at(root, engine)
+    lake = lake_at(root, engine, raw)
     with said("backfill"), whole_night(root, "backfill", f"{first} to {last}") as token:
 
         def run(night: date, name: str) -> None:

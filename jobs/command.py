@@ -93,21 +93,23 @@ def check_text(arguments: Sequence[str]) -> None:
             raise UserError(f"{argument.encode('utf-8', 'replace').decode()!r} is no UTF-8; write it again")
 
 
-def lake_at(root: Path, engine: str) -> Any:
-    """The Lake at `root`, which starts the engine when a step first needs it.
+def lake_at(root: Path, engine: str, raw: Path | None = None) -> Any:
+    """The Lake at `root`, which starts the engine when a step first needs it; `raw` is where that finds raw files.
 
-    Raises UserError where it is in object storage, and that does not answer.
+    Raises UserError where either is in object storage, and that does not answer.
     """
     from jobs.lake import Lake
 
     remote = os.environ.get("SPARK_REMOTE")
-    storage.check_reachable(root)
+    places = [place for place in (root, raw) if place and storage.is_remote(place)]
+    storage.check_reachable(*places)
     work = work_of(root)
 
     def start() -> Any:
         from jobs.engine import start as start_engine
 
-        return start_engine(engine, remote, work / "logs" / "spark.log")  # type: ignore[arg-type]
+        log = work / "logs" / "spark.log"
+        return start_engine(engine, remote, log, bool(places))  # type: ignore[arg-type]
 
     # Feast's settings name this variable; the lake decides where its registry and embedded store lie.
     os.environ.setdefault("NIGHTRAIL_FEAST", str(work / "feast"))
@@ -195,8 +197,7 @@ def run_one(
     if not source.is_file():
         raise UserError(f"the source {source} is not there; give a file with the SELECTs over the raw files")
     config = config_named(config_name, source, raw)
-    storage.check_reachable(raw)
-    lake = lake_at(root, engine)
+    lake = lake_at(root, engine, raw)
     try:
         with said(step), writing(root, step, night):
             run_in(lake, step, night, config, **changes)

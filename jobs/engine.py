@@ -42,6 +42,19 @@ WITH_DELTA = {
 }
 """What every Connect server of ours needs, wherever its executors are."""
 
+WITH_OBJECT_STORAGE = {
+    # Hadoop's version is PySpark's own. Its S3 client comes in parts (15 MB): the bundle it asks for has 600.
+    "spark.jars.packages": ",".join((
+        DELTA_JARS, "org.apache.hadoop:hadoop-aws:3.5.0",
+        *(f"software.amazon.awssdk:{part}:2.35.4" for part in ("s3", "s3-transfer-manager", "sts")),
+    )),
+    "spark.jars.excludes": "software.amazon.awssdk:bundle",
+    # So that a path is spelled as everywhere else. Keys and end point are taken from the process's environment.
+    "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",
+    "spark.hadoop.fs.s3a.path.style.access": "true",
+}  # fmt: skip
+"""What a Connect server needs beside WITH_DELTA where the lake or its raw files are below s3://."""
+
 LOCAL_SPARK = WITH_DELTA | {
     "spark.driver.memory": "2g",
     "spark.driver.host": "127.0.0.1",
@@ -150,9 +163,12 @@ class Engine:
             self.server.stop()
 
 
-def start(name: EngineName, remote: str | None = None, log: Path | None = None) -> Engine:
+def start(
+    name: EngineName, remote: str | None = None, log: Path | None = None, object_storage: bool = False
+) -> Engine:  # fmt: skip
     """Start `name` embedded or locally, or connect to the Spark Connect server at `remote`.
 
+    `object_storage` lets a local Spark read and write below s3://; Sail can, and a remote server is set up by others.
     Raises UserError for an unknown engine, a missing Java or what is no address, EngineLostError for a server that does
     not answer.
     """
@@ -174,7 +190,7 @@ def start(name: EngineName, remote: str | None = None, log: Path | None = None) 
     else:
         if not (shutil.which("java") or Path(os.environ.get("JAVA_HOME", "-"), "bin", "java").exists()):
             raise UserError("the engine 'spark' needs Java 17 or 21; install it, or use the engine 'sail'")
-        server, address = connect_server("local[2]", LOCAL_SPARK, log)
+        server, address = connect_server("local[2]", LOCAL_SPARK | (WITH_OBJECT_STORAGE if object_storage else {}), log)
         session = SparkSession.builder.remote(address).create()
     session.conf.set("spark.sql.session.timeZone", "UTC")
     return Engine(name, session, server)

@@ -14,7 +14,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -134,12 +134,13 @@ def remove(path: Path) -> None:
 @contextmanager
 def emptied(folder: Path) -> Iterator[Path]:
     """A folder for what is written aside, empty at the beginning and gone at the end."""
-    shutil.rmtree(folder, ignore_errors=True) if not is_remote(folder) else remove(folder)
+    remove(folder)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True) if not is_remote(folder) else remove(folder)
+        with suppress(OSError):  # an engine that failed may still be writing; the next one begins by removing it
+            remove(folder)
 
 
 @contextmanager

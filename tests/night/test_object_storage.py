@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 from jobs import lease, lock, storage
 from jobs.command import NIGHT_TOKEN
 from jobs.config import quick
-from jobs.engine import Engine
+from jobs.engine import Engine, start
 from jobs.errors import BusyError
 from jobs.forget import forget
 from jobs.lake import Lake
@@ -151,6 +152,32 @@ def test_a_forgotten_customer_is_in_no_object(copied: Shop) -> None:
     assert (lake.work / "logs" / "night.log").read_text() == "a line of (forgotten)\n"
     assert customer not in lake.arrow(RECOMMENDED_FOR_YOU)["customer_id"].to_pylist()
     assert len((lake.root / "forgotten.salt").read_text("ascii").strip()) == 64
+
+
+@pytest.fixture(scope="module")
+def spark_on_objects(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Engine, Path]]:
+    """A local Spark that can read and write below s3://, and its log."""
+    if not shutil.which("java"):
+        pytest.skip("the engine spark needs Java, and there is no `java` here")
+    log = tmp_path_factory.mktemp("spark") / "spark.log"
+    engine = start("spark", log=log, object_storage=True)
+    yield engine, log
+    engine.stop()
+
+
+@pytest.mark.soak
+def test_a_night_on_spark_is_that_of_a_local_lake(
+    spark_on_objects: tuple[Engine, Path], raw: Path, source: Path, root: Path, night: Shop, lake_factory: LakeFactory,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    engine, log = spark_on_objects
+    put_folder(raw, root / "raw")
+    shop = Shop(lake_factory(engine, root / "lake", tmp_path), quick(source, root / "raw"))
+    shop.steps()
+    assert differing(contents(shop), contents(night)) == []
+    assert SECRET not in log.read_text()
+    command = Path(f"/proc/{engine.server.process.pid}/cmdline").read_bytes()
+    assert SECRET.encode() not in command
 
 
 # --- who may write at once
