@@ -84,6 +84,9 @@ OWNERS = {
     "transformers4rec": ("models/transformers4rec_model.py",),
     "matplotlib": ("jobs/model_report_canvas.py", "jobs/model_report_plots.py"),  # the second for types alone
     "deltalake": ("jobs/lake.py", "jobs/engine.py"),
+    "obstore": ("jobs/storage.py", "jobs/objects.py"),
+    "upath": ("jobs/storage.py",),
+    "fsspec": ("jobs/storage.py",),
     "pysail": ("jobs/engine.py",),
     "delta": (),
     "airflow": ("dags/nightly_recommendations.py",),
@@ -151,6 +154,7 @@ MAY_READ = {
     ): "a night's schedule, retries, pools and alerts",
     ("jobs/engine.py", "os.environ"): "JAVA_HOME says whether Spark can be started at all",
     ("jobs/engine.py", "time.monotonic"): "how long Spark's server is waited for",
+    ("jobs/lease.py", "time.monotonic"): "how long a lease could not be renewed",
     ("feature_repo/client/nights.py", "time.monotonic"): "how long ago a service looked which night is live",
     ("jobs/night.py", "time.monotonic"): "how long a person has waited, for the lines on the terminal",
 }
