@@ -1,4 +1,4 @@
-"""The lake: Delta tables and dated directories under one root. The one module that writes Delta."""
+"""The lake: Delta tables and dated directories under one root. Delta is written here; lists of ids in `jobs.coded`."""
 
 from __future__ import annotations
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from feature_repo.online.backend import Backend, Renew
 from feature_repo.online.layout import Feature, View, row_key, uvarint
+from feature_repo.online.load import Load
 from feature_repo.online.reader import Reader
 from feature_repo.online.versions import (
     GONE,
@@ -35,34 +36,6 @@ BATCH = 2_000
 """Keys looked at in one round trip."""
 FRESH = 5_000
 """Keys written in one where nothing has to be looked at."""
-
-
-@dataclass
-class Load:
-    """A night on its way into the store; recorded there, so that a later process can go on with it."""
-
-    live: Live
-    """What will be live: its number, night and time."""
-    parent: Live
-    identity: str
-    """What is loaded, by content: an attempt at something else is another load."""
-    done: dict[str, int] = field(default_factory=dict)
-    """View -> batches written; -1 where it is complete."""
-    written: dict[str, int] = field(default_factory=dict)
-    """View -> records written."""
-
-    def packed(self) -> bytes:
-        """As JSON."""
-        plain = {"live": self.live.packed().decode(), "parent": self.parent.packed().decode(),
-                 "identity": self.identity, "done": self.done, "written": self.written}  # fmt: skip
-        return json.dumps(plain).encode()
-
-    @classmethod
-    def of(cls, data: bytes) -> Load:
-        """From JSON."""
-        plain = json.loads(data)
-        live, parent = (Live.of(plain.pop(name).encode()) for name in ("live", "parent"))
-        return cls(live, parent, **plain)
 
 
 class Writer:
