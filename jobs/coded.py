@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from deltalake.transaction import AddAction, RemoveAction
+from deltalake.transaction import AddAction, CommitProperties, RemoveAction
 
 from jobs.lake import Lake
 from jobs.own_thread import own_thread
@@ -25,6 +25,10 @@ from jobs.tables import Table
 from models.digests import Digests, begun, of_words
 from models.top_n import Rows
 
+REPLACED_NIGHT = "replaced_night"
+"""Key of such a commit in the table's history, where deltalake's own commits have a predicate."""
+GROUP_ROWS = 250_000
+"""Rows that share a copy of the dictionaries."""
 FILE_ROWS = 2_000_000
 """Rows after which the next file begins."""
 DICTIONARY_BYTES = 16 << 20
@@ -79,7 +83,8 @@ def replace_coded(lake: Lake, table: Table, batches: Iterable[pa.RecordBatch], r
             written.add(_stamped(batch, schema, identity))
     delta = lake.delta(table)
     delta.create_write_transaction(
-        written.closed({"as_of": night}), "overwrite", delta.schema(), ["as_of"], [("as_of", "=", night)]
+        written.closed({"as_of": night}), "overwrite", delta.schema(), ["as_of"], [("as_of", "=", night)],
+        commit_properties=CommitProperties(custom_metadata={REPLACED_NIGHT: night}),
     )  # fmt: skip
     return written.rows
 
@@ -112,6 +117,7 @@ class _Files:
         self._sizes: dict[str, int] = {}
         """Path -> rows."""
         self._open: tuple[pq.ParquetWriter, str] | None = None
+        self._group: list[pa.RecordBatch] = []
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Write some rows."""
@@ -123,15 +129,22 @@ class _Files:
                 dictionary_pagesize_limit=DICTIONARY_BYTES, write_statistics=False,
             )  # fmt: skip
             self._open, self._sizes[path] = (writer, path), 0
-        writer, path = self._open
-        writer.write_batch(batch)
-        self._sizes[path] += batch.num_rows
+        self._group.append(batch)
+        self._sizes[self._open[1]] += batch.num_rows
         self.rows += batch.num_rows
-        if self._sizes[path] >= FILE_ROWS:
+        if sum(each.num_rows for each in self._group) >= GROUP_ROWS:
+            self._write_group()
+        if self._sizes[self._open[1]] >= FILE_ROWS:
             self._close()
+
+    def _write_group(self) -> None:
+        if self._open is not None and self._group:
+            self._open[0].write_table(pa.Table.from_batches(self._group), row_group_size=2 * GROUP_ROWS)
+            self._group = []
 
     def _close(self) -> None:
         if self._open is not None:
+            self._write_group()
             self._open[0].close()
             self._open = None
 

@@ -52,8 +52,8 @@ class ListsConfig:
     """Products launched in so many days before the night are young: exploration keeps a place for them."""
     beside_places: int = 12
     """Places of a list that the other lists of its page do not repeat."""
-    batch_customers: int = 50_000
-    """Customers held in memory at once."""
+    batch_customers: int = 200_000
+    """Customers held in memory at once; each market's products are made ready anew for every batch."""
     device: str = "auto"
     """Where nearest products are searched: auto (CUDA where there is one, else CPU), cpu or cuda. The lists are the
     same to the bit."""

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from jobs.coded import coded_batches
+from jobs.coded import REPLACED_NIGHT, coded_batches
 from jobs.lake import Lake, arrow_schema
 from jobs.online_compare import LiveRows
 from jobs.run import Run
@@ -94,7 +94,8 @@ def unchanged(lake: Lake, table: Table, version: int, as_of: date) -> bool:
         if commit.get("version", 0) <= version or commit["operation"] in HARMLESS:
             continue
         found = ONE_NIGHT.fullmatch(str((commit.get("operationParameters") or {}).get("predicate", "")))
-        if found is None or date.fromisoformat(found[1]) <= as_of:
+        replaced = found[1] if found else commit.get(REPLACED_NIGHT)
+        if replaced is None or date.fromisoformat(replaced) <= as_of:
             return False
     # Commits whose record was cleaned up cannot be judged.
     return handle.version() == version or {c.get("version") for c in commits} >= {version + 1}

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from datetime import date
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.coded import coded_batches, digests, spelled_out
+from jobs.coded import coded_batches, digests, replace_coded, spelled_out
 from jobs.lake import Lake
 from jobs.online_compare import LiveRows
+from jobs.online_load import unchanged
 from jobs.tables import CUSTOMER_SEQUENCES, YOU_MIGHT_ALSO_LIKE
 from tests.conftest import run_of
 
@@ -84,3 +86,31 @@ def test_digests_are_of_values_not_of_how_they_are_coded() -> None:
     assert digests(plain, ["t"])[0] == digests(plain, ["t"])[3]
     with pytest.raises(TypeError, match="no digest"):
         digests(pa.RecordBatch.from_arrays([pa.array([1])], ["n"]), ["n"])
+
+
+def test_coded_rows_replace_their_night_alone_and_the_history_says_which(tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "lake")
+    stage(lake, NIGHT, {("P1", "GB"): [("A", 0.5, "x")]})
+    before = lake.version(YOU_MIGHT_ALSO_LIKE)
+    ids = pa.array(["P7", "P8", "P9"])
+    for first in (0, 1):  # the second time in place of the first
+        shown = pa.DictionaryArray.from_arrays(pa.array([first, 2], pa.int32()), ids)
+        batch = pa.RecordBatch.from_pydict({
+            "product_id": pa.DictionaryArray.from_arrays(pa.array([first], pa.int32()), ids),
+            "market": pa.array(["GB"]),
+            "product_ids": pa.ListArray.from_arrays(pa.array([0, 2], pa.int32()), shown),
+            "scores": pa.array([[0.5, 0.25]], pa.list_(pa.float32())),
+            "sources": pa.array([["x", "y"]]),
+            "rules": pa.array([["", ""]]),
+            "variant": pa.array(["default"]),
+            "short_reason": pa.nulls(1, pa.string()),
+            "model_id": pa.array(["m"]),
+        })  # fmt: skip
+        assert replace_coded(lake, YOU_MIGHT_ALSO_LIKE, [batch], run_of(NEXT)) == 1
+    rows = lake.arrow(YOU_MIGHT_ALSO_LIKE, as_of=NEXT).to_pylist()
+    assert [(row["product_id"], row["product_ids"], row["run_id"]) for row in rows] == [
+        ("P8", ["P8", "P9"], run_of(NEXT).run_id)
+    ]
+    assert [row["product_id"] for row in lake.arrow(YOU_MIGHT_ALSO_LIKE, as_of=NIGHT).to_pylist()] == ["P1"]
+    assert unchanged(lake, YOU_MIGHT_ALSO_LIKE, before, NIGHT)
+    assert not unchanged(lake, YOU_MIGHT_ALSO_LIKE, before, NEXT)
