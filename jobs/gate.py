@@ -160,7 +160,8 @@ def _spread_checks(
     worst = max(_concentrations(found, shop), default=None)
     if worst:
         detail = f"of the places that the most shown 1 % of the products could hold, they hold so many in {worst[1]}"
-        yield Check(f"{name}_concentration", worst[0], most=config.max_concentration, detail=detail)
+        most = config.max_concentration_extras if table is BAG_EXTRAS else config.max_concentration
+        yield Check(f"{name}_concentration", worst[0], most=most, detail=detail)
 
 
 def _concentrations(found: Lists, shop: Shop) -> Iterator[tuple[float, str]]:

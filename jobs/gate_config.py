@@ -31,6 +31,9 @@ class GateConfig:
     """The same as a share of the live night's figure."""
     max_concentration: float = 0.8
     """Most places that the most shown hundredth of a market's products may hold, as a share of those they could."""
+    max_concentration_extras: float = 0.95
+    """The same for add-ons to a bag: they are cheap things of other categories, one of each, of which a shop has few
+    that are wanted. A hundredth of 50,000 products held .85 of them."""
     max_fallbacks: float = 0.9
     """Most places filled from popularity alone, as a share."""
     max_fallbacks_gained: float = 0.2
