@@ -233,6 +233,8 @@ class Hook:
 HOOKS = (
     Hook("deltalake.write_deltalake", delta_write),
     Hook("deltalake.table.DeltaTable.create", around_path, "creation"),
+    Hook("deltalake.table.DeltaTable.create_write_transaction", around, "a commit of coded files"),
+    Hook("pyarrow.parquet.core.ParquetWriter.write_table", around, "coded rows"),
     Hook("deltalake.table.DeltaTable.delete", around, "a delete"),
     Hook("deltalake.table.DeltaTable.vacuum", around, "a vacuum"),
     Hook("deltalake.table.DeltaTable.restore", around, "a restore"),

@@ -133,12 +133,12 @@ def test_a_step_killed_anywhere_is_finished_by_running_it_again(
 
 
 KILLS = (
-    (("ingest",), "after batch 2 for events #1"),
+    (("ingest",), "after a Spark write #1"),
     (("ingest", "sequences", "train", "embed", "index"), "within save_file indexes/*"),
     (("index", "lists"), "after the last batch for recommended_for_you #1"),
     (("lists", "gate", "publish"), "before commit of published #1"),
     (("publish",), "after commit of published #1"),
-    (("publish", "report"), "within write_text reports/*"),
+    (("publish", "report"), "within write_bytes reports/*"),
 )
 """(steps that are run, where the last of them is killed), one after the other: the whole of it is one night."""
 
