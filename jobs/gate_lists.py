@@ -112,10 +112,19 @@ def read_lists(lake: Lake, table: Table, as_of: date, shop: Shop, one_in: int) -
 
 def sampled(lake: Lake, table: Table, as_of: date, owners: pa.Array) -> pa.Table:
     """Keys, products and model of another night's lists of the same owners."""
-    columns = [*table.key, "product_ids", "model_id"]
-    wanted = pc.field(table.key[0]).isin(owners)
-    parts = [b for b in lake.batches(table, columns, as_of, BATCH, wanted) if b.num_rows]
+    columns, owner = [*table.key, "product_ids", "model_id"], table.key[0]
+    if table.changes_of:
+        found = lake.batches(table, columns, as_of, BATCH, pc.field(owner).isin(owners))
+    else:
+        coded = coded_batches(lake, table, columns, as_of, BATCH)
+        found = (spelled_out(batch.filter(_among(batch[owner], owners)), table) for batch in coded)
+    parts = [batch for batch in found if batch.num_rows]
     return pa.Table.from_batches(parts) if parts else pa.table({name: pa.array([], pa.string()) for name in columns})
+
+
+def _among(texts: pa.Array, wanted: pa.Array) -> pa.Array:
+    codes, words = codes_of(texts)
+    return pc.is_in(pa.array(words, pa.string()), value_set=wanted).take(pa.array(codes))
 
 
 def churn(now: pa.Table, then: pa.Table, key: tuple[str, ...]) -> float | None:

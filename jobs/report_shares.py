@@ -6,14 +6,19 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import date
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
+from jobs.coded import coded_batches, codes_of
 from jobs.lake import Lake
-from jobs.reading import Tally, clean, of_night, scan
+from jobs.reading import clean, of_night, scan
 from jobs.report_figures import TITLES
 from jobs.tables import CATALOGUE, LISTS, RECOMMENDED_FOR_YOU
 
 UNNAMED = "without one"
+ROWS = 131_072
+"""Lists read at once."""
 
 
 @dataclass(frozen=True)
@@ -84,21 +89,30 @@ def _list_shares(lake: Lake, as_of: date, name: str) -> tuple[ListShares, dict[s
     from jobs.touch_points import SOURCES  # reads models and FAISS, which the page needs not to show examples
 
     table = next(table for table in LISTS if table.name == name)
-    sources, products, markets = Tally(("source",)), Tally(("product",)), Tally(("market",))
+    columns = ("market", "product_ids", "sources", "short_reason")
+    whole = lake.exists(table) and not table.changes_of
+    read = coded_batches(lake, table, columns, as_of, ROWS) if whole else scan(lake, table, columns, of_night(as_of))
+    sources, products, markets = Counter[str](), Counter[str](), Counter[str]()
     lists = short = 0
-    for batch in scan(lake, table, ("market", "product_ids", "sources", "short_reason"), of_night(as_of)):
+    for batch in read:
         lists += batch.num_rows
         short += batch.num_rows - batch["short_reason"].null_count
-        markets.add([batch["market"]])
-        products.add([pc.list_flatten(batch["product_ids"])])
-        sources.add([pc.list_flatten(batch["sources"])])
-    counted = {clean(source): count for source, count in sources.most_first()}
+        for texts, into in ((batch["market"], markets), (pc.list_flatten(batch["product_ids"]), products),
+                            (pc.list_flatten(batch["sources"]), sources)):  # fmt: skip
+            _count(texts, into)
+    counted = {clean(source): count for source, count in sorted(sources.items(), key=lambda one: (-one[1], one[0]))}
     names = [*SOURCES, *(source for source in counted if source not in SOURCES)]
     positions = sum(counted.values())
     parts = tuple(Share(n, counted.get(n, 0), counted.get(n, 0) / max(positions, 1)) for n in names)
-    shown = dict(products.most_first())
-    summed = ListShares(name, TITLES[name], lists, positions, len(markets.most_first()), short, parts, len(shown))
-    return summed, shown
+    summed = ListShares(name, TITLES[name], lists, positions, len(markets), short, parts, len(products))
+    return summed, dict(products)
+
+
+def _count(texts: pa.Array, into: Counter[str]) -> None:
+    """Count texts, each of a batch's words once."""
+    codes, words = codes_of(texts)
+    counts = np.bincount(codes, minlength=len(words))
+    into.update({words[code] or "": int(counts[code]) for code in np.flatnonzero(counts)})
 
 
 def _catalogue(lake: Lake, as_of: date) -> dict[str, tuple[str, str]]:
