@@ -56,6 +56,7 @@ class Shop:
     first: dict[str, Cost]
     """Step -> what it took."""
     second: dict[str, Cost]
+    """Empty where only the first night was measured."""
 
 
 @dataclass(frozen=True)
@@ -82,14 +83,15 @@ def fitted(x: list[float], y: list[float]) -> Line:
 
 def taken(result: dict[str, Any]) -> Shop:
     """The figures of a result of `tests.benchmarks.night`."""
-    nights = {name: {step["step"]: step for step in result[name]} for name in ("first night", "second night")}
+    first, second = ({step["step"]: step for step in result[night]} for night in ("first night", "second night"))
     costs = [
         {name: Cost(*(float(f"{night[name][key]:.4g}") for key in ("seconds", "processor_seconds", "memory_mb")))
-         for name in MEASURED}
-        for night in nights.values()
+         for name in MEASURED if name in night}
+        for night in (first, second)
     ]  # fmt: skip
-    first, second = nights["first night"], nights["second night"]
-    return Shop(first["embed"]["rows"], first["sequences"]["rows"], second["sequences"]["rows"], *costs)
+    new_events = second["sequences"]["rows"] if second else 0
+    customers = int(first["sequences"]["note"].split()[0].replace(",", ""))  # the step's own words begin with them
+    return Shop(customers, first["sequences"]["rows"], new_events, *costs)
 
 
 def read(file: Path = FILE) -> tuple[str, list[Shop]]:
@@ -105,8 +107,9 @@ def read(file: Path = FILE) -> tuple[str, list[Shop]]:
 
 def line_of(shops: list[Shop], night: str, step: str, value: Callable[[Cost], float]) -> Line:
     """A step's figure over customers (first night) or over the new day's events (second)."""
-    x = [float(shop.customers if night == "first" else shop.new_events) for shop in shops]
-    return fitted(x, [value(getattr(shop, night)[step]) for shop in shops])
+    measured = [shop for shop in shops if getattr(shop, night)]
+    x = [float(shop.customers if night == "first" else shop.new_events) for shop in measured]
+    return fitted(x, [value(getattr(shop, night)[step]) for shop in measured])
 
 
 def parallel(cost: Cost) -> float:
@@ -137,15 +140,18 @@ def law(shops: list[Shop]) -> str:
     """Seconds and memory by size, as markdown."""
     lines = [_row("customers with a history", [f"{shop.customers:,}" for shop in shops]), "|---|" + "---|" * len(shops)]
     for night in ("first", "second"):
-        costs = [getattr(shop, night) for shop in shops]
-        wall = [sum(cost.seconds for cost in steps.values()) for steps in costs]
-        work = [sum(cost.processor_seconds for cost in steps.values()) for steps in costs]
-        peaks = [max(steps.items(), key=lambda item: item[1].memory_mb) for steps in costs]
-        both, each = zip(wall, work, strict=True), zip(wall, shops, strict=True)
+        seconds, each, peaks = [], [], []
+        for shop in shops:
+            costs: dict[str, Cost] = getattr(shop, night)
+            wall, work = sum(c.seconds for c in costs.values()), sum(c.processor_seconds for c in costs.values())
+            seconds.append(f"{wall:,.0f} ({work:,.0f})" if costs else "")
+            each.append(f"{1e3 * wall / shop.customers:,.2f}" if costs else "")
+            step, most = max(costs.items(), key=lambda item: item[1].memory_mb, default=("", None))
+            peaks.append(f"{most.memory_mb / 1e3:,.1f} GB, {step}" if most else "")
         lines += [
-            _row(f"{night} night, s (processor s)", [f"{w:,.0f} ({p:,.0f})" for w, p in both]),
-            _row(f"{night} night, ms a customer", [f"{1e3 * w / shop.customers:,.2f}" for w, shop in each]),
-            _row(f"{night} night, peak memory", [f"{c.memory_mb / 1e3:,.1f} GB, {step}" for step, c in peaks]),
+            _row(f"{night} night, s (processor s)", seconds),
+            _row(f"{night} night, ms a customer", each),
+            _row(f"{night} night, peak memory", peaks),
         ]
     return "\n".join(lines)
 

@@ -1,7 +1,7 @@
 """A whole night of a synthetic shop, step by step, then a second one with one new day.
 
 `python -m tests.benchmarks.night --shop million --json OUT [--customers 100000] [--folder DIR] [--engine spark]
-[--accept GATE]`
+[--accept GATE] [--nights 1]`
 
 Each step is a process of its own, as under Airflow. For each: seconds, rows a second, peak memory, and where the main
 thread's time went (cProfile): our own Python, imports, the rest being the libraries' and waiting for them. The step
@@ -20,6 +20,7 @@ import sys
 import tempfile
 from dataclasses import replace
 from datetime import timedelta
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +41,14 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--customers", type=int, help="the shop with so many customers, and as many events each")
     parser.add_argument("--engine", default="sail")
     parser.add_argument("--accept", default="", metavar="GATE,GATE", help="gates that may fail")
+    parser.add_argument("--nights", type=int, choices=(1, 2), default=2)
     parser.add_argument("--folder", type=Path, help="where raw files and lake go; a temporary one by default")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args(arguments)
     os.environ["NIGHTRAIL_ACCEPT"] = given.accept  # for the steps' processes
     with tempfile.TemporaryDirectory() as scratch:
         folder = (given.folder or Path(scratch)).resolve()
-        result = run(scaled(SIZES[given.shop], given.customers), given.engine, folder)
+        result = run(scaled(SIZES[given.shop], given.customers), given.engine, folder, given.nights)
     print_result(result)
     if given.json:
         given.json.write_text(json.dumps(result, indent=1) + "\n")
@@ -61,8 +63,8 @@ def scaled(size: ShopSize, customers: int | None) -> ShopSize:
     return replace(size, name=f"{size.name}_{customers}", customers=customers, daily_events=events)
 
 
-def run(size: ShopSize, engine: str, folder: Path) -> dict[str, Any]:
-    """Both nights in a fresh lake below `folder`."""
+def run(size: ShopSize, engine: str, folder: Path, nights: int = 2) -> dict[str, Any]:
+    """One night or both in a fresh lake below `folder`."""
     raw, lake = folder / f"raw_{size.name}", folder / f"lake_{size.name}_{engine}"
     if not (raw / "SYNTHETIC.txt").exists():
         shutil.rmtree(raw, ignore_errors=True)
@@ -71,12 +73,14 @@ def run(size: ShopSize, engine: str, folder: Path) -> dict[str, Any]:
         late.unlink()  # the second night's day, of a run before
     shutil.rmtree(lake, ignore_errors=True)
     first = [step_of(name, size.as_of.isoformat(), lake, raw, engine) for name in STEPS]
-    write_days(raw, size, range(size.days, size.days + 1), lambda *_: None)
-    next_night = (size.as_of + timedelta(days=1)).isoformat()
-    second = [step_of(name, next_night, lake, raw, engine) for name in STEPS]
+    second = []
+    if nights > 1:
+        write_days(raw, size, range(size.days, size.days + 1), lambda *_: None)
+        next_night = (size.as_of + timedelta(days=1)).isoformat()
+        second = [step_of(name, next_night, lake, raw, engine) for name in STEPS]
     shop = {name: getattr(size, name) for name in ("name", "customers", "products", "markets", "days", "daily_events")}
     return {"shop": shop, "engine": engine, "first night": first, "second night": second,
-            "seconds": [total(first), total(second)],
+            "seconds": [total(night) for night in (first, second) if night],
             "peak memory MB": max(s["memory_mb"] for s in (*first, *second) if s["step"] != UNMEASURED)}  # fmt: skip
 
 
@@ -104,7 +108,7 @@ def print_result(result: dict[str, Any]) -> None:
                       f"engine {result['engine']}")  # fmt: skip
     for title in ("step", "s", "processor s", "rows/s", "MB", "imports", "our Python", "libraries", "second night, s"):
         grid.add_column(title, justify="left" if title == "step" else "right")
-    for one, two in zip(result["first night"], result["second night"], strict=True):
+    for one, two in zip_longest(result["first night"], result["second night"]):
         spent = one["spent"]
         whole = sum(spent.values()) or 1.0
         grid.add_row(
@@ -112,13 +116,13 @@ def print_result(result: dict[str, Any]) -> None:
             f"{one['processor_seconds']:.1f}",
             f"{one['rows'] / one['seconds']:,.0f}", f"{one['memory_mb']:,.0f}",
             *[f"{spent[name] / whole:.0%}" for name in ("imports", "our Python", "libraries")],
-            f"{two['seconds']:.1f}",
+            f"{two['seconds']:.1f}" if two else "",
         )  # fmt: skip
     console = Console(width=120)
     console.print(grid)
-    first, second = result["seconds"]
-    console.print(f"{first:.0f} s without training, then {second:.0f} s ({second / first:.0%}); "
-                  f"peak memory {result['peak memory MB']:,.0f} MB")  # fmt: skip
+    first, *second = result["seconds"]
+    then = f", then {second[0]:.0f} s ({second[0] / first:.0%})" if second else ""
+    console.print(f"{first:.0f} s without training{then}; peak memory {result['peak memory MB']:,.0f} MB")
 
 
 if __name__ == "__main__":
