@@ -190,14 +190,20 @@ def extrapolated(runs: Sequence[Mapping[str, Any]], customers: int) -> dict[str,
 
 
 def print_extrapolation(found: Mapping[str, float], customers: int, ours: Mapping[str, float]) -> None:
-    """The peer's extrapolated seconds beside ours, measured; `ours` are seconds by step, empty where not given."""
+    """The peer's extrapolated seconds beside ours, measured; `ours` are seconds by step, empty where not given.
+
+    A group with a stage that some size did not come to is not known, and counts on neither side.
+    """
     grid = Grid(title=f"EXTRAPOLATED, not measured: the documented stack with {customers:,} customers")
     for title in ("stage", "peer, s (extrapolated)", "ours, s (measured)", "ratio"):
         grid.add_column(title, justify="left" if title == "stage" else "right")
     sums = [0.0, 0.0]
     for group in GROUPS:
-        peer = sum(found.get(name, 0.0) for name in group.peer)
         night = sum(ours.get(name, 0.0) for name in group.ours)
+        if not all(name in found for name in group.peer):
+            grid.add_row(group.name, "not known", f"{night:,.0f}" if night else "", "")
+            continue
+        peer = sum(found[name] for name in group.peer)
         sums = [sums[0] + peer, sums[1] + night]
         beside = [f"{night:,.0f}", f"{peer / night:.1f}"] if night else ["", ""]
         grid.add_row(group.name, f"{peer:,.0f}", *beside)
