@@ -90,16 +90,21 @@ class Shop:
     def order(self, state: npt.NDArray[np.float32], allowed: BoolMask) -> Ints:
         """The allowed products that are on sale by falling score for `state` [d + 1]; equal scores by index."""
         among = np.flatnonzero(allowed & self.on_sale)
-        return among[np.argsort(-(self.vectors[among] @ state), kind="stable")]
+        return among[np.argsort(-self._scores(state)[among], kind="stable")]
 
     def first(self, state: npt.NDArray[np.float32], allowed: BoolMask, wanted: int) -> Ints:
         """The first `wanted` of `order`, found without sorting the rest."""
         among = np.flatnonzero(allowed & self.on_sale)
-        scores = self.vectors[among] @ state
+        scores = self._scores(state)[among]
         if wanted < len(among):
             kept = np.sort(np.argpartition(-scores, wanted)[:wanted])
             among, scores = among[kept], scores[kept]
         return among[np.argsort(-scores, kind="stable")]
+
+    def _scores(self, state: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """[V]; of all products, since to pick some copies their vectors for every customer."""
+        scores: npt.NDArray[np.float32] = self.vectors @ state
+        return scores
 
     def not_bought(self, row: int, end: int | None = None) -> BoolMask:
         """[V], what the customer had not bought after `end` events; nothing bought is recommended again."""
