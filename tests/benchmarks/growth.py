@@ -188,9 +188,12 @@ def breaks_first(shops: list[Shop], gigabytes: float = 24.0) -> tuple[str, float
 def text(measured: str, shops: list[Shop]) -> str:
     """What stands in the README."""
     step, customers = breaks_first(shops)
+    days = EVENTS / max(shop.new_events for shop in shops)
     return (
-        f"{law(shops)}\n\n{plan(shops)}\n\nLines through the shops above, far beyond them. In one process, memory "
-        f"breaks first in `{step}`: 24 GB at {customers / 1e6:,.1f} M\ncustomers with a history. Measured {measured}."
+        f"{law(shops)}\n\n{plan(shops)}\n\nLines through the shops above, far beyond them ({days:,.0f} times the largest "
+        "day that was measured): orders of magnitude, no more.\nMemory is that of all processes of a step together: of an "
+        "executors' step that of the cluster. In one process, memory breaks\n"
+        f"first in `{step}`: 24 GB at {customers / 1e6:,.1f} M customers with a history. Measured {measured}."
     )
 
 
