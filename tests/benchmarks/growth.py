@@ -191,10 +191,10 @@ def text(measured: str, shops: list[Shop]) -> str:
     days = EVENTS / max(shop.new_events for shop in shops)
     return (
         f"{law(shops)}\n\n{plan(shops)}\n\n"
-        f"Lines through the shops above, far beyond them ({days:,.0f} times the largest day that was measured): orders\n"
-        "of magnitude, no more. Memory is that of all processes of a step together: of an executors' step that of the\n"
-        "cluster. In one process, memory breaks "
-        f"first in `{step}`: 24 GB at {customers / 1e6:,.1f} M customers with a history. Measured {measured}."
+        f"Lines through the shops above, far beyond them ({days:,.0f} times the largest day that was seen): they are\n"
+        "orders of magnitude. Memory is that of all processes of a step, of an executors' step the cluster's.\n"
+        f"In one process, memory breaks first in `{step}`: 24 GB at {customers / 1e6:,.1f} M customers.\n"
+        f"Measured {measured}."
     )
 
 
