@@ -47,7 +47,7 @@ PROCESS_DEFAULTS = {
     "OMP_WAIT_POLICY": "PASSIVE",
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # equal sums in every run, on a card too
     "RUST_LOG": "error",  # Sail's server says what it does at every start
-    # Beyond it Sail's sorts and sums go to disk; without it a first night's took 13 GB.
+    # Beyond it Sail's sorts and sums go to disk: the sequences of 20 M events took 1.7 GB instead of 3.7.
     "SAIL_RUNTIME__MEMORY_POOL__TYPE": "fair",
     "SAIL_RUNTIME__MEMORY_POOL__FAIR__MAX_SIZE": str(2 << 30),
 }
