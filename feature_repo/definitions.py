@@ -22,7 +22,7 @@ from feature_repo.served import OWNER as OWNER
 from feature_repo.served import RANKING, RANKING_VIEW
 from feature_repo.served import SERVICES as SERVICES
 from feature_repo.served import TIMESTAMP as TIMESTAMP
-from jobs.tables import CUSTOMER_EMBEDDINGS, PRODUCT_EMBEDDINGS, PUBLISHED, Table
+from jobs.tables import CUSTOMER_EMBEDDINGS, GONE, PRODUCT_EMBEDDINGS, PUBLISHED, Table
 
 TYPES: dict[str, FeastType] = {
     "STRING": String,
@@ -36,9 +36,10 @@ TYPES: dict[str, FeastType] = {
 def live_rows(root: Path, table: Table) -> str:
     """Spark SQL for the published night's rows of a table as Feast reads them, stamped with its publication.
 
-    A customer's row may be older than the night: `night` is the one that was published.
+    A row of a table of changes may be older than the night: `night` is the one that was published.
     """
-    columns = ", ".join(f"t.{name}" for name in (*table.key, *ONLINE[table]))
+    ends = (GONE,) if table.has_ends else ()
+    columns = ", ".join(f"t.{name}" for name in (*table.key, *ONLINE[table], *ends))
     # Every part is a name of ours, none comes from data.
     rows = (
         f"SELECT {columns}, t.as_of, CAST(p.as_of AS STRING) AS {NIGHT}, p.published_at AS {TIMESTAMP} "  # noqa: S608
@@ -48,10 +49,11 @@ def live_rows(root: Path, table: Table) -> str:
     names = ", ".join((*table.key, *ONLINE[table], NIGHT, TIMESTAMP))
     if not table.changes_of:
         return f"SELECT {names} FROM ({rows} t.as_of = p.as_of)"  # noqa: S608
-    ranked = f"row_number() OVER (PARTITION BY {table.changes_of} ORDER BY as_of DESC) AS age"
+    ranked = f"row_number() OVER (PARTITION BY {', '.join(table.changes_of)} ORDER BY as_of DESC) AS age"
+    there = f" AND NOT coalesce({GONE}, false)" if table.has_ends else ""
     return (
         f"SELECT {names} FROM (SELECT *, {ranked} FROM "  # noqa: S608
-        f"({rows} t.as_of BETWEEN coalesce(p.since, p.as_of) AND p.as_of)) WHERE age = 1"
+        f"({rows} t.as_of BETWEEN coalesce(p.since, p.as_of) AND p.as_of)) WHERE age = 1{there}"
     )
 
 

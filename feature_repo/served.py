@@ -65,7 +65,8 @@ WORD_LISTS = {"product_ids": "product_id", "categories": "category"}
 def stored_view(table: Table) -> tuple[tuple[str, ...], int, tuple[Feature, ...]]:
     """(key columns, how many of them make the stored key, features) of a table's view in the online store.
 
-    A table of changes has one row a customer: the customer alone is the key, and all of theirs goes with it.
+    A table of changes has one row of what its nights hold changes of: a customer alone is the key, and all of theirs
+    goes with it.
     """
     types = {column.name: STORED[column.type] for column in table.columns if column.name in ONLINE[table]}
     features = tuple(
@@ -73,4 +74,4 @@ def stored_view(table: Table) -> tuple[tuple[str, ...], int, tuple[Feature, ...]
         else Feature(name, types[name], WORD_LISTS.get(name, name) if types[name] in (WORD, WORDS) else "")
         for name in ONLINE[table]
     )  # fmt: skip
-    return table.key, 1 if table.changes_of else len(table.key), features
+    return table.key, len(table.changes_of or table.key), features

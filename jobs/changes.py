@@ -31,7 +31,8 @@ def known_since(lake: Lake, table: Table, before: date, as_of: date) -> bool:
 
 def changed_customers(lake: Lake, table: Table, after: date, as_of: date) -> pa.Array:
     """[n] ids of the customers whose row of the night is newer than the night `after`."""
-    return lake.changed(table, (table.changes_of,), after, as_of)[table.changes_of].combine_chunks()
+    (customer,) = table.changes_of
+    return lake.changed(table, table.changes_of, after, as_of)[customer].combine_chunks()
 
 
 def replace_changed(
@@ -41,10 +42,15 @@ def replace_changed(
 
     With them and the changes before them beyond `MOST`, the night is complete: the other customers' rows are copied.
     """
-    since = lake.since(table, before)
-    if len(customers) + _rows(lake, table, since, before) <= MOST * _rows(lake, table, None, since):
-        return lake.replace(table, rows, run, since=since)
+    if may_hold_changes(lake, table, before, len(customers)):
+        return lake.replace(table, rows, run, since=lake.since(table, before))
     return lake.replace(table, chain(rows, _others(lake, table, customers, before)), run)
+
+
+def may_hold_changes(lake: Lake, table: Table, before: date, more: int = 0) -> bool:
+    """Whether what changed up to the night `before`, and so many rows `more`, stay within `MOST`."""
+    since = lake.since(table, before)
+    return more + _rows(lake, table, since, before) <= MOST * _rows(lake, table, None, since)
 
 
 def _rows(lake: Lake, table: Table, after: date | None, until: date) -> int:
@@ -56,4 +62,5 @@ def _rows(lake: Lake, table: Table, after: date | None, until: date) -> int:
 
 def _others(lake: Lake, table: Table, customers: pa.Array, before: date) -> Iterator[pa.RecordBatch]:
     own = [name for name in table.names if name not in ("as_of", "run_id", "since")]
-    yield from lake.batches(table, own, before, where=~pc.field(table.changes_of).isin(customers))
+    (customer,) = table.changes_of
+    yield from lake.batches(table, own, before, where=~pc.field(customer).isin(customers))

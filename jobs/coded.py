@@ -1,4 +1,4 @@
-"""A complete night's rows with texts as codes into a dictionary, as they lie in Parquet: lists of ids are read and
+"""A night's rows with texts as codes into a dictionary, as they lie in Parquet: lists of ids are read and
 written several times as fast as with every id spelled out. And digests of such rows, to tell which differ from another
 night's.
 """
@@ -21,9 +21,9 @@ from jobs.lake import Lake
 from jobs.own_thread import own_thread
 from jobs.run import Run
 from jobs.stored_rows import arrow_schema, identity_of
-from jobs.tables import Table
-from models.digests import Digests, begun, of_words
-from models.top_n import Rows
+from jobs.tables import GONE, Table
+from models.digests import Digests, DigestSet, begun, of_words
+from models.top_n import BoolMask, Rows
 
 REPLACED_NIGHT = "replaced_night"
 """Key of such a commit in the table's history, where deltalake's own commits have a predicate."""
@@ -36,16 +36,75 @@ DICTIONARY_BYTES = 16 << 20
 
 
 def coded_batches(
-    lake: Lake, table: Table, columns: Iterable[str], as_of: date, rows: int
+    lake: Lake, table: Table, columns: Sequence[str], as_of: date, rows: int
 ) -> Iterator[pa.RecordBatch]:  # fmt: skip
-    """The columns of a night of a table that is partitioned by nights and complete every night, streamed.
+    """The columns of a night of a table that is partitioned by nights, streamed.
 
     Columns of texts and of lists of texts are dictionary-coded; one that old files lack is null.
     """
+    for batch, (there,) in coded_nights(lake, table, columns, [as_of], rows):
+        yield batch if there.all() else batch.filter(pa.array(there))
+
+
+def coded_nights(
+    lake: Lake, table: Table, columns: Sequence[str], nights: Sequence[date], rows: int
+) -> Iterator[tuple[pa.RecordBatch, list[BoolMask]]]:
+    """`coded_batches` of several nights in one pass: each row once, and whether each of `nights` has it."""
+    read = [*dict.fromkeys([*columns, *((GONE,) if table.has_ends else ())])]
+    for batch, newest in _newest(lake, table, read, [lake.nights_of(table, night) for night in nights], rows):
+        there = ~_gone(batch) if table.has_ends else np.ones(batch.num_rows, dtype=bool)
+        yield batch.select(columns), [mask & there for mask in newest]
+
+
+def coded_changes(
+    lake: Lake, table: Table, columns: Sequence[str], after: date, as_of: date, rows: int
+) -> Iterator[tuple[pa.RecordBatch, BoolMask]]:
+    """The night's rows of a table of changes that are newer than the night `after`, and which of them are gone."""
+    nights = [night for night in lake.nights_of(table, as_of) if night > after]
+    for batch, (newest,) in _newest(lake, table, [*dict.fromkeys([*columns, GONE])], [nights], rows):
+        kept = batch.filter(pa.array(newest))
+        yield kept.select(columns), _gone(kept)
+
+
+def _gone(batch: pa.RecordBatch) -> BoolMask:
+    return np.asarray(pc.fill_null(batch[GONE].cast(pa.bool_()), False))
+
+
+def _newest(
+    lake: Lake, table: Table, columns: Sequence[str], chains: Sequence[Sequence[date]], rows: int
+) -> Iterator[tuple[pa.RecordBatch, list[BoolMask]]]:
+    """The rows of all nights of `chains`, and for each chain which of them are their key's newest in it.
+
+    Keys are told apart by 8 bytes: that two have the same, and a row is taken for an older one, happens once in some
+    10^5 nights of 10 million.
+    """
+    seen, known = [DigestSet() for _ in chains], Words()
+    for night in sorted({night for chain in chains for night in chain}, reverse=True):
+        within = [night in chain for chain in chains]
+        older = [night in chain and night != chain[-1] for chain in chains]
+        keyed = any(older) or any(len(keys) > 0 and one for keys, one in zip(seen, within, strict=True))
+        found = [np.empty(0, np.uint64)]
+        read = [*dict.fromkeys([*columns, *(table.changes_of if keyed else ())])]
+        for batch in _stored(lake, table, read, night, rows):
+            key = digests(batch, table.changes_of, known) if keyed else found[0]
+            found.append(key)
+            yield (
+                batch.select(columns),
+                [
+                    ~keys.has(key) if one and len(keys) else np.full(batch.num_rows, one)
+                    for keys, one in zip(seen, within, strict=True)
+                ],
+            )
+        for keys, more in zip(seen, older, strict=True):
+            if more:
+                keys.add(np.concatenate(found))
+
+
+def _stored(lake: Lake, table: Table, names: Sequence[str], night: date, rows: int) -> Iterator[pa.RecordBatch]:
+    """The columns of all rows that a night has stored."""
     _check_files(table)
-    names, schema = list(columns), arrow_schema(table)
-    data = lake.dataset(table)
-    for fragment in data.get_fragments(filter=pc.field("as_of") == pa.scalar(as_of)):
+    schema, data = arrow_schema(table), lake.dataset(table)
+    for fragment in data.get_fragments(filter=pc.field("as_of") == pa.scalar(night)):
         with data.filesystem.open_input_file(fragment.path) as source:
             plain = pq.ParquetFile(source)
             texts = [leaf.path for leaf in plain.schema if leaf.physical_type == "BYTE_ARRAY"]
@@ -54,9 +113,9 @@ def coded_batches(
             for group in range(plain.num_row_groups):
                 for batch in _row_group(coded, plain, group, stored).to_batches(rows):
                     absent = {n: pa.nulls(batch.num_rows, schema.field(n).type) for n in names if n not in stored}
-                    absent["as_of"] = pa.repeat(pa.scalar(as_of), batch.num_rows)  # in the folder's name
+                    absent["as_of"] = pa.repeat(pa.scalar(night), batch.num_rows)  # in the folder's name
                     whole = absent | dict(zip(stored, batch.columns, strict=True))
-                    yield pa.RecordBatch.from_arrays([whole[name] for name in names], names)
+                    yield pa.RecordBatch.from_arrays([whole[name] for name in names], list(names))
 
 
 def _row_group(coded: pq.ParquetFile, plain: pq.ParquetFile, group: int, columns: list[str]) -> pa.Table:
@@ -66,7 +125,9 @@ def _row_group(coded: pq.ParquetFile, plain: pq.ParquetFile, group: int, columns
         return plain.read_row_group(group, columns)
 
 
-def replace_coded(lake: Lake, table: Table, batches: Iterable[pa.RecordBatch], run: Run) -> int:
+def replace_coded(
+    lake: Lake, table: Table, batches: Iterable[pa.RecordBatch], run: Run, since: date | None = None
+) -> int:
     """`Lake.replace` for coded rows of such a table, in one commit; returns the rows written.
 
     All batches have equal dictionaries, which Parquet then takes as they are. deltalake would spell every id out; so
@@ -74,7 +135,7 @@ def replace_coded(lake: Lake, table: Table, batches: Iterable[pa.RecordBatch], r
     """
     _check_files(table)
     lake.create(table)
-    identity = identity_of(table, run, None)
+    identity = identity_of(table, run, since)
     schema = pa.schema([field for field in arrow_schema(table) if field.name != "as_of"])
     night = run.as_of.isoformat()
     written = _Files(lake.dataset(table).filesystem, f"as_of={night}")
@@ -90,8 +151,7 @@ def replace_coded(lake: Lake, table: Table, batches: Iterable[pa.RecordBatch], r
 
 
 def _check_files(table: Table) -> None:
-    whole = table.partition == ("as_of",) and not table.changes_of
-    assert whole, f"{table.name} has no files of one night alone"
+    assert table.partition == ("as_of",), f"{table.name} has no files of one night alone"
 
 
 def _stamped(batch: pa.RecordBatch, schema: pa.Schema, identity: Mapping[str, Any]) -> pa.RecordBatch:
@@ -165,14 +225,32 @@ def spelled_out(batch: pa.RecordBatch, table: Table) -> pa.RecordBatch:
     return batch.cast(pa.schema([schema.field(name) for name in batch.schema.names]))
 
 
-def digests(batch: pa.RecordBatch, columns: Sequence[str]) -> Digests:
+class Words:
+    """Digests of the words that batch after batch of coded columns has."""
+
+    def __init__(self) -> None:
+        self._known: list[tuple[pa.Array, Digests]] = []
+
+    def of(self, column: pa.Array) -> tuple[Rows, Digests]:
+        """(code [texts], the digest of each code's word); a null has the last code."""
+        coded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+        codes = np.asarray(pc.fill_null(coded.indices, len(coded.dictionary)), np.int64)
+        for words, found in self._known:
+            if words.equals(coded.dictionary):
+                return codes, found
+        found = of_words([*coded.dictionary.to_pylist(), None])
+        self._known = [(coded.dictionary, found), *self._known[:15]]
+        return codes, found
+
+
+def digests(batch: pa.RecordBatch, columns: Sequence[str], known: Words | None = None) -> Digests:
     """[rows], over texts, lists of texts and lists of floats; equal for equal values, coded or not.
 
-    Raises TypeError for a column of another type.
+    `known` spares the digests of words that an earlier batch had. Raises TypeError for a column of another type.
     """
     from models.digest_kernels import add_lists, add_numbers, add_values  # compiled or read from its cache
 
-    found = begun(batch.num_rows)
+    found, known = begun(batch.num_rows), known or Words()
     for name in columns:
         column = batch[name]
         kind = column.type
@@ -181,11 +259,11 @@ def digests(batch: pa.RecordBatch, columns: Sequence[str]) -> Digests:
             add_numbers(found, offsets, np.asarray(flat.fill_null(np.nan), np.float32).view(np.uint32))
         elif pa.types.is_list(kind):
             flat, offsets = _flat(column)
-            codes, words = codes_of(flat)
-            add_lists(found, offsets, codes, of_words(words))
+            codes, words = known.of(flat)
+            add_lists(found, offsets, codes, words)
         elif pa.types.is_string(kind) or pa.types.is_dictionary(kind):
-            codes, words = codes_of(column)
-            add_values(found, of_words(words)[codes])
+            codes, words = known.of(column)
+            add_values(found, words[codes])
         else:
             raise TypeError(f"{name} of type {kind} has no digest")
     return found

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from jobs.errors import GateError, UserError
 from jobs.gate_check import Check, decide
 from jobs.gate_config import GateConfig as GateConfig
-from jobs.gate_lists import Lists, Shop, churn, read_lists, read_shop, sampled
+from jobs.gate_lists import Lists, Shop, churn, read_lists, read_shop
 from jobs.gate_models import ONE_MODEL, distinct, model_checks, require_one_model
 from jobs.gate_stale import stale_check
 from jobs.lake import Lake
@@ -48,13 +48,14 @@ def execute(lake: Lake, run: Run, config: GateConfig) -> Counts:
     checks, models = [stale_check(lake, run)], {}
     for place, table in enumerate(CHECKED):
         run.progress("tables checked", place, len(CHECKED))
-        found = read_lists(lake, table, run.as_of, shop, max(1, round(expected[table] / config.churn_lists)))
+        one_in = max(1, round(expected[table] / config.churn_lists))
+        found = read_lists(lake, table, run.as_of, shop, one_in, live)
         models[table] = found.models
         checks += _list_checks(config, table, found, shop, expected[table])
         if found.rows:
             checks += _spread_checks(config, table, found, shop, before)
         if live:
-            checks += _change_checks(lake, config, table, found, live)
+            checks += _change_checks(config, table, found, live)
     checks += model_checks(lake, run, config, models)
     if live:
         checks += _customer_checks(lake, run, config, live)
@@ -173,15 +174,14 @@ def _concentrations(found: Lists, shop: Shop) -> Iterator[tuple[float, str]]:
         yield held / max(min(places, top * int(found.lists[market])), 1), shop.markets.ids[market].as_py()
 
 
-def _change_checks(lake: Lake, config: GateConfig, table: Table, found: Lists, live: date) -> Iterator[Check]:
+def _change_checks(config: GateConfig, table: Table, found: Lists, live: date) -> Iterator[Check]:
     """What became of the live night's lists."""
-    rows = found.rows / max(lake.count(table, live), 1)
+    rows = found.rows / max(found.live_rows, 1)
     least = config.min_customers_of_last_night if table is RECOMMENDED_FOR_YOU else config.min_rows_of_last_night
     yield Check(f"{table.name}_rows", rows, least=least, detail=f"rows as a share of {live}'s")
-    if not found.sample:
+    if not found.rows or not found.live_rows:
         return
-    now = pa.concat_tables(found.sample)
-    then = sampled(lake, table, live, pc.unique(now[table.key[0]]))
+    now, then = pa.Table.from_batches(found.sample), pa.Table.from_batches(found.live_sample)
     share = churn(now, then, table.key)
     if share is not None:
         same = table in REMADE or found.models == set(pc.unique(then["model_id"]).to_pylist())

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.coded import coded_batches, codes_of, spelled_out
+from jobs.coded import coded_nights, codes_of, spelled_out
 from jobs.lake import Lake
 from jobs.run import Run
 from jobs.shelf import read_availability
@@ -69,8 +68,12 @@ class Lists:
     """[M], lists of a market."""
     models: set[str] = field(default_factory=set)
     variants: set[str] = field(default_factory=set)
-    sample: list[pa.Table] = field(default_factory=list)
-    """Keys and products of some lists, to be compared with another night's."""
+    sample: list[pa.RecordBatch] = field(default_factory=list)
+    """Keys, products and model of some lists, to be compared with the live night's."""
+    live_rows: int = 0
+    """Lists that are live."""
+    live_sample: list[pa.RecordBatch] = field(default_factory=list)
+    """Those of the same owners among them."""
 
     @property
     def places(self) -> int:
@@ -96,35 +99,34 @@ def read_shop(lake: Lake, run: Run, again: pa.Array) -> Shop:
     return Shop(products, markets, available, customers, (offsets, np.concatenate([np.empty(0, np.int32), *bought])))
 
 
-def read_lists(lake: Lake, table: Table, as_of: date, shop: Shop, one_in: int) -> Lists:
-    """The figures of a table's night; the lists of about one owner in `one_in` are kept as the sample."""
+def read_lists(lake: Lake, table: Table, as_of: date, shop: Shop, one_in: int, live: date | None) -> Lists:
+    """The figures of a table's night, and how many lists are live; those of about one owner in `one_in` are kept as
+    the samples of both nights.
+    """
     found = Lists(shown=np.zeros(shop.available.shape, np.int64), lists=np.zeros(len(shop.markets), np.int64))
     columns = list(dict.fromkeys((*table.key, *COLUMNS, "variant")))
-    read = lake.batches if table.changes_of else partial(coded_batches, lake)
-    for batch in read(table, columns, as_of, BATCH):
-        if batch.num_rows:
-            _add(found, table, batch, shop)
-            kept = batch.select([*table.key, "product_ids", "model_id"])
-            drawn = spelled_out(kept.filter(_drawn(batch[table.key[0]], one_in)), table)
-            found.sample.append(pa.Table.from_batches([drawn]))
+    for batch, there in _batches(lake, table, columns, [as_of, live] if live else [as_of]):
+        drawn = _drawn(batch[table.key[0]], one_in)
+        kept = batch.select([*table.key, "product_ids", "model_id"])
+        samples = (found.sample, found.live_sample)
+        for sample, mask in zip(samples, there, strict=False):
+            sample.append(spelled_out(kept.filter(pa.array(drawn & mask)), table))
+        found.live_rows += int(there[-1].sum()) if live else 0
+        if there[0].any():
+            _add(found, table, batch if there[0].all() else batch.filter(pa.array(there[0])), shop)
     return found
 
 
-def sampled(lake: Lake, table: Table, as_of: date, owners: pa.Array) -> pa.Table:
-    """Keys, products and model of another night's lists of the same owners."""
-    columns, owner = [*table.key, "product_ids", "model_id"], table.key[0]
-    if table.changes_of:
-        found = lake.batches(table, columns, as_of, BATCH, pc.field(owner).isin(owners))
-    else:
-        coded = coded_batches(lake, table, columns, as_of, BATCH)
-        found = (spelled_out(batch.filter(_among(batch[owner], owners)), table) for batch in coded)
-    parts = [batch for batch in found if batch.num_rows]
-    return pa.Table.from_batches(parts) if parts else pa.table({name: pa.array([], pa.string()) for name in columns})
-
-
-def _among(texts: pa.Array, wanted: pa.Array) -> pa.Array:
-    codes, words = codes_of(texts)
-    return pc.is_in(pa.array(words, pa.string()), value_set=wanted).take(pa.array(codes))
+def _batches(
+    lake: Lake, table: Table, columns: list[str], nights: list[date]
+) -> Iterator[tuple[pa.RecordBatch, list[BoolMask]]]:
+    """Rows of the nights, and whether each night has them; lists of products are read in one pass, as codes."""
+    if table is not RECOMMENDED_FOR_YOU:
+        yield from coded_nights(lake, table, columns, nights, BATCH)
+        return
+    for night in nights:
+        for batch in lake.batches(table, columns, night, BATCH):
+            yield batch, [np.full(batch.num_rows, night == one) for one in nights]
 
 
 def churn(now: pa.Table, then: pa.Table, key: tuple[str, ...]) -> float | None:
@@ -204,12 +206,12 @@ def _runs(lengths: Rows, most: int = 1_000_000) -> Iterator[slice]:
         yield slice(int(start), int(stop))
 
 
-def _drawn(owners: pa.Array, one_in: int) -> pa.Array:
+def _drawn(owners: pa.Array, one_in: int) -> BoolMask:
     """Which owners are in the sample: by the last 8 bytes of their id, the same on every night and engine."""
     if one_in <= 1 or not len(owners):
-        return pa.repeat(True, len(owners))
+        return np.ones(len(owners), dtype=bool)
     codes, words = codes_of(owners)
-    return pa.array(_drawn_words(pa.array(words, pa.string()), one_in)[codes])
+    return _drawn_words(pa.array(words, pa.string()), one_in)[codes]
 
 
 def _drawn_words(owners: pa.Array, one_in: int) -> BoolMask:

@@ -18,19 +18,19 @@ from jobs.own_thread import own_thread
 from jobs.run import Run
 from jobs.storage import is_remote
 from jobs.stored_rows import ARROW_TYPES as ARROW_TYPES
+from jobs.stored_rows import FEW_AHEAD, identity_of, rows_of_nights, stamped_batch
 from jobs.stored_rows import arrow_schema as arrow_schema
 from jobs.stored_rows import arrow_type as arrow_type
-from jobs.stored_rows import identity_of, stamped_batch
 from jobs.stored_rows import night as night
-from jobs.tables import Table
+from jobs.tables import GONE, Table
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from jobs.engine import Engine
 
-FEW_AHEAD = {"batch_readahead": 4, "fragment_readahead": 2}
-"""How far a table is read ahead: Arrow's defaults hold gigabytes of rows with long arrays."""
+SEPARATOR = "\x1f"
+"""Between the parts of a key as one text: a control character, which no id has (`jobs.validate`)."""
 
 
 class Lake:
@@ -127,9 +127,10 @@ class Lake:
         from pyspark.sql import Window
         from pyspark.sql import functions as F
 
-        newest_first = Window.partitionBy(table.changes_of).orderBy(F.col("as_of").desc())
+        newest_first = Window.partitionBy(*table.changes_of).orderBy(F.col("as_of").desc())
         rows = frame.where(f"as_of >= '{since.isoformat()}' AND as_of <= '{as_of.isoformat()}'")
-        return rows.withColumn("newest", F.row_number().over(newest_first)).where("newest = 1").drop("newest")
+        newest = rows.withColumn("newest", F.row_number().over(newest_first)).where("newest = 1").drop("newest")
+        return newest.where(f"NOT coalesce({GONE}, false)") if table.has_ends else newest
 
     def dataset(self, table: Table) -> Any:
         """All rows of the table as an Arrow dataset."""
@@ -151,24 +152,20 @@ class Lake:
         if as_of is None:
             yield from data.scanner(columns=names, filter=where, batch_size=rows, **FEW_AHEAD).to_batches()
             return
+        yield from rows_of_nights(data, table, self.nights_of(table, as_of), names, rows, where)
+
+    def nights_of(self, table: Table, as_of: date) -> list[date]:
+        """The nights whose rows belong to the night `as_of`, newest first: itself where every night is complete."""
         since = self.since(table, as_of)
-        nights = [n for n in self.nights(table) if since <= n <= as_of] if since < as_of else [as_of]
-        newer: pa.ChunkedArray | None = None
-        for one in reversed(nights):
-            wanted = pc.field("as_of") == pa.scalar(one)
-            if newer is not None:
-                wanted &= ~pc.field(table.changes_of).isin(newer.combine_chunks())
-            found = wanted if where is None else wanted & where
-            yield from data.scanner(columns=names, filter=found, batch_size=rows, **FEW_AHEAD).to_batches()
-            if one != nights[0]:
-                keys = data.to_table(columns=[table.changes_of], filter=wanted)[table.changes_of]
-                newer = keys if newer is None else pa.chunked_array([*newer.chunks, *keys.chunks], keys.type)
+        if since == as_of:
+            return [as_of]
+        return [night for night in reversed(self.nights(table)) if since <= night <= as_of]
 
     def count(self, table: Table, as_of: date) -> int:
         """Rows of a night."""
         if self.since(table, as_of) == as_of:
             return int(self.dataset(table).count_rows(filter=pc.field("as_of") == pa.scalar(as_of)))
-        return sum(batch.num_rows for batch in self.batches(table, [table.changes_of], as_of))
+        return sum(batch.num_rows for batch in self.batches(table, table.changes_of[:1], as_of))
 
     def changed(self, table: Table, columns: Iterable[str], after: date, as_of: date) -> pa.Table:
         """The night's rows of a table of changes that are newer than the night `after`, in key order."""

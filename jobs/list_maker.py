@@ -45,14 +45,28 @@ class ListMaker:
         candidates: Candidates, owners: Owners, model_id: str,
     ) -> tuple[pa.RecordBatch, Assembled]:  # fmt: skip
         """Rows of a touch point's table in one market, filled up from what is wanted there."""
+        made = self.made(point, market, variant, n, candidates, owners)
+        return self.rows(point, market, variant, keys, made, model_id), made
+
+    def made(
+        self, point: TouchPoint, market: int, variant: Variant, n: int, candidates: Candidates, owners: Owners
+    ) -> Assembled:
+        """The lists of a touch point in one market, filled up from what is wanted there, and counted."""
         book, tiers = self.book(point, market, variant), self.popular(point, market, owners.products)
         made = assemble(
             n, candidates, owners, tiers, self.shelf.available[market], self.shelf.attributes, book, POLICY,
             point.other_category, point.own_category_first,
         )  # fmt: skip
         self.tallies[point.table, variant.name].add(made, book)
-        with_categories = any(column.name == "categories" for column in point.table.columns)
-        return list_rows(keys, made, self.shelf, market, book, variant.name, model_id, with_categories), made
+        return made
+
+    def rows(
+        self, point: TouchPoint, market: int, variant: Variant, keys: dict[str, pa.Array], made: Assembled,
+        model_id: str,
+    ) -> pa.RecordBatch:  # fmt: skip
+        """Lists as rows of the touch point's table."""
+        book, with_categories = self.book(point, market, variant), "categories" in point.table.names
+        return list_rows(keys, made, self.shelf, market, book, variant.name, model_id, with_categories)
 
     def book(self, point: TouchPoint, market: int, variant: Variant) -> Rulebook:
         """The rules of a touch point in a market."""
@@ -67,18 +81,19 @@ class ListMaker:
             return Tiers(np.empty((len(owners), 0), np.int64), np.zeros(1, np.int64), nothing,
                          np.empty(0, np.float32), np.empty(0, np.int8))  # fmt: skip
         shelf, available = self.shelf, self.shelf.available[market]
+        weights = shelf.filling.in_market(market)
         whole = np.zeros(len(shelf.products), np.int64)
         if point.standing.category_cap:
             # A list that takes little of a category needs no more of it than what a price window may leave.
             available = self._best_of_categories(market, PER_CATEGORY * point.standing.category_cap)
         parts = [
-            rankings(shelf.in_market(market), available & (shelf.wanted[market] > 0), whole, 1),
-            rankings(shelf.everywhere, available & (shelf.wanted[market] == 0), whole, 1),
+            rankings(weights, available & (shelf.filling.wanted[market] > 0), whole, 1),
+            rankings(shelf.filling.everywhere, available & (shelf.filling.wanted[market] == 0), whole, 1),
         ]
         of, labels = [np.zeros(len(owners), np.int64), np.ones(len(owners), np.int64)], [MARKET, GLOBAL]
         if point.own_category_first:
             category = shelf.attributes.category
-            parts.append(rankings(shelf.in_market(market), available, category, len(shelf.categories)))
+            parts.append(rankings(weights, available, category, len(shelf.categories)))
             own = category[owners]
             of.insert(0, np.where((owners >= 0) & (own >= 0), own + 2, -1))
             labels.insert(0, CATEGORY)
@@ -88,7 +103,7 @@ class ListMaker:
         """[products], the market's most wanted products of each category."""
         shelf, best = self.shelf, np.zeros(len(self.shelf.products), dtype=bool)
         offsets, rows, _ = rankings(
-            shelf.in_market(market), shelf.available[market], shelf.attributes.category, len(shelf.categories)
+            shelf.filling.in_market(market), shelf.available[market], shelf.attributes.category, len(shelf.categories)
         )
         place = np.arange(len(rows)) - np.repeat(offsets[:-1], np.diff(offsets))
         best[rows[place < most]] = True
@@ -96,7 +111,7 @@ class ListMaker:
 
     def pages(self, market: int, most: int) -> Candidates:
         """The first `most` of every category page, in the order of the categories, and of the page of all products."""
-        shelf, available, weights = self.shelf, self.shelf.available[market], self.shelf.in_market(market)
+        shelf, available, weights = self.shelf, self.shelf.available[market], self.shelf.popular.in_market(market)
         whole = rankings(weights, available, np.zeros(len(shelf.products), np.int64), 1)
         kinds = rankings(weights, available, shelf.attributes.category, len(shelf.categories))
         rows = np.full((len(shelf.categories) + 1, most), -1, dtype=np.int64)
@@ -104,7 +119,7 @@ class ListMaker:
             own = (kinds[1][start : kinds[0][page + 1]] if page < len(shelf.categories) else whole[1])[:most]
             rows[page, : len(own)] = own
         there = rows >= 0
-        labels = np.where(shelf.wanted[market][rows] > 0, MARKET, GLOBAL)
+        labels = np.where(shelf.popular.wanted[market][rows] > 0, MARKET, GLOBAL)
         scores = np.where(there, weights[rows], -np.inf).astype(np.float32)
         return Candidates(rows, scores, np.where(there, labels, -1).astype(np.int8))
 

@@ -14,11 +14,12 @@ from jobs.policy_checks import rules_of
 from jobs.shelf import Shelf
 from jobs.standing import StandingRules
 from jobs.variants import Variant
+from models.popularity import Popularity
 from models.rulebook import Attributes
 from models.vocabulary import Vocabulary
 
 VOCABULARIES = ("products", "markets", "brands", "categories", "departments")
-ARRAYS = ("available", "wanted", "everywhere")
+FILLING = tuple(field.name for field in fields(Popularity))
 ATTRIBUTES = tuple(field.name for field in fields(Attributes))
 
 
@@ -27,12 +28,13 @@ def packed_maker(maker: ListMaker) -> Parcel:
     shelf, policy = maker.shelf, maker.policy
     header = {name: getattr(shelf, name).ids.to_pylist() for name in VOCABULARIES} | {
         "as_of": policy.as_of.isoformat(),
+        "settled": shelf.settled.isoformat(),
         "rules": [
             {name: value.isoformat() if isinstance(value, date) else value for name, value in asdict(rule).items()}
             for rule in policy.rules
         ],
     }
-    arrays = {name: getattr(shelf, name) for name in ARRAYS}
+    arrays = {"available": shelf.available} | {name: getattr(shelf.filling, name) for name in FILLING}
     return Parcel(header, arrays | {name: getattr(shelf.attributes, name) for name in ATTRIBUTES})
 
 
@@ -40,7 +42,11 @@ def unpacked_maker(parcel: Parcel) -> ListMaker:
     """The maker that the parcel came from."""
     attributes = Attributes(**{name: parcel.arrays[name] for name in ATTRIBUTES})
     parts: dict[str, Any] = {name: Vocabulary(parcel.header[name]) for name in VOCABULARIES}
-    shelf = Shelf(**parts | {name: parcel.arrays[name] for name in ARRAYS}, attributes=attributes)
+    filling = Popularity(**{name: parcel.arrays[name] for name in FILLING})
+    settled = date.fromisoformat(parcel.header["settled"])
+    # Pages of what is popular tonight are made in the step's own process.
+    shelf = Shelf(**parts, available=parcel.arrays["available"], attributes=attributes, popular=filling,
+                  filling=filling, settled=settled)  # fmt: skip
     policy = policy_on(rules_of(parcel.header["rules"]), date.fromisoformat(parcel.header["as_of"]))
     return ListMaker(shelf, policy)
 

@@ -59,8 +59,7 @@ def list_rows(
     held = (made.rows >= 0).sum(axis=1)
     there = made.rows >= 0
     offsets = pa.array(np.concatenate(([0], np.cumsum(held))).astype(np.int32))
-    total = int(shelf.available[market].sum())
-    reasons = [f"{n} of the {total} products available in the market may be shown" for n in range(made.rows.shape[1])]
+    reasons = [f"only {n} products of the market may be shown" for n in range(made.rows.shape[1])]
     rules = np.where(made.rules < 0, len(book.names), made.rules)[there]
     columns = dict(keys) | {
         "market": shelf.markets.coded(np.full(len(held), market)),

@@ -12,7 +12,7 @@ from datetime import date
 import numpy as np
 import pyarrow as pa
 
-from jobs.coded import coded_batches, digests
+from jobs.coded import Words, coded_batches, digests
 from jobs.lake import Lake
 from jobs.tables import Table
 from models.digests import Digests
@@ -22,7 +22,7 @@ ROWS = 131_072
 
 
 class LiveRows:
-    """The rows of the live night of a table that is complete every night.
+    """The rows of the live night of a table, against a night that is complete.
 
     16 bytes a row: that a row which differs has the digest of the one before happens once in 10^12 rows.
     """
@@ -31,10 +31,11 @@ class LiveRows:
         self.lake, self.table, self.live = lake, table, live
         self.columns = [name for name in columns if name not in table.key]
         names = [*table.key, *self.columns]
+        self.words = Words()
         keys, contents = [np.empty(0, np.uint64)], [np.empty(0, np.uint64)]
         for batch in coded_batches(lake, table, names, live, ROWS):
-            keys.append(digests(batch, table.key))
-            contents.append(digests(batch, self.columns))
+            keys.append(digests(batch, table.key, self.words))
+            contents.append(digests(batch, self.columns, self.words))
         key, content = np.concatenate(keys), np.concatenate(contents)
         order = np.argsort(key)
         self.keys, self.contents = key[order], content[order]
@@ -42,7 +43,7 @@ class LiveRows:
 
     def differing(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The rows of tonight that the live night has not, or has otherwise; the others count as seen."""
-        key, content = digests(batch, self.table.key), digests(batch, self.columns)
+        key, content = digests(batch, self.table.key, self.words), digests(batch, self.columns, self.words)
         at, there = self._places(key)
         self.seen[at[there]] = True
         return batch.filter(pa.array(~there | (self.contents[at] != content)))
@@ -52,7 +53,7 @@ class LiveRows:
         if self.seen.all():
             return
         for batch in coded_batches(self.lake, self.table, self.table.key, self.live, ROWS):
-            at, _ = self._places(digests(batch, self.table.key))
+            at, _ = self._places(digests(batch, self.table.key, self.words))
             yield batch.filter(pa.array(~self.seen[at]))
 
     def _places(self, key: Digests) -> tuple[Rows, BoolMask]:

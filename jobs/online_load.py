@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from jobs.coded import REPLACED_NIGHT, coded_batches
+from jobs.coded import REPLACED_NIGHT, coded_batches, coded_changes
 from jobs.lake import Lake, arrow_schema
 from jobs.online_compare import LiveRows
 from jobs.run import Run
@@ -22,7 +22,7 @@ from jobs.tables import BAG_EXTRAS, PEOPLE_ALSO_BOUGHT, YOU_MIGHT_ALSO_LIKE, Tab
 HARMLESS = ("OPTIMIZE", "VACUUM START", "VACUUM END", "DELETE", "ADD COLUMN", "SET TBLPROPERTIES")
 """Commits that change no row of a table; a deletion takes rows that a forgotten customer has lost online as well."""
 COMPARED = (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT, BAG_EXTRAS)
-"""Tables with a row a product and market, millions on every night, that are told apart by digests."""
+"""Tables with a row a product and market: a complete night's millions are told apart by digests."""
 ONE_NIGHT = re.compile(r"\(?as_of = '(\d{4}-\d\d-\d\d)'(::date)?\)?")
 """The predicate of a commit that replaced one night."""
 
@@ -127,7 +127,7 @@ class _Loading:
         live = None if fresh or only_changes else self._live_rows()
         before, read, wrote = load.done.get(name, 0), 0, load.written.get(name, 0)
         total = 0 if only_changes else self.lake.count(self.table, self.run.as_of)
-        for place, batch in enumerate(self._batches(only_changes)):
+        for place, (batch, ended) in enumerate(self._batches(only_changes)):
             read += batch.num_rows
             rows = batch if live is None else live.differing(batch)
             keys = self._keys(rows) if rows.num_rows else []
@@ -136,15 +136,21 @@ class _Loading:
             if place >= before:
                 if keys:
                     wrote += self.store.write(load, self.view, keys, self._rows(rows), fresh, live is not None)
+                if ended is not None:
+                    self._end(self._keys(ended))
                 load.done[name], load.written[name] = place + 1, wrote
                 self.store.save(load)
             self.run.progress(f"rows of {name} looked at", read, max(total, read))
         if not only_changes and not fresh:
             gone = self._gone() if live is None else (key for batch in live.gone() for key in self._keys(batch))
-            self.loaded.gone[name] = self.store.end(load, gone)
+            self._end(gone)
         load.done[name] = -1
         self.store.save(load)
         self.loaded.read[name], self.loaded.written[name] = read, wrote
+
+    def _end(self, keys: Iterable[bytes]) -> None:
+        name = self.table.name
+        self.loaded.gone[name] = self.loaded.gone.get(name, 0) + self.store.end(self.load, keys)
 
     def _live_rows(self) -> LiveRows | None:
         """The live night's rows, where they are what the store shows and can be compared; else None."""
@@ -179,21 +185,27 @@ class _Loading:
             and self._untouched(live)
         )
 
-    def _batches(self, only_changes: bool) -> Iterator[pa.RecordBatch]:
+    def _batches(self, only_changes: bool) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch | None]]:
+        """Rows that the night has, and of changes those that it has no more."""
         from feature_repo.served import ONLINE
 
-        names = [*dict.fromkeys((*self.table.key, *ONLINE[self.table]))]
-        schema = pa.schema([arrow_schema(self.table).field(name) for name in names])
-        if only_changes:
-            live = date.fromisoformat(self.load.parent.as_of)
-            yield from self.lake.changed(self.table, names, live, self.run.as_of).to_batches(self.batch_rows)
-            return
-        if self.table in COMPARED:
-            yield from coded_batches(self.lake, self.table, names, self.run.as_of, self.batch_rows)
-            return
-        for batch in self.lake.batches(self.table, names, self.run.as_of, self.batch_rows):
-            if batch.num_rows:
-                yield batch.cast(schema)
+        table, lake, night = self.table, self.lake, self.run.as_of
+        names = [*dict.fromkeys((*table.key, *ONLINE[table]))]
+        schema = pa.schema([arrow_schema(table).field(name) for name in names])
+        live = date.fromisoformat(self.load.parent.as_of) if only_changes else night
+        if only_changes and table in COMPARED:
+            for batch, gone in coded_changes(lake, table, names, live, night, self.batch_rows):
+                yield batch.filter(pa.array(~gone)), batch.filter(pa.array(gone))
+        elif only_changes:
+            for batch in lake.changed(table, names, live, night).to_batches(self.batch_rows):
+                yield batch, None
+        elif table in COMPARED:
+            for batch in coded_batches(lake, table, names, night, self.batch_rows):
+                yield batch, None
+        else:
+            for batch in lake.batches(table, names, night, self.batch_rows):
+                if batch.num_rows:
+                    yield batch.cast(schema), None
 
     def _keys(self, batch: pa.RecordBatch) -> list[bytes]:
         """The stored key of each row (`feature_repo.online.layout.row_key`); rows of one market share its head."""

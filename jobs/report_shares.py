@@ -90,7 +90,7 @@ def _list_shares(lake: Lake, as_of: date, name: str) -> tuple[ListShares, dict[s
 
     table = next(table for table in LISTS if table.name == name)
     columns = ("market", "product_ids", "sources", "short_reason")
-    whole = lake.exists(table) and not table.changes_of
+    whole = lake.exists(table) and table is not RECOMMENDED_FOR_YOU
     read = coded_batches(lake, table, columns, as_of, ROWS) if whole else scan(lake, table, columns, of_night(as_of))
     sources, products, markets = Counter[str](), Counter[str](), Counter[str]()
     lists = short = 0

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.sql import functions as F
 
+from jobs.coded import coded_batches
 from jobs.errors import UserError
 from jobs.histories import key_column
 from jobs.lake import Lake
+from jobs.popular import PopularConfig, filling_products, popular_products
 from jobs.run import Run
-from jobs.tables import AVAILABILITY, CATALOGUE, EVENTS
-from models.popularity import smoothed
+from jobs.tables import AVAILABILITY, CATALOGUE
+from models.popularity import Popularity
 from models.rulebook import Attributes
 from models.top_n import BoolMask
 from models.vocabulary import Vocabulary
+
+ROWS = 262_144
+"""Pairs of product and market read at once."""
 
 
 @dataclass(frozen=True)
@@ -35,26 +37,26 @@ class Shelf:
     brands: Vocabulary
     categories: Vocabulary
     departments: Vocabulary
-    wanted: npt.NDArray[np.float32]
-    """[markets, products], weighted events of late."""
-    everywhere: npt.NDArray[np.float32]
-    """[products], the same over all markets."""
-
-    def in_market(self, market: int) -> npt.NDArray[np.float32]:
-        """[products], how much each is wanted in a market, as far as that is known."""
-        return smoothed(self.wanted[market], self.everywhere, len(self.markets))
+    popular: Popularity
+    """Of late, to the night."""
+    filling: Popularity
+    """What fills lists: as it was some nights ago, so that not every list moves every night."""
+    settled: date
+    """The night that `filling` is of."""
 
 
 def read_availability(lake: Lake, run: Run) -> tuple[Vocabulary, Vocabulary, BoolMask]:
     """(products, markets, [markets, products] what can be bought where tonight); raises UserError where nothing can."""
     launched_at = lake.arrow(CATALOGUE, ("launched_at",), run.as_of)["launched_at"]
     products = Vocabulary(key_column(lake, CATALOGUE, run.as_of, "product_id"))
-    rows = lake.arrow(AVAILABILITY, ("product_id", "market", "available"), run.as_of)
-    rows = rows.filter(rows["available"])
-    markets = Vocabulary.build(rows["market"])
+    lake.create(AVAILABILITY)
+    columns = ("product_id", "market", "available")
+    sold = [batch.filter(batch["available"]) for batch in coded_batches(lake, AVAILABILITY, columns, run.as_of, ROWS)]
+    markets = Vocabulary.build(pa.chunked_array([_words(batch["market"]) for batch in sold], pa.string()))
     available = np.zeros((len(markets), len(products)), dtype=bool)
-    found = products.encode(rows["product_id"], missing="negative")
-    available[markets.encode(rows["market"])[found >= 0], found[found >= 0]] = True
+    for batch in sold:
+        product = products.encode(batch["product_id"], missing="negative")
+        available[markets.encode(batch["market"])[product >= 0], product[product >= 0]] = True
     available &= np.asarray(pc.fill_null(pc.less(launched_at, run.as_of), True))
     if not available.any():
         raise UserError(
@@ -63,7 +65,7 @@ def read_availability(lake: Lake, run: Run) -> tuple[Vocabulary, Vocabulary, Boo
     return products, markets, available
 
 
-def read_shelf(lake: Lake, run: Run, popular_days: int, weights: Mapping[str, float], young_days: int) -> Shelf:
+def read_shelf(lake: Lake, run: Run, of: PopularConfig, young_days: int) -> Shelf:
     """The night's shelf; raises UserError where nothing can be sold anywhere."""
     products, markets, available = read_availability(lake, run)
     columns = ("brand", "category", "department", "price", "launched_at")
@@ -74,28 +76,15 @@ def read_shelf(lake: Lake, run: Run, popular_days: int, weights: Mapping[str, fl
     since = pa.scalar(run.as_of - timedelta(days=young_days), pa.date32())
     young = np.asarray(pc.fill_null(pc.greater_equal(catalogue["launched_at"], since), False))
     attributes = Attributes(codes["brand"], codes["category"], codes["department"], price, young)
-    wanted, everywhere = _wanted(lake, run, popular_days, weights, products, markets)
+    popular = popular_products(lake, run, of, products, markets)
+    filling, settled = filling_products(lake, run, of, products, markets, popular)
     return Shelf(
-        products, markets, available, attributes, names["brand"], names["category"], names["department"], wanted,
-        everywhere,
+        products, markets, available, attributes, names["brand"], names["category"], names["department"], popular,
+        filling, settled,
     )  # fmt: skip
 
 
-def _wanted(
-    lake: Lake, run: Run, days: int, weights: Mapping[str, float], products: Vocabulary, markets: Vocabulary
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    events = lake.frame(EVENTS)
-    weight = F.lit(0.0)
-    for kind, value in weights.items():
-        weight = F.when(F.col("event_type") == kind, float(value)).otherwise(weight)
-    since = F.lit(run.as_of - timedelta(days=days))
-    recent = events.where((F.col("event_date") >= since) & (F.col("event_date") < F.lit(run.as_of)))
-    counted = recent.groupBy("market", "product_id").agg(F.sum(weight).alias("weight")).toArrow()
-    wanted = np.zeros((len(markets), len(products)), dtype=np.float32)
-    row = products.encode(counted["product_id"], missing="negative")
-    market = markets.encode(counted["market"], missing="negative")
-    amount = np.asarray(counted["weight"]).astype(np.float32)
-    everywhere = np.bincount(row[row >= 0], weights=amount[row >= 0], minlength=len(products))
-    kept = (row >= 0) & (market >= 0)
-    wanted[market[kept], row[kept]] = amount[kept]
-    return wanted, everywhere.astype(np.float32)
+def _words(texts: pa.Array) -> pa.Array:
+    """The distinct texts of a column, coded or not."""
+    there = pc.unique(texts)
+    return there.dictionary_decode() if pa.types.is_dictionary(there.type) else there

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from jobs.run import Run
-from jobs.tables import Column, Table
+from jobs.tables import GONE, Column, Table
+
+FEW_AHEAD = {"batch_readahead": 4, "fragment_readahead": 2}
+"""How far a table is read ahead: Arrow's defaults hold gigabytes of rows with long arrays."""
+SEPARATOR = "\x1f"
+"""Between the parts of a key as one text: a control character, which no id has (`jobs.validate`)."""
 
 ARROW_TYPES: Mapping[str, pa.DataType] = {
     "STRING": pa.string(),
@@ -54,3 +60,32 @@ def stamped_batch(batch: pa.RecordBatch, schema: pa.Schema, identity: Mapping[st
         for field in schema
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def rows_of_nights(
+    data: Any, table: Table, nights: Sequence[date], columns: Sequence[str], rows: int, where: pc.Expression | None
+) -> Iterator[pa.RecordBatch]:
+    """The columns of the rows of an Arrow dataset that match `where` and are their key's newest of `nights`, which
+    stand newest first; rows that are gone are not.
+    """
+    newer = pa.chunked_array([], pa.string())
+    ends = [GONE] if table.has_ends and GONE in data.schema.names else []
+    read = [*dict.fromkeys([*columns, *ends, *(table.changes_of if len(nights) > 1 else ())])]
+    for one in nights:
+        wanted = pc.field("as_of") == pa.scalar(one)
+        found = wanted if where is None else wanted & where
+        for batch in data.scanner(columns=read, filter=found, batch_size=rows, **FEW_AHEAD).to_batches():
+            if len(newer):
+                batch = batch.filter(pc.invert(pc.is_in(_whole_key(table, batch), value_set=newer)))
+            if ends:
+                batch = batch.filter(pc.invert(pc.fill_null(batch[GONE], False)))
+            yield batch.select(columns)
+        if one != nights[-1]:
+            keys = _whole_key(table, data.to_table(columns=list(table.changes_of), filter=wanted))
+            newer = pa.chunked_array([*newer.chunks, *keys.chunks], pa.string())
+
+
+def _whole_key(table: Table, rows: pa.Table | pa.RecordBatch) -> Any:
+    """[rows], what the table's nights hold changes of as one text."""
+    columns = [rows[name] for name in table.changes_of]
+    return columns[0] if len(columns) == 1 else pc.binary_join_element_wise(*columns, SEPARATOR)

@@ -11,6 +11,10 @@ run_id    STRING  the run that wrote the row: the night, source and settings it 
 """
 
 
+GONE = "gone"
+"""Column of a table of changes whose rows can end."""
+
+
 @dataclass(frozen=True)
 class Column:
     """One column: Spark SQL type in capitals, and what it means to a reader."""
@@ -31,9 +35,10 @@ class Table:
     text: str
     """One line a column: name, type, comment."""
     partition: tuple[str, ...] = ()
-    changes_of: str = ""
-    """Key column of a table whose nights hold changes: a night's row of a key is the newest one of the nights from
-    `since`, the last complete night, to it. Empty where every night is complete."""
+    changes_of: tuple[str, ...] = ()
+    """Columns of which a table's nights hold changes: a night's row of them is the newest one of the nights from
+    `since`, the last complete night, to it; there is none where that row is `gone`. Empty where every night is
+    complete."""
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
@@ -45,3 +50,8 @@ class Table:
     def names(self) -> tuple[str, ...]:
         """Column names in stored order."""
         return tuple(column.name for column in self.columns)
+
+    @cached_property
+    def has_ends(self) -> bool:
+        """Whether a row may say that there is none any more."""
+        return GONE in self.names

@@ -16,10 +16,17 @@ from jobs.record_tables import PUBLISHED as PUBLISHED
 from jobs.record_tables import RAW_FILES as RAW_FILES
 from jobs.record_tables import REJECTED as REJECTED
 from jobs.record_tables import RUNS as RUNS
+from jobs.table import GONE as GONE
 from jobs.table import Column as Column
 from jobs.table import Table as Table
 
 SINCE = "since        DATE     the last night before, or this one, that has a row of every customer\n"
+ENDED = "gone         BOOLEAN  true where the list of the night before is there no more; null otherwise\n"
+OF_CHANGES = (
+    "A night holds the lists that differ from the night before; its row of a key is the newest one from `since` to it, "
+    "and there is none where that row is gone."
+)
+OF_PRODUCT = ("product_id", "market", "variant")
 LIST = """
 product_ids  ARRAY<STRING>  the products to show, best first
 scores       ARRAY<FLOAT>   the score of each position as its source gave it; falls within one source
@@ -102,7 +109,7 @@ max_length       BIGINT            most recent events kept per customer
 """
     + SINCE,
     ("as_of",),
-    "customer_id",
+    ("customer_id",),
 )
 
 CUSTOMER_EMBEDDINGS = Table(
@@ -117,7 +124,7 @@ model_id    STRING        the model that encoded it
 """
     + SINCE,
     ("as_of",),
-    "customer_id",
+    ("customer_id",),
 )
 
 PRODUCT_EMBEDDINGS = Table(
@@ -135,28 +142,34 @@ cold       BOOLEAN       true where the model was not trained on it: the vector 
 
 YOU_MIGHT_ALSO_LIKE = Table(
     "you_might_also_like",
-    "You Might Also Like, the alternatives to a product, per market.",
-    ("product_id", "market", "variant"),
-    "product_id STRING the product whose page it is\nmarket STRING market" + LIST,
+    f"You Might Also Like, the alternatives to a product, per market. {OF_CHANGES}",
+    OF_PRODUCT,
+    "product_id STRING the product whose page it is\nmarket STRING market" + LIST + ENDED + SINCE,
     ("as_of",),
+    OF_PRODUCT,
 )
 
 PEOPLE_ALSO_BOUGHT = Table(
     "people_also_bought",
-    "People Also Bought, what goes with a product, per market; asymmetric.",
-    ("product_id", "market", "variant"),
-    "product_id STRING the product whose page it is\nmarket STRING market" + LIST,
+    f"People Also Bought, what goes with a product, per market; asymmetric. {OF_CHANGES}",
+    OF_PRODUCT,
+    "product_id STRING the product whose page it is\nmarket STRING market" + LIST + ENDED + SINCE,
     ("as_of",),
+    OF_PRODUCT,
 )
 
 BAG_EXTRAS = Table(
     "bag_extras",
-    "A Little Something Extra: small add-ons to a bag with this product; for several products the lists are combined.",
-    ("product_id", "market", "variant"),
+    "A Little Something Extra: small add-ons to a bag with this product; for several products the lists are combined. "
+    + OF_CHANGES,
+    OF_PRODUCT,
     "product_id STRING the product in the bag\nmarket STRING market"
     + LIST
-    + "categories ARRAY<STRING> category of each position; a bag shows one of each at most\n",
+    + "categories ARRAY<STRING> category of each position; a bag shows one of each at most\n"
+    + ENDED
+    + SINCE,
     ("as_of",),
+    OF_PRODUCT,
 )
 
 MARKET_RANKING = Table(
@@ -177,7 +190,7 @@ RECOMMENDED_FOR_YOU = Table(
     + "reach FLOAT least score the list depends on: a product below it has no part in it; null: popularity has one\n"
     + SINCE,
     ("as_of",),
-    "customer_id",
+    ("customer_id",),
 )
 
 POLICY = Table(

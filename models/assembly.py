@@ -118,6 +118,16 @@ class Assembled:
     """[Q], how many of its candidates a list depends on, the best ones: all others might be different. -1 where it
     depends on what there is beside them, as with places that tiers fill."""
 
+    def chosen(self, lists: Rows, empty: int = 0) -> Assembled:
+        """Some of the lists, and so many empty ones behind them; `effects` stay those of all."""
+        parts = []
+        for array, nothing in (
+            (self.rows, -1), (self.scores, -np.inf), (self.labels, -1), (self.rules, -1), (self.read, -1)
+        ):  # fmt: skip
+            parts.append(np.concatenate([array[lists], np.full((empty, *array.shape[1:]), nothing, array.dtype)]))
+        rows, scores, labels, rules, read = parts
+        return Assembled(rows, scores, labels, rules, self.effects, read)
+
 
 def assemble(
     n: int, candidates: Candidates, owners: Owners, tiers: Tiers, available: BoolMask, attributes: Attributes,
@@ -194,7 +204,9 @@ def _pool(room: int, stock: Stock, rules: int) -> Pool:
         np.zeros(room, np.int32), np.empty(room, np.float32), np.empty(room, np.int8), np.empty(room, np.int32),
         np.empty(room, np.int32), np.empty(room, np.float32), np.zeros(room, np.bool_), np.empty(room, np.int16),
         np.full(products, -1, np.int32), np.full(products, -1, np.int16), np.zeros(stock.brands + 1, np.int32),
-        np.zeros(stock.categories + 1, np.int32), np.full(rules, -1, np.int32), np.zeros(rules, np.int64),
+        np.zeros(stock.categories + 1, np.int32), np.zeros(stock.categories + 1, np.int32),
+        np.zeros(stock.brands + 1, np.int32), np.zeros(stock.categories + 1, np.int32),
+        np.full(rules, -1, np.int32), np.zeros(rules, np.int64),
     )  # fmt: skip
 
 
@@ -206,6 +218,7 @@ def _book(book: Rulebook, other_category: bool, explore_own_category: bool) -> B
         np.ascontiguousarray(book.mixes), int(book.guard_rule), float(book.price_low), float(book.price_high),
         int(book.price_rule), float(book.diversity), int(book.explore_place), bool(other_category),
         bool(explore_own_category), max(0, int(book.places.max(initial=0))),
+        not (len(book.pins) or book.places.any() or book.diversity > 0 or book.explore_place >= 0),
     )  # fmt: skip
 
 

@@ -44,6 +44,8 @@ class Book(NamedTuple):
     other_category: bool
     explore_own_category: bool
     most_up: int
+    plain: bool
+    """Whether candidates keep their order: nothing is moved, pinned or explored, and only caps leave some out."""
 
 
 class Offers(NamedTuple):
@@ -82,6 +84,11 @@ class Pool(NamedTuple):
     """[P], the rule behind `taken`."""
     of_brand: Array
     of_category: Array
+    placed: Array
+    """[categories], products of each in the list's places; `of_category` counts the gathered ones."""
+    brand_full: Array
+    """[brands], the place with which each reached its cap."""
+    category_full: Array
     credited: Array
     """[rules], the last list that was counted for a rule."""
     before: Array

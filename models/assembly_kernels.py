@@ -5,21 +5,15 @@ A list's candidates that may be shown form its pool, in the order of their sourc
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
-
 import numpy as np
-from numba import njit
 
 from models.assembly_arrays import (
     AVAILABLE,
     BRAND,
     CATEGORY,
-    DEPARTMENT,
     EXCLUDED,
     NONE,
     PLACES,
-    PRICE,
     YOUNG,
     Array,
     Book,
@@ -27,43 +21,9 @@ from models.assembly_arrays import (
     Pool,
     Stock,
 )  # fmt: skip
-from models.rulebook import BOUGHT, DIVERSITY, EXPLORATION, PAGE
-
-Compiled = TypeVar("Compiled", bound=Callable[..., object])
-SPARE = 4
-"""So many times its cap of a category is gathered."""
-
-
-def compiled(function: Compiled) -> Compiled:
-    """Compile without numba's counting of references: nothing is allocated here, and counting those of arrays that
-    threads share took six sevenths of the time.
-    """
-    options: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
-    made: Compiled = njit(**options)(function)
-    return made
-
-
-@compiled
-def _refusal(product: int, anchor: int, q: int, stock: Stock, book: Book, pool: Pool) -> int:
-    """-2 where the product may be shown, the rule that says no, or NONE where no rule is needed to say it."""
-    if pool.taken[product] == q:
-        return int(pool.reason[product])
-    facts = stock.facts
-    if facts[product, AVAILABLE] == 0:
-        return NONE
-    if facts[product, EXCLUDED] >= 0:
-        return int(facts[product, EXCLUDED])
-    if anchor < 0:
-        return -2
-    category = facts[product, CATEGORY]
-    if book.other_category and category >= 0 and category == facts[anchor, CATEGORY]:
-        return NONE
-    if not book.mixes[int(facts[anchor, DEPARTMENT]), int(facts[product, DEPARTMENT])]:
-        return book.guard_rule
-    share = facts[product, PRICE] / facts[anchor, PRICE]
-    if share < book.low or share > book.high:  # false where a price is not known
-        return book.price_rule
-    return -2
+from models.assembly_common_kernels import block, compiled, credit, enough, refusal
+from models.assembly_plain_kernels import plain_list
+from models.rulebook import DIVERSITY, EXPLORATION
 
 
 @compiled
@@ -86,32 +46,6 @@ def _add(product: int, score: float, label: int, size: int, q: int, stock: Stock
 
 
 @compiled
-def _enough(category: int, book: Book, pool: Pool) -> bool:
-    """Whether the pool has all of a capped category that places and diversity can make a choice of."""
-    return book.category_cap > 0 and category >= 0 and pool.of_category[category] >= SPARE * book.category_cap
-
-
-@compiled
-def _credit(rule: int, q: int, effects: Array, pool: Pool) -> None:
-    """Count list q once for a rule that changed it."""
-    if pool.credited[rule] != q:
-        pool.credited[rule] = q
-        effects[rule] += 1
-
-
-@compiled
-def _block(q: int, offers: Offers, pool: Pool) -> None:
-    """Note what list q must not show: its own product, what the customer bought, what stands beside it."""
-    for at in range(offers.beside.shape[1]):
-        if offers.beside[q, at] >= 0:
-            pool.taken[offers.beside[q, at]], pool.reason[offers.beside[q, at]] = q, PAGE
-    for at in range(offers.blocked_offsets[q], offers.blocked_offsets[q + 1]):
-        pool.taken[offers.blocked_rows[at]], pool.reason[offers.blocked_rows[at]] = q, BOUGHT
-    if offers.anchors[q] >= 0:
-        pool.taken[offers.anchors[q]], pool.reason[offers.anchors[q]] = q, NONE
-
-
-@compiled
 def _gather(
     q: int, n: int, limit: int, offers: Offers, stock: Stock, book: Book, pool: Pool, effects: Array
 ) -> tuple[int, bool, int]:
@@ -125,14 +59,14 @@ def _gather(
             break
         if size >= limit and not _is_young(product, anchor, stock, book):
             continue
-        refusal = _refusal(product, anchor, q, stock, book, pool)
-        if refusal == -2 and not _enough(int(stock.facts[product, CATEGORY]), book, pool):
+        no = refusal(product, anchor, q, stock, book, pool)
+        if no == -2 and not enough(int(stock.facts[product, CATEGORY]), book, pool):
             _add(product, offers.scores[q, at], offers.labels[q, at], size, q, stock, book, pool)
             pool.of_category[int(stock.facts[product, CATEGORY])] += 1
             size += 1
             young = young or _is_young(product, anchor, stock, book)
-        elif refusal >= 0 and size < n:
-            _credit(refusal, q, effects, pool)
+        elif no >= 0 and size < n:
+            credit(no, q, effects, pool)
     read = read if size >= limit else NONE
     for tier in range(offers.tier_of.shape[1]):
         group = offers.tier_of[q, tier]
@@ -142,13 +76,13 @@ def _gather(
             if size >= limit:
                 return size, True, read
             product = offers.tier_rows[at]
-            refusal = _refusal(product, anchor, q, stock, book, pool)
-            if refusal == -2 and not _enough(int(stock.facts[product, CATEGORY]), book, pool):
+            no = refusal(product, anchor, q, stock, book, pool)
+            if no == -2 and not enough(int(stock.facts[product, CATEGORY]), book, pool):
                 _add(product, offers.tier_scores[at], offers.tier_labels[tier], size, q, stock, book, pool)
                 pool.of_category[int(stock.facts[product, CATEGORY])] += 1
                 size += 1
-            elif refusal >= 0 and size < n:
-                _credit(refusal, q, effects, pool)
+            elif no >= 0 and size < n:
+                credit(no, q, effects, pool)
     return size, size >= limit, read
 
 
@@ -271,7 +205,7 @@ def _one_list(
     for rule in range(len(effects)):
         pool.before[rule] = effects[rule]
     while True:
-        _block(q, offers, pool)
+        block(q, offers, pool)
         size, more, read[q] = _gather(q, n, limit, offers, stock, book, pool, effects)
         held = _place(q, n, size, offers.anchors[q], pin_label, stock, book, pool, rows, scores, labels, rules)
         if held == n or not more or limit >= most:
@@ -284,10 +218,10 @@ def _one_list(
         limit = min(4 * limit, most)
     for k in range(held):
         if rules[q, k] >= 0:
-            _credit(rules[q, k], q, effects, pool)
+            credit(rules[q, k], q, effects, pool)
     for i in range(min(n, size)):
         if pool.mark[i] >= 0:  # it would have had a place
-            _credit(pool.mark[i], q, effects, pool)
+            credit(pool.mark[i], q, effects, pool)
 
 
 @compiled
@@ -297,4 +231,7 @@ def assemble_range(
 ) -> None:  # fmt: skip
     """Write lists start .. stop - 1 of `models.assembly.assemble`, and how many of them each rule changed."""
     for q in range(start, stop):
-        _one_list(q, n, most, pin_label, offers, stock, book, pool, rows, scores, labels, rules, effects, read)
+        if book.plain:
+            plain_list(q, n, offers, stock, book, pool, rows, scores, labels, effects, read)
+        else:
+            _one_list(q, n, most, pin_label, offers, stock, book, pool, rows, scores, labels, rules, effects, read)

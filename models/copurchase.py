@@ -14,6 +14,7 @@ show that skip-gram factorises such a matrix, with the shift as prior instead of
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -27,6 +28,7 @@ from models.pairs import FloatVector, PairCounts, count_together, distinct
 from models.splits import SECONDS_PER_DAY
 from models.top_n import BoolMask, Rows, top_n_of_scores
 
+PAIRS_AT_ONCE = 1_000_000
 PSEUDO_COUNT = 0.1
 """Added to every product's weight in p, so that log p exists for one never bought."""
 
@@ -166,15 +168,13 @@ class CoPurchase:
 
         -inf for a candidate that is -1 or the source itself.
         """
+        from models.copurchase_kernels import find_pairs  # compiled or read from its cache at the first call
+
         owner = np.repeat(sources, candidates.shape[1])
         column = candidates.ravel()
         valid = (column >= 0) & (column != owner)
-        width = self._counts.products
-        keys = self._counts.owners * width + self._counts.columns
-        wanted = np.where(valid, owner * width + column, -1)
-        at = np.minimum(np.searchsorted(keys, wanted), max(0, len(keys) - 1))
-        seen = valid & (keys[at] == wanted) if len(keys) else np.zeros(len(wanted), dtype=bool)
-        scores = np.full(len(wanted), -np.inf)
+        at = find_pairs(self._counts.offsets, self._counts.columns, owner, np.where(valid, column, -1))
+        seen, scores = at >= 0, np.full(len(column), -np.inf)
         unseen = valid & ~seen
         scores[unseen] = self._scores_of(owner[unseen], column[unseen], np.zeros(int(unseen.sum())))
         scores[seen] = self._seen_scores[at[seen]]
@@ -186,14 +186,9 @@ class CoPurchase:
 
     def best_seen(self, sources: Rows, n: int) -> Rows:
         """[q, n], the n best-scored products bought together with each source product [q], -1 past the last."""
-        owner, pair = self._counts.pairs_of(sources)
-        order = np.lexsort((-self._seen_scores[pair], owner))
-        owner, pair = owner[order], pair[order]
-        place = np.arange(len(owner)) - np.searchsorted(owner, owner)
-        best = np.full((len(sources), n), -1, dtype=np.int64)
-        kept = place < n
-        best[owner[kept], place[kept]] = self._counts.columns[pair[kept]]
-        return best
+        from models.copurchase_kernels import best_pairs
+
+        return np.asarray(best_pairs(self._counts.offsets, self._counts.columns, self._seen_scores, sources, n))
 
     def neighbours(
         self,
@@ -234,14 +229,21 @@ class CoPurchase:
 
     def _scores_of(self, owner: Rows, column: Rows, counts: FloatVector) -> FloatVector:
         """[pairs], the score of each pair (owner, column) that was seen `counts` times."""
-        expected = np.empty(len(owner))
-        for start in range(0, len(owner), 1_000_000):
-            part = slice(start, start + 1_000_000)
-            inner = np.einsum("pd,pd->p", self._sources[owner[part]], self._targets[column[part]])
-            expected[part] = inner + self._log_share[column[part]] - self._log_normaliser[owner[part]]
-        strength = self._config.prior_strength
-        chance = (counts + strength * np.exp(expected)) / (self._totals[owner] + strength)
-        return np.asarray(np.log(chance) + self._bias[column])
+        from models.copurchase_kernels import score_pairs
+        from models.search import threads
+
+        scores = np.empty(len(owner))
+
+        def work(start: int) -> None:
+            score_pairs(
+                start, min(start + PAIRS_AT_ONCE, len(owner)), owner, column, counts, self._totals,
+                self._config.prior_strength, self._sources, self._targets, self._log_share, self._log_normaliser,
+                self._bias, scores,
+            )  # fmt: skip
+
+        with ThreadPoolExecutor(threads()) as pool:  # the compiled loop holds no lock
+            list(pool.map(work, range(0, len(owner), PAIRS_AT_ONCE)))
+        return scores
 
 
 def _ages_in_days(times: npt.NDArray[np.integer] | None, now: int | None, baskets: int) -> FloatVector:

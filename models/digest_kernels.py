@@ -47,3 +47,45 @@ def add_numbers(
         for at in range(offsets[row], offsets[row + 1]):
             digest = _mixed(digest, np.uint64(bits[at]))
         digests[row] = digest
+
+
+@njit(nogil=True, cache=True)
+def add_places(
+    digests: Digests, rows: npt.NDArray[np.int64], scores: npt.NDArray[np.uint32], labels: npt.NDArray[np.int8],
+    rules: npt.NDArray[np.int16], of_row: Digests, of_label: Digests, of_rule: Digests,
+) -> None:  # fmt: skip  # pragma: no cover - compiled
+    """Take lists of places [Q, N] in, in place: what stands there, the bits of its score, its label and its rule.
+
+    A list ends at the first -1 in `rows`; a rule of -1 has the last of `of_rule`.
+    """
+    for q in range(len(digests)):
+        digest, held = digests[q], 0
+        while held < rows.shape[1] and rows[q, held] >= 0:
+            rule = rules[q, held] if rules[q, held] >= 0 else len(of_rule) - 1
+            digest = _mixed(digest, of_row[rows[q, held]] ^ np.uint64(scores[q, held]))
+            digest = _mixed(digest, of_label[labels[q, held]] ^ (of_rule[rule] << np.uint64(1)))
+            held += 1
+        digests[q] = _mixed(digest, np.uint64(held))
+
+
+@njit(nogil=True, cache=True)
+def enter(table: Digests, digests: Digests) -> None:  # pragma: no cover - compiled
+    """Put digests, none of which is 0, into a table of a power of two places, 0 in those that are free."""
+    last = np.uint64(len(table) - 1)
+    for digest in digests:
+        at = digest & last
+        while table[at] != 0 and table[at] != digest:
+            at = (at + np.uint64(1)) & last
+        table[at] = digest
+
+
+@njit(nogil=True, cache=True)
+def entered(table: Digests, digests: Digests) -> npt.NDArray[np.bool_]:  # pragma: no cover - compiled
+    """[digests], which of them are in such a table."""
+    last, found = np.uint64(len(table) - 1), np.zeros(len(digests), np.bool_)
+    for row in range(len(digests)):
+        at = digests[row] & last
+        while table[at] != 0 and table[at] != digests[row]:
+            at = (at + np.uint64(1)) & last
+        found[row] = table[at] != 0
+    return found

@@ -5,6 +5,8 @@ Legend: M markets, P products.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -21,6 +23,20 @@ def smoothed(wanted: Weights, everywhere: Weights, markets: int) -> Weights:
     own customers, a small one the shop (the mean of a Dirichlet posterior).
     """
     return np.asarray(wanted + everywhere / max(markets, 1), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Popularity:
+    """How much products are wanted, over some days."""
+
+    wanted: Weights
+    """[M, P], weighted events."""
+    everywhere: Weights
+    """[P], the same over all markets."""
+
+    def in_market(self, market: int) -> Weights:
+        """[P], how much each is wanted in a market, as far as that is known."""
+        return smoothed(self.wanted[market], self.everywhere, len(self.wanted))
 
 
 def with_popularity(scores: npt.NDArray[np.floating], weights: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:

@@ -23,6 +23,7 @@ class Vocabulary:
 
     def __init__(self, ids: Sequence[str] | pa.Array) -> None:
         self.ids: pa.StringArray = pa.array(ids, type=pa.string())
+        self._last: tuple[pa.Array, pa.Array] | None = None
         if self.ids.null_count:
             raise ValueError("a vocabulary cannot hold a null id; drop nulls before building it")
         if pc.count_distinct(self.ids).as_py() != len(self.ids):
@@ -50,8 +51,7 @@ class Vocabulary:
         if not isinstance(ids, pa.Array | pa.ChunkedArray):
             ids = pa.array(ids, type=pa.string())
         if pa.types.is_dictionary(ids.type) and isinstance(ids, pa.DictionaryArray):
-            # Each word once, then as many small numbers as there are ids.
-            found = pc.index_in(ids.dictionary, value_set=self.ids).take(ids.indices)
+            found = self._of_words(ids.dictionary).take(ids.indices)
         else:
             found = pc.index_in(ids, value_set=self.ids)
         if missing == "error" and found.null_count:
@@ -60,6 +60,13 @@ class Vocabulary:
                 f"{found.null_count} ids are not among the {len(self)} known ones, the first is {example!r}"
             )
         return np.asarray(pc.fill_null(found, UNKNOWN), dtype=np.int32)
+
+    def _of_words(self, words: pa.Array) -> pa.Array:
+        """Indexes of a dictionary's words, each word once; batches that follow each other mostly have the same ones."""
+        last = self._last
+        if last is None or not last[0].equals(words):
+            last = self._last = words, pc.index_in(words, value_set=self.ids)
+        return last[1]
 
     def decode(self, indexes: npt.NDArray[np.integer]) -> pa.StringArray:
         """Ids of a flat array of dense indexes; raises pyarrow's IndexError outside the vocabulary."""

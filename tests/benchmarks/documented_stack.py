@@ -182,8 +182,8 @@ def task_of(size: ShopSize, raw: Path, stack: Path, redis: str) -> StackTask:
     model, lists = TransformerConfig(), ListsConfig()
     return StackTask(
         str(raw), str(stack), size.as_of.isoformat(), model.width, model.layers, model.heads, model.max_length,
-        SequencesConfig().max_length, lists.top_n, lists.popular_days, lists.event_weights, IndexConfig().basket_days,
-        os.cpu_count() or 1, redis,
+        SequencesConfig().max_length, lists.top_n, lists.popular.days, lists.popular.event_weights,
+        IndexConfig().basket_days, os.cpu_count() or 1, redis,
     )  # fmt: skip
 
 

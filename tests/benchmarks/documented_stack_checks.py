@@ -100,11 +100,11 @@ def _counts(task: StackTask, lake: Any, run: Any, config: Any) -> Iterator[Check
     from models.pairs import count_together
 
     lists = config.lists
-    shelf = read_shelf(lake, run, lists.popular_days, lists.event_weights, lists.young_days)
-    markets, products = np.nonzero(shelf.wanted)
+    shelf = read_shelf(lake, run, lists.popular, lists.young_days)
+    markets, products = np.nonzero(shelf.popular.wanted)
     ours = pa.table({
         "market": shelf.markets.ids.take(pa.array(markets)), "product_id": shelf.products.ids.take(pa.array(products)),
-        "weight": pa.array(shelf.wanted[markets, products].astype(np.float64)),
+        "weight": pa.array(shelf.popular.wanted[markets, products].astype(np.float64)),
     })  # fmt: skip
     theirs = _table(task, "popularity", ["market", "product_id", "weight"])
     yield equal_rows("popularity", theirs, ours, ("market", "product_id"))

@@ -33,6 +33,7 @@ from jobs.variants import Variant
 from models.assembly import Candidates, Owners
 from models.contract import FloatMatrix
 from models.lists import top_n_excluding
+from models.popularity import Popularity
 from models.rulebook import Attributes
 from models.search import exact_top_n
 from models.top_n import Rows
@@ -90,9 +91,10 @@ def make_maker(shop: RetrievalShop) -> ListMaker:
         random.random(count) < 0.02,
     )  # fmt: skip
     wanted = random.pareto(1.2, (len(shop.available), count)).astype(np.float32).round()
+    popular = Popularity(wanted, wanted.sum(axis=0))
     shelf = Shelf(
         names("p", count, 6), names("m", len(shop.available), 3), shop.available, attributes, names("b", BRANDS, 3),
-        names("c", CATEGORIES, 2), names("d", DEPARTMENTS, 1), wanted, wanted.sum(axis=0),
+        names("c", CATEGORIES, 2), names("d", DEPARTMENTS, 1), popular, popular, NIGHT,
     )  # fmt: skip
     return ListMaker(shelf, policy_on(rules_of(POLICY), NIGHT))
 

@@ -77,7 +77,7 @@ def measure(chosen: argparse.Namespace, scratch: Path, log: Log) -> tuple[dict[s
         write_shop(chosen.raw, SIZES["sample"], log.progress("sample shop"))
     settings = ListsConfig()
     if chosen.data == "sample":
-        ground = sample(chosen.raw, chosen.split, settings.event_weights, settings.popular_days)
+        ground = sample(chosen.raw, chosen.split, settings.popular.event_weights, settings.popular.days)
     else:
         ground = retail(chosen.raw, chosen.split)
     data = {

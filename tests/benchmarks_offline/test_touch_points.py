@@ -129,7 +129,7 @@ def test_pairs_are_held_back_without_loss() -> None:
 def test_nothing_from_after_the_split_is_learned_from(tiny_raw: SampleShop, tmp_path: Path) -> None:
     settings = ListsConfig()
     split = date(2026, 3, 23)
-    first = sample(tiny_raw.raw, split, settings.event_weights, settings.popular_days)
+    first = sample(tiny_raw.raw, split, settings.popular.event_weights, settings.popular.days)
     raw = tmp_path / "raw"
     for folder in ("events", "products", "availability"):
         (raw / folder).mkdir(parents=True)
@@ -137,7 +137,7 @@ def test_nothing_from_after_the_split_is_learned_from(tiny_raw: SampleShop, tmp_
             lines = gzip.decompress(path.read_bytes()).splitlines()
             kept = lines if path.name[:10] < "2026-03-23" else lines[:1] + lines[1::2]
             (raw / folder / path.name).write_bytes(gzip.compress(b"\n".join(kept) + b"\n"))
-    second = sample(raw, split, settings.event_weights, settings.popular_days)
+    second = sample(raw, split, settings.popular.event_weights, settings.popular.days)
     learned = [
         sorted(zip(g.train.times.tolist(), np.array(g.ids)[g.train.products], strict=True)) for g in (first, second)
     ]

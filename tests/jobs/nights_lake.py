@@ -12,7 +12,7 @@ from jobs.lake import Lake, arrow_schema
 from jobs.publish import SURFACES
 from jobs.retention import DATED
 from jobs.run import Run
-from jobs.tables import EVENTS, GATES, INPUTS, MODELS, PUBLISHED, RECOMMENDED_FOR_YOU, REJECTED, RUNS, STEPS, Table
+from jobs.tables import EVENTS, GATES, GONE, INPUTS, LISTS, MODELS, PUBLISHED, REJECTED, RUNS, STEPS, Table
 
 FIRST = date(2026, 4, 1)
 COMPLETE = (0, 5)
@@ -31,8 +31,8 @@ def run_of(place: int) -> Run:
 
 
 def changing(table: Table) -> bool:
-    """Whether the nights of a table hold changes; the lists of customers are made anew each night here."""
-    return bool(table.changes_of) and table is not RECOMMENDED_FOR_YOU
+    """Whether the nights of a table hold changes; lists are made anew each night here."""
+    return bool(table.changes_of) and table not in LISTS
 
 
 def value(kind: str, text: str) -> Any:
@@ -46,7 +46,8 @@ def value(kind: str, text: str) -> Any:
 def row(table: Table, key: str, **given: Any) -> dict[str, Any]:
     """A row of a table whose key and texts are `key`; its run's identity is left to the lake."""
     own = [column for column in table.columns if column.name not in ("as_of", "run_id", "since")]
-    return {column.name: value(column.type, key) for column in own} | given
+    there = {GONE: None} if table.has_ends else {}
+    return {column.name: value(column.type, key) for column in own} | there | given
 
 
 def written(root: Path, nights: int = 9, live: int = 8) -> Lake:

@@ -144,7 +144,7 @@ class SmallShop:
 
     def maker(self, as_of: date, config: ListsConfig) -> ListMaker:
         """That of a written night."""
-        shelf = read_shelf(self.lake, run_of(as_of), config.popular_days, config.event_weights, config.young_days)
+        shelf = read_shelf(self.lake, run_of(as_of), config.popular, config.young_days)
         return ListMaker(shelf, read_policy(self.lake, as_of, config.variants))
 
     def stage(self, maker: ListMaker, as_of: date, config: ListsConfig) -> int:

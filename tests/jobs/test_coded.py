@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.coded import coded_batches, digests, replace_coded, spelled_out
-from jobs.lake import Lake
+from jobs.coded import coded_batches, coded_changes, coded_nights, digests, replace_coded, spelled_out
+from jobs.lake import Lake, arrow_schema
 from jobs.online_compare import LiveRows
 from jobs.online_load import unchanged
-from jobs.tables import CUSTOMER_SEQUENCES, YOU_MIGHT_ALSO_LIKE
+from jobs.tables import EVENTS, YOU_MIGHT_ALSO_LIKE
+from models.digests import DigestSet
 from tests.conftest import run_of
 
-NIGHT, NEXT = date(2026, 3, 1), date(2026, 3, 2)
+NIGHT, NEXT, AFTER = date(2026, 3, 1), date(2026, 3, 2), date(2026, 3, 3)
 SERVED = ["product_ids", "scores", "sources"]
 KEYS = [(product, market) for product in ("P1", "P2", "P3") for market in ("GB", "FR")]
 lists = st.lists(
@@ -27,13 +31,17 @@ nights = st.dictionaries(st.sampled_from(KEYS), lists, min_size=1)
 Night = dict[tuple[str, str], list[tuple[str, float, str]]]
 
 
-def stage(lake: Lake, as_of: date, night: Night) -> None:
-    rows = [
+def stage(
+    lake: Lake, as_of: date, night: Night, since: date | None = None, ended: Sequence[tuple[str, str]] = ()
+) -> None:
+    rows: list[dict[str, Any]] = [
         {"product_id": product, "market": market, "variant": "default", "product_ids": [p for p, _, _ in row],
          "scores": [s for _, s, _ in row], "sources": [w for _, _, w in row], "rules": [""] * len(row)}
         for (product, market), row in night.items()
     ]  # fmt: skip
-    lake.replace_rows(YOU_MIGHT_ALSO_LIKE, rows, run_of(as_of))
+    rows += [{"product_id": product, "market": market, "variant": "default", "gone": True} for product, market in ended]
+    own = [field for field in arrow_schema(YOU_MIGHT_ALSO_LIKE) if field.name not in ("as_of", "run_id", "since")]
+    lake.replace(YOU_MIGHT_ALSO_LIKE, pa.Table.from_pylist(rows, schema=pa.schema(own)), run_of(as_of), since=since)
 
 
 def rows_of(lake: Lake, as_of: date, rows: int = 2) -> pa.Table:
@@ -51,9 +59,55 @@ def test_coded_rows_are_the_nights_rows_and_no_other_nights(sail_lake: Lake) -> 
     assert pa.types.is_dictionary(coded["product_ids"].type.value_type), "ids are spelled out"
 
 
-def test_a_table_of_changes_has_no_files_of_one_night_alone(sail_lake: Lake) -> None:
-    with pytest.raises(AssertionError, match="customer_sequences"):
-        next(iter(coded_batches(sail_lake, CUSTOMER_SEQUENCES, ["customer_id"], NIGHT, 10)))
+def test_a_table_that_is_not_cut_by_nights_has_no_files_of_one_night(sail_lake: Lake) -> None:
+    sail_lake.create(EVENTS)
+    with pytest.raises(AssertionError, match="events"):
+        next(iter(coded_batches(sail_lake, EVENTS, ["customer_id"], NIGHT, 10)))
+
+
+def stage_changes(lake: Lake, as_of: date, before: Night, now: Night) -> None:
+    """The rows of `now` that `before` has not so, and the ends of those that are there no more; never none at all."""
+    rows = {key: row for key, row in now.items() if before.get(key) != row}
+    ended = sorted(before.keys() - now.keys())
+    stage(lake, as_of, rows or (dict([next(iter(now.items()))] if not ended else [])), since=NIGHT, ended=ended)
+
+
+@settings(max_examples=15, deadline=None)  # each writes three nights
+@given(nights, nights, nights)
+def test_a_night_of_changes_reads_as_if_it_were_complete(
+    tmp_path_factory: pytest.TempPathFactory, first: Night, second: Night, third: Night
+) -> None:
+    lake, table = Lake(tmp_path_factory.mktemp("lake")), YOU_MIGHT_ALSO_LIKE
+    stage(lake, NIGHT, first)
+    stage_changes(lake, NEXT, first, second)
+    stage_changes(lake, AFTER, second, third)
+    told = {NIGHT: first, NEXT: second, AFTER: third}
+    for as_of, night in told.items():
+        expected = {key: [p for p, _, _ in row] for key, row in night.items()}
+        assert shown(rows_of(lake, as_of)) == expected
+        assert shown(lake.arrow(table, as_of=as_of)) == expected
+        assert lake.count(table, as_of) == len(night)
+    names = [*table.key, "product_ids"]
+    both: dict[int, list[pa.RecordBatch]] = {0: [], 1: []}
+    for batch, masks in coded_nights(lake, table, names, [AFTER, NEXT], 2):
+        for number, mask in enumerate(masks):
+            both[number].append(spelled_out(batch.filter(pa.array(mask)), table))
+    assert [shown(pa.Table.from_batches(found)) for found in both.values()] == [
+        {key: [p for p, _, _ in row] for key, row in told[as_of].items()} for as_of in (AFTER, NEXT)
+    ]
+    state = {key: [p for p, _, _ in row] for key, row in first.items()}
+    for batch, gone in coded_changes(lake, table, names, NIGHT, AFTER, 2):
+        plain = spelled_out(batch, table)
+        state |= shown(pa.Table.from_batches([plain.filter(pa.array(~gone))]))
+        for key in shown(pa.Table.from_batches([plain.filter(pa.array(gone))])):
+            state.pop(key, None)
+    assert state == {key: [p for p, _, _ in row] for key, row in third.items()}
+
+
+def shown(rows: pa.Table) -> dict[tuple[str, str], list[str]]:
+    found = {(row["product_id"], row["market"]): row["product_ids"] for row in rows.to_pylist()}
+    assert len(found) == len(rows), "a key stands there twice"
+    return found
 
 
 @settings(max_examples=20, deadline=None)  # each writes two nights
@@ -88,6 +142,16 @@ def test_digests_are_of_values_not_of_how_they_are_coded() -> None:
         digests(pa.RecordBatch.from_arrays([pa.array([1])], ["n"]), ["n"])
 
 
+@given(st.lists(st.lists(st.integers(0, 2**64 - 1).map(lambda one: one % 3_000), max_size=400), max_size=6))
+def test_a_set_of_digests_has_what_was_put_in(parts: list[list[int]]) -> None:
+    some = DigestSet()
+    for part in parts:
+        some.add(np.array(part, np.uint64))
+    every = np.arange(3_000, dtype=np.uint64)
+    known = {max(one, 1) for part in parts for one in part}
+    assert some.has(every).tolist() == [max(one, 1) in known for one in range(3_000)]
+
+
 def test_coded_rows_replace_their_night_alone_and_the_history_says_which(tmp_path: Path) -> None:
     lake = Lake(tmp_path / "lake")
     stage(lake, NIGHT, {("P1", "GB"): [("A", 0.5, "x")]})
@@ -104,7 +168,7 @@ def test_coded_rows_replace_their_night_alone_and_the_history_says_which(tmp_pat
             "rules": pa.array([["", ""]]),
             "variant": pa.array(["default"]),
             "short_reason": pa.nulls(1, pa.string()),
-            "model_id": pa.array(["m"]),
+            "model_id": pa.array(["m"]), "gone": pa.nulls(1, pa.bool_()),
         })  # fmt: skip
         assert replace_coded(lake, YOU_MIGHT_ALSO_LIKE, [batch], run_of(NEXT)) == 1
     rows = lake.arrow(YOU_MIGHT_ALSO_LIKE, as_of=NEXT).to_pylist()

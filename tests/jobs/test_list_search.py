@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import numpy as np
 import pyarrow as pa
 from hypothesis import given, settings
@@ -12,6 +14,7 @@ from jobs.list_search import Searching
 from jobs.shelf import Shelf
 from jobs.touch_points import ALTERNATIVES, COLD, MODEL
 from models import search
+from models.popularity import Popularity
 from models.rulebook import Attributes
 from models.vocabulary import Vocabulary
 
@@ -29,11 +32,11 @@ def test_the_first_a_market_sells_are_its_nearest(seed: int, products: int, n: i
     unknown = np.full(products, -1)
     available = rng.random((2, products)) < share
     cold = rng.random(products) < 0.2
+    nothing = Popularity(np.zeros((2, products), np.float32), np.zeros(products, np.float32))
     shelf = Shelf(
         ids, Vocabulary(pa.array(["A", "B"])), available,
         Attributes(unknown, unknown, unknown, np.full(products, np.nan, np.float32), np.zeros(products, bool)),
-        *(Vocabulary(pa.array([], pa.string())) for _ in range(3)), np.zeros((2, products), np.float32),
-        np.zeros(products, np.float32),
+        *(Vocabulary(pa.array([], pa.string())) for _ in range(3)), nothing, nothing, date(2026, 3, 2),
     )  # fmt: skip
     searching = Searching(ALTERNATIVES, index, shelf, cold, n * depth)
     for market in range(2):

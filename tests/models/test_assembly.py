@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models import assembly
 from models.assembly import Assembled, Candidates, Owners, Tiers, assemble, rankings
 from models.rulebook import (
     BRAND_CAP,
@@ -313,6 +315,26 @@ def test_without_rules_a_list_is_its_candidates_and_then_its_tiers(shop: Any) ->
         ]  # fmt: skip
         assert [int(p) for p in made.rows[q] if p >= 0] == allowed[:n]
         assert (made.rules[q] == -1).all()
+
+
+@settings(max_examples=300, deadline=None)
+@given(shops(), st.integers(0, 20))
+def test_lists_in_which_nothing_moves_are_those_of_the_general_loop(shop: Any, cap: int) -> None:
+    n, candidates, owners, tiers, available, attributes, book = shop
+    none = np.empty(0, np.int64)
+    book = replace(
+        book, places=np.zeros(PRODUCTS, np.int16), pins=none, pin_places=none, pin_rules=none.astype(np.int16),
+        diversity=0.0, explore_place=-1, brand_cap=cap % 3, category_cap=cap // 7,
+    )  # fmt: skip
+    given = (n, candidates, owners, tiers, available, attributes, book, PINNED)
+    one_by_one = assemble(*given)
+    compiled = assembly._book
+    with patch.object(assembly, "_book", lambda *of: compiled(*of)._replace(plain=False)):
+        general = assemble(*given)
+    for name in ("rows", "scores", "labels", "rules", "effects"):
+        assert np.array_equal(getattr(one_by_one, name), getattr(general, name)), name
+    known = general.read >= 0
+    assert (one_by_one.read[known] <= general.read[known]).all() and (one_by_one.read[known] >= 0).all()
 
 
 @settings(max_examples=200, deadline=None)

@@ -246,7 +246,7 @@ def test_a_list_longer_than_the_market_shows_all_of_it_and_says_so(copied_night:
     copied_night.step("lists", top_n=400, variants=(Variant(standing=free),), beside_places=0)
     for table in (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT, RECOMMENDED_FOR_YOU):
         for row in copied_night.rows(table):
-            assert str(shelves.in_market[row["market"]]) in row["short_reason"], owner_of(row)
+            assert str(len(row["product_ids"])) in row["short_reason"], owner_of(row)
             assert len(set(row["product_ids"])) == len(row["product_ids"])
             hidden = _hidden(row, shelves)
             assert len(row["product_ids"]) == shelves.in_market[row["market"]] - hidden, owner_of(row)

@@ -79,7 +79,10 @@ OWNERS = {
     "redis": ("jobs/online.py", "feature_repo/online/redis_backend.py"),
     "sqlite3": ("feature_repo/online/sqlite_backend.py",),
     "faiss": ("models/search.py",),
-    "numba": tuple(f"models/{name}_kernels.py" for name in ("assembly", "digest", "list", "selection", "settling")),
+    "numba": tuple(
+        f"models/{name}_kernels.py"
+        for name in ("assembly_common", "copurchase", "digest", "list", "selection", "settling")
+    ),
     "llvmlite": ("models/selection_kernels.py", "models/settling_kernels.py"),
     "transformers4rec": ("models/transformers4rec_model.py",),
     "matplotlib": ("jobs/model_report_canvas.py", "jobs/model_report_plots.py"),  # the second for types alone

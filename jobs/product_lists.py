@@ -1,0 +1,148 @@
+"""The lists of products: all are made every night, those that say something else than the night before are written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from jobs.changes import may_hold_changes, night_before
+from jobs.coded import replace_coded
+from jobs.index import ProductIndex, read_index
+from jobs.lake import Lake
+from jobs.list_digests import Group, ListDigests, digests_of, forget_digests, read_digests
+from jobs.list_maker import ListMaker
+from jobs.list_search import Searching
+from jobs.run import Run
+from jobs.tables import GONE, Table
+from jobs.touch_points import CAROUSELS, TouchPoint
+from jobs.variants import Variant
+from models.assembly import Assembled, Owners
+from models.contract import Compute
+from models.digests import Digests
+from models.top_n import BoolMask, Rows
+from models.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from jobs.lists import ListsConfig
+
+
+def stage_product_lists(lake: Lake, maker: ListMaker, cold: BoolMask, config: ListsConfig, run: Run) -> None:
+    """Write the night's lists of every touch point of a product that differ from those of the night before, or all.
+
+    All of them on nights that fit an index anew or settle what fills lists: then most differ. `cold` is [products].
+    """
+    tables, compute = dict.fromkeys(point.index for point in CAROUSELS if point.index), Compute(config.device)
+    indexes = {table: read_index(lake, run, table, compute) for table in tables}
+    tonight = run.as_of.isoformat()
+    steady = maker.shelf.settled != run.as_of and all(
+        index.manifest["fit"]["on"] != tonight for index in indexes.values()
+    )
+    shown: dict[Table, dict[Group, Rows]] = {}
+    groups = _groups(maker, config)
+    for point in CAROUSELS:
+        assert point.index is not None, f"{point.table.name} has lists of products, which come from an index"
+        before = night_before(lake, point.table, run.as_of)
+        known = _known(lake, point.table, before, groups) if before and steady else None
+        forget_digests(lake, point.table, run.as_of)
+        making = _Making(point, indexes[point.index], maker, cold, shown, config, run, known)
+        since = lake.since(point.table, before) if before and known is not None else None
+        replace_coded(lake, point.table, making.batches(), run, since)
+        ListDigests(maker.shelf.products, making.digests).write(lake, point.table, run)
+
+
+def _known(lake: Lake, table: Table, before: date, groups: list[Group]) -> ListDigests | None:
+    """What the night before said, where tonight can go on from it."""
+    found = read_digests(lake, table, before)
+    if found is None or found.groups.keys() != set(groups) or not may_hold_changes(lake, table, before):
+        return None
+    return found
+
+
+def _groups(maker: ListMaker, config: ListsConfig) -> list[Group]:
+    """Every market and variant."""
+    return [(market, v.name) for v in config.variants for market in maker.shelf.markets.ids.to_pylist()]
+
+
+@dataclass
+class _Making:
+    """The lists of one touch point."""
+
+    point: TouchPoint
+    index: ProductIndex
+    maker: ListMaker
+    cold: BoolMask
+    shown: dict[Table, dict[Group, Rows]]
+    """The first places of the lists that another one of the page stands beside; added to."""
+    config: ListsConfig
+    run: Run
+    before: ListDigests | None
+    """What the night before said, where only what differs is to be written."""
+    digests: dict[Group, Digests] = field(default_factory=dict)
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Rows of the table, coded, with equal dictionaries."""
+        shelf, n = self.maker.shelf, self.point.places or self.config.top_n
+        search = Searching(self.point, self.index, shelf, self.cold, n * self.config.search_depth)
+        with_category = "categories" in self.point.table.names
+        digest = digests_of(
+            shelf.products, shelf.categories, shelf.attributes.category if with_category else None, self.model_id
+        )
+        others = any(other.beside is self.point.table for other in CAROUSELS)
+        kept = self.shown[self.point.table] = {}
+        groups, done, wrote = _groups(self.maker, self.config), 0, 0
+        for variant in self.config.variants:
+            for market, available in enumerate(shelf.available):
+                group, live = groups[done], np.flatnonzero(available)
+                beside = self.shown[self.point.beside][group] if self.point.beside else None
+                owners = Owners.of_products(live, beside)
+                made = self.maker.made(self.point, market, variant, n, search.in_market(market, n), owners)
+                if others:
+                    kept[group] = made.rows[:, : self.config.beside_places].astype(np.int32)
+                self.digests[group] = np.zeros(len(shelf.products), np.uint64)
+                self.digests[group][live] = digest(made, self.maker.book(self.point, market, variant))
+                done += 1
+                # A night without a row would not be there: its last list is written whatever it says.
+                batch = self._rows(group, market, variant, live, made, must=done == len(groups) and not wrote)
+                self.run.progress(f"markets of {self.point.table.name}", done, len(groups))
+                if batch.num_rows:
+                    wrote += batch.num_rows
+                    yield batch
+
+    @property
+    def model_id(self) -> str:
+        """The model whose candidates the lists are made from."""
+        return str(self.index.manifest["model_id"])
+
+    def _rows(
+        self, group: Group, market: int, variant: Variant, live: Rows, made: Assembled, must: bool
+    ) -> pa.RecordBatch:  # fmt: skip
+        """The lists of a market that differ from the night before, and those that ended."""
+        named = self._named
+        chosen, ended = np.arange(len(live)), np.empty(0, np.int64)
+        if self.before is not None:
+            now, then = np.zeros(len(named), np.uint64), self.before.over(named, group)
+            now[: len(self.digests[group])] = self.digests[group]
+            chosen = np.flatnonzero(now[live] != then[live])
+            ended = np.flatnonzero((then != 0) & (now == 0))
+            if must and not len(chosen) and not len(ended):
+                chosen = np.arange(min(1, len(live)))
+        keys = {"product_id": named.coded(np.concatenate([live[chosen], ended]))}
+        lists = made.chosen(chosen, len(ended))
+        rows = self.maker.rows(self.point, market, variant, keys, lists, self.model_id)
+        gone = np.arange(rows.num_rows) >= len(chosen)
+        return rows.append_column(GONE, pa.array(gone, mask=~gone))
+
+    @cached_property
+    def _named(self) -> Vocabulary:
+        """The night's products, then those of the night before that the catalogue lacks now."""
+        products = self.maker.shelf.products
+        if self.before is None:
+            return products
+        left = np.flatnonzero(products.encode(self.before.products.ids, missing="negative") < 0)
+        return Vocabulary(pa.concat_arrays([products.ids, self.before.products.decode(left)]))

@@ -1,0 +1,74 @@
+"""The loop of `models.assembly` for lists whose candidates keep their order, compiled: only caps leave some out.
+
+It gives what the general loop gives, and reads no further than the list is long.
+"""
+
+from __future__ import annotations
+
+from models.assembly_arrays import BRAND, CATEGORY, NONE, Array, Book, Offers, Pool, Stock
+from models.assembly_common_kernels import block, compiled, credit, enough, refusal
+
+
+@compiled
+def _offer(
+    product: int, score: float, label: int, q: int, n: int, size: int, held: int, stock: Stock, book: Book, pool: Pool,
+    rows: Array, scores: Array, labels: Array, effects: Array,
+) -> int:  # fmt: skip
+    """Give a product the next place unless a cap is reached; returns the places held."""
+    brand, category = int(stock.facts[product, BRAND]), int(stock.facts[product, CATEGORY])
+    pool.taken[product], pool.reason[product], pool.category[size] = q, NONE, category
+    pool.of_category[category] += 1
+    over_brand = book.brand_cap > 0 and brand >= 0 and pool.of_brand[brand] >= book.brand_cap
+    over_category = book.category_cap > 0 and category >= 0 and pool.placed[category] >= book.category_cap
+    if over_brand or over_category:
+        if size < n:  # it would have had a place; the cap that was reached first took it away
+            first = over_brand and not (over_category and pool.category_full[category] < pool.brand_full[brand])
+            credit(book.brand_cap_rule if first else book.category_cap_rule, q, effects, pool)
+        return held
+    rows[q, held], scores[q, held], labels[q, held] = product, score, label
+    pool.of_brand[brand] += 1
+    pool.placed[category] += 1
+    if pool.of_brand[brand] == book.brand_cap:
+        pool.brand_full[brand] = held
+    if pool.placed[category] == book.category_cap:
+        pool.category_full[category] = held
+    return held + 1
+
+
+@compiled
+def plain_list(
+    q: int, n: int, offers: Offers, stock: Stock, book: Book, pool: Pool, rows: Array, scores: Array, labels: Array,
+    effects: Array, read: Array,
+) -> None:  # fmt: skip
+    """List q where candidates keep their order: each has its place as soon as it is met, and the rest is not read."""
+    block(q, offers, pool)
+    size, held, anchor = 0, 0, offers.anchors[q]
+    read[q] = NONE
+    for tier in range(-1, offers.tier_of.shape[1]):
+        start, stop = 0, offers.rows.shape[1]
+        if tier >= 0:
+            group = offers.tier_of[q, tier]
+            if group < 0:
+                continue
+            start, stop = offers.tier_offsets[group], offers.tier_offsets[group + 1]
+        for at in range(start, stop):
+            if held == n:
+                break
+            product = offers.rows[q, at] if tier < 0 else offers.tier_rows[at]
+            if product < 0:
+                break
+            no = refusal(product, anchor, q, stock, book, pool)
+            if no == -2 and not enough(int(stock.facts[product, CATEGORY]), book, pool):
+                score = offers.scores[q, at] if tier < 0 else offers.tier_scores[at]
+                label = offers.labels[q, at] if tier < 0 else offers.tier_labels[tier]
+                held = _offer(product, score, label, q, n, size, held, stock, book, pool, rows, scores, labels, effects)
+                size += 1
+                if held == n and tier < 0:
+                    read[q] = at + 1
+            elif no >= 0 and size < n:
+                credit(no, q, effects, pool)
+    for i in range(size):
+        pool.of_category[pool.category[i]] = 0
+    for k in range(held):
+        pool.of_brand[int(stock.facts[rows[q, k], BRAND])] = 0
+        pool.placed[int(stock.facts[rows[q, k], CATEGORY])] = 0

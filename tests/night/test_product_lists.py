@@ -1,0 +1,88 @@
+"""Lists of products from night to night: what differs is written, and reads as if all had been made anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from jobs.tables import AVAILABILITY, BAG_EXTRAS, CATALOGUE, PEOPLE_ALSO_BOUGHT, YOU_MIGHT_ALSO_LIKE, Table
+from tests.jobs.helpers import assert_same_rows
+from tests.night.nights import FIRST, SECOND, Rows, Shop
+
+TABLES = (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT, BAG_EXTRAS)
+IDENTITY = ("as_of", "run_id", "since")
+
+
+def content(shop: Shop, table: Table) -> pa.Table:
+    """The second night's rows, without what says when they were made."""
+    return shop.lake.arrow(table, [name for name in table.names if name not in IDENTITY], SECOND)
+
+
+def stored(shop: Shop, table: Table) -> pa.Table:
+    """What the second night has written."""
+    return shop.lake.dataset(table).to_table(filter=pc.field("as_of") == pa.scalar(SECOND))
+
+
+def sell_other_things(shop: Shop) -> None:
+    """One product sold out everywhere, one dearer, one launched that day, one that left the catalogue."""
+
+    def catalogue(rows: Rows) -> Rows:
+        return [rows[0] | {"price": 5 * (rows[0]["price"] or 1)}, *rows[2:], rows[2] | {"product_id": "launched"}]
+
+    def availability(rows: Rows) -> Rows:
+        gone = shop.rows(CATALOGUE, SECOND)[3]["product_id"]
+        changed = [row | {"available": False} if row["product_id"] == gone else row for row in rows]
+        return [
+            *changed,
+            *({"product_id": "launched", "market": m, "available": True} for m in {r["market"] for r in rows}),
+        ]
+
+    shop.rewrite(CATALOGUE, catalogue, SECOND)
+    shop.rewrite(AVAILABILITY, availability, SECOND)
+
+
+@pytest.mark.parametrize("moved", [False, True], ids=["an ordinary day", "other things for sale"])
+def test_a_night_of_what_differs_equals_all_lists_made_anew(copied_second: Shop, tmp_path: Path, moved: bool) -> None:
+    going_on = copied_second
+    if moved:
+        sell_other_things(going_on)
+        for step in ("embed", "index"):
+            going_on.step(step, SECOND)
+    going_on.step("lists", SECOND)
+    anew = going_on.copy(tmp_path / "anew")
+    for table in TABLES:
+        (anew.lake.directory("lists", FIRST) / f"{table.name}.arrow").unlink()
+    anew.step("lists", SECOND)
+    for table in TABLES:
+        assert_same_rows(content(going_on, table), content(anew, table), ("going on", "anew"))
+        assert (going_on.lake.since(table, SECOND), anew.lake.since(table, SECOND)) == (FIRST, SECOND)
+        assert 0 < len(stored(going_on, table)) < len(stored(anew, table))
+        assert going_on.lake.count(table, SECOND) == len(stored(anew, table))
+        ended = pc.sum(pc.fill_null(stored(going_on, table)["gone"], False)).as_py()
+        assert ended > 0 if moved else ended is not None
+
+
+@pytest.mark.parametrize("damage", ["torn", "another format", "other markets"])
+def test_lists_are_all_written_where_what_the_night_before_said_is_not_known(copied_second: Shop, damage: str) -> None:
+    table = YOU_MIGHT_ALSO_LIKE
+    path = copied_second.lake.directory("lists", FIRST) / f"{table.name}.arrow"
+    if damage == "torn":
+        path.write_bytes(path.read_bytes()[:100])
+    elif damage == "another format":
+        path.write_bytes(path.read_bytes().replace(b"format", b"tamrof"))
+    else:
+        copied_second.rewrite(AVAILABILITY, lambda rows: [r for r in rows if r["market"] != rows[0]["market"]], SECOND)
+    copied_second.step("lists", SECOND)
+    assert copied_second.lake.since(table, SECOND) == SECOND
+
+
+def test_what_fills_lists_stays_for_days_and_then_follows_the_events(copied_second: Shop) -> None:
+    assert (copied_second.lake.directory("lists", FIRST) / "filling.arrow").is_file()
+    assert not (copied_second.lake.directory("lists", SECOND) / "filling.arrow").exists()
+    (copied_second.lake.directory("lists", FIRST) / "filling.arrow").write_bytes(b"torn")
+    copied_second.step("lists", SECOND)
+    assert (copied_second.lake.directory("lists", SECOND) / "filling.arrow").is_file(), "settled anew"
+    assert all(copied_second.lake.since(table, SECOND) == SECOND for table in TABLES), "most lists may be others then"
