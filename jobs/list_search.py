@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -40,28 +41,32 @@ class Searching:
         A market's best n are among the best of all products wherever n of these are for sale there; where fewer are,
         the market is searched itself.
         """
-        available = self.shelf.available[market]
+        from models.list_kernels import fewer_than  # compiled or read from its cache at the first call
+
+        available, every = self.shelf.available[market], self.everywhere
         live = np.flatnonzero(available)
-        found = self.everywhere[live]
-        there = ((found.rows >= 0) & available[found.rows]).sum(axis=1)
-        known = self.to_index[live] >= 0
-        offered = (found.rows >= 0).sum(axis=1)  # none at all: the index has nothing to say of the product
-        more = (offered > 0) & (offered < len(self.to_shelf) - 1)
-        short = np.flatnonzero((there < min(n, len(live) - 1)) & known & more)
-        if len(short):
-            assert self.point.find_in is not None, f"{self.point.table.name} has an index to search"
-            allowed = available[self.to_shelf]
-            deep = min(self.depth, int(allowed.sum()))
-            exact = self._on_shelf(
-                self.point.find_in(self.index, self.to_index[live[short]], allowed, deep), live[short]
-            )
-            width = min(exact.rows.shape[1], found.rows.shape[1])
-            for ours, theirs, empty in (
-                (found.rows, exact.rows, -1), (found.scores, exact.scores, -np.inf), (found.labels, exact.labels, -1),
-            ):  # fmt: skip
-                ours[short] = empty
-                ours[short, :width] = theirs[:, :width]
+        short = fewer_than(min(n, len(live) - 1), every.rows, live, available) & self._more[live]
+        if not short.any():
+            return replace(every, of=live)
+        found = every[live]
+        assert self.point.find_in is not None, f"{self.point.table.name} has an index to search"
+        allowed, chosen = available[self.to_shelf], np.flatnonzero(short)
+        deep = min(self.depth, int(allowed.sum()))
+        sources = self.to_index[live[chosen]]
+        exact = self._on_shelf(self.point.find_in(self.index, sources, allowed, deep), live[chosen])
+        width = min(exact.rows.shape[1], found.rows.shape[1])
+        for ours, theirs, empty in (
+            (found.rows, exact.rows, -1), (found.scores, exact.scores, -np.inf), (found.labels, exact.labels, -1),
+        ):  # fmt: skip
+            ours[chosen] = empty
+            ours[chosen, :width] = theirs[:, :width]
         return found
+
+    @cached_property
+    def _more(self) -> BoolMask:
+        """[products], whether the index knows more of the product than was found over all products."""
+        offered = (self.everywhere.rows >= 0).sum(axis=1)  # none at all: the index has nothing to say of the product
+        return np.asarray((self.to_index >= 0) & (offered > 0) & (offered < len(self.to_shelf) - 1))
 
     def _on_shelf(self, found: Candidates, owners: Rows) -> Candidates:
         """Rows of the index as the shelf's, with the sources that only the shelf knows."""

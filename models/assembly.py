@@ -32,6 +32,9 @@ from models.top_n import BoolMask, Rows
 
 PARTS = 8
 """Parts that a call is divided into; threads take them one after the other."""
+PRICE_STEPS = 24
+ROUNDING = 1.0001
+"""By which a price bound is taken too high where only what is surely too dear may be skipped."""
 Labels = npt.NDArray[np.int8]
 """[Q, N], number of the source of each position; -1 for an empty place."""
 
@@ -43,10 +46,13 @@ class Candidates:
     rows: Rows
     scores: FloatMatrix
     labels: Labels
+    of: Rows | None = None
+    """[Q], the row of each list where lists share rows or stand in another order; None: row q is list q's."""
 
     def __getitem__(self, chosen: Rows) -> Candidates:
         """Those of some lists."""
-        return Candidates(self.rows[chosen], self.scores[chosen], self.labels[chosen])
+        rows = chosen if self.of is None else self.of[chosen]
+        return Candidates(self.rows[rows], self.scores[rows], self.labels[rows])
 
     def reordered(self, order: Rows) -> Candidates:
         """Each list [Q, any] of its own places in another order."""
@@ -148,14 +154,18 @@ def assemble(
 
     of_rankings = np.diff(tiers.offsets).max(initial=0)
     most = candidates.rows.shape[1] + tiers.of.shape[1] * int(of_rankings)
+    of = np.arange(len(candidates.rows)) if candidates.of is None else candidates.of
+    lists, compiled = len(of), _book(book, other_category, explore_own_category)
+    skip_of, skips = _skips(tiers, owners.products, attributes, book)
     offers = Offers(
-        _int32(candidates.rows), _float32(candidates.scores), np.ascontiguousarray(candidates.labels, np.int8),
-        _int32(owners.products), np.asarray(owners.bought_offsets, np.int64), _int32(owners.bought),
+        _int32(of), _int32(candidates.rows), _float32(candidates.scores),
+        np.ascontiguousarray(candidates.labels, np.int8), _int32(owners.products),
+        np.asarray(owners.bought_offsets, np.int64), _int32(owners.bought),
         _int32(owners.beside), _int32(tiers.of), np.asarray(tiers.offsets, np.int64), _int32(tiers.rows),
         _float32(tiers.scores), np.asarray(tiers.labels, np.int8),
+        skip_of, skips,
     )  # fmt: skip
     stock = _stock(available, attributes, book)
-    lists, compiled = len(candidates.rows), _book(book, other_category, explore_own_category)
     rows, labels = np.full((lists, n), -1, np.int32), np.full((lists, n), -1, np.int8)
     scores, rules = np.full((lists, n), -np.inf, np.float32), np.full((lists, n), -1, np.int16)
     read = np.full(lists, -1, np.int32)
@@ -186,6 +196,27 @@ def rankings(
     rows = rows[np.argsort(group[rows].astype(np.int32), kind="stable")]
     offsets = np.concatenate(([0], np.cumsum(np.bincount(group[rows], minlength=groups))))
     return offsets, rows, weights[rows].astype(np.float32)
+
+
+def _skips(
+    tiers: Tiers, owners: Rows, attributes: Attributes, book: Rulebook
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """(skip_of, skips) of `Offers`: by the owner's department and by steps of the greatest price it allows."""
+    ranked, lists = attributes.price[tiers.rows], len(owners)
+    if not len(ranked) or not (owners >= 0).any():
+        return np.full(lists, -1, np.int32), np.empty((0, len(ranked)), np.int32)
+    prices = ranked[ranked > 0]
+    bounded = np.isfinite(book.price_high) and len(prices)
+    steps = np.quantile(prices, np.linspace(0, 1, PRICE_STEPS) ** 2) if bounded else np.empty(0)
+    dear = np.stack([*(ranked > step for step in steps), np.zeros(len(ranked), bool)])
+    shown = book.mixes[:, attributes.department[tiers.rows]][:, None] & ~dear[None]
+    places = np.where(shown.reshape(-1, len(ranked)), np.arange(len(ranked)), len(ranked))
+    skips = np.minimum.accumulate(places[:, ::-1], axis=1)[:, ::-1]
+    price = attributes.price[owners]
+    most = np.where(price > 0, price * book.price_high, np.inf) * ROUNDING if bounded else np.full(lists, np.inf)
+    step = np.searchsorted(steps, most)
+    department = np.where(attributes.department[owners] < 0, len(book.mixes) - 1, attributes.department[owners])
+    return _int32(np.where(owners >= 0, department * len(dear) + step, -1)), _int32(skips)
 
 
 def _stock(available: BoolMask, attributes: Attributes, book: Rulebook) -> Stock:
@@ -219,6 +250,8 @@ def _book(book: Rulebook, other_category: bool, explore_own_category: bool) -> B
         int(book.price_rule), float(book.diversity), int(book.explore_place), bool(other_category),
         bool(explore_own_category), max(0, int(book.places.max(initial=0))),
         not (len(book.pins) or book.places.any() or book.diversity > 0 or book.explore_place >= 0),
+        not book.mixes.all(), book.price_low > 0 or bool(np.isfinite(book.price_high)),
+        bool((book.excluded >= 0).any()),
     )  # fmt: skip
 
 

@@ -46,11 +46,19 @@ class Book(NamedTuple):
     most_up: int
     plain: bool
     """Whether candidates keep their order: nothing is moved, pinned or explored, and only caps leave some out."""
+    guards: bool
+    """Whether some department may not show another one's products."""
+    prices: bool
+    """Whether there is a price window."""
+    excludes: bool
+    """Whether a rule takes a product out of all lists."""
 
 
 class Offers(NamedTuple):
     """What Q lists may be filled from; see `models.assembly.assemble`."""
 
+    row_of: Array
+    """[Q], where each list's candidates stand in the next three."""
     rows: Array
     scores: Array
     labels: Array
@@ -63,6 +71,10 @@ class Offers(NamedTuple):
     tier_rows: Array
     tier_scores: Array
     tier_labels: Array
+    skip_of: Array
+    """[Q], the row of `skips` that leaves nothing out for a list; -1: none does."""
+    skips: Array
+    """[any, tier_rows], the first place from each on that department and price do not refuse."""
 
 
 class Pool(NamedTuple):

@@ -52,8 +52,9 @@ def _gather(
     """(candidates in the pool, whether there are more, how many of the list's own were read, NONE where these did not
     suffice): at most `limit` and a young one for exploration."""
     size, young, anchor, read = 0, book.explore_place < 0, offers.anchors[q], offers.rows.shape[1]
+    row = offers.row_of[q]
     for at in range(offers.rows.shape[1]):
-        product = offers.rows[q, at]
+        product = offers.rows[row, at]
         if product < 0 or (size >= limit and young):
             read = at if young else NONE
             break
@@ -61,7 +62,7 @@ def _gather(
             continue
         no = refusal(product, anchor, q, stock, book, pool)
         if no == -2 and not enough(int(stock.facts[product, CATEGORY]), book, pool):
-            _add(product, offers.scores[q, at], offers.labels[q, at], size, q, stock, book, pool)
+            _add(product, offers.scores[row, at], offers.labels[row, at], size, q, stock, book, pool)
             pool.of_category[int(stock.facts[product, CATEGORY])] += 1
             size += 1
             young = young or _is_young(product, anchor, stock, book)

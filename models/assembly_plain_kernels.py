@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from models.assembly_arrays import BRAND, CATEGORY, NONE, Array, Book, Offers, Pool, Stock
 from models.assembly_common_kernels import block, compiled, credit, enough, refusal
+from models.rulebook import PAGE
 
 
 @compiled
@@ -36,37 +37,52 @@ def _offer(
 
 
 @compiled
+def _quiet(q: int, offers: Offers, book: Book, pool: Pool) -> bool:
+    """Whether no rule is left that could count list q for taking something away."""
+    if book.excludes or offers.blocked_offsets[q] < offers.blocked_offsets[q + 1]:
+        return False
+    if offers.beside.shape[1] > 0 and pool.credited[PAGE] != q:
+        return False
+    if book.guards and pool.credited[book.guard_rule] != q:
+        return False
+    return not book.prices or pool.credited[book.price_rule] == q
+
+
+@compiled
 def plain_list(
     q: int, n: int, offers: Offers, stock: Stock, book: Book, pool: Pool, rows: Array, scores: Array, labels: Array,
     effects: Array, read: Array,
 ) -> None:  # fmt: skip
     """List q where candidates keep their order: each has its place as soon as it is met, and the rest is not read."""
     block(q, offers, pool)
-    size, held, anchor = 0, 0, offers.anchors[q]
+    size, held, anchor, row = 0, 0, offers.anchors[q], offers.row_of[q]
     read[q] = NONE
     for tier in range(-1, offers.tier_of.shape[1]):
-        start, stop = 0, offers.rows.shape[1]
+        at, stop = 0, offers.rows.shape[1]
         if tier >= 0:
             group = offers.tier_of[q, tier]
             if group < 0:
                 continue
-            start, stop = offers.tier_offsets[group], offers.tier_offsets[group + 1]
-        for at in range(start, stop):
-            if held == n:
-                break
-            product = offers.rows[q, at] if tier < 0 else offers.tier_rows[at]
+            at, stop = offers.tier_offsets[group], offers.tier_offsets[group + 1]
+        while at < stop and held < n:
+            if tier >= 0 and offers.skip_of[q] >= 0 and (size >= n or _quiet(q, offers, book, pool)):
+                at = offers.skips[offers.skip_of[q], at]
+                if at >= stop:
+                    break
+            product = offers.rows[row, at] if tier < 0 else offers.tier_rows[at]
             if product < 0:
                 break
             no = refusal(product, anchor, q, stock, book, pool)
             if no == -2 and not enough(int(stock.facts[product, CATEGORY]), book, pool):
-                score = offers.scores[q, at] if tier < 0 else offers.tier_scores[at]
-                label = offers.labels[q, at] if tier < 0 else offers.tier_labels[tier]
+                score = offers.scores[row, at] if tier < 0 else offers.tier_scores[at]
+                label = offers.labels[row, at] if tier < 0 else offers.tier_labels[tier]
                 held = _offer(product, score, label, q, n, size, held, stock, book, pool, rows, scores, labels, effects)
                 size += 1
                 if held == n and tier < 0:
                     read[q] = at + 1
             elif no >= 0 and size < n:
                 credit(no, q, effects, pool)
+            at += 1
     for i in range(size):
         pool.of_category[pool.category[i]] = 0
     for k in range(held):

@@ -1,4 +1,4 @@
-"""The compiled look through lists that the gate takes: one pass, whatever is asked of each place."""
+"""Compiled looks through lists: one pass, whatever is asked of each place."""
 
 from __future__ import annotations
 
@@ -42,3 +42,20 @@ def look_through(
         twice += repeated
         selves += itself
     return twice, selves, unavailable
+
+
+@njit(nogil=True, cache=True)
+def fewer_than(
+    n: int, rows: npt.NDArray[np.integer], of: Ints, available: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_]:  # pragma: no cover - compiled
+    """[Q], whether fewer than `n` of the candidates `rows[of[q]]`, -1 for none, are available [P]."""
+    found = np.full(len(of), n > 0)
+    for q in range(len(of)):
+        there = 0
+        for at in range(rows.shape[1]):
+            product = rows[of[q], at]
+            there += product >= 0 and available[product]
+            if there >= n:
+                found[q] = False
+                break
+    return found
