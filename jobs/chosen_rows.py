@@ -17,7 +17,7 @@ from jobs.stored_rows import arrow_schema
 from jobs.tables import Table
 from models.top_n import BoolMask, Rows
 
-ROWS = 65_536
+ROWS = 16_384
 """Rows whose lists are decoded at once."""
 GONE = "gone"
 """Column that says, where a table has it, that from this night on there is no row of the key."""

@@ -29,6 +29,8 @@ FEWEST_WORDS, LEAST_LIFT = 3, 2.0
 
 BLOCK = 64
 """States whose scores of all products are held at once."""
+CHUNK = 128
+"""Neighbouring scores of which only the greatest is looked at first."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class Shop:
     def first(self, state: npt.NDArray[np.float32], allowed: BoolMask, wanted: int) -> Ints:
         """The first `wanted` of `order`, found without sorting the rest."""
         among = np.flatnonzero(allowed & self.on_sale)
-        return among[_best(self._scores(state)[among], wanted)]
+        return among[best_places(self._scores(state)[among], wanted)]
 
     def first_not_bought(self, rows: Ints, ends: Ints, states: FloatMatrix, wanted: int) -> list[Ints]:
         """[k], `first` of what customer `rows[i]` had not bought after `ends[i]` events, for `states[i]`.
@@ -114,7 +116,7 @@ class Shop:
             for row, end, own in zip(rows[block].tolist(), ends[block].tolist(), scores, strict=True):
                 bought = self._bought(row, end)
                 own[place[bought[self.on_sale[bought]]]] = -np.inf
-                found.append(among[_best(own, wanted)])
+                found.append(among[best_places(own, wanted)])
         return found
 
     def _scores(self, state: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -131,7 +133,8 @@ class Shop:
     def _bought(self, row: int, end: int | None) -> npt.NDArray[np.int32]:
         products, start = self.history(row, end), int(self.sequences.offsets[row])
         kinds = self.sequences.events[start : start + len(products)]
-        return products[kinds == EVENT_TYPES.index("purchase")]
+        bought: npt.NDArray[np.int32] = products[kinds == EVENT_TYPES.index("purchase")]
+        return bought
 
     def stands_out(self, row: int, end: int, most: int = 3) -> tuple[str, ...]:
         """The words that the products of a history have far oftener than the catalogue, the clearest first."""
@@ -159,10 +162,14 @@ def products_of(
     return tuple(products), departments, np.array([product in known for product in ids], dtype=bool)
 
 
-def _best(scores: npt.NDArray[np.float32], wanted: int) -> Ints:
+def best_places(scores: npt.NDArray[np.float32], wanted: int) -> Ints:
     """The places of the `wanted` greatest of [n] scores by falling score; equal scores by place, -inf is none."""
-    kept = np.sort(np.argpartition(-scores, wanted)[:wanted]) if wanted < len(scores) else np.arange(len(scores))
-    best = kept[np.argsort(-scores[kept], kind="stable")]
+    kept = np.arange(len(scores))
+    if len(scores) >= wanted * CHUNK:
+        # The greatest of so many chunks are at least this; few others are, and only those are sorted.
+        greatest = np.maximum.reduceat(scores, np.arange(0, len(scores), CHUNK))
+        kept = np.flatnonzero(scores >= np.partition(greatest, -wanted)[-wanted])
+    best = kept[np.argsort(-scores[kept], kind="stable")][:wanted]
     return best[scores[best] > -np.inf]
 
 

@@ -56,7 +56,7 @@ class RecentEvents:
     def _summed(self, axis: int, names: Sequence[str]) -> dict[str, int]:
         counted = np.zeros(len(names), np.int64)
         np.add.at(counted, self.pairs[axis], self.pairs[2])
-        return dict(zip(names, counted.tolist(), strict=True))
+        return {name: count for name, count in zip(names, counted.tolist(), strict=True) if count}
 
 
 @dataclass(frozen=True)

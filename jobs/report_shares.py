@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,10 +17,14 @@ from jobs.coded import coded_batches
 from jobs.lake import Lake
 from jobs.reading import clean, of_night, scan
 from jobs.report_figures import TITLES
+from jobs.storage import write_whole
 from jobs.tables import CATALOGUE, LISTS, Table
 
+FOLDER = "reports"
+FIGURES = "lists.json"
+"""Beside a night's pages: what the pages of later nights compare with."""
 UNNAMED = "without one"
-ROWS = 131_072
+ROWS = 16_384
 """Lists counted at once."""
 AT_ONCE = 2
 """Tables read side by side; each holds a row group of lists."""
@@ -90,6 +95,27 @@ def summed_lists(lake: Lake, as_of: date, tables: Sequence[Table]) -> tuple[tupl
     with ThreadPoolExecutor(AT_ONCE) as pool:  # Arrow reads and numpy counts without Python's lock
         found = list(pool.map(lambda table: _summed(lake, as_of, table), tables))
     return tuple(summed for summed, _ in found if summed.lists), found[-1][1]
+
+
+def write_figures(lake: Lake, as_of: date, lists: Sequence[ListShares]) -> None:
+    """Keep how many lists and places by source there are, for the nights to come."""
+    found = {
+        summed.name: {
+            "lists": summed.lists,
+            "sources": {part.name: part.count for part in summed.sources if part.count},
+        }
+        for summed in lists
+    }
+    write_whole(lake.directory(FOLDER, as_of) / FIGURES, json.dumps(found, ensure_ascii=False, indent=1).encode())
+
+
+def read_figures(lake: Lake, as_of: date) -> dict[str, tuple[int, dict[str, int]]]:
+    """Table -> (lists, source -> places) as the night's report counted them; empty where there was none."""
+    try:
+        found = json.loads((lake.directory(FOLDER, as_of) / FIGURES).read_bytes())
+    except FileNotFoundError:
+        return {}
+    return {table: (row["lists"], row["sources"]) for table, row in found.items()}
 
 
 def _summed(lake: Lake, as_of: date, table: Table) -> tuple[ListShares, dict[str, int]]:
