@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jobs.chosen_rows import among, chosen_rows
 from jobs.coded import codes_of
 from jobs.lake import Lake
 from jobs.reading import Wanted, of_night, scan
@@ -25,6 +26,8 @@ LONG_HISTORY = 8
 """Events that make a customer's history worth showing; shorter ones only where there is no such customer."""
 RECENT_CUSTOMERS = 500
 """Most recent customers looked at, so that markets can differ."""
+CANDIDATES = 4
+"""Times as many customers whose histories are read first: so many that enough of them are long."""
 HISTORY = ("customer_id", "market", "product_ids", "event_types", "event_timestamps")
 
 
@@ -108,17 +111,32 @@ class Recent:
         return found
 
     def _most_recent(self, least: int) -> pa.Table:
-        """Lists are decoded once, in the pass that finds the customers: a second one would decode everybody's again."""
-        where = of_night(self.as_of) & (pc.list_value_length(pc.field("event_types")) >= least)
-        order = [("last_event_at", "descending"), ("customer_id", "ascending")]
-        kept: pa.Table | None = None
-        for batch in scan(self.lake, CUSTOMER_SEQUENCES, (*HISTORY, "last_event_at"), where):
-            part = pa.Table.from_batches([batch])
-            both = part if kept is None else pa.concat_tables([kept, part])
-            kept = both.take(pc.select_k_unstable(both, self.looked_at, sort_keys=order))
-        if kept is None:
-            kept = pa.schema([arrow_schema(CUSTOMER_SEQUENCES).field(name) for name in HISTORY]).empty_table()
-        return kept.select(list(HISTORY))
+        """Lists are decoded of few candidates, of everybody only where too few of those have a long history."""
+        night, few = of_night(self.as_of), CANDIDATES * self.looked_at
+        last = scan(self.lake, CUSTOMER_SEQUENCES, ("customer_id", "last_event_at"), night)
+        candidates = _newest(last, few)["customer_id"].to_pylist()
+        columns = (*HISTORY, "last_event_at")
+        read = chosen_rows(
+            self.lake, CUSTOMER_SEQUENCES, columns, self.as_of, lambda batch: among(batch["customer_id"], candidates)
+        )
+        long = (b.filter(pc.greater_equal(pc.list_value_length(b["event_types"]), least)) for b in read)
+        found = _newest(long, self.looked_at)
+        if len(found) < self.looked_at and len(candidates) == few:
+            where = night & (pc.list_value_length(pc.field("event_types")) >= least)
+            found = _newest(scan(self.lake, CUSTOMER_SEQUENCES, columns, where), self.looked_at)
+        return found.select(list(HISTORY))
+
+
+def _newest(batches: Iterable[pa.RecordBatch], most: int) -> pa.Table:
+    """The rows with the newest last event, newest first; memory follows `most`."""
+    schema = arrow_schema(CUSTOMER_SEQUENCES)
+    kept = pa.schema([schema.field(name) for name in (*HISTORY, "last_event_at")]).empty_table()
+    order = [("last_event_at", "descending"), ("customer_id", "ascending")]
+    for number, batch in enumerate(batches):
+        part = pa.Table.from_batches([batch])
+        both = pa.concat_tables([kept, part]) if number else part
+        kept = both.take(pc.select_k_unstable(both, most, sort_keys=order))
+    return kept
 
 
 def _counted(rows: pa.Table) -> RecentEvents:

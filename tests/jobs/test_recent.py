@@ -54,6 +54,11 @@ def test_customers_are_most_recent_first(tmp_path: Path, least: int, expected: l
     assert list(Recent(lake, NIGHT, 2).homes(least)) == expected[:2]
 
 
+def test_long_histories_are_found_behind_many_short_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.recent.CANDIDATES", 1)
+    assert list(Recent(lake_of(tmp_path), NIGHT, 1).homes(8)) == ["c3"]
+
+
 def test_histories_of_others_are_read_too(tmp_path: Path) -> None:
     recent = Recent(lake_of(tmp_path), NIGHT, 2)
     assert recent.customers(8)["customer_id"].to_pylist() == ["c3", "c4"]
