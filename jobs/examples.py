@@ -4,32 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jobs.chosen_rows import among, chosen_rows
 from jobs.lake import Lake
-from jobs.reading import Tally, Wanted, clean, matching, of_night, scan
+from jobs.reading import clean, matching, of_night
+from jobs.recent import LONG_HISTORY, Recent, RecentEvents
 from jobs.tables import (
     CATALOGUE,
-    CUSTOMER_SEQUENCES,
-    EVENTS,
     PEOPLE_ALSO_BOUGHT,
     RECOMMENDED_FOR_YOU,
     YOU_MIGHT_ALSO_LIKE,
     Table,
 )
+from models.top_n import BoolMask
 
-RECENT_DAYS = (7, 90, 36_500)
-"""Days of events that make a product well known: the first that hold an event."""
 KNOWN_PER_EXAMPLE = 40
 """Well-known products looked at for each example, so that categories can differ."""
-LONG_HISTORY = 8
-"""Events that make a customer's history worth showing; shorter ones only where there is no such customer."""
-RECENT_CUSTOMERS = 500
-"""Most recent customers looked at, so that markets can differ."""
 SIGNS = {"GBP": "£", "EUR": "€", "USD": "$"}
 
 
@@ -96,14 +91,16 @@ class CustomerPage:
     places: tuple[Place, ...]
 
 
-def product_pages(lake: Lake, as_of: date, wanted: int, awkward: bool = False) -> list[ProductPage]:
+def product_pages(
+    lake: Lake, as_of: date, wanted: int, awkward: bool = False, recent: Recent | None = None
+) -> list[ProductPage]:  # fmt: skip
     """The products with the most recent events, of different categories where there are any.
 
     With `awkward` the last one is, where there is one, the best known product whose name holds a `<`: a page that
-    shows it proves that names cannot become markup.
+    shows it proves that names cannot become markup. `recent` is what the caller has read already.
     """
-    events = recent_events(lake, as_of)
-    order = sorted(events, key=lambda product: (-sum(events[product].values()), product))
+    events = (recent or Recent(lake, as_of)).events
+    order = sorted(events.of_products, key=lambda product: (-events.of_products[product], product))
     known = order[: wanted * KNOWN_PER_EXAMPLE]
     odd = _odd_names(lake, as_of, order) if awkward else []
     markets = _listed_markets(lake, as_of, [*known, *odd], events)
@@ -114,19 +111,22 @@ def product_pages(lake: Lake, as_of: date, wanted: int, awkward: bool = False) -
     return _pages(lake, as_of, chosen, markets, events)
 
 
-def customer_pages(lake: Lake, as_of: date, wanted: int) -> list[CustomerPage]:
+def customer_pages(lake: Lake, as_of: date, wanted: int, recent: Recent | None = None) -> list[CustomerPage]:
     """The customers with the most recent events among those with a long history, of different markets."""
+    recent = recent or Recent(lake, as_of)
     ids: list[str] = []
     for least in (LONG_HISTORY, 1):
-        recent = recent_customers(lake, as_of, least)
-        ids = _of_different(list(recent), recent, recent, wanted)
+        homes = recent.homes(least)
+        ids = _of_different(list(homes), homes, homes, wanted)
         if ids:
             break
-    where = of_night(as_of) & pc.field("customer_id").isin(pa.array(ids, pa.string()))
-    columns = ("customer_id", "market", "product_ids", "event_types", "event_timestamps")
-    histories = {row["customer_id"]: row for row in matching(lake, CUSTOMER_SEQUENCES, columns, where)}
-    rows = matching(lake, RECOMMENDED_FOR_YOU, ("customer_id", "market", "product_ids", "sources"), where)
-    lists = {(row["customer_id"], row["market"]): row for row in rows}
+    histories = recent.histories(ids)
+    columns = ("customer_id", "market", "product_ids", "sources")
+    lists = {
+        (row["customer_id"], row["market"]): row
+        for batch in chosen_rows(lake, RECOMMENDED_FOR_YOU, columns, as_of, lambda b: among(b["customer_id"], ids))
+        for row in batch.to_pylist()
+    }
     shown = {p for row in [*histories.values(), *lists.values()] for p in row["product_ids"]}
     products = _products(lake, as_of, shown)
     pages = []
@@ -139,22 +139,6 @@ def customer_pages(lake: Lake, as_of: date, wanted: int) -> list[CustomerPage]:
     return pages
 
 
-def recent_events(lake: Lake, as_of: date) -> dict[str, dict[str, int]]:
-    """Product -> market -> events of the last days before the night."""
-    day = pc.field("event_date")
-    counted: dict[str, dict[str, int]] = {}
-    for days in RECENT_DAYS:
-        tally = Tally(("product_id", "market"))
-        where = (day >= pa.scalar(as_of - timedelta(days=days))) & (day < pa.scalar(as_of))
-        for batch in scan(lake, EVENTS, tally.keys, Wanted(where=where)):
-            tally.add(batch.columns)
-        for product, market, count in tally.most_first():
-            counted.setdefault(product, {})[market] = count
-        if counted:
-            break
-    return counted
-
-
 def _odd_names(lake: Lake, as_of: date, order: Sequence[str]) -> list[str]:
     where = of_night(as_of) & pc.match_substring(pc.field("name"), "<")
     rank = {product: place for place, product in enumerate(order)}
@@ -162,16 +146,15 @@ def _odd_names(lake: Lake, as_of: date, order: Sequence[str]) -> list[str]:
     return sorted(odd, key=lambda product: (rank.get(product, len(rank)), product))[:KNOWN_PER_EXAMPLE]
 
 
-def _listed_markets(
-    lake: Lake, as_of: date, products: Sequence[str], events: dict[str, dict[str, int]]
-) -> dict[str, str]:
+def _listed_markets(lake: Lake, as_of: date, products: Sequence[str], events: RecentEvents) -> dict[str, str]:
     """Product -> the market it is most wanted in among those it has a list in."""
-    where = of_night(as_of) & pc.field("product_id").isin(pa.array(products, pa.string()))
+    counted = events.in_markets(products)
     best: dict[str, tuple[int, str]] = {}
-    for row in matching(lake, YOU_MIGHT_ALSO_LIKE, ("product_id", "market"), where):
-        product, market = row["product_id"], row["market"]
-        here = (-events.get(product, {}).get(market, 0), market)
-        best[product] = min(best.get(product, here), here)
+    keys = ("product_id", "market")
+    for batch in chosen_rows(lake, YOU_MIGHT_ALSO_LIKE, keys, as_of, lambda b: among(b["product_id"], products)):
+        for product, market in zip(*(batch[name].to_pylist() for name in keys), strict=True):
+            here = (-counted.get((product, market), 0), market)
+            best[product] = min(best.get(product, here), here)
     return {product: market for product, (_, market) in best.items()}
 
 
@@ -191,17 +174,18 @@ def _of_different(order: Sequence[str], group: dict[str, str], usable: Iterable[
 
 
 def _pages(
-    lake: Lake, as_of: date, chosen: Sequence[str], markets: dict[str, str], events: dict[str, dict[str, int]]
+    lake: Lake, as_of: date, chosen: Sequence[str], markets: dict[str, str], events: RecentEvents
 ) -> list[ProductPage]:
-    where = (
-        of_night(as_of)
-        & pc.field("product_id").isin(pa.array(chosen, pa.string()))
-        & pc.field("market").isin(pa.array(sorted({markets[product] for product in chosen}), pa.string()))
-    )
+    there = {markets[product] for product in chosen}
+
+    def wanted(batch: pa.RecordBatch) -> BoolMask:
+        return among(batch["market"], there) & among(batch["product_id"], chosen)
 
     def lists(table: Table) -> dict[tuple[str, str], dict[str, Any]]:
-        rows = matching(lake, table, ("product_id", "market", "product_ids", "sources"), where)
-        return {(row["product_id"], row["market"]): row for row in rows}
+        columns = ("product_id", "market", "variant", "product_ids", "sources")
+        found = [row for b in chosen_rows(lake, table, columns, as_of, wanted) for row in b.to_pylist()]
+        found.sort(key=lambda row: str(row["variant"]))  # of several variants the last one is shown
+        return {(row["product_id"], row["market"]): row for row in found}
 
     alternatives, bought = lists(YOU_MIGHT_ALSO_LIKE), lists(PEOPLE_ALSO_BOUGHT)
     keys = [(product, markets[product]) for product in chosen]
@@ -209,23 +193,11 @@ def _pages(
     products = _products(lake, as_of, shown | set(chosen))
     return [
         ProductPage(
-            _named(products, product), clean(market), sum(events.get(product, {}).values()),
+            _named(products, product), clean(market), events.of_products.get(product, 0),
             _places(alternatives.get((product, market)), products), _places(bought.get((product, market)), products),
         )
         for product, market in keys
     ]  # fmt: skip
-
-
-def recent_customers(lake: Lake, as_of: date, least: int) -> dict[str, str]:
-    """Customer -> market of the most recent customers with at least `least` events, most recent first."""
-    where = of_night(as_of) & (pc.list_value_length(pc.field("event_types")) >= least)
-    kept: pa.Table | None = None
-    for batch in scan(lake, CUSTOMER_SEQUENCES, ("customer_id", "market", "last_event_at"), where):
-        part = pa.Table.from_batches([batch])
-        both = part if kept is None else pa.concat_tables([kept, part])
-        order = [("last_event_at", "descending"), ("customer_id", "ascending")]
-        kept = both.take(pc.select_k_unstable(both, RECENT_CUSTOMERS, sort_keys=order))
-    return {} if kept is None else dict(zip(kept["customer_id"].to_pylist(), kept["market"].to_pylist(), strict=True))
 
 
 def _products(lake: Lake, as_of: date, ids: Iterable[str]) -> dict[str, Product]:

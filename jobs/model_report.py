@@ -16,7 +16,6 @@ from jobs.champions import champion
 from jobs.decision import LAST_CHAMPION
 from jobs.errors import UserError
 from jobs.features import with_new_products
-from jobs.histories import COLUMNS as HISTORY_COLUMNS
 from jobs.histories import to_histories
 from jobs.lake import Lake
 from jobs.model_report_attention import AttentionView, Attentive, attention_views
@@ -25,10 +24,11 @@ from jobs.model_report_quality import Candidate, Curve, Panel, by_slice, compari
 from jobs.model_report_shop import COLUMNS, Shop, products_of
 from jobs.model_report_time import SessionView, ShiftView, session_view, shift_view
 from jobs.pages import environment
-from jobs.reading import Wanted, clean, matching, of_night, scan
+from jobs.reading import Wanted, clean, matching, of_night
+from jobs.recent import Recent
 from jobs.report_figures import Quality, quality_of
 from jobs.run import Run
-from jobs.tables import CATALOGUE, CUSTOMER_SEQUENCES, MODELS
+from jobs.tables import CATALOGUE, MODELS
 from jobs.train import load_champion
 from models import artefacts
 from models.contract import Compute, Recommender
@@ -137,24 +137,26 @@ class Champion:
     """The model with recent customers; None where it is not readable or nobody has a history."""
 
 
-def champion_of(lake: Lake, run: Run, config: ModelReportConfig) -> Champion:
+def champion_of(lake: Lake, run: Run, config: ModelReportConfig, recent: Recent | None = None) -> Champion:
     """Load the night's champion and the customers that examples are chosen among."""
     row = champion(lake, run) if lake.exists(MODELS) else None
     if row is None:
         return Champion()
     loaded = _load(lake, run, config)
-    shop = _shop(lake, run.as_of, loaded, config) if loaded else None
+    shop = _shop(lake, loaded, config, recent or _recent(lake, run, config)) if loaded else None
     return Champion(row["model_id"], row["kind"], loaded is not None, shop)
 
 
 def written_of(
-    lake: Lake, run: Run, config: ModelReportConfig, link: str = "", served: Champion | None = None
+    lake: Lake, run: Run, config: ModelReportConfig, link: str = "", served: Champion | None = None,
+    recent: Recent | None = None,
 ) -> str:  # fmt: skip
     """The page of a night; it tells what is there, so it can be made after any step, and writes nothing.
 
-    `served` is the champion where the caller has loaded it already.
+    `served` is the champion, and `recent` what is read of customers, where the caller has them already.
     """
-    served = served or champion_of(lake, run, config)
+    recent = recent or _recent(lake, run, config)
+    served = served or champion_of(lake, run, config, recent)
     models = _newest_contest(lake, run.as_of)
     metadata = artefacts.read_manifest(lake.root / "models" / served.model_id).metadata if served.readable else {}
     compared = comparison_of(quality_of(lake, run.as_of, ""), models, metadata)
@@ -162,12 +164,12 @@ def written_of(
              "kind": clean(served.kind)}  # fmt: skip
     if served.shop is None:
         return page(title, compared, None, link)
-    reader, model_id = _attentive(lake, run, models, served.shop, config)
+    reader, model_id = _attentive(lake, models, served.shop, config, recent)
     return page(title, compared, examples_of(served.shop, config, reader, clean(model_id)), link)
 
 
 def _attentive(
-    lake: Lake, run: Run, models: Sequence[Mapping[str, Any]], served: Shop, config: ModelReportConfig
+    lake: Lake, models: Sequence[Mapping[str, Any]], served: Shop, config: ModelReportConfig, recent: Recent
 ) -> tuple[Shop | None, str]:
     """A candidate that tells what it attends to, and its model_id; (None, "") where the champion tells it itself."""
     if isinstance(served.model, Attentive):
@@ -178,7 +180,7 @@ def _attentive(
         except artefacts.ArtefactError:
             continue
         if isinstance(model, Attentive):
-            return _shop(lake, run.as_of, model, config), row["model_id"]
+            return _shop(lake, model, config, recent), row["model_id"]
     return None, ""
 
 
@@ -197,30 +199,21 @@ def _load(lake: Lake, run: Run, config: ModelReportConfig) -> Recommender | None
     return with_new_products(lake, run.as_of, model) if lake.exists(CATALOGUE) else model
 
 
-def _shop(lake: Lake, as_of: date, model: Recommender, config: ModelReportConfig) -> Shop | None:
+def _shop(lake: Lake, model: Recommender, config: ModelReportConfig, recent: Recent) -> Shop | None:
     """The most recent customers with a long history, in id order; None where there is no history at all."""
-    ids = _recent(lake, as_of, config) or _recent(lake, as_of, config, fewest=1)
-    where = of_night(as_of) & pc.field("customer_id").isin(pa.array(ids, pa.string()))
-    batches = list(scan(lake, CUSTOMER_SEQUENCES, HISTORY_COLUMNS, where))
-    if not batches:
+    rows = recent.customers(config.fewest_events)
+    rows = (rows if len(rows) else recent.customers(1)).slice(0, config.looked_at)
+    if not len(rows):
         return None
-    rows = pa.Table.from_batches(batches).sort_by("customer_id").combine_chunks()
-    histories = to_histories(rows, model.vocabulary)
-    catalogue = matching(lake, CATALOGUE, COLUMNS, of_night(as_of))
+    histories = to_histories(rows.sort_by("customer_id").combine_chunks(), model.vocabulary)
+    catalogue = matching(lake, CATALOGUE, COLUMNS, of_night(recent.as_of))
     products, departments, on_sale = products_of(catalogue, model.vocabulary.ids.to_pylist())
     customers = tuple(clean(customer) for customer in histories.customers.to_pylist())
     return Shop(model, customers, histories.sequences, products, departments, on_sale)
 
 
-def _recent(lake: Lake, as_of: date, config: ModelReportConfig, fewest: int = 0) -> list[str]:
-    where = of_night(as_of) & (pc.list_value_length(pc.field("event_types")) >= (fewest or config.fewest_events))
-    kept: pa.Table | None = None
-    for batch in scan(lake, CUSTOMER_SEQUENCES, ("customer_id", "last_event_at"), where):
-        part = pa.Table.from_batches([batch])
-        both = part if kept is None else pa.concat_tables([kept, part])
-        order = [("last_event_at", "descending"), ("customer_id", "ascending")]
-        kept = both.take(pc.select_k_unstable(both, min(config.looked_at, len(both)), sort_keys=order))
-    return [] if kept is None else kept["customer_id"].to_pylist()
+def _recent(lake: Lake, run: Run, config: ModelReportConfig) -> Recent:
+    return Recent(lake, run.as_of, config.looked_at)
 
 
 def path_beside(report: Path) -> Path:

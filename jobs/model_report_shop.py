@@ -27,6 +27,11 @@ LETTERS = re.compile(r"[^\W\d_]{3,}")
 FEWEST_WORDS, LEAST_LIFT = 3, 2.0
 """A word stands out in a history that holds it so often, and so many times its share of the catalogue."""
 
+BLOCK = 64
+"""States whose scores of all products are held at once."""
+CHUNK = 128
+"""Neighbouring scores of which only the greatest is looked at first."""
+
 
 @dataclass(frozen=True)
 class Shop:
@@ -95,11 +100,24 @@ class Shop:
     def first(self, state: npt.NDArray[np.float32], allowed: BoolMask, wanted: int) -> Ints:
         """The first `wanted` of `order`, found without sorting the rest."""
         among = np.flatnonzero(allowed & self.on_sale)
-        scores = self._scores(state)[among]
-        if wanted < len(among):
-            kept = np.sort(np.argpartition(-scores, wanted)[:wanted])
-            among, scores = among[kept], scores[kept]
-        return among[np.argsort(-scores, kind="stable")]
+        return among[best_places(self._scores(state)[among], wanted)]
+
+    def first_not_bought(self, rows: Ints, ends: Ints, states: FloatMatrix, wanted: int) -> list[Ints]:
+        """[k], `first` of what customer `rows[i]` had not bought after `ends[i]` events, for `states[i]`.
+
+        In blocks: one product of matrices takes a fraction of the time of as many with a vector.
+        """
+        among = np.flatnonzero(self.on_sale)
+        vectors, place = self.vectors[among], np.cumsum(self.on_sale) - 1
+        found = []
+        for start in range(0, len(rows), BLOCK):
+            block = slice(start, start + BLOCK)
+            scores = states[block] @ vectors.T
+            for row, end, own in zip(rows[block].tolist(), ends[block].tolist(), scores, strict=True):
+                bought = self._bought(row, end)
+                own[place[bought[self.on_sale[bought]]]] = -np.inf
+                found.append(among[best_places(own, wanted)])
+        return found
 
     def _scores(self, state: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """[V]; of all products, since to pick some copies their vectors for every customer."""
@@ -108,12 +126,15 @@ class Shop:
 
     def not_bought(self, row: int, end: int | None = None) -> BoolMask:
         """[V], what the customer had not bought after `end` events; nothing bought is recommended again."""
-        bought = self.history(row, end)
-        start = int(self.sequences.offsets[row])
-        kinds = self.sequences.events[start : start + len(bought)]
         allowed = np.ones(len(self.products), dtype=bool)
-        allowed[bought[kinds == EVENT_TYPES.index("purchase")]] = False
+        allowed[self._bought(row, end)] = False
         return allowed
+
+    def _bought(self, row: int, end: int | None) -> npt.NDArray[np.int32]:
+        products, start = self.history(row, end), int(self.sequences.offsets[row])
+        kinds = self.sequences.events[start : start + len(products)]
+        bought: npt.NDArray[np.int32] = products[kinds == EVENT_TYPES.index("purchase")]
+        return bought
 
     def stands_out(self, row: int, end: int, most: int = 3) -> tuple[str, ...]:
         """The words that the products of a history have far oftener than the catalogue, the clearest first."""
@@ -139,6 +160,17 @@ def products_of(
         products.append(Product(clean(product), **text, price=row.get("price")))
     departments = tuple(clean(known.get(product, {}).get("department")) for product in ids)
     return tuple(products), departments, np.array([product in known for product in ids], dtype=bool)
+
+
+def best_places(scores: npt.NDArray[np.float32], wanted: int) -> Ints:
+    """The places of the `wanted` greatest of [n] scores by falling score; equal scores by place, -inf is none."""
+    kept = np.arange(len(scores))
+    if len(scores) >= wanted * CHUNK:
+        # The greatest of so many chunks are at least this; few others are, and only those are sorted.
+        greatest = np.maximum.reduceat(scores, np.arange(0, len(scores), CHUNK))
+        kept = np.flatnonzero(scores >= np.partition(greatest, -wanted)[-wanted])
+    best = kept[np.argsort(-scores[kept], kind="stable")][:wanted]
+    return best[scores[best] > -np.inf]
 
 
 def prefixes(sequences: Sequences, rows: Ints, ends: Ints) -> Sequences:

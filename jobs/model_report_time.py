@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -11,7 +11,6 @@ import numpy as np
 from jobs.examples import Place, Touch
 from jobs.model_report_contexts import ordinal
 from jobs.model_report_shop import Ints, Shop
-from models.top_n import BoolMask
 
 SESSION_GAP = 30 * 60
 """Seconds without an event that end a session, as web analytics count."""
@@ -91,8 +90,8 @@ def session_view(shop: Shop, shown: int = 10) -> SessionView | None:
         return None
     lengths = shop.sequences.lengths[rows]
     before, after = shop.states(rows, starts), shop.states(rows, lengths)
-    old_lists = [shop.first(*at, shown) for at in zip(before, _open(shop, rows, starts), strict=True)]
-    new_lists = [shop.first(*at, shown) for at in zip(after, _open(shop, rows, lengths), strict=True)]
+    old_lists = shop.first_not_bought(rows, starts, before, shown)
+    new_lists = shop.first_not_bought(rows, lengths, after, shown)
     stay = np.array([len(np.intersect1d(*lists)) for lists in zip(old_lists, new_lists, strict=True)])
     cosines = np.einsum("ij,ij->i", before[:, :-1], after[:, :-1]) / np.maximum(
         np.linalg.norm(before[:, :-1], axis=1) * np.linalg.norm(after[:, :-1], axis=1), 1e-9
@@ -106,10 +105,6 @@ def session_view(shop: Shop, shown: int = 10) -> SessionView | None:
         _placed(shop, old, new, shown, "after"), _placed(shop, new, old, shown, "before"),
         int(stay[pick]), float(np.median(stay)), len(rows),
     )  # fmt: skip
-
-
-def _open(shop: Shop, rows: Ints, ends: Ints) -> Iterator[BoolMask]:
-    return (shop.not_bought(row, end) for row, end in zip(rows.tolist(), ends.tolist(), strict=True))
 
 
 def _placed(shop: Shop, order: Ints, other: Ints, shown: int, word: str) -> tuple[Place, ...]:

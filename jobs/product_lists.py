@@ -48,7 +48,7 @@ def stage_product_lists(lake: Lake, maker: ListMaker, cold: BoolMask, config: Li
     for point in CAROUSELS:
         assert point.index is not None, f"{point.table.name} has lists of products, which come from an index"
         before = night_before(lake, point.table, run.as_of)
-        known = _known(lake, point.table, before, groups) if before and steady else None
+        known = _known(lake, point.table, before, groups, run.as_of) if before and steady else None
         forget_digests(lake, point.table, run.as_of)
         making = _Making(point, indexes[point.index], maker, cold, shown, config, run, known)
         since = lake.since(point.table, before) if before and known is not None else None
@@ -56,8 +56,13 @@ def stage_product_lists(lake: Lake, maker: ListMaker, cold: BoolMask, config: Li
         ListDigests(maker.shelf.products, making.digests).write(lake, point.table, run)
 
 
-def _known(lake: Lake, table: Table, before: date, groups: list[Group]) -> ListDigests | None:
-    """What the night before said, where tonight can go on from it."""
+def _known(lake: Lake, table: Table, before: date, groups: list[Group], as_of: date) -> ListDigests | None:
+    """What the night before said, where tonight can go on from it.
+
+    A night that is complete stays so when it is made again: later ones may refer to it.
+    """
+    if as_of in lake.nights(table) and lake.since(table, as_of) == as_of:
+        return None
     found = read_digests(lake, table, before)
     if found is None or found.groups.keys() != set(groups) or not may_hold_changes(lake, table, before):
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -14,17 +15,17 @@ from jobs.lake import Lake
 from jobs.model_report import ModelReportConfig
 from jobs.pages import environment, write_page
 from jobs.reading import count_rows
+from jobs.recent import RECENT_CUSTOMERS, Recent
 from jobs.report_drift import DriftConfig
 from jobs.report_figures import Gate, gates_of, quality_of, rejections_of, standing_of, steps_of
-from jobs.report_shares import shares_of
+from jobs.report_shares import FOLDER, Shares, shares_of, write_figures
 from jobs.run import Counts, Run
 from jobs.shop_window_config import ShopWindowConfig
 from jobs.shop_window_contexts import context_pairs
 from jobs.tables import CATALOGUE, CUSTOMER_SEQUENCES, EVENTS
 
-FOLDER = "reports"
 PARTS = 8
-"""What is counted while the pages are made, the pages beside the night's own last."""
+"""What is counted while the pages are made, the model's first and the night's own last."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +57,30 @@ class ReportConfig:
 
 def execute(lake: Lake, run: Run, config: ReportConfig) -> Counts:
     """Write the page of the night; it tells what is there, so it can be written after any step."""
-    context = _context(lake, run, config)
+    with ThreadPoolExecutor(1) as aside:
+        # Hundreds of millions of positions, read and counted without Python's lock: the model's page is made beside it.
+        counted = aside.submit(shares_of, lake, run.as_of, config.groups)
+        return _written(lake, run, config, counted)
+
+
+def _written(lake: Lake, run: Run, config: ReportConfig, counted: Future[Shares]) -> Counts:
+    recent = Recent(lake, run.as_of, max(RECENT_CUSTOMERS, config.model.looked_at))
     path = report_path(lake, run.as_of)
-    beside = model_report.path_beside(path)
-    served = model_report.champion_of(lake, run, config.model)
-    write_page(beside, model_report.written_of(lake, run, config.model, path.name, served))
-    run.progress("parts of the page read", 6, PARTS)
-    window = shop_window.path_beside(path)
-    contexts = context_pairs(lake, run.as_of, served)
-    write_page(window, shop_window.written_of(lake, run, config.window, contexts))
+    beside, window, drift = (
+        model_report.path_beside(path),
+        shop_window.path_beside(path),
+        report_drift.path_beside(path),
+    )
+    served = model_report.champion_of(lake, run, config.model, recent)
+    write_page(beside, model_report.written_of(lake, run, config.model, path.name, served, recent))
+    run.progress("parts of the page read", 1, PARTS)
+    contexts = context_pairs(lake, run.as_of, served, recent)
+    run.progress("parts of the page read", 2, PARTS)
+    context = _context(lake, run, config, recent, counted)
+    lists = context["shares"].lists
+    write_figures(lake, run.as_of, lists)
+    write_page(window, shop_window.written_of(lake, run, config.window, contexts, recent, lists))
     run.progress("parts of the page read", 7, PARTS)
-    drift = report_drift.path_beside(path)
     write_page(drift, report_drift.written_of(lake, run, config.drift, path.name))
     run.progress("parts of the page read", PARTS, PARTS)
     page = (
@@ -75,7 +89,7 @@ def execute(lake: Lake, run: Run, config: ReportConfig) -> Counts:
         .render(context, model_page=beside.name, shop_page=window.name, drift_page=drift.name)
     )
     write_page(path, page)
-    read = sum(summed.lists for summed in context["shares"].lists)
+    read = sum(summed.lists for summed in lists)
     pages = (path, beside, window, drift)
     size = sum(each.stat().st_size for each in pages) / 1024
     note = f"{lake.relative(path)}, {beside.name}, {window.name} and {drift.name} beside it, {size:,.0f} KiB"
@@ -87,20 +101,21 @@ def report_path(lake: Lake, as_of: date) -> Path:
     return lake.directory(FOLDER, as_of) / "index.html"
 
 
-def _context(lake: Lake, run: Run, config: ReportConfig) -> dict[str, Any]:
+def _context(
+    lake: Lake, run: Run, config: ReportConfig, recent: Recent, counted: Future[Shares]
+) -> dict[str, Any]:  # fmt: skip
     as_of = run.as_of
     steps, gates = steps_of(lake, as_of, run.run_id), gates_of(lake, as_of)
     standing = standing_of(lake, as_of, steps, gates)
-    run.progress("parts of the page read", 1, PARTS)
     rejections = rejections_of(lake, as_of)
     quality = quality_of(lake, as_of, standing.model_id)
-    run.progress("parts of the page read", 2, PARTS)
-    shares = shares_of(lake, as_of, config.groups)
     run.progress("parts of the page read", 3, PARTS)
-    pages = product_pages(lake, as_of, config.examples, awkward=True)
+    pages = product_pages(lake, as_of, config.examples, awkward=True, recent=recent)
     run.progress("parts of the page read", 4, PARTS)
-    customers = customer_pages(lake, as_of, config.customers)
+    customers = customer_pages(lake, as_of, config.customers, recent)
     run.progress("parts of the page read", 5, PARTS)
+    shares = counted.result()
+    run.progress("parts of the page read", 6, PARTS)
     return {
         "as_of": as_of, "run_id": run.run_id, "config": config, "standing": standing, "steps": steps, "gates": gates,
         "gate_groups": _by_group(gates),

@@ -41,8 +41,8 @@ def written_of(lake: Lake, run: Run, config: DriftConfig, link: str) -> str:
     sections = (
         ("input", "What came in", "Figures of each night’s input. A slice of a figure is a market, a type of event or "
          "a column.", input_panels(lake, nights, config.slices)),
-        ("lists", "The lists", "How long the lists are and where their places come from, counted in the same few "
-         "thousand lists of each night.", list_panels(lake, nights)),
+        ("lists", "The lists", "How long the lists are and where their places come from, in all lists of each night "
+         "as its report counted them.", list_panels(lake, nights)),
         ("checks", "The checks", "Each gate’s figure, with its limit as a broken line.", gate_panels(lake, nights)),
         ("steps", "The steps", "What the nights cost.", step_panels(lake, nights)),
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -12,13 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.lake import Lake
-from jobs.reading import Wanted, clean, matching, scan
+from jobs.reading import Wanted, clean, matching
 from jobs.report_figures import TITLES
 from jobs.report_lines import Point, Series, stability
+from jobs.report_shares import read_figures
 from jobs.tables import BAG_EXTRAS, GATES, INPUTS, PEOPLE_ALSO_BOUGHT, RUNS, STEPS, YOU_MIGHT_ALSO_LIKE, Table
 
-LOOKED_AT = 4_096
-"""Lists of each table and night whose length and sources are counted: the same first ones each night."""
 WATCHED = {
     "input_events": ("events", "all"), "input_markets": ("events", "market "), "input_types": ("events", "type "),
     "input_products": ("catalogue products", "all"), "input_pairs": ("available pairs", "all"),
@@ -97,10 +96,10 @@ def step_panels(lake: Lake, nights: Sequence[date]) -> list[Panel]:
 
 
 def list_panels(lake: Lake, nights: Sequence[date]) -> list[Panel]:
-    """Length of the lists of each touch point of a product, and where their places come from."""
-    panels = []
+    """Length of the lists of each touch point of a product, and where their places come from, as reports counted."""
+    panels, read = [], {night: read_figures(lake, night) for night in nights}
     for table in (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT, BAG_EXTRAS):
-        looked = {night: found for night in nights if (found := _sources(lake, table, night))}
+        looked = {night: figures[table.name] for night, figures in read.items() if table.name in figures}
         if not looked:
             continue
         names = sorted({source for _, counts in looked.values() for source in counts})
@@ -111,16 +110,10 @@ def list_panels(lake: Lake, nights: Sequence[date]) -> list[Panel]:
     return panels
 
 
-def _sources(lake: Lake, table: Table, night: date) -> tuple[int, Counter[str]] | None:
-    """(lists, places by source) of the night's first lists; None where it has none."""
-    for batch in scan(lake, table, ("sources",), Wanted(night), batch_rows=LOOKED_AT):
-        counted = pc.value_counts(pc.list_flatten(batch["sources"])).to_pylist()
-        return batch.num_rows, Counter({row["values"]: row["counts"] for row in counted})
-    return None
-
-
-def _shares(looked: Mapping[date, tuple[int, Counter[str]]], name: str) -> tuple[Point, ...]:
-    return tuple(Point(night, counts[name] / (sum(counts.values()) or 1)) for night, (_, counts) in looked.items())
+def _shares(looked: Mapping[date, tuple[int, Mapping[str, int]]], name: str) -> tuple[Point, ...]:
+    return tuple(
+        Point(night, counts.get(name, 0) / (sum(counts.values()) or 1)) for night, (_, counts) in looked.items()
+    )
 
 
 def _panel(figure: str, slices: Mapping[str, Sequence[Point]], most: int) -> Panel:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 
@@ -10,15 +13,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.coded import coded_batches, codes_of
+from jobs.coded import coded_batches
 from jobs.lake import Lake
 from jobs.reading import clean, of_night, scan
 from jobs.report_figures import TITLES
-from jobs.tables import CATALOGUE, LISTS, RECOMMENDED_FOR_YOU
+from jobs.storage import write_whole
+from jobs.tables import CATALOGUE, LISTS, Table
 
+FOLDER = "reports"
+FIGURES = "lists.json"
+"""Beside a night's pages: what the pages of later nights compare with."""
 UNNAMED = "without one"
-ROWS = 131_072
-"""Lists read at once."""
+ROWS = 16_384
+"""Lists counted at once."""
+AT_ONCE = 2
+"""Tables read side by side; each holds a row group of lists."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,9 @@ class ListShares:
     title: str
     lists: int
     positions: int
-    markets: int
+    markets: frozenset[str]
+    variants: frozenset[str]
+    """As the table names them; without a name where it knows none."""
     short: int
     """Lists with a short_reason."""
     sources: tuple[Share, ...]
@@ -69,50 +80,97 @@ class Shares:
 
 def shares_of(lake: Lake, as_of: date, most: int) -> Shares:
     """Counted over every position of every list; brands and categories, at most `most`, over customers' lists."""
-    lists, shown = [], {}
-    for table in LISTS:
-        summed, products = _list_shares(lake, as_of, table.name)
-        if summed.lists:
-            lists.append(summed)
-        shown[table.name] = products
+    lists, customers = summed_lists(lake, as_of, LISTS)
     catalogue = _catalogue(lake, as_of)
-    customers = shown[RECOMMENDED_FOR_YOU.name]
     return Shares(
-        tuple(lists),
+        lists,
         len(catalogue),
         _groups({p: brand for p, (brand, _) in catalogue.items()}, customers, most),
         _groups({p: category for p, (_, category) in catalogue.items()}, customers, most),
     )
 
 
-def _list_shares(lake: Lake, as_of: date, name: str) -> tuple[ListShares, dict[str, int]]:
+def summed_lists(lake: Lake, as_of: date, tables: Sequence[Table]) -> tuple[tuple[ListShares, ...], dict[str, int]]:
+    """(those of the tables that hold lists, product -> its positions in the last table)."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:  # Arrow reads and numpy counts without Python's lock
+        found = list(pool.map(lambda table: _summed(lake, as_of, table), tables))
+    return tuple(summed for summed, _ in found if summed.lists), found[-1][1]
+
+
+def write_figures(lake: Lake, as_of: date, lists: Sequence[ListShares]) -> None:
+    """Keep how many lists and places by source there are, for the nights to come."""
+    found = {
+        summed.name: {
+            "lists": summed.lists,
+            "sources": {part.name: part.count for part in summed.sources if part.count},
+        }
+        for summed in lists
+    }
+    write_whole(lake.directory(FOLDER, as_of) / FIGURES, json.dumps(found, ensure_ascii=False, indent=1).encode())
+
+
+def read_figures(lake: Lake, as_of: date) -> dict[str, tuple[int, dict[str, int]]]:
+    """Table -> (lists, source -> places) as the night's report counted them; empty where there was none."""
+    try:
+        found = json.loads((lake.directory(FOLDER, as_of) / FIGURES).read_bytes())
+    except FileNotFoundError:
+        return {}
+    return {table: (row["lists"], row["sources"]) for table, row in found.items()}
+
+
+def _summed(lake: Lake, as_of: date, table: Table) -> tuple[ListShares, dict[str, int]]:
     from jobs.touch_points import SOURCES  # reads models and FAISS, which the page needs not to show examples
 
-    table = next(table for table in LISTS if table.name == name)
-    columns = ("market", "product_ids", "sources", "short_reason")
-    whole = lake.exists(table) and table is not RECOMMENDED_FOR_YOU
-    read = coded_batches(lake, table, columns, as_of, ROWS) if whole else scan(lake, table, columns, of_night(as_of))
-    sources, products, markets = Counter[str](), Counter[str](), Counter[str]()
+    varied = "variant" in table.key
+    columns = ("market", "product_ids", "sources", "short_reason", *(("variant",) if varied else ()))
+    read = coded_batches(lake, table, columns, as_of, ROWS) if lake.exists(table) else ()
+    markets, variants, products, sources = (_Counts() for _ in range(4))
     lists = short = 0
     for batch in read:
         lists += batch.num_rows
         short += batch.num_rows - batch["short_reason"].null_count
-        for texts, into in ((batch["market"], markets), (pc.list_flatten(batch["product_ids"]), products),
-                            (pc.list_flatten(batch["sources"]), sources)):  # fmt: skip
-            _count(texts, into)
-    counted = {clean(source): count for source, count in sorted(sources.items(), key=lambda one: (-one[1], one[0]))}
+        markets.add(batch["market"])
+        if varied:
+            variants.add(batch["variant"])
+        products.add(pc.list_flatten(batch["product_ids"]))
+        sources.add(pc.list_flatten(batch["sources"]))
+    counted = {clean(source): n for source, n in sorted(sources.texts().items(), key=lambda one: (-one[1], one[0]))}
     names = [*SOURCES, *(source for source in counted if source not in SOURCES)]
-    positions = sum(counted.values())
+    positions, shown = sum(counted.values()), products.texts()
     parts = tuple(Share(n, counted.get(n, 0), counted.get(n, 0) / max(positions, 1)) for n in names)
-    summed = ListShares(name, TITLES[name], lists, positions, len(markets), short, parts, len(products))
-    return summed, dict(products)
+    summed = ListShares(
+        table.name, TITLES[table.name], lists, positions, frozenset(markets.texts()), frozenset(variants.texts()),
+        short, parts, len(shown),
+    )  # fmt: skip
+    return summed, shown
 
 
-def _count(texts: pa.Array, into: Counter[str]) -> None:
-    """Count texts, each of a batch's words once."""
-    codes, words = codes_of(texts)
-    counts = np.bincount(codes, minlength=len(words))
-    into.update({words[code] or "": int(counts[code]) for code in np.flatnonzero(counts)})
+class _Counts:
+    """How often each text stands in coded columns; texts are looked at only where the next ones are others."""
+
+    def __init__(self) -> None:
+        self._texts = Counter[str]()
+        self._words = pa.array([], pa.string())
+        self._counts = np.zeros(1, np.int64)
+
+    def add(self, texts: pa.Array) -> None:
+        """Count a column; a null counts as the empty text."""
+        coded = texts if pa.types.is_dictionary(texts.type) else texts.dictionary_encode()
+        if not coded.dictionary.equals(self._words):
+            self._settle()
+            self._words, self._counts = coded.dictionary, np.zeros(len(coded.dictionary) + 1, np.int64)
+        codes = pc.fill_null(coded.indices, len(self._words)) if coded.null_count else coded.indices
+        self._counts += np.bincount(codes, minlength=len(self._counts))
+
+    def texts(self) -> dict[str, int]:
+        """Text -> how often it was there."""
+        self._settle()
+        return dict(self._texts)
+
+    def _settle(self) -> None:
+        words = [*self._words.to_pylist(), ""]
+        self._texts.update({words[code] or "": int(self._counts[code]) for code in np.flatnonzero(self._counts)})
+        self._counts[:] = 0
 
 
 def _catalogue(lake: Lake, as_of: date) -> dict[str, tuple[str, str]]:

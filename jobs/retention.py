@@ -44,7 +44,7 @@ DATED = (
 """Tables whose nights nobody needs but who reads those nights."""
 RECORDS = (REJECTED, CORRECTED, INPUTS, GATES, RUNS)
 """Small tables in which nights record themselves; raw_files, policy, models and who was forgotten are kept for good."""
-FOLDERS = ("indexes", "reports")
+FOLDERS = ("indexes", "lists", "reports")
 """Dated directories."""
 
 

@@ -10,7 +10,10 @@ from pathlib import Path
 from jobs.lake import Lake
 from jobs.pages import TEMPLATES, environment
 from jobs.reading import clean
+from jobs.recent import Recent
+from jobs.report_shares import ListShares, summed_lists
 from jobs.run import Run
+from jobs.shop_window_choice import PRODUCT_LISTS
 from jobs.shop_window_config import ContextPair, ShopWindowConfig
 from jobs.shop_window_data import ShopWindow, read_window
 from jobs.shop_window_pack import packed
@@ -23,9 +26,16 @@ SCRIPTS = (
 """Parts of the page's one script, in their order."""
 
 
-def written_of(lake: Lake, run: Run, config: ShopWindowConfig, contexts: Sequence[ContextPair] = ()) -> str:
-    """The page of a night; it shows what is there, so it can be made after any step, and writes nothing."""
-    return page(read_window(lake, run.as_of, run.run_id, config, contexts))
+def written_of(
+    lake: Lake, run: Run, config: ShopWindowConfig, contexts: Sequence[ContextPair] = (), recent: Recent | None = None,
+    lists: Sequence[ListShares] | None = None,
+) -> str:  # fmt: skip
+    """The page of a night; it shows what is there, so it can be made after any step, and writes nothing.
+
+    `recent` and `lists` are what the caller has read already.
+    """
+    held = summed_lists(lake, run.as_of, PRODUCT_LISTS)[0] if lists is None else lists
+    return page(read_window(lake, run.run_id, config, contexts, recent or Recent(lake, run.as_of), held))
 
 
 def page(window: ShopWindow) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 
@@ -15,9 +15,10 @@ from jobs.lake import Lake
 from jobs.model_report import Champion
 from jobs.model_report_contexts import Meeting, alternatives, widest
 from jobs.model_report_shop import Shop
-from jobs.reading import matching, of_night
+from jobs.reading import of_night, scan
+from jobs.recent import Recent
 from jobs.shop_window_config import ContextPair, ContextSide
-from jobs.tables import AVAILABILITY, CUSTOMER_SEQUENCES
+from jobs.tables import AVAILABILITY
 
 MARKETS, PAIRS = 3, 4
 """Markets with the most customers looked at, and pairs of each."""
@@ -27,7 +28,9 @@ SHOWN = 6
 """Products of each side."""
 
 
-def context_pairs(lake: Lake, as_of: date, served: Champion) -> list[ContextPair]:
+def context_pairs(
+    lake: Lake, as_of: date, served: Champion, recent: Recent | None = None
+) -> list[ContextPair]:  # fmt: skip
     """The pairs whose contexts differ most, in the markets that most of the customers looked at live in.
 
     A side's list ranks the products of the product's category that its market sells. Empty where there is no model.
@@ -35,10 +38,13 @@ def context_pairs(lake: Lake, as_of: date, served: Champion) -> list[ContextPair
     if served.shop is None:
         return []
     shop = served.shop
-    homes = _homes(lake, as_of, shop)
+    rows = (recent or Recent(lake, as_of)).histories(shop.customers, ("market",))
+    homes = {customer: row["market"] for customer, row in rows.items() if row["market"]}
     pairs = []
-    for market, _ in sorted(Counter(homes.values()).items(), key=lambda item: (-item[1], item[0]))[:MARKETS]:
-        local = _in_market(lake, as_of, shop, homes, market)
+    busiest = sorted(Counter(homes.values()).items(), key=lambda item: (-item[1], item[0]))[:MARKETS]
+    sold = _sold(lake, as_of, [market for market, _ in busiest])
+    for market, _ in busiest:
+        local = _in_market(shop, homes, market, sold[market])
         pairs += [_pair(local, found, market, served.model_id) for found in widest(local, 2, PAIRS, LOOKED_AT)]
     return pairs
 
@@ -55,17 +61,19 @@ def _pair(shop: Shop, found: Meeting, market: str, model_id: str) -> ContextPair
     return ContextPair(ids[found.product].as_py(), market, (sides[0], sides[1]), model_id)
 
 
-def _homes(lake: Lake, as_of: date, shop: Shop) -> dict[str, str]:
-    where = of_night(as_of) & pc.field("customer_id").isin(pa.array(list(shop.customers), pa.string()))
-    rows = matching(lake, CUSTOMER_SEQUENCES, ("customer_id", "market"), where)
-    return {row["customer_id"]: row["market"] for row in rows if row["market"]}
+def _sold(lake: Lake, as_of: date, markets: Sequence[str]) -> dict[str, set[str]]:
+    """Market -> what can be bought there; of some markets, in one pass over all."""
+    sold: dict[str, set[str]] = {market: set() for market in markets}
+    where = of_night(as_of) & pc.field("market").isin(pa.array(markets, pa.string())) & pc.field("available")
+    for batch in scan(lake, AVAILABILITY, ("market", "product_id"), where):
+        for market in markets:
+            sold[market].update(batch.filter(pc.equal(batch["market"], market))["product_id"].to_pylist())
+    return sold
 
 
-def _in_market(lake: Lake, as_of: date, shop: Shop, homes: Mapping[str, str], market: str) -> Shop:
+def _in_market(shop: Shop, homes: Mapping[str, str], market: str, sold: set[str]) -> Shop:
     """The shop with the customers of one market and what it sells."""
     rows = np.array([n for n, customer in enumerate(shop.customers) if homes.get(customer) == market], dtype=np.int64)
-    where = of_night(as_of) & (pc.field("market") == market) & pc.field("available")
-    sold = {row["product_id"] for row in matching(lake, AVAILABILITY, ("product_id",), where)}
     here = np.array([product in sold for product in shop.model.vocabulary.ids.to_pylist()], dtype=bool)
     return replace(
         shop, customers=tuple(shop.customers[n] for n in rows.tolist()), sequences=shop.sequences.take(rows),

@@ -12,8 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jobs.chosen_rows import among
 from jobs.lake import Lake
 from jobs.reading import Tally, clean, count_rows, matching, of_night, scan
+from jobs.recent import Recent
+from jobs.report_shares import ListShares
 from jobs.shop_window_choice import Chosen, chosen_of, customers_of, places_of
 from jobs.shop_window_config import ContextPair, ShopWindowConfig
 from jobs.shop_window_lists import Block, Ints, Names, no_names, place_in, read_block
@@ -26,6 +29,7 @@ from jobs.tables import (
     Table,
 )
 from jobs.variants import DEFAULT
+from models.top_n import BoolMask
 
 DETAILS = ("product_id", "name", "brand", "category", "colour", "price", "currency")
 
@@ -70,16 +74,20 @@ class ShopWindow:
 
 
 def read_window(
-    lake: Lake, as_of: date, run_id: str, config: ShopWindowConfig, contexts: Sequence[ContextPair] = ()
-) -> ShopWindow:
-    """Read what the tables have of the night; a table that is not there leaves its part empty."""
-    chosen = chosen_of(lake, as_of, config, contexts)
+    lake: Lake, run_id: str, config: ShopWindowConfig, contexts: Sequence[ContextPair], recent: Recent,
+    lists: Sequence[ListShares],
+) -> ShopWindow:  # fmt: skip
+    """Read what the tables have of the night; a table that is not there leaves its part empty.
+
+    `lists` says of the tables of PRODUCT_LISTS which markets and variants they hold.
+    """
+    as_of, chosen = recent.as_of, chosen_of(lake, config, contexts, recent, lists)
     names = no_names(chosen.products)
     blocks = {table.name: _product_block(lake, table, as_of, names, chosen, config) for table in chosen.tables}
-    homes = customers_of(lake, as_of, config.customers, chosen.markets, contexts)
+    homes = customers_of(config.customers, chosen.markets, contexts, recent)
     blocks[RECOMMENDED_FOR_YOU.name] = _customer_block(lake, as_of, names, homes, config)
     categories, blocks[MARKET_RANKING.name] = _ranking_block(lake, as_of, names, chosen, config)
-    customers = _histories(lake, as_of, names, homes, config.history)
+    customers = _histories(recent, names, homes, config.history)
     for pair in contexts:
         for side in pair.sides:
             names.products.of_texts(product for product, _ in side.list)
@@ -98,9 +106,11 @@ def _product_block(
     def row_of(batch: pa.RecordBatch) -> Ints:
         return _row((place_in(batch["product_id"], chosen.products), len(chosen.products)), *_scope(batch, chosen))
 
+    def wanted(batch: pa.RecordBatch) -> BoolMask:
+        return among(batch["market"], chosen.markets) & among(batch["product_id"], chosen.products)
+
     rows = len(chosen.products) * len(chosen.markets) * len(chosen.variants)
-    where = of_night(as_of) & pc.field("market").isin(pa.array(chosen.markets, pa.string()))
-    return read_block(lake, table, where, names, (rows, places_of(table, config)), row_of)
+    return read_block(lake, table, as_of, wanted, names, (rows, places_of(table, config)), row_of)
 
 
 def _customer_block(
@@ -111,8 +121,10 @@ def _customer_block(
     def row_of(batch: pa.RecordBatch) -> Ints:
         return place_in(pc.binary_join_element_wise(batch["market"], batch["customer_id"], "\0"), keys)
 
-    where = of_night(as_of) & pc.field("customer_id").isin(pa.array(list(homes), pa.string()))
-    return read_block(lake, RECOMMENDED_FOR_YOU, where, names, (len(homes), config.places), row_of)
+    def wanted(batch: pa.RecordBatch) -> BoolMask:
+        return among(batch["customer_id"], homes)
+
+    return read_block(lake, RECOMMENDED_FOR_YOU, as_of, wanted, names, (len(homes), config.places), row_of)
 
 
 def _ranking_block(
@@ -128,8 +140,11 @@ def _ranking_block(
         market, variant = _scope(batch, chosen)
         return _row(market, (place_in(batch["category"], categories), len(categories)), variant)
 
+    def wanted(batch: pa.RecordBatch) -> BoolMask:
+        return among(batch["market"], chosen.markets)
+
     rows = len(chosen.markets) * len(categories) * len(chosen.variants)
-    return categories, read_block(lake, MARKET_RANKING, where, names, (rows, config.places), row_of)
+    return categories, read_block(lake, MARKET_RANKING, as_of, wanted, names, (rows, config.places), row_of)
 
 
 def _scope(batch: pa.RecordBatch, chosen: Chosen) -> list[tuple[Ints, int]]:
@@ -145,14 +160,13 @@ def _row(*parts: tuple[Ints, int]) -> Ints:
     return row
 
 
-def _histories(lake: Lake, as_of: date, names: Names, chosen: dict[str, str], most: int) -> list[Customer]:
-    where = of_night(as_of) & pc.field("customer_id").isin(pa.array(list(chosen), pa.string()))
-    columns = ("customer_id", "product_ids", "event_types", "event_timestamps")
-    rows = {row["customer_id"]: row for row in matching(lake, CUSTOMER_SEQUENCES, columns, where)}
+def _histories(recent: Recent, names: Names, chosen: dict[str, str], most: int) -> list[Customer]:
+    columns = ("product_ids", "event_types", "event_timestamps")
+    rows = recent.histories(chosen, columns)
     found = []
     for customer, market in chosen.items():
         row = rows.get(customer)
-        ids, kinds, times = (row[name] if row else [] for name in columns[1:])
+        ids, kinds, times = (row[name] if row else [] for name in columns)
         numbers = names.products.of_texts(ids[-most:])
         days = [f"{at:%Y-%m-%d}" if at else "" for at in times[-most:]]
         found.append(Customer(customer, market, tuple(zip(numbers, kinds[-most:], days, strict=True)), len(ids)))

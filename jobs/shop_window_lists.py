@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jobs.chosen_rows import Pick, chosen_rows
 from jobs.lake import Lake
-from jobs.reading import Wanted, scan
 from jobs.tables import Table
 
 Ints = npt.NDArray[np.int64]
@@ -86,12 +87,13 @@ class Block:
 def read_block(
     lake: Lake,
     table: Table,
-    where: Wanted,
+    as_of: date,
+    wanted: Pick,
     names: Names,
     shape: tuple[int, int],
     row_of: Callable[[pa.RecordBatch], Ints],
 ) -> Block:
-    """The matching lists, cut to `shape` = (rows, places); `row_of` gives each list its row, -1 for none.
+    """The night's `wanted` lists, cut to `shape` = (rows, places); `row_of` gives each list its row, -1 for none.
 
     Columns that an older table lacks, and arrays that are null, read as nothing. No row of the block holds a list
     where the table is not there.
@@ -102,7 +104,7 @@ def read_block(
     )  # fmt: skip
     there = set(lake.dataset(table).schema.names) if lake.exists(table) else set()
     columns = [name for name in (*table.key, "product_ids", "scores", "sources", "rules", *NOTES) if name in there]
-    for batch in scan(lake, table, dict.fromkeys(columns), where):
+    for batch in chosen_rows(lake, table, dict.fromkeys(columns), as_of, wanted):
         row = row_of(batch)
         kept = batch.filter(pa.array(row >= 0))
         row = row[row >= 0]

@@ -13,6 +13,7 @@ from jobs.lake import Lake
 from jobs.report_drift import DriftConfig, written_of
 from jobs.report_drift_figures import gate_panels, input_panels, list_panels, nights_of, step_panels
 from jobs.report_lines import HEIGHT, WIDTH, Point, Series, draw, stability
+from jobs.report_shares import summed_lists, write_figures
 from jobs.tables import GATES, INPUTS, RUNS, YOU_MIGHT_ALSO_LIKE
 from tests.jobs.nights_lake import nth, row, run_of
 from tests.jobs.page import Page
@@ -20,6 +21,7 @@ from tests.jobs.small_night import HOSTILE
 
 NIGHTS = 12
 LAST = NIGHTS - 1
+WITHOUT_REPORT = 6
 
 
 def history(root: Path) -> Lake:
@@ -52,6 +54,8 @@ def history(root: Path) -> Lake:
         lists = [{k: v for k, v in row(YOU_MIGHT_ALSO_LIKE, f"p{n}", sources=sources).items() if k in own}
                  for n in range(3)]  # fmt: skip
         lake.replace_rows(YOU_MIGHT_ALSO_LIKE, lists, run)
+        if place != WITHOUT_REPORT:
+            write_figures(lake, run.as_of, summed_lists(lake, run.as_of, [YOU_MIGHT_ALSO_LIKE])[0])
     return lake
 
 
@@ -117,6 +121,8 @@ def test_lists_show_their_length_and_sources(lake: Lake, nights: list[date]) -> 
     assert panel.note == "unchanged: products in a list (6)"
     shares = {series.name: series.points[2].value for series in panel.series}
     assert shares == {"share of co-view": 0.5, "share of model": 0.5}
+    counted = {point.night for series in panel.series for point in series.points}
+    assert counted == set(nights) - {nth(WITHOUT_REPORT)}
 
 
 def test_the_page_is_text_from_data_and_asks_for_nothing(lake: Lake) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from jobs.examples import Product
 from jobs.model_report_attention import attention_views, chosen
 from jobs.model_report_contexts import context_view, ordinal
-from jobs.model_report_shop import prefixes, products_of, short_name, shortened
+from jobs.model_report_shop import best_places, prefixes, products_of, short_name, shortened
 from jobs.model_report_time import session_view, shift_view
 from tests.jobs.model_shop import (
     BAG,
@@ -46,6 +48,23 @@ def test_the_first_of_an_order_are_found_without_sorting() -> None:
             scores = here.vectors @ state
             best = here.order(state, allowed)[:wanted]
             np.testing.assert_array_equal(scores[here.first(state, allowed, wanted)], scores[best])
+
+
+def test_many_customers_are_offered_what_each_would_be_alone() -> None:
+    here = shop(Arithmetic(), everyone())
+    rows = np.arange(len(here.customers))
+    for ends in (here.sequences.lengths, np.ones(len(rows), np.int64)):
+        states = here.states(rows, ends)
+        found = here.first_not_bought(rows, ends, states, 5)
+        for row, state, end, own in zip(rows.tolist(), states, ends.tolist(), found, strict=True):
+            np.testing.assert_array_equal(own, here.order(state, here.not_bought(row, end))[:5])
+
+
+@given(st.lists(st.sampled_from((0.0, 0.25, 0.5, 1.0, -math.inf)), max_size=700), st.integers(1, 5))
+def test_the_best_of_many_scores_are_the_first_of_all_in_order(scores: list[float], wanted: int) -> None:
+    array = np.array(scores, np.float32)
+    expected = [place for place in np.argsort(-array, kind="stable").tolist() if np.isfinite(array[place])]
+    assert best_places(array, wanted).tolist() == expected[:wanted]
 
 
 def test_what_stands_out_is_the_style_and_no_brand_or_colour() -> None:

@@ -96,7 +96,7 @@ def test_equal_tables_give_equal_bytes(tmp_path: Path) -> None:
     finish(lake)
     assert written(lake) == written(lake)
     written_files = sorted(path.name for path in report_path(lake, NIGHT).parent.iterdir())
-    assert written_files == ["drift.html", "index.html", "model.html", "shop.html"]
+    assert written_files == ["drift.html", "index.html", "lists.json", "model.html", "shop.html"]
 
 
 def test_colours_come_from_the_table_alone() -> None:
