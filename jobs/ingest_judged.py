@@ -41,13 +41,16 @@ class Judged:
         products = None
         steps = 1 + len(self.source.statements)
         if CATALOGUE.name in self.source.statements:
-            self._keep(CATALOGUE, validate.judge_catalogue(self._select(CATALOGUE, self.files)))
+            rows = self._select(CATALOGUE, self.files)
+            self._keep(CATALOGUE, validate.judge_catalogue(rows, self._repeated(CATALOGUE, rows)))
             products = self.good(CATALOGUE)
         self.run.progress("statements judged", 1, steps)
         if AVAILABILITY.name in self.source.statements:
             if products is None:
                 raise UserError(f"{self.source.path} has a SELECT for availability but none for catalogue; add one")
-            self._keep(AVAILABILITY, validate.judge_availability(self._select(AVAILABILITY, self.files), products))
+            rows = self._select(AVAILABILITY, self.files)
+            repeated = self._repeated(AVAILABILITY, rows)
+            self._keep(AVAILABILITY, validate.judge_availability(rows, products, repeated))
         self.run.progress("statements judged", 2, steps)
         if self.new:
             self._judge_events(dated, products)
@@ -57,15 +60,19 @@ class Judged:
         rows = leave_out(self._select(EVENTS, self.new), self.lake)
         days = [f.day for f in read_by(self.source.statements[EVENTS.name], self.new) if f.day]
         oldest = min(days, default=self.run.as_of) if dated else None
-        repeated = self._aside("repeated", validate.repeated_ids(rows))
         judged = validate.judge_events(
-            rows, self.run.as_of, products, oldest, self.source.directives.late_days,
-            repeated if repeated.limit(1).count() else None,
-        )  # fmt: skip
+            rows, self.run.as_of, products, oldest, self.source.directives.late_days, self._repeated(EVENTS, rows)
+        )
         judged = self._once_each(judged)
         of_rows = judged.where("event_date IS NOT NULL").select("event_date").distinct().toArrow()["event_date"]
         self.settled = settle(self.lake, self.run, judged, [*days, *of_rows.to_pylist()], self.scratch)
         self._count(EVENTS, self.settled.rows)
+
+    def _repeated(self, table: Table, rows: DataFrame) -> DataFrame | None:
+        """Hashes of the keys that several rows have."""
+        hashes = validate.repeated_ids(rows) if table is EVENTS else validate.repeated_keys(rows, table.name)
+        found = self._aside(f"repeated_{table.name}", hashes)
+        return found if found.limit(1).count() else None
 
     def _once_each(self, judged: DataFrame) -> DataFrame:
         """Judged events kept aside, those with a repeated event_id apart: to sort them all would take their memory."""

@@ -27,6 +27,7 @@ OPTIONAL = {
 }  # fmt: skip
 """Columns a SELECT may leave out; `excluded` is the author's own reason to leave a row out."""
 
+KEYS = {CATALOGUE.name: CATALOGUE.key, AVAILABILITY.name: AVAILABILITY.key}
 ONLY_MARKET = "all"
 """Market of the events of a shop that names none."""
 LONGEST_ID = 200
@@ -36,7 +37,7 @@ BROKEN = "\ufffd"
 
 
 def contract_rows(selected: DataFrame, kind: str, where: str) -> DataFrame:
-    """A SELECT's rows as strings, with every column of the contract and `raw`, the row as JSON.
+    """A SELECT's rows as strings, with every column of the contract and `given`, the row as it was.
 
     Raises UserError naming columns that are missing or not known.
     """
@@ -51,15 +52,28 @@ def contract_rows(selected: DataFrame, kind: str, where: str) -> DataFrame:
     named = [F.col(name).cast("string").alias(name) for name in selected.columns]
     absent = [F.lit(None).cast("string").alias(name) for name in OPTIONAL[kind] if name not in there]
     texts = selected.select(*named)
-    return texts.select("*", F.to_json(F.struct(*selected.columns)).alias("raw"), *absent)
+    return texts.select("*", F.struct(*selected.columns).alias("given"), *absent)
 
 
 def repeated_ids(rows: DataFrame) -> DataFrame:
-    """`hash` of the event_ids that more than one row has; a superset by as many as collide.
+    """`hash` of the event_ids that more than one row has."""
+    return _repeated(rows, F.xxhash64(_event_id()))
 
-    Eight bytes an event, not its text: the ids of a first night would fill the memory.
-    """
-    hashes = rows.select(F.xxhash64(_event_id()).alias("hash"))
+
+def repeated_keys(rows: DataFrame, kind: str) -> DataFrame:
+    """The same of the keys of products, or of pairs of product and market."""
+    return _repeated(rows, _key(kind))
+
+
+def _key(kind: str) -> Column:
+    # Of the columns as they are: Sail breaks off where all that it hashes is the same for a whole batch.
+    return F.xxhash64(*[F.trim(F.coalesce(F.col(name), F.lit(""))) for name in KEYS[kind]])
+
+
+def _repeated(rows: DataFrame, key: Column) -> DataFrame:
+    """`hash` of the keys that several rows have; a superset by as many as collide. A first night's texts would fill the
+    memory, their hashes do not."""
+    hashes = rows.select(key.alias("hash"))
     return hashes.groupBy("hash").count().where(F.col("count") > 1).select("hash")
 
 
@@ -89,7 +103,7 @@ def judge_events(
         F.array_compact(F.array(*[F.when(_is_blank(name), name) for name in OPTIONAL[EVENTS.name][:-1]])).alias(
             "absent"
         ),
-        "raw",
+        F.to_json("given").alias("raw"),
     ).withColumn("event_date", F.to_date("event_ts"))
     if products is not None:
         listed = products.select(F.col("product_id").alias("listed_id"))
@@ -149,9 +163,9 @@ def without_repeats(judged: DataFrame) -> DataFrame:
     )
 
 
-def judge_catalogue(rows: DataFrame) -> DataFrame:
+def judge_catalogue(rows: DataFrame, repeated: DataFrame | None) -> DataFrame:
     """Typed products with `reason` and `expected`; of the good rows of a product the newest is kept, the
-    others have the reason SUPERSEDED."""
+    others have the reason SUPERSEDED. `repeated` are the `repeated_keys` (None: there are none)."""
     texts = ("product_id", "name", "brand", "category", "department", "colour", "currency", "image_url", "updated_at",
              "excluded")  # fmt: skip
     typed = rows.select(
@@ -160,7 +174,8 @@ def judge_catalogue(rows: DataFrame) -> DataFrame:
         _is_blank("price").alias("no_price"),
         F.to_date(_timestamp("launched_at")).alias("launched_at"),
         _is_blank("launched_at").alias("no_launch"),
-        "raw",
+        _key(CATALOGUE.name).alias("hash"),
+        "given",
     )
     broken = [F.when(F.col(name).contains(BROKEN), f"broken encoding in {name}") for name in texts[1:6]]
     fault = F.coalesce(
@@ -172,19 +187,20 @@ def judge_catalogue(rows: DataFrame) -> DataFrame:
         F.when(F.col("launched_at").isNull() & ~F.col("no_launch"), "unparseable launch date"),
     )
     judged = typed.withColumn("reason", F.coalesce(_excluded(), fault))
-    return _newest(judged, ("product_id",)).select(
+    return _newest(judged, CATALOGUE.key, repeated).select(
         *(name for name in CATALOGUE.names if name not in ("as_of", "run_id", "name")),
         F.coalesce("name", "product_id").alias("name"),
         "raw", "reason", F.col("excluded").isNotNull().alias("expected"),
     )  # fmt: skip
 
 
-def judge_availability(rows: DataFrame, products: DataFrame) -> DataFrame:
-    """Typed product and market pairs with `reason`; the newest good row of a pair is kept."""
+def judge_availability(rows: DataFrame, products: DataFrame, repeated: DataFrame | None) -> DataFrame:
+    """Typed product and market pairs with `reason`; the newest good row of a pair is kept; `repeated` as above."""
     typed = rows.select(
         *[_blank_to_null(name).alias(name) for name in ("product_id", "market", "updated_at")],
         _boolean("available").alias("available"),
-        "raw",
+        _key(AVAILABILITY.name).alias("hash"),
+        "given",
     )
     listed = products.select(F.col("product_id").alias("listed_id"))
     joined = typed.join(listed, typed["product_id"] == listed["listed_id"], "left")
@@ -195,7 +211,7 @@ def judge_availability(rows: DataFrame, products: DataFrame) -> DataFrame:
         F.when(F.col("listed_id").isNull(), "unknown product"),
         F.when(F.col("available").isNull(), "availability is neither true nor false"),
     )
-    return _newest(joined.withColumn("reason", fault), ("product_id", "market")).select(
+    return _newest(joined.withColumn("reason", fault), AVAILABILITY.key, repeated).select(
         "product_id", "market", "available", "raw", "reason", F.lit(False).alias("expected")
     )
 
@@ -207,13 +223,22 @@ FORGOTTEN = f"excluded: {LEFT_OUT}"
 NOT_FAULTS = (LATER, KNOWN, SUPERSEDED, FORGOTTEN)
 
 
-def _newest(judged: DataFrame, key: tuple[str, ...]) -> DataFrame:
+def _newest(judged: DataFrame, key: tuple[str, ...], repeated: DataFrame | None) -> DataFrame:
+    """Rows of keys that stand once need no order, and `raw` only where they are rejected: most rows of a shop."""
+    rejected = F.when(F.col("reason").isNotNull(), F.to_json("given"))
+    if repeated is None:
+        return judged.withColumn("raw", rejected)
+    found = F.broadcast(repeated.withColumnRenamed("hash", "repeated_hash"))
+    # From the right: Sail holds the left side of a join in memory.
+    marked = found.join(judged, F.col("hash") == F.col("repeated_hash"), "right")
     newest = Window.partitionBy(*key).orderBy(
         F.col("reason").isNotNull(), F.col("updated_at").desc_nulls_last(), F.col("raw").desc()
     )
-    return judged.withColumn("copy", F.row_number().over(newest)).withColumn(
-        "reason", F.coalesce("reason", F.when(F.col("copy") > 1, SUPERSEDED))
-    )
+    superseded = F.when(F.row_number().over(newest) > 1, SUPERSEDED)
+    several = marked.where(F.col("repeated_hash").isNotNull()).withColumn("raw", F.to_json("given"))
+    several = several.withColumn("superseded", superseded)
+    alone = marked.where(F.col("repeated_hash").isNull()).withColumn("raw", rejected)
+    return alone.unionByName(several.withColumn("reason", F.coalesce("reason", "superseded")).drop("superseded"))
 
 
 def _excluded() -> Column:

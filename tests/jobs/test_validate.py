@@ -191,7 +191,7 @@ def test_without_a_catalogue_every_product_is_known(engine: Engine) -> None:
 
 def judged_catalogue(engine: Engine, rows: list[dict[str, str | None]], *columns: str) -> list[dict[str, Any]]:
     given = validate.contract_rows(strings(engine.spark, rows), "catalogue", "shop.sql")
-    return rows_of(validate.judge_catalogue(given), *columns)
+    return rows_of(validate.judge_catalogue(given, validate.repeated_keys(given, "catalogue")), *columns)
 
 
 def test_every_fault_of_a_product_has_its_reason(engine: Engine) -> None:
@@ -259,7 +259,8 @@ def test_every_fault_of_an_availability_has_its_reason(engine: Engine) -> None:
     ]
     given = validate.contract_rows(strings(engine.spark, rows), "availability", "shop.sql")
     products = engine.spark.createDataFrame([("P1",)], "product_id STRING")
-    found = rows_of(validate.judge_availability(given, products), "market", "available", "reason")
+    judged = validate.judge_availability(given, products, validate.repeated_keys(given, "availability"))
+    found = rows_of(judged, "market", "available", "reason")
     no_word = "availability is neither true nor false"
     of_words = {f"m{i}": (value, no_word if value is None else None) for i, value in enumerate(words.values())}
     assert {r["market"]: (r["available"], r["reason"]) for r in found if r["market"] in of_words} == of_words
