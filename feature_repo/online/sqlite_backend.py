@@ -67,8 +67,9 @@ class SqliteBackend:
         connection.execute("BEGIN")
         try:
             found: dict[bytes, bytes] = {}
-            for start in range(0, len(keys), AT_ONCE):
-                for key, value in self._whole(connection, keys[start : start + AT_ONCE]):
+            once = list(dict.fromkeys(keys))
+            for start in range(0, len(once), AT_ONCE):
+                for key, value in self._whole(connection, once[start : start + AT_ONCE]):
                     found[key] = found[key] + value if key in found else value
         finally:
             connection.execute("COMMIT")
@@ -115,10 +116,8 @@ class SqliteBackend:
         def value(query: str) -> int:
             return int((connection.execute(query).fetchone() or (0,))[0] or 0)
 
-        rows, told_apart = (
-            value("SELECT max(rowid) FROM recent"),
-            value("SELECT seq FROM older ORDER BY rowid DESC LIMIT 1") > agreed,
-        )
+        rows = value("SELECT max(rowid) FROM recent")
+        told_apart = value("SELECT seq FROM older ORDER BY rowid DESC LIMIT 1") > agreed
         if not rows or told_apart or rows < self.share * value("SELECT count(*) FROM online"):
             return
         erased = value("PRAGMA secure_delete")
@@ -135,9 +134,8 @@ class SqliteBackend:
         """Let each key have the newest of what `older` has of it, and nothing before that."""
         none = ",".join(map(str, given_up))
         end = "SELECT max(key) FROM (SELECT key FROM older WHERE key > ? ORDER BY key LIMIT ?)"
-        newest = (
-            f"SELECT key, value, max(seq) FROM older WHERE key > ? AND key <= ? AND seq NOT IN ({none}) GROUP BY key"  # noqa: S608
-        )
+        some = f"key > ? AND key <= ? AND seq NOT IN ({none})"
+        newest = f"SELECT key, value, max(seq) FROM older WHERE {some} GROUP BY key"  # noqa: S608
         start = b""
         while True:
             with self._transaction() as connection:
