@@ -33,7 +33,8 @@ class Backend(Protocol):
     def get(self, keys: Sequence[bytes], upto: int | None = None) -> list[bytes | None]:
         """The values, in one round trip as of one instant; over a cluster the first key is read before the others.
 
-        With `upto`, of what was added to a key only the newest record up to that number has to be there.
+        With `upto`, of what was added to a key only the newest record up to that number has to be there, and to the
+        first one nothing was ever added.
         """
         ...
 

@@ -11,7 +11,7 @@ from typing import Any
 from feature_repo.online.backend import Backend
 from feature_repo.online.decode import UnknownCodeError, decode, read_text
 from feature_repo.online.layout import View, row_key
-from feature_repo.online.versions import EPOCH, GONE, NOTHING, STAMPED, Live, Record, newest, records
+from feature_repo.online.versions import EPOCH, GONE, NOTHING, STAMPED, Live, Record, newest_of
 
 WORDS_A_CHUNK = 1024
 """Words of a list that lie in one value."""
@@ -87,25 +87,25 @@ class Reader:
         live, found = self._found(stored)
         left = iter(found)
         rows = [
-            None if view is None or (record := next(left)) is None else self.row(view, parts, record, live)
+            None
+            if view is None or (record := next(left)) is None or record.kind == GONE
+            else self.row(view, parts, record, live)
             for view, parts in asked
         ]
         return Answer(live, rows)
 
     def _found(self, stored: Sequence[bytes]) -> tuple[Live, list[Record | None]]:
-        """What is live, and the record that it shows of each key after the first, which is where it is read."""
+        """What is live, and the record that it names of each key after the first, which is where it is read."""
         before = self._live[1].seq
         first, *chains = self.backend.get(stored, before)
         live = self._parsed(first)
-        found = [newest(records(chain), live) if chain else None for chain in chains]
-        if self.backend.beside and (
-            live.seq != before or any(chain and record is None for chain, record in zip(chains, found, strict=True))
-        ):
+        found = [newest_of(chain, live) if chain else None for chain in chains]
+        if self.backend.beside and (live.seq != before or (None in found and _hidden(chains, found))):
             # The night has changed, or the newest record of a key was given up.
             first, *chains = self.backend.get(stored)
             live = self._parsed(first)
-            found = [newest(records(chain), live) if chain else None for chain in chains]
-        return live, [None if record is None or record.kind == GONE else record for record in found]
+            found = [newest_of(chain, live) if chain else None for chain in chains]
+        return live, found
 
     def row(self, view: View, parts: Sequence[str], record: Record, live: Live) -> Row | None:
         """The row of a record; None where it is of another key than `parts`."""
@@ -134,6 +134,11 @@ class Reader:
             live = Live.of(data) if data else NOTHING
             self._live = (data, live)
         return live
+
+
+def _hidden(chains: Sequence[bytes | None], found: Sequence[Record | None]) -> bool:
+    """Whether a key has records, none of which is seen."""
+    return any(chain and record is None for chain, record in zip(chains, found, strict=True))
 
 
 def time_of(micros: int) -> datetime:

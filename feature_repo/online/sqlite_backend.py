@@ -52,6 +52,7 @@ class SqliteBackend:
             made = sqlite3.connect(self.path, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False)
             made.execute("PRAGMA journal_mode=WAL")
             made.execute("PRAGMA synchronous=NORMAL")
+            made.execute("PRAGMA secure_delete=ON").fetchall()  # what is forgotten is not in the file any more
             made.execute("CREATE TABLE IF NOT EXISTS online (key BLOB PRIMARY KEY, value BLOB NOT NULL)")
             for name in ("recent", "older"):
                 made.execute(LAID.format(name))
@@ -105,6 +106,7 @@ class SqliteBackend:
 
     def drop(self, keys: Sequence[bytes]) -> None:
         """See Backend. One transaction."""
+        self._clear()
         with self._transaction() as connection:
             for name in ("recent", "older", "online"):
                 connection.executemany(f"DELETE FROM {name} WHERE key = ?", [(key,) for key in keys])  # noqa: S608
@@ -120,15 +122,13 @@ class SqliteBackend:
         told_apart = value("SELECT seq FROM older ORDER BY rowid DESC LIMIT 1") > agreed
         if not rows or told_apart or rows < self.share * value("SELECT count(*) FROM online"):
             return
-        erased = value("PRAGMA secure_delete")
-        # Pages that become free are not written for that: what is to be forgotten was deleted before.
-        connection.execute("PRAGMA secure_delete=FAST").fetchall()
         self._fold_older(given_up)
+        self._clear()  # what a process left that ended below
         with self._transaction():
-            connection.execute("DROP TABLE older")
+            connection.execute("ALTER TABLE older RENAME TO folded")
             connection.execute("ALTER TABLE recent RENAME TO older")
             connection.execute(LAID.format("recent"))
-        connection.execute(f"PRAGMA secure_delete={erased}").fetchall()
+        self._clear()
 
     def _fold_older(self, given_up: Collection[int]) -> None:
         """Let each key have the newest of what `older` has of it, and nothing before that."""
@@ -147,6 +147,19 @@ class SqliteBackend:
                     (start, last),
                 )
             start = last
+
+    def _clear(self) -> None:
+        """Remove what was folded, which nobody reads: in parts, since the pages that become free are overwritten."""
+        connection = self._connection()
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'folded'").fetchone():
+            return
+        part = f"DELETE FROM folded WHERE rowid < (SELECT min(rowid) FROM folded) + {FOLDED_AT_ONCE}"  # noqa: S608
+        left = True
+        while left:
+            with self._transaction():
+                left = connection.execute(part).rowcount > 0
+                if not left:
+                    connection.execute("DROP TABLE folded")
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -193,12 +206,12 @@ class SqliteBackend:
 
 @cache
 def _newest(keys: int) -> str:
-    """The SELECT of the newest value that each of so many keys has up to a number.
+    """The SELECT of so many keys' values, of all but the first the newest up to a number.
 
     An expression a key, since a join or an IN over three tables costs several times as much.
     """
     laid = "(SELECT value FROM {} WHERE key = ?{} AND seq <= ?1 ORDER BY seq DESC LIMIT 1)"
     plain = "(SELECT value FROM online WHERE key = ?{})"
     each = (f"coalesce({laid.format('recent', n)}, {laid.format('older', n)}, {plain.format(n)})"
-            for n in range(2, keys + 2))  # fmt: skip
-    return "SELECT " + ", ".join(each)
+            for n in range(3, keys + 2))  # fmt: skip
+    return "SELECT " + ", ".join((plain.format(2), *each))
