@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 Renew = Callable[[], None]
 """Says that the writer is still at work; raises StoreBusyError where another one has taken over."""
+
+Merged = Callable[[bytes | None, bytes], bytes]
+"""(a key's value, a new record) -> one value of both."""
 
 
 class StoreBusyError(RuntimeError):
@@ -24,13 +27,36 @@ class Backend(Protocol):
     prefix: bytes
     away: tuple[type[Exception], ...]
     """What its methods raise where the store cannot be reached or does not answer as it should."""
+    beside: bool
+    """Whether what was added may lie beside what was there, so that `get` up to a number can leave something out."""
 
-    def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """The values, in one round trip as of one instant; over a cluster the first key is read before the others."""
+    def get(self, keys: Sequence[bytes], upto: int | None = None) -> list[bytes | None]:
+        """The values, in one round trip as of one instant; over a cluster the first key is read before the others.
+
+        With `upto`, of what was added to a key only the newest record up to that number has to be there, and to the
+        first one nothing was ever added.
+        """
         ...
 
     def put(self, items: Mapping[bytes, bytes]) -> None:
         """Set values."""
+        ...
+
+    def add(
+        self, seq: int, items: Mapping[bytes, bytes], merged: Merged, chains: Mapping[bytes, bytes | None] | None = None
+    ) -> None:
+        """Put a record in front of what each key has; its number `seq` is that of no publication before it.
+
+        Either by `merged`, for which `chains` are the keys' values where the caller has read them; or beside it, for
+        `get` to put together.
+        """
+        ...
+
+    def fold(self, agreed: int, given_up: Collection[int]) -> None:
+        """Put together what lies beside, if it is time: of records up to `agreed`, only the newest is looked at.
+
+        Those numbered in `given_up` count as not written.
+        """
         ...
 
     def drop(self, keys: Sequence[bytes]) -> None:

@@ -102,12 +102,15 @@ def read_uvarint(data: bytes, at: int) -> tuple[int, int]:
 
 def row_key(prefix: bytes, view: View, parts: tuple[str, ...]) -> bytes:
     """The stored key of a row: unequal parts give unequal keys, whatever they contain."""
-    encoded = [part.encode() for part in parts[: view.own]]
-    if view.last_first:
-        encoded.reverse()
-    return key_head(prefix, view, encoded[:-1]) + encoded[-1]
+    own = parts[: view.own]
+    encoded = [part.encode() for part in (reversed(own) if view.last_first else own)]
+    last = encoded.pop()
+    return key_head(prefix, view, encoded) + last
 
 
 def key_head(prefix: bytes, view: View, encoded: Sequence[bytes]) -> bytes:
     """What a stored key begins with: all but the part that comes last."""
-    return prefix + view.id.encode() + b"".join(uvarint(len(part)) + part for part in encoded)
+    head = prefix + view.id.encode()
+    for part in encoded:
+        head += uvarint(len(part)) + part
+    return head

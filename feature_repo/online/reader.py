@@ -11,7 +11,7 @@ from typing import Any
 from feature_repo.online.backend import Backend
 from feature_repo.online.decode import UnknownCodeError, decode, read_text
 from feature_repo.online.layout import View, row_key
-from feature_repo.online.versions import EPOCH, NOTHING, STAMPED, Live, Record, visible
+from feature_repo.online.versions import EPOCH, GONE, NOTHING, STAMPED, Live, Record, newest_of
 
 WORDS_A_CHUNK = 1024
 """Words of a list that lie in one value."""
@@ -62,8 +62,10 @@ class Reader:
         return self._views
 
     def refresh(self) -> None:
-        """Read views and the new part of every word list."""
-        data = self.backend.get([self.backend.prefix + b"!views"])[0]
+        """Read views and the new part of every word list; what is live as well, which the first read goes by."""
+        prefix = self.backend.prefix
+        data, live = self.backend.get([prefix + b"!views", prefix + b"!live"])
+        self._parsed(live)
         views = [View.of(plain) for plain in json.loads(data)] if data else []
         names = {feature.words for view in views for layout in view.layouts for feature in layout if feature.words}
         words = {name: read_words(self.backend, name, self._words.get(name, [])) for name in sorted(names)}
@@ -81,15 +83,29 @@ class Reader:
             views = self._views
         asked = [(views.get(name), tuple(parts)) for name, parts in keys]
         prefix = self.backend.prefix
-        stored = [row_key(prefix, view, parts) for view, parts in asked if view is not None]
-        first, *chains = self.backend.get([prefix + b"!live", *stored])
-        live = self._parsed(first)
-        left = iter(chains)
+        stored = [prefix + b"!live", *(row_key(prefix, view, parts) for view, parts in asked if view is not None)]
+        live, found = self._found(stored)
+        left = iter(found)
         rows = [
-            None if view is None or (found := visible(next(left), live)) is None else self.row(view, parts, found, live)
+            None
+            if view is None or (record := next(left)) is None or record.kind == GONE
+            else self.row(view, parts, record, live)
             for view, parts in asked
         ]
         return Answer(live, rows)
+
+    def _found(self, stored: Sequence[bytes]) -> tuple[Live, list[Record | None]]:
+        """What is live, and the record that it names of each key after the first, which is where it is read."""
+        before = self._live[1].seq
+        first, *chains = self.backend.get(stored, before)
+        live = self._parsed(first)
+        found = [newest_of(chain, live) if chain else None for chain in chains]
+        if self.backend.beside and (live.seq != before or (None in found and _hidden(chains, found))):
+            # The night has changed, or the newest record of a key was given up.
+            first, *chains = self.backend.get(stored)
+            live = self._parsed(first)
+            found = [newest_of(chain, live) if chain else None for chain in chains]
+        return live, found
 
     def row(self, view: View, parts: Sequence[str], record: Record, live: Live) -> Row | None:
         """The row of a record; None where it is of another key than `parts`."""
@@ -118,6 +134,11 @@ class Reader:
             live = Live.of(data) if data else NOTHING
             self._live = (data, live)
         return live
+
+
+def _hidden(chains: Sequence[bytes | None], found: Sequence[Record | None]) -> bool:
+    """Whether a key has records, none of which is seen."""
+    return any(chain and record is None for chain, record in zip(chains, found, strict=True))
 
 
 def time_of(micros: int) -> datetime:

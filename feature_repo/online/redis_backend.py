@@ -5,7 +5,7 @@ A hash per key would cost more: a value above 64 bytes turns it into a table wit
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any
@@ -17,7 +17,7 @@ from redis.exceptions import LockError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
-from feature_repo.online.backend import Renew, StoreBusyError, StoreSettingsError
+from feature_repo.online.backend import Merged, Renew, StoreBusyError, StoreSettingsError
 
 AT_ONCE = 256
 """Keys of one MSET: the server answers nobody else while it works on one."""
@@ -75,12 +75,13 @@ class RedisBackend:
     """`Backend` over a redis-py client."""
 
     away: tuple[type[Exception], ...] = (RedisError, OSError)
+    beside = False
 
     def __init__(self, client: Any, prefix: bytes = b"n", lock_seconds: float = LOCK_SECONDS) -> None:
         self.client, self.prefix, self.lock_seconds = client, prefix, lock_seconds
         self._cluster = isinstance(client, redis.RedisCluster)
 
-    def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+    def get(self, keys: Sequence[bytes], upto: int | None = None) -> list[bytes | None]:
         """See Backend. One MGET is one instant; in a cluster keys lie on several servers."""
         if not keys:
             return []
@@ -100,6 +101,17 @@ class RedisBackend:
             while some := dict(islice(left, AT_ONCE)):
                 pipe.mset(some)
             pipe.execute()
+
+    def add(
+        self, seq: int, items: Mapping[bytes, bytes], merged: Merged, chains: Mapping[bytes, bytes | None] | None = None
+    ) -> None:
+        """See Backend."""
+        if chains is None:
+            chains = dict(zip(items, self.get(list(items)), strict=True))
+        self.put({key: merged(chains[key], record) for key, record in items.items()})
+
+    def fold(self, agreed: int, given_up: Collection[int]) -> None:
+        """See Backend. Nothing lies beside."""
 
     def drop(self, keys: Sequence[bytes]) -> None:
         """See Backend."""

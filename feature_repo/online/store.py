@@ -24,6 +24,8 @@ from feature_repo.online.versions import (
     ROW,
     Live,
     Record,
+    agreed,
+    merging,
     record_head,
     swept,
     visible,
@@ -121,38 +123,32 @@ class Writer:
 
         `fresh`: the view has no key yet; `differing`: all of the rows are known to differ.
         """
-        layout, done, kept = len(view.layouts) - 1, 0, self._kept(load)
-        if fresh:
-            head = record_head(load.live.seq, ROW, layout)
-            for start in range(0, len(keys), FRESH):
-                some, rows = keys[start : start + FRESH], payloads[start : start + FRESH]
-                self.backend.put({key: head + uvarint(len(row)) + row for key, row in zip(some, rows, strict=True)})
-            return len(keys)
-        for start in range(0, len(keys), BATCH):
-            some, rows = keys[start : start + BATCH], payloads[start : start + BATCH]
-            chains = self.backend.get(some)
-            changed = {}
-            for key, row, chain in zip(some, rows, chains, strict=True):
-                if chain is not None and not differing:
-                    old = visible(chain, load.live)
-                    if old is not None and (old.kind, old.layout, old.payload) == (ROW, layout, row):
-                        continue
-                changed[key] = written(chain, Record(load.live.seq, ROW, layout, row), kept)
-            self._put(changed)
-            done += len(changed)
+        layout, done, size = len(view.layouts) - 1, 0, FRESH if fresh else BATCH
+        head, merged = record_head(load.live.seq, ROW, layout), merging(self._kept(load))
+        for start in range(0, len(keys), size):
+            some = keys[start : start + size]
+            rows, chains = dict(zip(some, payloads[start : start + size], strict=True)), None
+            if not fresh and not differing:
+                chains = dict(zip(some, self.backend.get(some), strict=True))
+                rows = {key: row for key, row in rows.items() if not _shows(chains[key], load.live, layout, row)}
+            items = {key: head + uvarint(len(row)) + row for key, row in rows.items()}
+            if fresh:
+                self.backend.put(items)
+            elif items:
+                self.backend.add(load.live.seq, items, merged, chains)
+            done += len(items)
         return done
 
     def end(self, load: Load, keys: Iterable[bytes]) -> int:
         """Say of keys that they have no row any more; returns how many had one."""
-        done, kept = 0, self._kept(load)
+        done, merged = 0, merging(self._kept(load))
+        record = Record(load.live.seq, GONE, 0, b"").packed()
         for some in _batches(keys, BATCH):
-            changed = {
-                key: written(chain, Record(load.live.seq, GONE, 0, b""), kept)
-                for key, chain in zip(some, self.backend.get(some), strict=True)
-                if visible(chain, load.live) is not None
-            }
-            self._put(changed)
-            done += len(changed)
+            chains = dict(zip(some, self.backend.get(some), strict=True))
+            items = {key: record for key, chain in chains.items() if visible(chain, load.live) is not None}
+            if items:
+                self.backend.add(load.live.seq, items, merged, chains)
+            done += len(items)
         return done
 
     def _kept(self, load: Load) -> list[Live]:
@@ -170,6 +166,7 @@ class Writer:
         self._show(live)
         self._remember(live)
         self.backend.drop([self._key("load")])
+        self.backend.fold(*agreed(self.nights()))
         return live
 
     def roll_back(self, seq: int, published_at: datetime) -> Live:
@@ -264,6 +261,12 @@ def nights(backend: Backend) -> list[Live]:
         shown = Live.of(live)
         found[shown.seq] = shown
     return [found[seq] for seq in sorted(found)]
+
+
+def _shows(chain: bytes | None, live: Live, layout: int, row: bytes) -> bool:
+    """Whether what is seen of a chain is this row."""
+    old = visible(chain, live)
+    return old is not None and (old.kind, old.layout, old.payload) == (ROW, layout, row)
 
 
 def _batches(keys: Iterable[bytes], size: int) -> Iterator[list[bytes]]:

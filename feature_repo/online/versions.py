@@ -8,10 +8,11 @@ given up. A reader takes the newest record that it names, so moving `Live` shows
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cache, cached_property
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from feature_repo.online.layout import read_uvarint, uvarint
@@ -96,8 +97,21 @@ def records(chain: bytes) -> Iterator[Record]:
 
 def visible(chain: bytes | None, live: Live) -> Record | None:
     """The record that a reader sees; None where there is no row."""
-    found = newest(records(chain), live) if chain else None
+    found = newest_of(chain, live) if chain else None
     return None if found is None or found.kind == GONE else found
+
+
+def newest_of(chain: bytes, live: Live) -> Record | None:
+    """`newest` of a chain, without a look at what stands behind it: every read of a row comes through here."""
+    at = 0
+    while at < len(chain):
+        seq, at = read_uvarint(chain, at)
+        tag = chain[at]
+        length, at = read_uvarint(chain, at + 1)
+        if live.sees(seq):
+            return Record(seq, tag & 3, tag >> 2, chain[at : at + length])
+        at += length
+    return None
 
 
 def newest(chain: Iterable[Record], live: Live) -> Record | None:
@@ -121,6 +135,46 @@ def written(chain: bytes | None, record: Record, kept: Sequence[Live]) -> bytes:
     if all(one.kind == GONE for one in left):
         return b""
     return b"".join(one.packed() for one in left)
+
+
+def merging(kept: Sequence[Live]) -> Callable[[bytes | None, bytes], bytes]:
+    """`written` for the packed rows of a load: the chain with a record in it that no night of `kept` sees yet.
+
+    Which others stay depends on nothing but the numbers in the chain, and few combinations of them occur.
+    """
+
+    @cache
+    def needed(numbers: tuple[int, ...]) -> list[bool]:
+        seen = [next((one for one in numbers if night.sees(one)), None) for night in kept]
+        return [number in seen for number in numbers]
+
+    def merged(chain: bytes | None, record: bytes) -> bytes:
+        if not chain:
+            return record
+        numbers, bounds, at = [], [0], 0
+        while at < len(chain):
+            number, at = read_uvarint(chain, at)
+            length, at = read_uvarint(chain, at + 1)
+            at += length
+            numbers.append(number)
+            bounds.append(at)
+        stay = needed(tuple(numbers))
+        if all(stay):
+            return record + chain
+        return record + b"".join(chain[a:b] for (a, b), one in zip(pairwise(bounds), stay, strict=True) if one)
+
+    return merged
+
+
+def agreed(kept: Sequence[Live]) -> tuple[int, frozenset[int]]:
+    """(the number up to which all nights of `kept` see the same publications, those up to it that none of them sees).
+
+    Of a key's records up to it, all of them see the newest that was not given up.
+    """
+    given_up = [frozenset(night.abandoned) for night in kept]
+    some, every = frozenset().union(*given_up), frozenset(given_up[0]).intersection(*given_up)
+    upto = min([*(night.seq for night in kept), *(number - 1 for number in some - every)])
+    return upto, frozenset(number for number in every if number <= upto)
 
 
 def swept(chain: bytes, kept: Sequence[Live]) -> bytes:

@@ -98,5 +98,6 @@ class Shop:
     def what_services_see(self) -> tuple[int, str]:
         """Delta version of `published` and a digest of the online store: equal means that nothing changed."""
         with closing(sqlite3.connect(self.lake.work / "feast" / "online.db")) as store:
-            rows = store.execute("SELECT key, value FROM online ORDER BY key").fetchall()
+            tables = ("online", "recent", "older")
+            rows = [store.execute(f"SELECT * FROM {name} ORDER BY 1, 2").fetchall() for name in tables]
         return self.lake.version(PUBLISHED), hashlib.sha256(repr(rows).encode()).hexdigest()

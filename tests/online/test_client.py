@@ -116,7 +116,7 @@ def test_what_was_asked_once_is_not_asked_again_of_the_same_publication(redis_se
     client = Recommendations(redis_server.url, refresh_seconds=60)
     asked: list[int] = []
     read = client.reader.backend.get
-    client.reader.backend.get = lambda keys: asked.append(len(keys)) or read(keys)  # type: ignore[method-assign,func-returns-value]
+    client.reader.backend.get = lambda keys, upto=None: asked.append(len(keys)) or read(keys, upto)  # type: ignore[method-assign,func-returns-value]
     for _ in range(2):
         asked.clear()
         pages = [ask(client, page) for page in ("product_page", "category_page", "product")]

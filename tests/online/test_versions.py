@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import sqlite3
+import tempfile
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
 from typing import Any
 
 import pyarrow as pa
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from feature_repo.online.encode import encode
 from feature_repo.online.layout import WORD, Feature, row_key
 from feature_repo.online.reader import Reader
+from feature_repo.online.sqlite_backend import SqliteBackend
 from feature_repo.online.store import Load, Writer, writer
-from tests.online.backends import DictBackend, Killed
+from feature_repo.online.versions import ROW, Record, records
+from tests.online.backends import DictBackend, Killed, MortalRedis, MortalSqlite
+from tests.redis_server import RedisServer
 
 KEYS = [(f"K{n}",) for n in range(6)]
 FEATURES = (Feature("value", WORD, "values"),)
@@ -26,35 +41,42 @@ tables = st.fixed_dictionaries(
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def load_tables(store: Writer, tonight: Tables, identity: str, at: datetime, publish: bool = True) -> Load:
-    """Load a night of whole tables, one row a batch, as the loader does it."""
+def load_tables(store: Writer, tonight: Tables, identity: str, at: datetime, live: Tables | None = None) -> Load:
+    """Load a night of whole tables, one row a batch, as the loader does it; where it knows what is `live`, rows that
+    differ."""
     views = store.views(WANTED)
     load = store.begin(at.date().isoformat(), identity, at)
     for name, view in views.items():
-        rows = sorted(tonight[name].items())
+        rows = sorted(tonight[name].items() - (live[name].items() if live else ()))
         for place in range(load.done.get(name, 0), len(rows)):
             key, value = rows[place]
             payload = encode(view.features, [pa.array([value])], store.words.code)
-            store.write(load, view, [row_key(b"n", view, key)], payload, fresh=False)
+            store.write(load, view, [row_key(b"n", view, key)], payload, False, live is not None)
             load.done[name] = place + 1
             store.save(load)
-        gone = {row_key(b"n", view, key) for key in KEYS} - {row_key(b"n", view, key) for key in tonight[name]}
-        store.end(load, sorted(gone))
-    if publish:
-        store.publish(load)
+        gone = set(live[name] if live else KEYS) - tonight[name].keys()
+        store.end(load, sorted(row_key(b"n", view, key) for key in gone))
+    store.publish(load)
     return load
 
 
 class Histories(RuleBasedStateMachine):
     """Nights are loaded, broken off, tried again or given up, published, and taken back."""
 
+    longest = 5
+    """Three kept nights, one that is being loaded, one given up."""
+
     def __init__(self) -> None:
         super().__init__()
-        self.backend = DictBackend()
+        self.backend: Any = self.empty()
         self.shown: Tables | None = None
         self.published: dict[int, Tables] = {}
         self.broken: tuple[Tables, str] | None = None
         self.nights = 0
+
+    def empty(self) -> Any:
+        """A place where nothing was written yet."""
+        return DictBackend()
 
     def _at(self) -> datetime:
         self.nights += 1
@@ -64,7 +86,8 @@ class Histories(RuleBasedStateMachine):
         self.backend.writes_left = writes
         try:
             with writer(self.backend, keep=3) as store:
-                load = load_tables(store, tonight, identity, self._at())
+                live = self.shown if identity.startswith("compared") else None
+                load = load_tables(store, tonight, identity, self._at(), live)
         except Killed:
             self.broken = (tonight, identity)
             # The one write that shows the night may have been done; what is after it is not needed for that.
@@ -85,13 +108,13 @@ class Histories(RuleBasedStateMachine):
     def first_night(self, tonight: Tables) -> None:
         self._load(tonight, "first", None)
 
-    @rule(tonight=tables)
-    def next_night(self, tonight: Tables) -> None:
-        self._load(tonight, f"night {self.nights}", None)
+    @rule(tonight=tables, how=st.sampled_from(("whole", "compared")))
+    def next_night(self, tonight: Tables, how: str) -> None:
+        self._load(tonight, f"{how} {self.nights}", None)
 
-    @rule(tonight=tables, writes=st.integers(0, 40))
-    def night_killed(self, tonight: Tables, writes: int) -> None:
-        self._load(tonight, f"night {self.nights}", writes)
+    @rule(tonight=tables, how=st.sampled_from(("whole", "compared")), writes=st.integers(0, 40))
+    def night_killed(self, tonight: Tables, how: str, writes: int) -> None:
+        self._load(tonight, f"{how} {self.nights}", writes)
 
     @precondition(lambda self: self.broken is not None)
     @rule(writes=st.none() | st.integers(0, 30))
@@ -107,6 +130,18 @@ class Histories(RuleBasedStateMachine):
             seq = data.draw(st.sampled_from(there))
             store.roll_back(seq, self._at())
         self.shown = self.published[seq]
+
+    @precondition(lambda self: self.shown is not None)
+    @rule(key=st.sampled_from(KEYS), value=st.sampled_from("abc"))
+    def feast_writes(self, key: tuple[str], value: str) -> None:
+        with writer(self.backend, keep=3) as store:
+            if store.live.seq < store.nights()[-1].seq:
+                return  # later nights may go on from this one
+            view = store.views(WANTED)["one"]
+            payload = encode(view.features, [pa.array([value])], store.words.code)[0]
+            store.amend(view, {row_key(b"n", view, key): Record(store.live.seq, ROW, len(view.layouts) - 1, payload)})
+        assert self.shown is not None
+        self._note(self.shown | {"one": self.shown["one"] | {key: value}})
 
     @rule()
     def sweep(self) -> None:
@@ -131,19 +166,32 @@ class Histories(RuleBasedStateMachine):
         with writer(self.backend, keep=3) as store:
             back = store.live
             for night in store.nights():
-                self.backend.items[b"n!live"] = night.packed()
+                self.backend.put({b"n!live": night.packed()})
                 assert seen(self.backend) == self.published[night.seq], f"night {night.seq} of {store.nights()}"
-            self.backend.items[b"n!live"] = back.packed()
+            self.backend.put({b"n!live": back.packed()})
 
     @invariant()
     def versions_do_not_pile_up(self) -> None:
-        from feature_repo.online.versions import records
+        keys = [key for some in self.backend.scan(b"n") for key in some if not key.startswith(b"n!")]
+        chains = [list(records(chain)) for chain in self.backend.get(keys) if chain]
+        assert all(len(chain) <= self.longest for chain in chains)
 
-        chains = [list(records(v)) for k, v in self.backend.items.items() if not k.startswith(b"n!")]
-        assert all(len(chain) <= 5 for chain in chains), "three kept nights, one that is being loaded, one given up"
+
+class HistoriesInAFile(Histories):
+    """The same in SQLite, where new versions lie beside the old ones for some nights."""
+
+    longest = 12
+
+    def empty(self) -> Any:
+        self.folder = tempfile.TemporaryDirectory()
+        return MortalSqlite(Path(self.folder.name) / "online.db", share=0.3)
+
+    def teardown(self) -> None:
+        self.backend.close()
+        self.folder.cleanup()
 
 
-def seen(backend: DictBackend) -> dict[str, dict[Any, Any]]:
+def seen(backend: Any) -> dict[str, dict[Any, Any]]:
     """What a reader that knows nothing yet gets for every key of every view."""
     asked = [(name, key) for name in WANTED for key in KEYS]
     rows = Reader(backend).read(asked).rows
@@ -154,7 +202,70 @@ def seen(backend: DictBackend) -> dict[str, dict[Any, Any]]:
     return found
 
 
+def settled(examples: int) -> settings:
+    """How long a machine runs."""
+    phases = (Phase.explicit, Phase.reuse, Phase.generate)
+    return settings(max_examples=examples, stateful_step_count=20, deadline=None, phases=phases)
+
+
 TestHistories = Histories.TestCase
-TestHistories.settings = settings(
-    max_examples=60, stateful_step_count=20, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate)
-)
+TestHistories.settings = settled(60)
+TestHistoriesInAFile = HistoriesInAFile.TestCase
+TestHistoriesInAFile.settings = settled(30)
+
+
+def test_histories_in_redis(redis_server: RedisServer) -> None:
+    class HistoriesInRedis(Histories):
+        def empty(self) -> Any:
+            redis_server.client().flushall()
+            return MortalRedis(redis_server.client())
+
+    run_state_machine_as_test(HistoriesInRedis, settings=settled(10))  # type: ignore[no-untyped-call]
+
+
+def test_a_file_from_before_versions_lay_beside_goes_on(tmp_path: Path) -> None:
+    before = DictBackend()
+    nights: list[Tables] = [
+        {"one": {K: "abc"[(n + K[0].count("1")) % 3] for K in KEYS[n:]}, "two": {}} for n in range(6)
+    ]
+    with closing(sqlite3.connect(tmp_path / "online.db")) as file, file:
+        for n in range(3):
+            with writer(before, keep=4) as store:
+                load_tables(store, nights[n], str(n), START + timedelta(days=n))
+        file.execute("CREATE TABLE online (key BLOB PRIMARY KEY, value BLOB NOT NULL)")
+        file.executemany("INSERT INTO online VALUES (?, ?)", before.items.items())
+    backend = SqliteBackend(tmp_path / "online.db", share=0.1)
+    assert seen(backend) == nights[2]
+    for n in range(3, 6):
+        with writer(backend, keep=4) as store:
+            load_tables(store, nights[n], str(n), START + timedelta(days=n), nights[n - 1])
+        assert seen(backend) == nights[n]
+    with writer(backend, keep=4) as store:
+        for n, night in zip(range(2, 6), store.nights(), strict=True):
+            store.roll_back(night.seq, START + timedelta(days=10 + n))
+            assert seen(backend) == nights[n]
+        store.forget(KEYS[5][0], "key")
+    assert seen(backend)["one"] == {}
+    backend.close()
+
+
+def test_nothing_of_a_forgotten_key_is_left_in_a_file_that_was_folded(tmp_path: Path) -> None:
+    backend, random = SqliteBackend(tmp_path / "online.db"), Random(0)
+    names = sorted(f"customer-{random.randrange(10**9):09d}" for _ in range(3_000))
+    for night in range(12):
+        with writer(backend, keep=2) as store:
+            view = store.views(WANTED)["one"]
+            load = store.begin(str(START.date()), str(night), START + timedelta(days=night))
+            fresh = not store.filled(view)
+            some = [name for name in names if fresh or random.random() < 0.3]
+            keys = [row_key(b"n", view, (name,)) for name in some]
+            store.write(load, view, keys, [200 * b"." + name.encode() for name in some], fresh, differing=True)
+            store.publish(load)
+    assert [night for night, *_ in backend._connection().execute("SELECT DISTINCT seq FROM recent")] != [*range(2, 13)]
+    gone = random.sample(names, 300)
+    with writer(backend, keep=2) as store:
+        assert sum(store.forget(name, "key") for name in gone) == len(gone)
+    backend.close()
+    data = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    # SQLite may leave a copy of a key in a page that was split; of rows in pages that were freed, nothing.
+    assert sum(name.encode() in data for name in gone) <= 2
