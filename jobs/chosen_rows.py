@@ -43,7 +43,7 @@ def chosen_rows(
                     at = np.flatnonzero(wanted(keys))
                     if len(nights) > 1:
                         at = at[_newest(keys.take(pa.array(at)), changing, newer)]
-                    yield from (_whole(batch, table, names) for batch in file.rows(group, names, at))
+                    yield from (_whole(batch, table, names, night) for batch in file.rows(group, names, at))
 
 
 def among(texts: pa.Array, wanted: Iterable[str]) -> BoolMask:
@@ -96,8 +96,9 @@ def _newest(keys: pa.RecordBatch, changing: Sequence[str], newer: set[tuple[Any,
     return newest & there
 
 
-def _whole(batch: pa.RecordBatch, table: Table, names: Sequence[str]) -> pa.RecordBatch:
-    schema = arrow_schema(table)
-    absent = {name: pa.nulls(batch.num_rows, schema.field(name).type) for name in names}
+def _whole(batch: pa.RecordBatch, table: Table, names: Sequence[str], night: date) -> pa.RecordBatch:
+    schema, count = arrow_schema(table), batch.num_rows
+    absent = {name: pa.nulls(count, schema.field(name).type) for name in names}
+    absent |= {"as_of": pa.repeat(pa.scalar(night), count)}  # in the folder's name
     stored = dict(zip(batch.schema.names, batch.columns, strict=True))
     return spelled_out(pa.RecordBatch.from_pydict(absent | stored).select(names), table)

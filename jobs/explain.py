@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
+from jobs.chosen_rows import among, chosen_rows
 from jobs.errors import UserError
 from jobs.lake import Lake
 from jobs.reading import Wanted, clean, matching, of_night
@@ -30,6 +33,7 @@ from jobs.tables import (
     Table,
 )
 from jobs.variants import DEFAULT
+from models.top_n import BoolMask
 
 TOUCH_POINTS = {
     table.name: table
@@ -180,13 +184,9 @@ def _list(lake: Lake, table: Table, night: date, key: Mapping[str, str | None]) 
     nights = lake.nights(table)
     if night not in nights:
         raise UserError(f"{table.name} has no list of {night}; nights it has: {', '.join(map(str, nights)) or 'none'}")
-    lake.create(table)  # one of before there were rules has no such column
-    where = of_night(night)
-    for name, value in given.items():
-        where &= pc.field(name) == value
-    rows = matching(lake, table, table.names, where)
+    rows = _with_key(lake, table, table.names, night, given)
     if not rows:
-        others = matching(lake, table, table.key, of_night(night) & (pc.field(owner) == given[owner]))
+        others = _with_key(lake, table, table.key, night, {owner: given[owner]})
         instead = "; ".join(_owner(table, row) for row in others[:5]) or "none for any market"
         words = ", ".join(f"{_word(name)} {value}" for name, value in given.items())
         raise UserError(f"{table.name} of {night} has no list for {words}; it has: {instead}")
@@ -194,6 +194,19 @@ def _list(lake: Lake, table: Table, night: date, key: Mapping[str, str | None]) 
         raise UserError(f"{table.name} of {night} has several lists for {_word(owner)} {given[owner]}; give --market, "
                         f"one of {', '.join(row['market'] for row in rows)}")  # fmt: skip
     return rows[0]
+
+
+def _with_key(
+    lake: Lake, table: Table, columns: Sequence[str], night: date, given: Mapping[str, str]
+) -> list[dict[str, Any]]:  # fmt: skip
+    """The night's rows with these values, in key order."""
+
+    def wanted(keys: pa.RecordBatch) -> BoolMask:
+        return np.asarray(np.logical_and.reduce([among(keys[name], [value]) for name, value in given.items()]))
+
+    names = [*columns, *(name for name in table.key if name not in columns)]
+    found = [row for batch in chosen_rows(lake, table, names, night, wanted) for row in batch.to_pylist()]
+    return sorted(found, key=lambda row: tuple(row[name] for name in table.key))
 
 
 def _owner(table: Table, row: Mapping[str, Any]) -> str:

@@ -113,7 +113,7 @@ def read_lists(lake: Lake, table: Table, as_of: date, shop: Shop, one_in: int, l
             sample.append(spelled_out(kept.filter(pa.array(drawn & mask)), table))
         found.live_rows += int(there[-1].sum()) if live else 0
         if there[0].any():
-            _add(found, table, batch if there[0].all() else batch.filter(pa.array(there[0])), shop)
+            _add(found, table, batch, there[0], shop)
     return found
 
 
@@ -148,33 +148,37 @@ def churn(now: pa.Table, then: pa.Table, key: tuple[str, ...]) -> float | None:
     return round(float(share), 9)  # the pairs come in no promised order, and equal nights have equal figures
 
 
-def _add(found: Lists, table: Table, batch: pa.RecordBatch, shop: Shop) -> None:
+def _add(found: Lists, table: Table, batch: pa.RecordBatch, there: BoolMask, shop: Shop) -> None:
+    """Count the rows that are `there`; to filter them first would copy their lists."""
     from models.list_kernels import look_through  # compiled or read from its cache at the first call
 
+    if table is RECOMMENDED_FOR_YOU and not there.all():
+        batch, there = batch.filter(pa.array(there)), there[there]
     market = shop.markets.encode(batch["market"], missing="negative")
     lengths = np.asarray(pc.fill_null(pc.list_value_length(batch["product_ids"]), 0)).astype(np.int64)
     place = shop.products.encode(pc.list_flatten(batch["product_ids"]), missing="negative")
     owned = table.key[0] == "product_id"
     own = shop.products.encode(batch["product_id"], "negative") if owned else np.full(batch.num_rows, -1, np.int32)
     offsets = np.concatenate(([0], np.cumsum(lengths)))
-    twice, selves, unavailable = look_through(offsets, place, market, own, shop.available, found.shown)
+    twice, selves, unavailable = look_through(offsets, place, market, own, there, shop.available, found.shown)
     full = np.asarray(pc.is_null(batch["short_reason"]))
-    found.rows += batch.num_rows
-    found.full += int(full.sum())
-    found.explained += int(((lengths > 0) | ~full).sum())
+    found.rows += int(there.sum())
+    found.full += int((full & there).sum())
+    found.explained += int((((lengths > 0) | ~full) & there).sum())
     found.repeats += twice
     found.selves += selves
     found.unavailable += unavailable
-    found.lists += np.bincount(market[market >= 0], minlength=len(shop.markets))
+    found.lists += np.bincount(market[(market >= 0) & there], minlength=len(shop.markets))
     named = np.asarray(pc.fill_null(pc.list_value_length(batch["sources"]), 0))
-    found.uneven += int((named != lengths).sum())
-    found.sources += int(named.sum())
+    found.uneven += int(((named != lengths) & there).sum())
+    found.sources += int(named[there].sum())
     sources, words = codes_of(pc.list_flatten(batch["sources"]))
-    found.fallbacks += int(np.array([word in FALLBACKS for word in words])[sources].sum())
+    fallback = np.array([word in FALLBACKS for word in words])[sources]
+    found.fallbacks += int((fallback & np.repeat(there, named)).sum())
     if table is RECOMMENDED_FOR_YOU:
         found.bought += _bought_before(_padded(place.astype(np.int64), lengths), batch["customer_id"], shop)
-    found.models |= set(pc.unique(batch["model_id"]).to_pylist())
-    found.variants |= set(pc.unique(batch["variant"]).to_pylist())
+    found.models |= set(pc.unique(batch["model_id"].filter(pa.array(there))).to_pylist())
+    found.variants |= set(pc.unique(batch["variant"].filter(pa.array(there))).to_pylist())
 
 
 def _padded(places: Rows, lengths: Rows) -> npt.NDArray[np.int32]:

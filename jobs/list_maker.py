@@ -46,19 +46,22 @@ class ListMaker:
     ) -> tuple[pa.RecordBatch, Assembled]:  # fmt: skip
         """Rows of a touch point's table in one market, filled up from what is wanted there."""
         made = self.made(point, market, variant, n, candidates, owners)
+        self.count(point, market, variant, made)
         return self.rows(point, market, variant, keys, made, model_id), made
 
     def made(
         self, point: TouchPoint, market: int, variant: Variant, n: int, candidates: Candidates, owners: Owners
     ) -> Assembled:
-        """The lists of a touch point in one market, filled up from what is wanted there, and counted."""
+        """The lists of a touch point in one market, filled up from what is wanted there; not counted yet."""
         book, tiers = self.book(point, market, variant), self.popular(point, market, owners.products)
-        made = assemble(
+        return assemble(
             n, candidates, owners, tiers, self.shelf.available[market], self.shelf.attributes, book, POLICY,
             point.other_category, point.own_category_first,
         )  # fmt: skip
-        self.tallies[point.table, variant.name].add(made, book)
-        return made
+
+    def count(self, point: TouchPoint, market: int, variant: Variant, made: Assembled) -> None:
+        """Count what the rules did in some lists."""
+        self.tallies[point.table, variant.name].add(made, self.book(point, market, variant))
 
     def rows(
         self, point: TouchPoint, market: int, variant: Variant, keys: dict[str, pa.Array], made: Assembled,

@@ -35,6 +35,10 @@ class Searching:
         rows[self.to_shelf], scores[self.to_shelf], labels[self.to_shelf] = found.rows, found.scores, found.labels
         return Candidates(rows, scores, labels)
 
+    def prepare(self) -> None:
+        """Compute what all markets share, before several threads ask for it."""
+        assert len(self.everywhere.rows) == len(self._more)
+
     def in_market(self, market: int, n: int) -> Candidates:
         """Those of the market's live products.
 

@@ -22,7 +22,8 @@ from jobs.tables import BAG_EXTRAS, PEOPLE_ALSO_BOUGHT, YOU_MIGHT_ALSO_LIKE, Tab
 HARMLESS = ("OPTIMIZE", "VACUUM START", "VACUUM END", "DELETE", "ADD COLUMN", "SET TBLPROPERTIES")
 """Commits that change no row of a table; a deletion takes rows that a forgotten customer has lost online as well."""
 COMPARED = (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT, BAG_EXTRAS)
-"""Tables with a row a product and market: a complete night's millions are told apart by digests."""
+"""Tables with a row a product and market: a complete night's millions are told apart by digests, and a night's changes
+do differ."""
 ONE_NIGHT = re.compile(r"\(?as_of = '(\d{4}-\d\d-\d\d)'(::date)?\)?")
 """The predicate of a commit that replaced one night."""
 
@@ -125,6 +126,7 @@ class _Loading:
         fresh = not self.store.filled(self.view) and name not in load.done
         only_changes = self._only_changes()
         live = None if fresh or only_changes else self._live_rows()
+        differ = live is not None or (only_changes and self.table in COMPARED)
         before, read, wrote = load.done.get(name, 0), 0, load.written.get(name, 0)
         total = 0 if only_changes else self.lake.count(self.table, self.run.as_of)
         for place, (batch, ended) in enumerate(self._batches(only_changes)):
@@ -135,7 +137,7 @@ class _Loading:
                 self.keys.append(np.fromiter(map(hash, keys), np.int64, len(keys)))
             if place >= before:
                 if keys:
-                    wrote += self.store.write(load, self.view, keys, self._rows(rows), fresh, live is not None)
+                    wrote += self.store.write(load, self.view, keys, self._rows(rows), fresh, differ)
                 if ended is not None:
                     self._end(self._keys(ended))
                 load.done[name], load.written[name] = place + 1, wrote

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +33,9 @@ from models.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from jobs.lists import ListsConfig
+
+AT_ONCE = 2
+"""Markets whose lists are made at once."""
 
 
 def stage_product_lists(lake: Lake, maker: ListMaker, cold: BoolMask, config: ListsConfig, run: Run) -> None:
@@ -92,32 +98,47 @@ class _Making:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Rows of the table, coded, with equal dictionaries."""
+        groups, wrote, table = _groups(self.maker, self.config), False, self.point.table
+        kept = self.shown[table] = {}
+        places = self.config.beside_places if any(other.beside is table for other in CAROUSELS) else 0
+        for done, (group, (market, variant, live, made, digests)) in enumerate(zip(groups, self._made(), strict=True)):
+            self.maker.count(self.point, market, variant, made)
+            kept[group] = made.rows[:, :places].astype(np.int32)
+            self.digests[group] = np.zeros(len(self.maker.shelf.products), np.uint64)
+            self.digests[group][live] = digests
+            # A night without a row would not be there: its first list is written whatever it says.
+            batch = self._rows(group, market, variant, live, made, must=not wrote)
+            self.run.progress(f"markets of {table.name}", done + 1, len(groups))
+            if batch.num_rows:
+                wrote = True
+                yield batch
+
+    def _made(self) -> Iterator[tuple[int, Variant, Rows, Assembled, Digests]]:
+        """(market, variant, its live products, their lists, the lists' digests), market by market.
+
+        Some are made at once: what is no compiled loop keeps one core alone.
+        """
         shelf, n = self.maker.shelf, self.point.places or self.config.top_n
         search = Searching(self.point, self.index, shelf, self.cold, n * self.config.search_depth)
-        with_category = "categories" in self.point.table.names
-        digest = digests_of(
-            shelf.products, shelf.categories, shelf.attributes.category if with_category else None, self.model_id
-        )
-        others = any(other.beside is self.point.table for other in CAROUSELS)
-        kept = self.shown[self.point.table] = {}
-        groups, done, wrote = _groups(self.maker, self.config), 0, 0
-        for variant in self.config.variants:
-            for market, available in enumerate(shelf.available):
-                group, live = groups[done], np.flatnonzero(available)
-                beside = self.shown[self.point.beside][group] if self.point.beside else None
-                owners = Owners.of_products(live, beside)
-                made = self.maker.made(self.point, market, variant, n, search.in_market(market, n), owners)
-                if others:
-                    kept[group] = made.rows[:, : self.config.beside_places].astype(np.int32)
-                self.digests[group] = np.zeros(len(shelf.products), np.uint64)
-                self.digests[group][live] = digest(made, self.maker.book(self.point, market, variant))
-                done += 1
-                # A night without a row would not be there: its last list is written whatever it says.
-                batch = self._rows(group, market, variant, live, made, must=done == len(groups) and not wrote)
-                self.run.progress(f"markets of {self.point.table.name}", done, len(groups))
-                if batch.num_rows:
-                    wrote += batch.num_rows
-                    yield batch
+        category = shelf.attributes.category if "categories" in self.point.table.names else None
+        digest = digests_of(shelf.products, shelf.categories, category, self.model_id)
+        names = shelf.markets.ids.to_pylist()
+
+        def make(variant: Variant, market: int) -> tuple[int, Variant, Rows, Assembled, Digests]:
+            live = np.flatnonzero(shelf.available[market])
+            beside = self.shown[self.point.beside][names[market], variant.name] if self.point.beside else None
+            owners = Owners.of_products(live, beside)
+            made = self.maker.made(self.point, market, variant, n, search.in_market(market, n), owners)
+            return market, variant, live, made, digest(made, self.maker.book(self.point, market, variant))
+
+        search.prepare()
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            begun = deque[Future[tuple[int, Variant, Rows, Assembled, Digests]]]()
+            for variant, market in product(self.config.variants, range(len(names))):
+                begun.append(pool.submit(make, variant, market))
+                if len(begun) > AT_ONCE:
+                    yield begun.popleft().result()
+            yield from (one.result() for one in begun)
 
     @property
     def model_id(self) -> str:
@@ -135,8 +156,8 @@ class _Making:
             now[: len(self.digests[group])] = self.digests[group]
             chosen = np.flatnonzero(now[live] != then[live])
             ended = np.flatnonzero((then != 0) & (now == 0))
-            if must and not len(chosen) and not len(ended):
-                chosen = np.arange(min(1, len(live)))
+            if must:
+                chosen = np.union1d(chosen, np.arange(min(1, len(live))))
         keys = {"product_id": named.coded(np.concatenate([live[chosen], ended]))}
         lists = made.chosen(chosen, len(ended))
         rows = self.maker.rows(self.point, market, variant, keys, lists, self.model_id)

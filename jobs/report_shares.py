@@ -13,12 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.coded import coded_batches
+from jobs.coded import coded_nights
 from jobs.lake import Lake
 from jobs.reading import clean, of_night, scan
 from jobs.report_figures import TITLES
 from jobs.storage import write_whole
 from jobs.tables import CATALOGUE, LISTS, Table
+from models.top_n import BoolMask
 
 FOLDER = "reports"
 FIGURES = "lists.json"
@@ -123,17 +124,17 @@ def _summed(lake: Lake, as_of: date, table: Table) -> tuple[ListShares, dict[str
 
     varied = "variant" in table.key
     columns = ("market", "product_ids", "sources", "short_reason", *(("variant",) if varied else ()))
-    read = coded_batches(lake, table, columns, as_of, ROWS) if lake.exists(table) else ()
+    read = coded_nights(lake, table, columns, [as_of], ROWS) if lake.exists(table) else ()
     markets, variants, products, sources = (_Counts() for _ in range(4))
     lists = short = 0
-    for batch in read:
-        lists += batch.num_rows
-        short += batch.num_rows - batch["short_reason"].null_count
-        markets.add(batch["market"])
+    for batch, (there,) in read:
+        lists += int(there.sum())
+        short += int((np.asarray(batch["short_reason"].is_valid()) & there).sum())
+        markets.add(batch["market"], there)
         if varied:
-            variants.add(batch["variant"])
-        products.add(pc.list_flatten(batch["product_ids"]))
-        sources.add(pc.list_flatten(batch["sources"]))
+            variants.add(batch["variant"], there)
+        for name, counts in (("product_ids", products), ("sources", sources)):
+            counts.add(pc.list_flatten(batch[name]), _of_places(batch[name], there))
     counted = {clean(source): n for source, n in sorted(sources.texts().items(), key=lambda one: (-one[1], one[0]))}
     names = [*SOURCES, *(source for source in counted if source not in SOURCES)]
     positions, shown = sum(counted.values()), products.texts()
@@ -145,6 +146,11 @@ def _summed(lake: Lake, as_of: date, table: Table) -> tuple[ListShares, dict[str
     return summed, shown
 
 
+def _of_places(lists: pa.Array, there: BoolMask) -> BoolMask:
+    """[places], whether the list of each is `there`."""
+    return np.repeat(there, np.asarray(pc.fill_null(pc.list_value_length(lists), 0)))
+
+
 class _Counts:
     """How often each text stands in coded columns; texts are looked at only where the next ones are others."""
 
@@ -153,14 +159,15 @@ class _Counts:
         self._words = pa.array([], pa.string())
         self._counts = np.zeros(1, np.int64)
 
-    def add(self, texts: pa.Array) -> None:
-        """Count a column; a null counts as the empty text."""
+    def add(self, texts: pa.Array, there: BoolMask) -> None:
+        """Count those of a column that are `there`; a null counts as the empty text."""
         coded = texts if pa.types.is_dictionary(texts.type) else texts.dictionary_encode()
         if not coded.dictionary.equals(self._words):
             self._settle()
             self._words, self._counts = coded.dictionary, np.zeros(len(coded.dictionary) + 1, np.int64)
         codes = pc.fill_null(coded.indices, len(self._words)) if coded.null_count else coded.indices
-        self._counts += np.bincount(codes, minlength=len(self._counts))
+        counted = np.asarray(codes) if there.all() else np.asarray(codes)[there]
+        self._counts += np.bincount(counted, minlength=len(self._counts))
 
     def texts(self) -> dict[str, int]:
         """Text -> how often it was there."""

@@ -15,6 +15,7 @@ def look_through(
     places: npt.NDArray[np.int32],
     market: npt.NDArray[np.int32],
     own: npt.NDArray[np.int32],
+    there: npt.NDArray[np.bool_],
     available: npt.NDArray[np.bool_],
     shown: Ints,
 ) -> tuple[int, int, int]:  # pragma: no cover - compiled
@@ -22,11 +23,13 @@ def look_through(
 
     List q has the products `places[offsets[q]:offsets[q + 1]]`, -1 for one nobody knows, and is shown in `market[q]`,
     -1 for one nobody knows; `own` is -1 where it is no product's. Counts every place in `shown` [markets, products];
-    `available` is [markets, products].
+    `available` is [markets, products]. Lists that are not `there` are not looked at.
     """
     twice, selves, unavailable = 0, 0, 0
     last = np.full(available.shape[1], -1, np.int64)
     for row in range(len(market)):
+        if not there[row]:
+            continue
         repeated, itself = False, False
         for at in range(offsets[row], offsets[row + 1]):
             product = places[at]

@@ -15,7 +15,7 @@ from jobs.engine import start
 from jobs.errors import UserError
 from jobs.lake import ARROW_TYPES, Lake, arrow_schema
 from jobs.run import Run
-from jobs.tables import ALL, CUSTOMER_EMBEDDINGS, CUSTOMER_SEQUENCES, RAW_FILES, Table
+from jobs.tables import ALL, CUSTOMER_EMBEDDINGS, CUSTOMER_SEQUENCES, RAW_FILES, YOU_MIGHT_ALSO_LIKE, Table
 from tests.jobs.helpers import assert_same_rows
 
 FIRST, SECOND = date(2026, 3, 9), date(2026, 3, 10)
@@ -172,6 +172,33 @@ def test_a_night_of_changes_is_the_newest_row_of_each_customer(lake: Lake, run: 
     assert lake.changed(CUSTOMER_EMBEDDINGS, ["customer_id"], SECOND, THIRD)["customer_id"].to_pylist() == ["B", "D"]
     assert lake.changed(CUSTOMER_EMBEDDINGS, ["model_id"], FIRST, THIRD)["model_id"].to_pylist() == ["m3", "m3"]
     assert (lake.since(CUSTOMER_EMBEDDINGS, SECOND), lake.since(CUSTOMER_EMBEDDINGS, FIRST)) == (FIRST, FIRST)
+
+
+def test_a_list_that_ended_is_not_there_from_that_night_on(lake: Lake, run: Callable[[date], Run]) -> None:
+    table = YOU_MIGHT_ALSO_LIKE
+
+    def write(as_of: date, lists: dict[tuple[str, str], str | None], since: date | None = None) -> None:
+        rows = [
+            {"product_id": product, "market": market, "variant": "default", "model_id": model,
+             "gone": True if model is None else None}
+            for (product, market), model in lists.items()
+        ]  # fmt: skip
+        schema = pa.schema([field for field in arrow_schema(table) if field.name not in ("as_of", "run_id", "since")])
+        lake.replace(table, pa.Table.from_pylist(rows, schema=schema), run(as_of), since=since)
+
+    write(FIRST, {("P1", "GB"): "m1", ("P1", "FR"): "m1", ("P2", "GB"): "m1"})
+    write(SECOND, {("P1", "FR"): None, ("P2", "GB"): "m2"}, since=FIRST)
+    write(THIRD, {("P1", "FR"): "m3"}, since=FIRST)
+    expected = {
+        FIRST: {("P1", "FR"): "m1", ("P1", "GB"): "m1", ("P2", "GB"): "m1"},
+        SECOND: {("P1", "GB"): "m1", ("P2", "GB"): "m2"},
+        THIRD: {("P1", "FR"): "m3", ("P1", "GB"): "m1", ("P2", "GB"): "m2"},
+    }
+    columns = ("product_id", "market", "model_id")
+    for night, lists in expected.items():
+        for read in (lake.arrow(table, columns, night), lake.frame(table, night).select(*columns).toArrow()):
+            assert {(row["product_id"], row["market"]): row["model_id"] for row in read.to_pylist()} == lists
+            assert len(read) == lake.count(table, night) == len(lists)
 
 
 class OutOfLuckError(Exception):
