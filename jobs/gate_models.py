@@ -8,6 +8,7 @@ from datetime import date
 import pyarrow.compute as pc
 
 from jobs.champions import champion
+from jobs.coded import coded_batches
 from jobs.errors import GateError, UserError
 from jobs.evaluate import HEADLINE
 from jobs.gate_check import Check
@@ -32,6 +33,7 @@ from jobs.tables import (
 Models = Mapping[str, set[str]]
 """What was made -> the model_ids behind it."""
 ONE_MODEL = "one_model"
+ROWS = 131_072
 BY_CHAMPION = (CUSTOMER_EMBEDDINGS, PRODUCT_EMBEDDINGS, RECOMMENDED_FOR_YOU, YOU_MIGHT_ALSO_LIKE)
 """Tables that one champion must stand behind, beside the index of the last."""
 
@@ -89,7 +91,9 @@ def distinct(lake: Lake, table: Table, column: str, as_of: date) -> set[str]:
     """The values of a column on a night, streamed."""
     lake.create(table)
     found: set[str] = set()
-    for batch in lake.batches(table, (column,), as_of):
+    of_products = table.has_ends  # millions of rows, whose keys are told apart as codes
+    for batch in (coded_batches(lake, table, (column,), as_of, ROWS) if of_products
+                  else lake.batches(table, (column,), as_of)):  # fmt: skip
         found |= set(pc.unique(batch[column]).to_pylist())
     return found
 
