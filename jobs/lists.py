@@ -21,7 +21,7 @@ from jobs.product_lists import stage_product_lists
 from jobs.run import Counts, Run
 from jobs.shelf import read_shelf
 from jobs.tables import RULE_EFFECTS
-from jobs.touch_points import RANKED_PAGE
+from jobs.touch_points import CAROUSELS, RANKED_PAGE
 from jobs.variants import DEFAULT, Variant, check_variants
 from models.assembly import Owners
 
@@ -67,26 +67,30 @@ def execute(lake: Lake, run: Run, config: ListsConfig) -> Counts:
     vectors = ProductVectors.read(lake, run.as_of)
     cold = np.zeros(len(shelf.products), dtype=bool)
     cold[shelf.products.encode(vectors.ids.ids.filter(pa.array(vectors.cold)))] = True
-    stage_product_lists(lake, maker, cold, config, run)
+    written = stage_product_lists(lake, maker, cold, config, run)
     stage_customer_lists(lake, maker, vectors, config, run)
     lake.replace(RANKED_PAGE.table, _ranked_pages(maker, config, run), run)
     lake.replace_rows(RULE_EFFECTS, maker.effects(), run)
-    return _counts(maker)
+    return _counts(maker, written)
 
 
-def _counts(maker: ListMaker) -> Counts:
-    """How many lists there are, and how many of them are short with a reason."""
-    parts = []
+def _counts(maker: ListMaker, written: int) -> Counts:
+    """How many lists there are, how many of them are short with a reason, and how many were `written` of products'."""
+    parts, of_products = [], {point.table for point in CAROUSELS}
     for (table, variant), tally in maker.tallies.items():
         name = table.name if variant == DEFAULT else f"{table.name} {variant}"
         parts.append(f"{tally.lists:,} {name}" + (f" ({tally.short:,} short)" if tally.short else ""))
     note = f"{', '.join(parts)} in {len(maker.shelf.markets)} markets"
+    made = sum(tally.lists for tally in maker.tallies.values())
+    alike = sum(tally.lists for (table, _), tally in maker.tallies.items() if table in of_products)
+    if written < alike:
+        note += f"; of those of products {written:,} are others than the night before"
     if moved := sum(tally.moved for tally in maker.tallies.values()):
         note += f"; rules moved {moved:,} positions"
     if maker.policy.rules:
         unmatched = names_nobody_has(maker.policy.rules, maker.names, maker.shelf.markets)
         note += f"; {policy_note(len(maker.policy.rules), unmatched + maker.rulebooks.hidden_includes())}"
-    return Counts(int(maker.shelf.available.sum()), sum(t.lists for t in maker.tallies.values()), note=note)
+    return Counts(int(maker.shelf.available.sum()), made - alike + written, note=note)
 
 
 def _ranked_pages(maker: ListMaker, config: ListsConfig, run: Run) -> Iterator[pa.RecordBatch]:

@@ -38,8 +38,9 @@ AT_ONCE = 2
 """Markets whose lists are made at once."""
 
 
-def stage_product_lists(lake: Lake, maker: ListMaker, cold: BoolMask, config: ListsConfig, run: Run) -> None:
-    """Write the night's lists of every touch point of a product that differ from those of the night before, or all.
+def stage_product_lists(lake: Lake, maker: ListMaker, cold: BoolMask, config: ListsConfig, run: Run) -> int:
+    """Write the night's lists of every touch point of a product that differ from those of the night before, or all;
+    returns the rows written.
 
     All of them on nights that fit an index anew or settle what fills lists: then most differ. `cold` is [products].
     """
@@ -50,7 +51,7 @@ def stage_product_lists(lake: Lake, maker: ListMaker, cold: BoolMask, config: Li
         index.manifest["fit"]["on"] != tonight for index in indexes.values()
     )
     shown: dict[Table, dict[Group, Rows]] = {}
-    groups = _groups(maker, config)
+    groups, written = _groups(maker, config), 0
     for point in CAROUSELS:
         assert point.index is not None, f"{point.table.name} has lists of products, which come from an index"
         before = night_before(lake, point.table, run.as_of)
@@ -58,8 +59,12 @@ def stage_product_lists(lake: Lake, maker: ListMaker, cold: BoolMask, config: Li
         forget_digests(lake, point.table, run.as_of)
         making = _Making(point, indexes[point.index], maker, cold, shown, config, run, known)
         since = lake.since(point.table, before) if before and known is not None else None
-        replace_coded(lake, point.table, making.batches(), run, since)
+        written += replace_coded(lake, point.table, making.batches(), run, since)
         ListDigests(maker.shelf.products, making.digests).write(lake, point.table, run)
+        for night in lake.nights(point.table):
+            if before and night < before:  # nobody goes on from there, and they are larger than a night's changes
+                forget_digests(lake, point.table, night)
+    return written
 
 
 def _known(lake: Lake, table: Table, before: date, groups: list[Group], as_of: date) -> ListDigests | None:

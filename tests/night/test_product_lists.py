@@ -51,7 +51,9 @@ def test_a_night_of_what_differs_equals_all_lists_made_anew(copied_second: Shop,
         sell_other_things(going_on)
         for step in ("embed", "index"):
             going_on.step(step, SECOND)
-    going_on.step("lists", SECOND)
+    counts = going_on.step("lists", SECOND)
+    written = sum(len(stored(going_on, table)) for table in TABLES)
+    assert f"{written:,} are others than the night before" in counts.note
     anew = going_on.copy(tmp_path / "anew")
     for table in TABLES:
         (anew.lake.directory("lists", FIRST) / f"{table.name}.arrow").unlink()
