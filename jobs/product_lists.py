@@ -46,10 +46,7 @@ def stage_product_lists(lake: Lake, maker: ListMaker, cold: BoolMask, config: Li
     """
     tables, compute = dict.fromkeys(point.index for point in CAROUSELS if point.index), Compute(config.device)
     indexes = {table: read_index(lake, run, table, compute) for table in tables}
-    tonight = run.as_of.isoformat()
-    steady = maker.shelf.settled != run.as_of and all(
-        index.manifest["fit"]["on"] != tonight for index in indexes.values()
-    )
+    steady = maker.shelf.settled != run.as_of and not any(_fitted(index, run) for index in indexes.values())
     shown: dict[Table, dict[Group, Rows]] = {}
     groups, written = _groups(maker, config), 0
     for point in CAROUSELS:
@@ -65,6 +62,11 @@ def stage_product_lists(lake: Lake, maker: ListMaker, cold: BoolMask, config: Li
             if before and night < before:  # nobody goes on from there, and they are larger than a night's changes
                 forget_digests(lake, point.table, night)
     return written
+
+
+def _fitted(index: ProductIndex, run: Run) -> bool:
+    """Whether tonight fitted a model behind the index; where nobody looks, there is none behind the alternatives'."""
+    return bool({"config", "co_views"} & index.manifest.keys()) and index.manifest["fit"]["on"] == run.as_of.isoformat()
 
 
 def _known(lake: Lake, table: Table, before: date, groups: list[Group], as_of: date) -> ListDigests | None:

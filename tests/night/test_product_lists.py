@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from jobs.run import fingerprint
 from jobs.tables import AVAILABILITY, BAG_EXTRAS, CATALOGUE, PEOPLE_ALSO_BOUGHT, YOU_MIGHT_ALSO_LIKE, Table
 from tests.jobs.helpers import assert_same_rows
 from tests.night.nights import FIRST, SECOND, Rows, Shop
@@ -88,3 +90,16 @@ def test_what_fills_lists_stays_for_days_and_then_follows_the_events(copied_seco
     copied_second.step("lists", SECOND)
     assert (copied_second.lake.directory("lists", SECOND) / "filling.arrow").is_file(), "settled anew"
     assert all(copied_second.lake.since(table, SECOND) == SECOND for table in TABLES), "most lists may be others then"
+
+
+def test_a_shop_where_nobody_looks_goes_on_as_well(copied_second: Shop) -> None:
+    """Such a shop's index of alternatives has no model behind it, and says of every night that it was fitted then."""
+    manifest = copied_second.lake.directory("indexes", SECOND) / YOU_MIGHT_ALSO_LIKE.name / "manifest.json"
+    plain = json.loads(manifest.read_text("utf-8"))
+    del plain["sha256"], plain["co_views"]
+    plain["fit"]["on"] = SECOND.isoformat()
+    manifest.write_text(json.dumps(plain | {"sha256": fingerprint(plain)}), "utf-8")
+    for table in TABLES:
+        copied_second.lake.delta(table).delete(f"as_of = '{SECOND}'")
+    copied_second.step("lists", SECOND)
+    assert all(copied_second.lake.since(table, SECOND) == FIRST for table in TABLES)
