@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from typing import Any
 
+from jobs import folders
 from jobs.errors import UserError
 from jobs.lake import Lake, night
 from jobs.run import Run, fingerprint
@@ -13,7 +14,6 @@ from jobs.tables import CHAMPIONS, MODELS
 from models import artefacts
 
 CONTEST, PROMOTE, DEMOTE = "contest", "promote", "demote"
-FOLDER = "models"
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def _row(lake: Lake, model_id: str) -> dict[str, Any]:
 
 def _whole(lake: Lake, model_id: str) -> None:
     try:
-        artefacts.verify(lake.root / FOLDER / model_id)
+        artefacts.verify(lake.root / folders.MODELS / model_id)
     except artefacts.ArtefactError as error:
         raise UserError(f"{model_id} cannot serve: {error}") from None
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
+from jobs import folders
 from jobs.errors import UserError
 from jobs.examples import Product
 from jobs.features import categories, with_new_products
@@ -156,7 +157,7 @@ def _bought(lake: Lake, as_of: date, customer: str) -> pa.Array:
 def _model(lake: Lake, as_of: date, model_id: str, compute: Compute) -> Recommender:
     """The model that made the night's vectors, with the products that were not in its training, as it had them then."""
     try:
-        model, _ = artefacts.read(lake.root / "models" / model_id, compute)
+        model, _ = artefacts.read(lake.root / folders.MODELS / model_id, compute)
     except artefacts.ArtefactError as error:
         raise UserError(str(error)) from None
     return with_new_products(lake, as_of, model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
 import numpy as np
@@ -16,6 +17,7 @@ from jobs.gate_lists import Lists, Shop, churn, read_lists, read_shop
 from jobs.gate_models import ONE_MODEL, distinct, model_checks, require_one_model
 from jobs.gate_stale import stale_check
 from jobs.lake import Lake
+from jobs.list_counts import AT_ONCE, read_catalogue, write_counts
 from jobs.policy import read_policy
 from jobs.run import Counts, Run
 from jobs.tables import (
@@ -45,17 +47,22 @@ def execute(lake: Lake, run: Run, config: GateConfig) -> Counts:
     again = _bought_again(lake, run)
     shop = read_shop(lake, run, again)
     expected, before = _expected_rows(lake, run, shop), _figures(lake, live)
-    checks, models = [stale_check(lake, run)], {}
-    for place, table in enumerate(CHECKED):
-        run.progress("tables checked", place, len(CHECKED))
-        one_in = max(1, round(expected[table] / config.churn_lists))
-        found = read_lists(lake, table, run.as_of, shop, one_in, live)
-        models[table] = found.models
-        checks += _list_checks(config, table, found, shop, expected[table])
-        if found.rows:
-            checks += _spread_checks(config, table, found, shop, before)
-        if live:
-            checks += _change_checks(config, table, found, live)
+    checks, models, counts = [stale_check(lake, run)], {}, {}
+    catalogue = read_catalogue(lake, run.as_of)
+
+    def read(table: Table) -> tuple[Table, int, Lists]:
+        one_in, version = max(1, round(expected[table] / config.churn_lists)), lake.version(table)
+        return table, version, read_lists(lake, table, run.as_of, shop, one_in, live)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:  # what reads and looks through lists is compiled
+        for place, (table, version, found) in enumerate(pool.map(read, CHECKED)):
+            run.progress("tables checked", place + 1, len(CHECKED))
+            models[table], counts[table.name] = found.models, found.counts(shop, catalogue, version)
+            checks += _list_checks(config, table, found, shop, expected[table])
+            if found.rows:
+                checks += _spread_checks(config, table, found, shop, before)
+            if live:
+                checks += _change_checks(config, table, found, live)
     checks += model_checks(lake, run, config, models)
     if live:
         checks += _customer_checks(lake, run, config, live)
@@ -63,6 +70,7 @@ def execute(lake: Lake, run: Run, config: GateConfig) -> Counts:
     if unknown:
         raise UserError(f"--accept {sorted(unknown)}: no such gate; there are {', '.join(c.gate for c in checks)}")
     decide(lake, run, "gate", checks, config.accepted)
+    write_counts(lake, run.as_of, counts)
     return Counts(len(checks), len(checks), note=f"{len(checks)} gates passed")
 
 
@@ -156,8 +164,8 @@ def _spread_checks(
     if table is MARKET_RANKING:  # shows what is popular, and all of it
         return
     most = min(config.max_fallbacks, before.get(f"{name}_fallbacks", 1.0) + config.max_fallbacks_gained)
-    share = found.fallbacks / max(found.sources, 1)
-    yield Check(f"{name}_fallbacks", share, most=most, detail="share of the places that come from popularity alone")
+    detail = "share of the places that come from popularity alone"
+    yield Check(f"{name}_fallbacks", found.fallbacks, most=most, detail=detail)
     worst = max(_concentrations(found, shop), default=None)
     if worst:
         detail = f"of the places that the most shown 1 % of the products could hold, they hold so many in {worst[1]}"

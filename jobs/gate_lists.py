@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
@@ -13,6 +14,8 @@ import pyarrow.compute as pc
 
 from jobs.coded import coded_nights, codes_of, spelled_out
 from jobs.lake import Lake
+from jobs.list_counts import Catalogue, ListCounts
+from jobs.reading import clean
 from jobs.run import Run
 from jobs.shelf import read_availability
 from jobs.tables import CUSTOMER_SEQUENCES, RECOMMENDED_FOR_YOU, Table
@@ -56,10 +59,8 @@ class Lists:
     """Places that cannot be bought in the list's market."""
     bought: int = 0
     """Places that the customer bought before."""
-    sources: int = 0
-    """Places whose source is named."""
-    fallbacks: int = 0
-    """Places from popularity alone."""
+    sources: Counter[str] = field(default_factory=Counter)
+    """Source -> the places it filled."""
     uneven: int = 0
     """Lists that name more or fewer sources than products."""
     shown: Rows = field(default_factory=lambda: np.zeros((0, 0), np.int64))
@@ -79,6 +80,21 @@ class Lists:
     def places(self) -> int:
         """Filled places of all lists."""
         return int(self.shown.sum())
+
+    @property
+    def fallbacks(self) -> float:
+        """Share of the places whose source is named that come from popularity alone."""
+        return sum(self.sources[source] for source in FALLBACKS) / max(self.sources.total(), 1)
+
+    def counts(self, shop: Shop, catalogue: Catalogue, version: int) -> ListCounts:
+        """What the pages of the night and of later ones say of the lists."""
+        markets = shop.markets.ids.filter(pa.array(self.lists > 0)).to_pylist()
+        of_products = self.shown.sum(axis=0)
+        there = np.flatnonzero(of_products)
+        shown = dict(zip(shop.products.decode(there).to_pylist(), of_products[there].tolist(), strict=True))
+        return ListCounts.of(
+            self.rows, self.rows - self.full, self.sources, shown, markets, self.variants, catalogue, version
+        )
 
 
 def read_shop(lake: Lake, run: Run, again: pa.Array) -> Shop:
@@ -171,14 +187,13 @@ def _add(found: Lists, table: Table, batch: pa.RecordBatch, there: BoolMask, sho
     found.lists += np.bincount(market[(market >= 0) & there], minlength=len(shop.markets))
     named = np.asarray(pc.fill_null(pc.list_value_length(batch["sources"]), 0))
     found.uneven += int(((named != lengths) & there).sum())
-    found.sources += int(named[there].sum())
     sources, words = codes_of(pc.list_flatten(batch["sources"]))
-    fallback = np.array([word in FALLBACKS for word in words])[sources]
-    found.fallbacks += int((fallback & np.repeat(there, named)).sum())
+    counted = np.bincount(sources[np.repeat(there, named)], minlength=len(words))
+    found.sources.update({clean(words[code]): int(counted[code]) for code in np.flatnonzero(counted)})
     if table is RECOMMENDED_FOR_YOU:
         found.bought += _bought_before(_padded(place.astype(np.int64), lengths), batch["customer_id"], shop)
     found.models |= set(pc.unique(batch["model_id"].filter(pa.array(there))).to_pylist())
-    found.variants |= set(pc.unique(batch["variant"].filter(pa.array(there))).to_pylist())
+    found.variants |= {name or "" for name in pc.unique(batch["variant"].filter(pa.array(there))).to_pylist()}
 
 
 def _padded(places: Rows, lengths: Rows) -> npt.NDArray[np.int32]:

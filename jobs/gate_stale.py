@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from datetime import datetime
 
+from jobs import folders
 from jobs.gate_check import Check
-from jobs.index import FOLDER
 from jobs.lake import Lake
 from jobs.run import Run
 from jobs.tables import PEOPLE_ALSO_BOUGHT, RUNS, STEPS, YOU_MIGHT_ALSO_LIKE
@@ -26,7 +26,7 @@ def stale_check(lake: Lake, run: Run) -> Check:
         if ended[step] < ended[earlier]
     ]  # fmt: skip
     for table in (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT):
-        path = lake.directory(FOLDER, run.as_of) / table.name / "manifest.json"
+        path = lake.directory(folders.INDEXES, run.as_of) / table.name / "manifest.json"
         if path.is_file() and (of := json.loads(path.read_text("utf-8")).get("as_of")) != run.as_of.isoformat():
             late.append(f"the index of {table.name} is of {of}")
     detail = "; ".join(late) or "every step ran after those before it"

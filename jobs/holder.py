@@ -9,7 +9,6 @@ from pathlib import Path
 
 from jobs.errors import BusyError
 
-FOLDER = "locks"
 NIGHT, STEP = "night", "step"
 TRIES, PAUSE = 5, 0.05
 """A look at who holds a lock takes it for an instant, which must not turn anybody away."""

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
+from jobs import folders
 from jobs.baskets import basket_rows, to_baskets
 from jobs.errors import UserError
 from jobs.histories import key_column, read_histories, read_product_vectors
@@ -33,7 +34,6 @@ from models.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from models.device_search import DeviceProducts
 
-FOLDER = "indexes"
 FILES = ("tensors.safetensors", "products.json", "index.faiss")
 CO_VIEWS = "co_views."
 """Before the names of the tensors of the model of views."""
@@ -113,7 +113,7 @@ def read_index(lake: Lake, run: Run, table: Table, compute: Compute = search.ON_
     """The night's index behind a table of lists, to be searched where `compute` says; raises UserError where it is
     absent or was changed.
     """
-    place = lake.directory(FOLDER, run.as_of) / table.name
+    place = lake.directory(folders.INDEXES, run.as_of) / table.name
     manifest = read_manifest(lake, run.as_of, table)
     with local_copy(place) as folder:
         return _read(folder, place, manifest, compute)
@@ -140,7 +140,7 @@ def _read(folder: Path, place: Path, manifest: dict[str, Any], compute: Compute)
 
 def read_manifest(lake: Lake, as_of: date, table: Table) -> dict[str, Any]:
     """What the night's index says of itself; raises UserError where it is absent or was changed."""
-    path = lake.directory(FOLDER, as_of) / table.name / "manifest.json"
+    path = lake.directory(folders.INDEXES, as_of) / table.name / "manifest.json"
     try:
         manifest: dict[str, Any] = json.loads(path.read_text("utf-8"))
         signed, files = manifest.pop("sha256", None) == fingerprint(manifest), manifest["files"].keys()
@@ -218,7 +218,7 @@ def _fitted_lately(
     """The index of the newest earlier night whose own fit, with these settings, is less than `refit_days` old."""
     for days in range(1, config.refit_days):
         night = run.as_of - timedelta(days=days)
-        if not (lake.directory(FOLDER, night) / table.name).is_dir():
+        if not (lake.directory(folders.INDEXES, night) / table.name).is_dir():
             continue
         try:
             earlier = read_index(lake, replace(run, as_of=night), table)
@@ -234,7 +234,7 @@ def _write(
     queries: FloatMatrix, tensors: Mapping[str, npt.NDArray[Any]], manifest: dict[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """Build and measure one index, aside, and put it in its dated place."""
-    place = lake.directory(FOLDER, run.as_of) / table.name
+    place = lake.directory(folders.INDEXES, run.as_of) / table.name
     with written_aside(place) as aside:
         index = search.build_index(vectors, config.factory)
         search.save(index, aside / "index.faiss")

@@ -24,8 +24,9 @@ from dataclasses import asdict, dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
+from jobs import folders
 from jobs.errors import BusyError, UserError
-from jobs.holder import FOLDER, NIGHT, PAUSE, STEP, TRIES, Holder, busy
+from jobs.holder import NIGHT, PAUSE, STEP, TRIES, Holder, busy
 from jobs.storage import put_if, signed_url
 
 LEASE_SECONDS, RENEW_SECONDS = 120.0, 20.0
@@ -94,7 +95,7 @@ def _tried(look: Callable[[], None]) -> None:
 
 
 def _holder(root: Path, name: str) -> Holder | None:
-    found = _found(root / FOLDER / name)
+    found = _found(root / folders.LOCKS / name)
     return found.holder if found else None
 
 
@@ -114,7 +115,7 @@ def _found(path: Path) -> _Found | None:
 
 @contextmanager
 def _held(root: Path, name: str, holder: Holder) -> Iterator[None]:
-    path = root / FOLDER / name
+    path = root / folders.LOCKS / name
     lease = _Lease(path, holder)
     if owner := lease.take():
         raise busy(root, holder, owner)

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import feather
 
+from jobs import folders
 from jobs.histories import matrix, vectors_column
 from jobs.lake import Lake
 from jobs.list_maker import ListMaker
@@ -31,7 +32,6 @@ from models.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from jobs.lists import ListsConfig
 
-FOLDER = "lists"
 FORMAT = 1
 """Raised when the same basis gives other lists than before: the next night then makes all lists again."""
 OF_PRODUCTS = ("cold", "young", "brand", "category")
@@ -158,7 +158,7 @@ def forget_basis(lake: Lake, as_of: date) -> None:
 
 
 def _path(lake: Lake, as_of: date) -> Path:
-    return lake.directory(FOLDER, as_of) / "basis.arrow"
+    return lake.directory(folders.LISTS, as_of) / "basis.arrow"
 
 
 def _frame(maker: ListMaker, market: int, variant: Variant, config: ListsConfig) -> dict[str, Any]:

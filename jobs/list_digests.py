@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import feather
 
+from jobs import folders
 from jobs.lake import Lake
 from jobs.run import Run
 from jobs.storage import write_whole
@@ -23,7 +24,6 @@ from models.rulebook import Rulebook
 from models.top_n import Rows
 from models.vocabulary import Vocabulary
 
-FOLDER = "lists"
 FORMAT = 1
 """Raised when equal lists have other digests than before: the next night then writes all of them."""
 Group = tuple[str, str]
@@ -98,4 +98,4 @@ def digests_of(
 
 
 def _path(lake: Lake, table: Table, as_of: date) -> Path:
-    return lake.directory(FOLDER, as_of) / f"{table.name}.arrow"
+    return lake.directory(folders.LISTS, as_of) / f"{table.name}.arrow"

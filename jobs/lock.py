@@ -17,8 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from jobs import lease
-from jobs.holder import FOLDER as FOLDER
+from jobs import folders, lease
 from jobs.holder import NIGHT, PAUSE, STEP, TRIES, busy
 from jobs.holder import Holder as Holder
 from jobs.holder import here as here
@@ -74,7 +73,7 @@ def holders(root: Path) -> list[Holder]:
         return lease.holders(root)
     found = []
     for name in (NIGHT, STEP):
-        if not (root / FOLDER / name).exists():
+        if not (root / folders.LOCKS / name).exists():
             continue
         with _opened(root, name, os.O_RDONLY) as file:
             if not _taken(file, fcntl.LOCK_SH, tries=1) and (owner := _read(file)):
@@ -84,7 +83,7 @@ def holders(root: Path) -> list[Holder]:
 
 @contextmanager
 def _opened(root: Path, name: str, flags: int = os.O_RDWR | os.O_CREAT) -> Iterator[int]:
-    path = root / FOLDER / name
+    path = root / folders.LOCKS / name
     path.parent.mkdir(parents=True, exist_ok=True)
     file = os.open(path, flags | os.O_CLOEXEC, 0o644)
     try:

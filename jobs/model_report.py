@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs import report_chart
+from jobs import folders, report_chart
 from jobs.champions import champion
 from jobs.decision import LAST_CHAMPION
 from jobs.errors import UserError
@@ -158,7 +158,7 @@ def written_of(
     recent = recent or _recent(lake, run, config)
     served = served or champion_of(lake, run, config, recent)
     models = _newest_contest(lake, run.as_of)
-    metadata = artefacts.read_manifest(lake.root / "models" / served.model_id).metadata if served.readable else {}
+    metadata = artefacts.read_manifest(lake.root / folders.MODELS / served.model_id).metadata if served.readable else {}
     compared = comparison_of(quality_of(lake, run.as_of, ""), models, metadata)
     title = {"as_of": f"{run.as_of}", "run_id": run.run_id, "model_id": clean(served.model_id),
              "kind": clean(served.kind)}  # fmt: skip
@@ -176,7 +176,7 @@ def _attentive(
         return None, ""
     for row in models:
         try:
-            model = artefacts.read(lake.root / "models" / row["model_id"], Compute(config.device))[0]
+            model = artefacts.read(lake.root / folders.MODELS / row["model_id"], Compute(config.device))[0]
         except artefacts.ArtefactError:
             continue
         if isinstance(model, Attentive):

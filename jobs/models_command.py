@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from jobs import folders
 from jobs.command import LAKE, Root, day_of, lake_at, now
 from jobs.errors import UserError
 
@@ -108,11 +109,10 @@ def print_models(lake: Lake, console: Console) -> None:
 
 def state(lake: Lake, row: dict[str, Any], log: list[Decision]) -> str:
     """Whether a model serves or served, and whether it could."""
-    from jobs.champions import FOLDER
     from models.artefacts import ArtefactError, verify
 
     try:
-        verify(lake.root / FOLDER / row["model_id"])
+        verify(lake.root / folders.MODELS / row["model_id"])
     except ArtefactError:
         whole = False
     else:

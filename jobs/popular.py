@@ -11,6 +11,7 @@ import pyarrow as pa
 from pyarrow import feather
 from pyspark.sql import functions as F
 
+from jobs import folders
 from jobs.errors import UserError
 from jobs.lake import Lake
 from jobs.run import Run
@@ -19,7 +20,7 @@ from jobs.tables import EVENTS
 from models.popularity import Popularity
 from models.vocabulary import Vocabulary
 
-FOLDER, FILE = "lists", "filling.arrow"
+FILE = "filling.arrow"
 COLUMNS = ("market", "product_id", "weight")
 
 
@@ -74,13 +75,13 @@ def filling_products(
     })  # fmt: skip
     content = pa.BufferOutputStream()
     feather.write_feather(kept.replace_schema_metadata({"settings": _settings(config)}), content)
-    write_whole(lake.directory(FOLDER, run.as_of) / FILE, content.getvalue().to_pybytes())
+    write_whole(lake.directory(folders.LISTS, run.as_of) / FILE, content.getvalue().to_pybytes())
     return _over(kept, products, markets), run.as_of  # as the next nights will read it
 
 
 def _settled(lake: Lake, night: date, config: PopularConfig) -> pa.Table | None:
     """What that night settled with these settings."""
-    path = lake.directory(FOLDER, night) / FILE
+    path = lake.directory(folders.LISTS, night) / FILE
     try:
         found = feather.read_table(pa.BufferReader(path.read_bytes()), memory_map=False)
         return (

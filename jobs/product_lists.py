@@ -54,7 +54,7 @@ def stage_product_lists(lake: Lake, maker: ListMaker, cold: BoolMask, config: Li
         before = night_before(lake, point.table, run.as_of)
         known = _known(lake, point.table, before, groups, run.as_of) if before and steady else None
         forget_digests(lake, point.table, run.as_of)
-        making = _Making(point, indexes[point.index], maker, cold, shown, config, run, known)
+        making = _Making(point, indexes[point.index], maker, cold, groups, shown, config, run, known)
         since = lake.since(point.table, before) if before and known is not None else None
         written += replace_coded(lake, point.table, making.batches(), run, since)
         ListDigests(maker.shelf.products, making.digests).write(lake, point.table, run)
@@ -95,6 +95,8 @@ class _Making:
     index: ProductIndex
     maker: ListMaker
     cold: BoolMask
+    groups: list[Group]
+    """Every market and variant, in the order of the rows."""
     shown: dict[Table, dict[Group, Rows]]
     """The first places of the lists that another one of the page stands beside; added to."""
     config: ListsConfig
@@ -105,7 +107,7 @@ class _Making:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Rows of the table, coded, with equal dictionaries."""
-        groups, wrote, table = _groups(self.maker, self.config), False, self.point.table
+        groups, wrote, table = self.groups, False, self.point.table
         kept = self.shown[table] = {}
         places = self.config.beside_places if any(other.beside is table for other in CAROUSELS) else 0
         for done, (group, (market, variant, live, made, digests)) in enumerate(zip(groups, self._made(), strict=True)):

@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jobs import folders
 from jobs.errors import UserError
 from jobs.gate import live_night, require_passed
-from jobs.index import FOLDER
 from jobs.lake import Lake, arrow_schema
 from jobs.online import REPO, OnlineStore
 from jobs.run import Counts, Run
@@ -95,7 +95,7 @@ def nights_to_roll_back_to(lake: Lake) -> list[date]:
 def _live_rows(lake: Lake, run: Run, published_at: datetime) -> list[dict[str, Any]]:
     rows = []
     for table in SURFACES:
-        index = lake.directory(FOLDER, run.as_of) / table.name
+        index = lake.directory(folders.INDEXES, run.as_of) / table.name
         names = [name for name in ("model_id", "run_id") if name in table.names]
         own = pc.field("as_of") == pa.scalar(run.as_of)
         first = lake.dataset(table).head(1, columns=names, filter=own).to_pylist()[0]

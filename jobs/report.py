@@ -8,22 +8,24 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from jobs import model_report, report_chart, report_drift, shop_window
+from jobs import folders, model_report, report_chart, report_drift, shop_window
 from jobs.errors import UserError
 from jobs.examples import customer_pages, product_pages
 from jobs.lake import Lake
+from jobs.list_counts import Catalogue, ListCounts, counts_of, read_catalogue, write_counts
 from jobs.model_report import ModelReportConfig
 from jobs.pages import environment, write_page
 from jobs.reading import count_rows
 from jobs.recent import RECENT_CUSTOMERS, Recent
 from jobs.report_drift import DriftConfig
 from jobs.report_figures import Gate, gates_of, quality_of, rejections_of, standing_of, steps_of
-from jobs.report_shares import FOLDER, Shares, shares_of, write_figures
+from jobs.report_shares import shares_of
 from jobs.run import Counts, Run
 from jobs.shop_window_config import ShopWindowConfig
 from jobs.shop_window_contexts import context_pairs
-from jobs.tables import CATALOGUE, CUSTOMER_SEQUENCES, EVENTS
+from jobs.tables import CATALOGUE, CUSTOMER_SEQUENCES, EVENTS, LISTS
 
+Counted = tuple[dict[str, ListCounts], Catalogue]
 PARTS = 8
 """What is counted while the pages are made, the model's first and the night's own last."""
 
@@ -59,11 +61,16 @@ def execute(lake: Lake, run: Run, config: ReportConfig) -> Counts:
     """Write the page of the night; it tells what is there, so it can be written after any step."""
     with ThreadPoolExecutor(1) as aside:
         # Hundreds of millions of positions, read and counted without Python's lock: the model's page is made beside it.
-        counted = aside.submit(shares_of, lake, run.as_of, config.groups)
+        counted = aside.submit(_counted, lake, run.as_of)
         return _written(lake, run, config, counted)
 
 
-def _written(lake: Lake, run: Run, config: ReportConfig, counted: Future[Shares]) -> Counts:
+def _counted(lake: Lake, as_of: date) -> Counted:
+    catalogue = read_catalogue(lake, as_of)
+    return counts_of(lake, as_of, LISTS, catalogue), catalogue
+
+
+def _written(lake: Lake, run: Run, config: ReportConfig, counted: Future[Counted]) -> Counts:
     recent = Recent(lake, run.as_of, max(RECENT_CUSTOMERS, config.model.looked_at))
     path = report_path(lake, run.as_of)
     beside, window, drift = (
@@ -77,8 +84,8 @@ def _written(lake: Lake, run: Run, config: ReportConfig, counted: Future[Shares]
     contexts = context_pairs(lake, run.as_of, served, recent)
     run.progress("parts of the page read", 2, PARTS)
     context = _context(lake, run, config, recent, counted)
-    lists = context["shares"].lists
-    write_figures(lake, run.as_of, lists)
+    lists = counted.result()[0]
+    write_counts(lake, run.as_of, lists)
     write_page(window, shop_window.written_of(lake, run, config.window, contexts, recent, lists))
     run.progress("parts of the page read", 7, PARTS)
     write_page(drift, report_drift.written_of(lake, run, config.drift, path.name))
@@ -89,7 +96,7 @@ def _written(lake: Lake, run: Run, config: ReportConfig, counted: Future[Shares]
         .render(context, model_page=beside.name, shop_page=window.name, drift_page=drift.name)
     )
     write_page(path, page)
-    read = sum(summed.lists for summed in lists)
+    read = sum(counts.lists for counts in lists.values())
     pages = (path, beside, window, drift)
     size = sum(each.stat().st_size for each in pages) / 1024
     note = f"{lake.relative(path)}, {beside.name}, {window.name} and {drift.name} beside it, {size:,.0f} KiB"
@@ -98,11 +105,11 @@ def _written(lake: Lake, run: Run, config: ReportConfig, counted: Future[Shares]
 
 def report_path(lake: Lake, as_of: date) -> Path:
     """Where the page of a night lies."""
-    return lake.directory(FOLDER, as_of) / "index.html"
+    return lake.directory(folders.REPORTS, as_of) / "index.html"
 
 
 def _context(
-    lake: Lake, run: Run, config: ReportConfig, recent: Recent, counted: Future[Shares]
+    lake: Lake, run: Run, config: ReportConfig, recent: Recent, counted: Future[Counted]
 ) -> dict[str, Any]:  # fmt: skip
     as_of = run.as_of
     steps, gates = steps_of(lake, as_of, run.run_id), gates_of(lake, as_of)
@@ -114,7 +121,7 @@ def _context(
     run.progress("parts of the page read", 4, PARTS)
     customers = customer_pages(lake, as_of, config.customers, recent)
     run.progress("parts of the page read", 5, PARTS)
-    shares = counted.result()
+    shares = shares_of(*counted.result(), config.groups)
     run.progress("parts of the page read", 6, PARTS)
     return {
         "as_of": as_of, "run_id": run.run_id, "config": config, "standing": standing, "steps": steps, "gates": gates,

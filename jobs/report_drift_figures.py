@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.lake import Lake
+from jobs.list_counts import ListCounts, read_counts
 from jobs.reading import Wanted, clean, matching
 from jobs.report_figures import TITLES
 from jobs.report_lines import Point, Series, stability
-from jobs.report_shares import read_figures
 from jobs.tables import BAG_EXTRAS, GATES, INPUTS, PEOPLE_ALSO_BOUGHT, RUNS, STEPS, YOU_MIGHT_ALSO_LIKE, Table
 
 WATCHED = {
@@ -97,23 +97,21 @@ def step_panels(lake: Lake, nights: Sequence[date]) -> list[Panel]:
 
 def list_panels(lake: Lake, nights: Sequence[date]) -> list[Panel]:
     """Length of the lists of each touch point of a product, and where their places come from, as reports counted."""
-    panels, read = [], {night: read_figures(lake, night) for night in nights}
+    panels, read = [], {night: read_counts(lake, night) for night in nights}
     for table in (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT, BAG_EXTRAS):
-        looked = {night: figures[table.name] for night, figures in read.items() if table.name in figures}
+        looked = {night: counts[table.name] for night, counts in read.items() if table.name in counts}
         if not looked:
             continue
-        names = sorted({source for _, counts in looked.values() for source in counts})
-        length = [Point(night, sum(counts.values()) / lists) for night, (lists, counts) in looked.items()]
+        names = sorted({source for counts in looked.values() for source in counts.sources})
+        length = [Point(night, sum(c.sources.values()) / c.lists) for night, c in looked.items()]
         series = [Series("products in a list", tuple(length))]
         series += [Series(f"share of {clean(name)}", _shares(looked, name)) for name in names]
         panels.append(_folded(TITLES[table.name], series))
     return panels
 
 
-def _shares(looked: Mapping[date, tuple[int, Mapping[str, int]]], name: str) -> tuple[Point, ...]:
-    return tuple(
-        Point(night, counts.get(name, 0) / (sum(counts.values()) or 1)) for night, (_, counts) in looked.items()
-    )
+def _shares(looked: Mapping[date, ListCounts], name: str) -> tuple[Point, ...]:
+    return tuple(Point(night, c.sources.get(name, 0) / (sum(c.sources.values()) or 1)) for night, c in looked.items())
 
 
 def _panel(figure: str, slices: Mapping[str, Sequence[Point]], most: int) -> Panel:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jobs import folders
 from jobs.errors import UserError
 from jobs.lake import Lake
 from jobs.lake import night as night_predicate
@@ -44,8 +45,6 @@ DATED = (
 """Tables whose nights nobody needs but who reads those nights."""
 RECORDS = (REJECTED, CORRECTED, INPUTS, GATES, RUNS)
 """Small tables in which nights record themselves; raw_files, policy, models and who was forgotten are kept for good."""
-FOLDERS = ("indexes", "lists", "reports")
-"""Dated directories."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +145,7 @@ class Retention:
 
     def models(self) -> list[Path]:
         """Directories of models that no kept night uses, and what a killed training left aside."""
-        folder = self.lake.root / "models"
+        folder = self.lake.root / folders.MODELS
         if not folder.is_dir():
             return []
         rows = matching(self.lake, MODELS, ("model_id", "as_of", "champion"), Wanted())
@@ -171,7 +170,7 @@ class Retention:
 
     def _directories(self) -> list[tuple[Path, date]]:
         found = []
-        for folder in FOLDERS:
+        for folder in folders.DATED:
             for path in sorted((self.lake.root / folder).glob("as_of=*")):
                 if path.is_dir() and re.fullmatch(r"as_of=\d{4}-\d{2}-\d{2}", path.name):
                     found.append((path, date.fromisoformat(path.name.removeprefix("as_of="))))

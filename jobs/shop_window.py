@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jobs.lake import Lake
+from jobs.list_counts import ListCounts, counts_of
 from jobs.pages import TEMPLATES, environment
 from jobs.reading import clean
 from jobs.recent import Recent
-from jobs.report_shares import ListShares, summed_lists
 from jobs.run import Run
 from jobs.shop_window_choice import PRODUCT_LISTS
 from jobs.shop_window_config import ContextPair, ShopWindowConfig
@@ -28,13 +28,13 @@ SCRIPTS = (
 
 def written_of(
     lake: Lake, run: Run, config: ShopWindowConfig, contexts: Sequence[ContextPair] = (), recent: Recent | None = None,
-    lists: Sequence[ListShares] | None = None,
+    lists: Mapping[str, ListCounts] | None = None,
 ) -> str:  # fmt: skip
     """The page of a night; it shows what is there, so it can be made after any step, and writes nothing.
 
     `recent` and `lists` are what the caller has read already.
     """
-    held = summed_lists(lake, run.as_of, PRODUCT_LISTS)[0] if lists is None else lists
+    held = counts_of(lake, run.as_of, PRODUCT_LISTS, {}) if lists is None else lists
     return page(read_window(lake, run.run_id, config, contexts, recent or Recent(lake, run.as_of), held))
 
 

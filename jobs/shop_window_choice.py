@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from jobs.lake import Lake
+from jobs.list_counts import ListCounts
 from jobs.reading import Tally, of_night, scan
 from jobs.recent import LONG_HISTORY, Recent
-from jobs.report_shares import ListShares
 from jobs.shop_window_config import ContextPair, ShopWindowConfig
 from jobs.tables import BAG_EXTRAS, CATALOGUE, MARKET_RANKING, PEOPLE_ALSO_BOUGHT, YOU_MIGHT_ALSO_LIKE, Table
 from jobs.variants import DEFAULT
@@ -33,8 +33,9 @@ class Chosen:
 
 
 def chosen_of(
-    lake: Lake, config: ShopWindowConfig, contexts: Sequence[ContextPair], recent: Recent, lists: Sequence[ListShares]
-) -> Chosen:
+    lake: Lake, config: ShopWindowConfig, contexts: Sequence[ContextPair], recent: Recent,
+    lists: Mapping[str, ListCounts],
+) -> Chosen:  # fmt: skip
     """The most wanted products, those of the contexts among them, and as many of the busiest markets as fit."""
     night = of_night(recent.as_of)
     events = recent.events.of_products
@@ -43,16 +44,15 @@ def chosen_of(
     needed = {pair.product for pair in contexts} & catalogue
     rest = [product for product in ordered if product not in needed][: max(config.products - len(needed), 0)]
     products = sorted([*needed, *rest], key=lambda product: (-events.get(product, 0), product))
-    held = {summed.name: summed for summed in lists}
-    tables = [table for table in PRODUCT_LISTS if table.name in held]
-    ranked, variants = Tally(("market", "variant")), {v for table in tables for v in held[table.name].variants}
+    tables = [table for table in PRODUCT_LISTS if table.name in lists]
+    ranked, variants = Tally(("market", "variant")), {v for table in tables for v in lists[table.name].variants}
     for batch in scan(lake, MARKET_RANKING, ranked.keys, night):
         ranked.add(batch.columns)
     of_rankings = ranked.most_first()
     variants |= {variant for _, variant, _ in of_rankings}
     there = {market for market, *_ in of_rankings}
     if YOU_MIGHT_ALSO_LIKE in tables:
-        there |= held[YOU_MIGHT_ALSO_LIKE.name].markets
+        there.update(lists[YOU_MIGHT_ALSO_LIKE.name].markets)
     busy = {market: recent.events.of_markets.get(market, 0) for market in there}
     named = sorted({name or DEFAULT for name in variants} or {DEFAULT}, key=lambda name: (name != DEFAULT, name))
     each = sum(places_of(table, config) for table in tables) * max(len(products), 1) * len(named)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 
 from jobs.chosen_rows import among
 from jobs.lake import Lake
+from jobs.list_counts import ListCounts
 from jobs.reading import Tally, clean, count_rows, matching, of_night, scan
 from jobs.recent import Recent
-from jobs.report_shares import ListShares
 from jobs.shop_window_choice import Chosen, chosen_of, customers_of, places_of
 from jobs.shop_window_config import ContextPair, ShopWindowConfig
 from jobs.shop_window_lists import Block, Ints, Names, no_names, place_in, read_block
@@ -75,7 +75,7 @@ class ShopWindow:
 
 def read_window(
     lake: Lake, run_id: str, config: ShopWindowConfig, contexts: Sequence[ContextPair], recent: Recent,
-    lists: Sequence[ListShares],
+    lists: Mapping[str, ListCounts],
 ) -> ShopWindow:  # fmt: skip
     """Read what the tables have of the night; a table that is not there leaves its part empty.
 

@@ -6,7 +6,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from jobs.champions import FOLDER, champion, record_contest, registered
+from jobs import folders
+from jobs.champions import champion, record_contest, registered
 from jobs.contest import Ground, Results, hold, prepare
 from jobs.decision import LAST_CHAMPION, Budget, Decision, decide
 from jobs.errors import UserError
@@ -56,7 +57,7 @@ def load_champion(lake: Lake, run: Run, compute: Compute) -> tuple[str, Recommen
     if row is None:
         raise UserError(f"no model was trained up to {run.as_of}; run `python -m jobs train --as-of {run.as_of}` first")
     try:
-        model, _ = artefacts.read(lake.root / FOLDER / row["model_id"], compute)
+        model, _ = artefacts.read(lake.root / folders.MODELS / row["model_id"], compute)
     except artefacts.ArtefactError as error:
         raise UserError(str(error)) from None
     return row["model_id"], model
@@ -94,7 +95,7 @@ def execute(lake: Lake, run: Run, config: TrainConfig) -> Counts:
 
 def _nothing_due(lake: Lake, last: dict[str, Any], run: Run, config: TrainConfig) -> str:
     """Why the champion goes on without a contest; empty where one is due."""
-    if not (lake.root / FOLDER / last["model_id"]).is_dir():
+    if not (lake.root / folders.MODELS / last["model_id"]).is_dir():
         return ""
     contests = {(row["as_of"], row["run_id"]) for row in registered(lake) if row["as_of"] <= run.as_of}
     age = (run.as_of - max(night for night, _ in contests)).days
@@ -124,7 +125,7 @@ def _unspoilt(lake: Lake, last: dict[str, Any] | None, ground: Ground, compute: 
     if last is None or last["as_of"] > ground.at.date():
         return None
     try:
-        return artefacts.read(lake.root / FOLDER / last["model_id"], compute)[0]
+        return artefacts.read(lake.root / folders.MODELS / last["model_id"], compute)[0]
     except artefacts.ArtefactError:  # it cannot serve either: somebody new has to
         return None
 
@@ -152,7 +153,7 @@ def _refit(
         "pairs": fitted.pairs,
         "steps": fitted.steps,
     }
-    artefacts.write(model, lake.root / FOLDER / f"{kind}-{run.run_id}", metadata, written_aside)
+    artefacts.write(model, lake.root / folders.MODELS / f"{kind}-{run.run_id}", metadata, written_aside)
     return len(histories.sequences.products)
 
 
@@ -167,7 +168,7 @@ def _keep_losers(lake: Lake, run: Run, ground: Ground, trained: dict[str, Recomm
             "config_hash": run.config_hash,
             "compared": f"trained on the days before the last {(run.midnight - ground.at).days}",
         }
-        artefacts.write(model, lake.root / FOLDER / f"{kind}-{run.run_id}", metadata, written_aside)
+        artefacts.write(model, lake.root / folders.MODELS / f"{kind}-{run.run_id}", metadata, written_aside)
 
 
 def _versions(lake: Lake) -> dict[str, int]:

@@ -74,15 +74,15 @@ def main(arguments: list[str] | None = None) -> int:
                 size = replace(size, name=f"{size.name}_{given.markets}m", markets=given.markets)
             runs.append(run(size, folder, given.limit, given.online, given.peer_only))
             print_run(runs[-1])
-    result: dict[str, Any] = {"runs": [_plain(one) for one in runs]}
+            result: dict[str, Any] = {"runs": [_plain(one) for one in runs]}
+            _write(given.json, result)
     if given.target or len(runs) > 1:
         target = given.target or SIZES[given.shop].customers
         found = extrapolated(runs, target)
         ours = _night(given.ours) if given.ours else {}
         print_extrapolation(found, target, ours)
         result |= {"extrapolated to": target, "extrapolated s": found, "ours s": ours}
-    if given.json:
-        given.json.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+        _write(given.json, result)
     return int(any(not equal for one in runs for _, equal, _ in one["checks"]))
 
 
@@ -203,6 +203,12 @@ def compared(task: StackTask, lake: Path, peer: Mapping[str, Spent]) -> list[tup
 def _night(path: Path) -> dict[str, float]:
     steps = json.loads(path.read_text("utf-8"))["first night"]
     return {step["step"]: float(step["seconds"]) for step in steps}
+
+
+def _write(path: Path | None, result: Mapping[str, Any]) -> None:
+    """After each run: a later one may fail."""
+    if path:
+        path.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
 
 
 def _plain(one: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from jobs import folders
 from jobs.errors import UserError
-from jobs.index import FOLDER, IndexConfig, _write, read_index
+from jobs.index import IndexConfig, _write, read_index
 from jobs.lake import Lake
 from jobs.run import Run
 from jobs.tables import YOU_MIGHT_ALSO_LIKE
@@ -110,9 +111,9 @@ def test_a_changed_model_is_refused(model: Path, tmp_path: Path, inputs: int) ->
 @pytest.mark.parametrize("inputs", [100, pytest.param(4_000, marks=pytest.mark.soak)])
 def test_a_changed_index_is_refused(indexed: Path, tmp_path: Path, inputs: int) -> None:
     lake = Lake(tmp_path)
-    folder = lake.directory(FOLDER, NIGHT.as_of) / YOU_MIGHT_ALSO_LIKE.name
+    folder = lake.directory(folders.INDEXES, NIGHT.as_of) / YOU_MIGHT_ALSO_LIKE.name
     folder.parent.mkdir(parents=True)
-    original = Lake(indexed).directory(FOLDER, NIGHT.as_of) / YOU_MIGHT_ALSO_LIKE.name
+    original = Lake(indexed).directory(folders.INDEXES, NIGHT.as_of) / YOU_MIGHT_ALSO_LIKE.name
     assert refused(lambda: read_index(lake, NIGHT, YOU_MIGHT_ALSO_LIKE), folder, original, inputs, seed=2) > 0
 
 

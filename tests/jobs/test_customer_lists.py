@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from jobs import folders
 from jobs.engine import Engine
 from jobs.lake import Lake
-from jobs.list_basis import FOLDER
 from jobs.lists import ListsConfig
 from jobs.tables import RECOMMENDED_FOR_YOU
 from jobs.variants import Variant
@@ -31,7 +31,7 @@ def anew(shop: SmallShop, as_of: object, config: ListsConfig, folder: Path) -> p
     """The night's lists, all of them made in a copy that has no earlier night to go on from."""
     root = folder / "anew"
     shutil.copytree(shop.lake.root, root)
-    shutil.rmtree(root / FOLDER)
+    shutil.rmtree(root / folders.LISTS)
     engine = shop.lake.engine
     copy = SmallShop(lake_on(engine, root), shop.rng)
     assert copy.lists(as_of, config) == len(shop.people)  # type: ignore[arg-type]
@@ -142,7 +142,7 @@ def test_without_ground_to_go_on_from_all_lists_are_made(damage: str, sail_lake:
     shop = SmallShop.new(sail_lake, 3)
     quiet_second_night(shop)
     shop.write(SECOND, since=FIRST)
-    basis = sail_lake.directory(FOLDER, FIRST) / "basis.arrow"
+    basis = sail_lake.directory(folders.LISTS, FIRST) / "basis.arrow"
     if damage == "no basis":
         basis.unlink()
     if damage == "half a basis":

@@ -10,10 +10,10 @@ import pytest
 
 from jobs.errors import UserError
 from jobs.lake import Lake
+from jobs.list_counts import counts_of, write_counts
 from jobs.report_drift import DriftConfig, written_of
 from jobs.report_drift_figures import gate_panels, input_panels, list_panels, nights_of, step_panels
 from jobs.report_lines import HEIGHT, WIDTH, Point, Series, draw, stability
-from jobs.report_shares import summed_lists, write_figures
 from jobs.tables import GATES, INPUTS, RUNS, YOU_MIGHT_ALSO_LIKE
 from tests.jobs.nights_lake import nth, row, run_of
 from tests.jobs.page import Page
@@ -55,7 +55,7 @@ def history(root: Path) -> Lake:
                  for n in range(3)]  # fmt: skip
         lake.replace_rows(YOU_MIGHT_ALSO_LIKE, lists, run)
         if place != WITHOUT_REPORT:
-            write_figures(lake, run.as_of, summed_lists(lake, run.as_of, [YOU_MIGHT_ALSO_LIKE])[0])
+            write_counts(lake, run.as_of, counts_of(lake, run.as_of, [YOU_MIGHT_ALSO_LIKE], {}))
     return lake
 
 

@@ -1,4 +1,4 @@
-"""From a csv file to the table policy and back to rules, and the command that does it."""
+"""From a csv file to the table policy and back to rules."""
 
 from __future__ import annotations
 
@@ -13,52 +13,19 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rich.console import Console
-from typer.testing import CliRunner
 
-from jobs.__main__ import app
 from jobs.errors import UserError
 from jobs.lake import Lake, arrow_schema
 from jobs.policy import policy_on, read_policy, stored_rules
 from jobs.policy_checks import rules_of
-from jobs.policy_command import in_words, load, run_policy, state
+from jobs.policy_command import load
 from jobs.policy_file import read_rules
 from jobs.policy_rules import COLUMNS, KINDS, Rule
 from jobs.sample_shop import SIZES
 from jobs.sample_shop.fashion import CATEGORIES, DEPARTMENTS, brand_names, market_codes
-from jobs.tables import AVAILABILITY, CATALOGUE, POLICY
+from jobs.tables import POLICY
 from jobs.variants import Variant
-
-NIGHT = date(2026, 4, 6)
-SAMPLE = Path(__file__).resolve().parents[2] / "jobs" / "sources" / "sample_policy.csv"
-BOOST = "rule_id,kind,attribute,value,amount\nr1,boost,brand,Acme,3\n"
-
-
-@pytest.fixture
-def bare_lake(tmp_path: Path) -> Lake:
-    """An empty lake without an engine: rules need none."""
-    return Lake(tmp_path / "lake")
-
-
-@pytest.fixture
-def rules_file(tmp_path: Path) -> Any:
-    """rules_file(text or bytes): a csv file of rules."""
-
-    def write(content: str | bytes) -> Path:
-        path = tmp_path / "rules.csv"
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return path
-
-    return write
-
-
-def said_by(lake: Lake, file: Path | None = None, check: bool = False, show: bool = False, variants: Any = None) -> str:
-    """What the command prints."""
-    console = Console(file=io.StringIO(), width=200)
-    run_policy(lake, NIGHT, file, check, show, console, variants)
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
-
+from tests.jobs.policy_files import BOOST, NIGHT, SAMPLE, said_by
 
 # --- the file
 
@@ -224,79 +191,6 @@ def test_a_rule_that_is_over_may_name_a_variant_that_is_gone(bare_lake: Lake) ->
     assert len(read_policy(bare_lake, NIGHT, [Variant("a", 0.5), Variant("b", 0.5)]).rules) == 1
     with pytest.raises(UserError, match="rule r1: variant = 'b' is not one of tonight's variants a"):
         read_policy(bare_lake, NIGHT, [Variant("a")])
-
-
-# --- the command
-
-
-def with_shop(lake: Lake) -> None:
-    """A catalogue of one product and its market."""
-    product = {"product_id": "P1", "brand": "Best", "category": "hats", "department": "men"}
-    place = {"product_id": "P1", "market": "GB", "available": True}
-    for table, row in ((CATALOGUE, product), (AVAILABILITY, place)):
-        rows = [row | {"as_of": NIGHT, "run_id": "r"}]
-        lake.overwrite(table, pa.Table.from_pylist(rows, schema=arrow_schema(table)))
-
-
-def test_names_that_nothing_has_are_noted_not_refused(bare_lake: Lake, rules_file: Any) -> None:
-    with_shop(bare_lake)
-    text = "rule_id,kind,market,attribute,value,amount\nr1,boost,UK,brand,Beast,3\nr2,boost,GB,brand,Best,3\n"
-    said = said_by(bare_lake, rules_file(text)).splitlines()
-    assert said[1:] == ["note: r1: no brand 'Beast' tonight, but 'Best'", "note: r1: no market 'UK' tonight"]
-    assert len(stored_rules(bare_lake)) == 2
-
-
-def test_an_include_that_another_rule_excludes_is_noted(bare_lake: Lake, rules_file: Any) -> None:
-    with_shop(bare_lake)
-    text = "rule_id,kind,attribute,value,amount\nr1,include,product_id,P1,3\nr2,exclude,category,hats,\n"
-    assert said_by(bare_lake, rules_file(text)).splitlines()[1:] == ["note: r1: 'P1' is excluded by r2"]
-
-
-def test_show_prints_every_rule_with_its_state(bare_lake: Lake) -> None:
-    said_by(bare_lake, SAMPLE)
-    said = said_by(bare_lake, show=True)
-    assert said.startswith("Policy, night 2026-04-06")
-    assert all(rule.rule_id in said and in_words(rule) in said for rule in stored_rules(bare_lake))
-    assert "brand Nifdora Mockwear up 8" in said and "you_might_also_like, GB" in said
-    assert "lists of women may show children" in said and "price from 0.5 to 2 times the product's" in said
-
-
-def test_show_prints_text_as_text(bare_lake: Lake, rules_file: Any) -> None:
-    said = said_by(bare_lake, rules_file(BOOST.replace("Acme", "[red]\x1b[31mA[/]")), show=True)
-    assert "brand [red]A[/] up 3" in said
-
-
-def test_the_state_of_a_rule_in_words() -> None:
-    days = [date(2026, 4, 5), NIGHT, date(2026, 4, 7)]
-    assert state(Rule("r", "boost"), NIGHT) == "holds"
-    assert [state(Rule("r", "boost", ends_on=day), NIGHT) for day in days] == [
-        "over since 2026-04-05", "holds to 2026-04-06", "holds to 2026-04-07"]  # fmt: skip
-    assert [state(Rule("r", "boost", starts_on=day), NIGHT) for day in days] == ["holds", "holds", "from 2026-04-07"]
-
-
-def test_the_command_wants_something_to_do(bare_lake: Lake) -> None:
-    for check, show in ((False, False), (True, False), (True, True)):
-        with pytest.raises(UserError, match=r"give --file rules\.csv, a file of rules, or --show"):
-            said_by(bare_lake, None, check, show)
-
-
-def test_the_command_knows_the_variants(bare_lake: Lake, rules_file: Any) -> None:
-    path = rules_file("rule_id,kind,variant,amount\nr1,brand_cap,b,3\n")
-    with pytest.raises(UserError, match="variant = 'b' is not one of tonight's variants a, c"):
-        said_by(bare_lake, path, variants=[Variant("a", 0.5), Variant("c", 0.5)])
-    assert "1 rule loaded" in said_by(bare_lake, path, variants=[Variant("a", 0.5), Variant("b", 0.5)])
-
-
-def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NIGHTRAIL_FEAST", str(tmp_path))  # the entry point sets it where it is not set
-    runner = CliRunner()
-    common = ["policy", "--root", str(tmp_path / "lake"), "--as-of", "2026-04-06"]
-    done = runner.invoke(app, [*common, "--file", str(SAMPLE)])
-    assert done.exit_code == 0, done.output
-    assert "rules loaded on 2026-04-06" in done.output
-    assert len(stored_rules(Lake(tmp_path / "lake"))) == len(read_rules(SAMPLE))
-    failed = runner.invoke(app, [*common, "--file", str(tmp_path / "none.csv")])
-    assert isinstance(failed.exception, UserError)
 
 
 # --- the example

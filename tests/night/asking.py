@@ -12,12 +12,13 @@ import pytest
 from rich.console import Console
 
 from jobs.__main__ import main
+from jobs.online import OnlineStore
 from jobs.tables import (
     CUSTOMER_EMBEDDINGS,
     CUSTOMER_SEQUENCES,
     Table,
 )
-from tests.night.nights import Rows, Shop
+from tests.night.nights import FIRST, Rows, Shop
 
 
 def keys_of(rows: Rows, *names: str) -> list[dict[str, str]]:
@@ -54,3 +55,13 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     with pytest.raises(SystemExit) as left:
         main()
     return int(left.value.code or 0)
+
+
+def all_answers(shop: Shop, store: OnlineStore, as_of: Any = FIRST) -> dict[str, Any]:
+    """What every service says of every key of a night, at most 300 keys each."""
+    from feature_repo.served import SERVICES
+
+    found = {}
+    for service, (_, tables) in SERVICES.items():
+        found[service] = store.read(service, keys_of(shop.rows(tables[0], as_of)[:300], *tables[0].key))
+    return found

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from jobs import storage
 from jobs.config import quick
 from jobs.engine import Engine
 from jobs.sample_shop import SIZES, write_days
 from tests.night.nights import SAMPLE_SQL, SECOND, STAGING, LakeFactory, Shop
+from tests.s3_server import S3Server
 
 
 @pytest.fixture(scope="session")
@@ -86,3 +88,9 @@ def copied_night(night: Shop, tmp_path: Path) -> Shop:
 def copied_second(staged_second: Shop, tmp_path: Path) -> Shop:
     """The second night, staged over the live first one, free to be damaged."""
     return staged_second.copy(tmp_path)
+
+
+@pytest.fixture
+def s3_root(s3_server: S3Server) -> Path:
+    """Where a new lake may be."""
+    return storage.place(f"s3://{s3_server.bucket()}/lake")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import lock
+from jobs import folders, lock
 from jobs.command import NIGHT_TOKEN
 from jobs.errors import BusyError
 from tests.night.nights import REPOSITORY
@@ -53,7 +53,7 @@ def holder(doing: str) -> lock.Holder:
 
 def content(root: Path) -> list[str]:
     """What lies below the root, locks aside."""
-    return sorted(str(p.relative_to(root)) for p in root.rglob("*") if lock.FOLDER not in p.relative_to(root).parts)
+    return sorted(str(p.relative_to(root)) for p in root.rglob("*") if folders.LOCKS not in p.relative_to(root).parts)
 
 
 STEP = ("sequences", "--as-of", "2026-04-06")

@@ -1,0 +1,43 @@
+"""What the gate counted of a night's lists is what reading them for it alone counts, and is used while it holds."""
+
+from __future__ import annotations
+
+from unittest.mock import patch
+
+from jobs import list_counts
+from jobs.list_counts import counts_of, read_catalogue, read_counts, write_counts
+from jobs.tables import LISTS, MARKET_RANKING, PEOPLE_ALSO_BOUGHT
+from tests.night.nights import FIRST, SECOND, Shop
+
+
+def test_the_gate_counts_what_reading_the_lists_alone_counts(copied_second: Shop) -> None:
+    lake = copied_second.lake
+    copied_second.steps(("gate",), SECOND)
+    of_gate, catalogue = read_counts(lake, SECOND), read_catalogue(lake, SECOND)
+    assert set(of_gate) == {table.name for table in (*LISTS, MARKET_RANKING)}
+    write_counts(lake, SECOND, {})
+    alone = counts_of(lake, SECOND, (*LISTS, MARKET_RANKING), catalogue)
+    assert alone == of_gate
+    for name, counts in alone.items():
+        assert counts.lists and counts.products and counts.markets, name
+        assert sum(counts.sources.values()) == sum(counts.brands.values()) == sum(counts.categories.values())
+
+
+def test_the_page_takes_the_gates_counts_until_a_table_changes(copied_night: Shop) -> None:
+    lake, catalogue = copied_night.lake, read_catalogue(copied_night.lake, FIRST)
+    with patch.object(list_counts, "coded_nights", side_effect=AssertionError("lists were read again")):
+        before = counts_of(lake, FIRST, LISTS, catalogue)
+    copied_night.rewrite(PEOPLE_ALSO_BOUGHT, lambda rows: rows[1:])
+    after = counts_of(lake, FIRST, LISTS, catalogue)
+    name = PEOPLE_ALSO_BOUGHT.name
+    assert after[name].lists == before[name].lists - 1
+    assert {table: counts for table, counts in after.items() if table != name} == {
+        table: counts for table, counts in before.items() if table != name
+    }
+
+
+def test_counts_of_older_code_are_shown_and_counted_again(copied_night: Shop) -> None:
+    lake, place = copied_night.lake, list_counts._path(copied_night.lake, FIRST)
+    place.write_text('{"people_also_bought": {"lists": 7, "sources": {"model": 70}}}', "utf-8")
+    assert read_counts(lake, FIRST)["people_also_bought"].lists == 7
+    assert counts_of(lake, FIRST, (PEOPLE_ALSO_BOUGHT,), {})["people_also_bought"].lists > 7
