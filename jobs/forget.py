@@ -61,8 +61,8 @@ def forget(
     progress("parts forgotten", 2, STEPS)
     changed = clear_files(lake, spellings)
     progress("parts forgotten", 3, STEPS)
-    for customer in spellings.ids:
-        rows[customer][ONLINE] = max(rows[customer][ONLINE], online.forget(customer))
+    for customer, keys in online.forget(spellings.ids).items():
+        rows[customer][ONLINE] = max(rows[customer][ONLINE], keys)
     _record(lake, salt, rows, now, {"state": "begun"})
     progress("parts forgotten", 4, STEPS)
     left, elsewhere, files = read_back(lake, spellings)

@@ -147,6 +147,8 @@ def _batches(
 
 def churn(now: pa.Table, then: pa.Table, key: tuple[str, ...]) -> float | None:
     """Mean share of the products of a list of `then` that its list of `now` lacks; None where no key is in both."""
+    from models.list_kernels import lacking  # compiled or read from its cache at the first call
+
     left = now.select(key).append_column("now", pa.array(np.arange(len(now))))
     right = then.select(key).append_column("then", pa.array(np.arange(len(then))))
     both = left.join(right, keys=list(key), join_type="inner")
@@ -155,13 +157,16 @@ def churn(now: pa.Table, then: pa.Table, key: tuple[str, ...]) -> float | None:
     old = then["product_ids"].take(both["then"]).combine_chunks()
     new = now["product_ids"].take(both["now"]).combine_chunks()
     known = Vocabulary.build(pa.chunked_array([old.flatten(), new.flatten()]))
-    keys = [
-        np.asarray(pc.list_parent_indices(lists)).astype(np.int64) * len(known) + known.encode(lists.flatten())
-        for lists in (old, new)
-    ]
-    gone = np.bincount(keys[0][~np.isin(keys[0], keys[1])] // max(len(known), 1), minlength=len(both))
-    share = (gone / np.maximum(np.asarray(pc.list_value_length(old)), 1)).mean()
+    then_at, now_at = _offsets(old), _offsets(new)
+    gone = lacking(then_at, known.encode(old.flatten()), now_at, known.encode(new.flatten()), len(known))
+    share = (gone / np.maximum(np.diff(then_at), 1)).mean()
     return round(float(share), 9)  # the pairs come in no promised order, and equal nights have equal figures
+
+
+def _offsets(lists: pa.Array) -> Rows:
+    """[rows + 1], where each list's places begin among those of all; a null list is an empty one."""
+    lengths = np.asarray(pc.fill_null(pc.list_value_length(lists), 0), np.int64)
+    return np.concatenate(([0], np.cumsum(lengths)))
 
 
 def _add(found: Lists, table: Table, batch: pa.RecordBatch, there: BoolMask, shop: Shop) -> None:
@@ -171,11 +176,11 @@ def _add(found: Lists, table: Table, batch: pa.RecordBatch, there: BoolMask, sho
     if table is RECOMMENDED_FOR_YOU and not there.all():
         batch, there = batch.filter(pa.array(there)), there[there]
     market = shop.markets.encode(batch["market"], missing="negative")
-    lengths = np.asarray(pc.fill_null(pc.list_value_length(batch["product_ids"]), 0)).astype(np.int64)
+    offsets = _offsets(batch["product_ids"])
+    lengths = np.diff(offsets)
     place = shop.products.encode(pc.list_flatten(batch["product_ids"]), missing="negative")
     owned = table.key[0] == "product_id"
     own = shop.products.encode(batch["product_id"], "negative") if owned else np.full(batch.num_rows, -1, np.int32)
-    offsets = np.concatenate(([0], np.cumsum(lengths)))
     twice, selves, unavailable = look_through(offsets, place, market, own, there, shop.available, found.shown)
     full = np.asarray(pc.is_null(batch["short_reason"]))
     found.rows += int(there.sum())

@@ -40,10 +40,15 @@ class ListDigests:
     groups: Mapping[Group, Digests]
     """Each [products]."""
 
-    def over(self, products: Vocabulary, group: Group) -> Digests:
-        """[products], over another vocabulary."""
+    def over(self, products: Vocabulary) -> Callable[[Group], Digests]:
+        """A group's digests over another vocabulary [products]."""
         rows = self.products.encode(products.ids, missing="negative")
-        return np.where(rows >= 0, self.groups[group][rows], np.uint64(0)).astype(np.uint64)
+        there = rows >= 0
+
+        def of(group: Group) -> Digests:
+            return np.where(there, self.groups[group][rows], np.uint64(0))
+
+        return of
 
     def write(self, lake: Lake, table: Table, run: Run) -> None:
         """Keep them as the night's."""

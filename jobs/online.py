@@ -142,17 +142,13 @@ class OnlineStore:
             progress(f"rows of {table.name} online", done, total)
         return done
 
-    def forget(self, customer_id: str) -> int:
-        """Remove every version of every row of a customer; returns the keys removed."""
+    def forget(self, customers: Sequence[str]) -> dict[str, int]:
+        """Remove every version of every row of some customers; returns customer -> the keys removed."""
         with self._writer() as store:
-            removed = int(store.forget(customer_id))
+            removed = {customer: int(store.forget(customer)) for customer in customers}
+            self.backend.scrub()  # also where nothing was left to remove: an earlier call may have ended before this
         self.backend.close()  # SQLite's file holds what was removed until its log is worked in
         return removed
-
-    def sweep(self) -> int:
-        """Remove versions that no night shows which can be taken back to; returns the keys that became smaller."""
-        with self._writer() as store:
-            return int(store.sweep())
 
     def clear(self) -> int:
         """Remove everything from the online store; returns the keys removed. The next night is loaded whole."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
@@ -161,7 +161,7 @@ class _Making:
         named = self._named
         chosen, ended = np.arange(len(live)), np.empty(0, np.int64)
         if self.before is not None:
-            now, then = np.zeros(len(named), np.uint64), self.before.over(named, group)
+            now, then = np.zeros(len(named), np.uint64), self._then(group)
             now[: len(self.digests[group])] = self.digests[group]
             chosen = np.flatnonzero(now[live] != then[live])
             ended = np.flatnonzero((then != 0) & (now == 0))
@@ -172,6 +172,12 @@ class _Making:
         rows = self.maker.rows(self.point, market, variant, keys, lists, self.model_id)
         gone = np.arange(rows.num_rows) >= len(chosen)
         return rows.append_column(GONE, pa.array(gone, mask=~gone))
+
+    @cached_property
+    def _then(self) -> Callable[[Group], Digests]:
+        """The digests of a group's lists of the night before, over `_named`."""
+        assert self.before is not None
+        return self.before.over(self._named)
 
     @cached_property
     def _named(self) -> Vocabulary:

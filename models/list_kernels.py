@@ -62,3 +62,20 @@ def fewer_than(
                 found[q] = False
                 break
     return found
+
+
+@njit(nogil=True, cache=True)
+def lacking(
+    then_at: Ints, then: npt.NDArray[np.int32], now_at: Ints, now: npt.NDArray[np.int32], products: int
+) -> Ints:  # pragma: no cover - compiled
+    """[Q], how many places of list q of `then` hold a product that list q of `now` has not.
+
+    List q has the products `then[then_at[q]:then_at[q + 1]]`, all of them in [0, products).
+    """
+    gone, last = np.zeros(len(then_at) - 1, np.int64), np.full(products, -1, np.int64)
+    for q in range(len(gone)):
+        for at in range(now_at[q], now_at[q + 1]):
+            last[now[at]] = q
+        for at in range(then_at[q], then_at[q + 1]):
+            gone[q] += last[then[at]] != q
+    return gone

@@ -63,6 +63,10 @@ class Backend(Protocol):
         """Remove keys; one that is not there is no error."""
         ...
 
+    def scrub(self) -> None:
+        """Leave nothing of what was dropped in the store's files."""
+        ...
+
     def scan(self, start: bytes) -> Iterator[list[bytes]]:
         """Every key that begins with `start`, in lists; one that is written meanwhile may come twice or not at all."""
         ...

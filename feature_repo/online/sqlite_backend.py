@@ -111,6 +111,15 @@ class SqliteBackend:
             for name in ("recent", "older", "online"):
                 connection.executemany(f"DELETE FROM {name} WHERE key = ?", [(key,) for key in keys])  # noqa: S608
 
+    def scrub(self) -> None:
+        """See Backend. A page that was split keeps a copy of what moved away, until the file is laid anew.
+
+        Takes the file's size once more in SQLite's temporary folder and in its log.
+        """
+        connection = self._connection()
+        connection.execute("VACUUM")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def fold(self, agreed: int, given_up: Collection[int]) -> None:
         """See Backend. A process that ends in the middle leaves a file that says the same."""
         connection = self._connection()

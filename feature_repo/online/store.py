@@ -27,7 +27,6 @@ from feature_repo.online.versions import (
     agreed,
     merging,
     record_head,
-    swept,
     visible,
     written,
 )
@@ -219,19 +218,6 @@ class Writer:
         there = [key for key, chain in zip(keys, self.backend.get(keys), strict=True) if chain is not None]
         self.backend.drop(there)
         return len(there)
-
-    def sweep(self) -> int:
-        """Remove versions that no kept night shows; returns the keys that became smaller or went."""
-        found, touched = self._read("load"), 0
-        kept = [*self.nights(), self.live, *([Load.of(found).live] if found else [])]
-        for view in self.reader.views.values():
-            for some in self.backend.scan(self.backend.prefix + view.id.encode()):
-                chains = zip(some, self.backend.get(some), strict=True)
-                changed = {key: new for key, old in chains if old is not None and (new := swept(old, kept)) != old}
-                self._put(changed)
-                touched += len(changed)
-                self.renew()
-        return touched
 
     def clear(self) -> int:
         """Remove everything; returns the keys removed."""

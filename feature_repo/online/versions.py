@@ -175,14 +175,3 @@ def agreed(kept: Sequence[Live]) -> tuple[int, frozenset[int]]:
     some, every = frozenset().union(*given_up), frozenset(given_up[0]).intersection(*given_up)
     upto = min([*(night.seq for night in kept), *(number - 1 for number in some - every)])
     return upto, frozenset(number for number in every if number <= upto)
-
-
-def swept(chain: bytes, kept: Sequence[Live]) -> bytes:
-    """The chain without what no night of `kept` shows; empty where nothing is left."""
-    whole = list(records(chain))
-    needed = {found.seq for night in kept if (found := newest(whole, night)) is not None}
-    left = [old for old in whole if old.seq in needed]
-    # An end of a row says something only while an older version stands behind it.
-    while left and left[-1].kind == GONE:
-        left.pop()
-    return b"".join(old.packed() for old in left)

@@ -19,6 +19,7 @@ from jobs.status import status_of
 from jobs.tables import PUBLISHED, RECOMMENDED_FOR_YOU
 from models import artefacts
 from models.contract import Compute
+from tests.benchmarks.cluster import compare, run_night
 from tests.night.nights import FIRST, REPOSITORY, SECOND, STAGING, LakeFactory, Shop, feast_below
 from tests.night.test_night_again import contents, differing
 from tests.s3_server import SECRET, S3Server
@@ -154,3 +155,14 @@ def test_a_night_on_spark_is_that_of_a_local_lake(
     assert SECRET not in log.read_text()
     command = Path(f"/proc/{engine.server.process.pid}/cmdline").read_bytes()
     assert SECRET.encode() not in command
+
+
+@pytest.mark.soak
+def test_a_night_under_airflow_is_that_of_a_local_lake(raw: Path, s3_root: Path, tmp_path: Path) -> None:
+    put_folder(raw, s3_root / "raw")
+    local = run_night(tmp_path / "lake", raw, FIRST)
+    work = tmp_path / "work"
+    distant = run_night(s3_root / "lake", s3_root / "raw", FIRST, {"NIGHTRAIL_WORK": str(work)})
+    assert compare(local, distant) == []
+    kept = [path for path in work.rglob("*") if path.is_file()]
+    assert kept and not [path for path in kept if SECRET.encode() in path.read_bytes()]
