@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -67,8 +68,12 @@ def execute(lake: Lake, run: Run, config: ListsConfig) -> Counts:
     vectors = ProductVectors.read(lake, run.as_of)
     cold = np.zeros(len(shelf.products), dtype=bool)
     cold[shelf.products.encode(vectors.ids.ids.filter(pa.array(vectors.cold)))] = True
-    written = stage_product_lists(lake, maker, cold, config, run)
-    stage_customer_lists(lake, maker, vectors, config, run)
+    of_customers = maker.counting_anew()
+    with ThreadPoolExecutor(1) as aside:  # customers' lists leave cores idle now and then, and all of them on a cluster
+        of_products = aside.submit(stage_product_lists, lake, maker, cold, config, run)
+        stage_customer_lists(lake, of_customers, vectors, config, run)
+        written = of_products.result()
+    maker.tallies |= of_customers.tallies
     lake.replace(RANKED_PAGE.table, _ranked_pages(maker, config, run), run)
     lake.replace_rows(RULE_EFFECTS, maker.effects(), run)
     return _counts(maker, written)

@@ -17,9 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from jobs.gate_lists import churn, read_lists, read_shop, sampled
+from jobs.gate_lists import churn, read_lists, read_shop
 from jobs.gate_vectors import read_vectors
 from jobs.histories import vectors_column
 from jobs.lake import Lake
@@ -94,10 +93,9 @@ def main() -> None:
 
     shop = read_shop(lake, run, pa.array([], pa.string()))
     say(f"{len(shop.customers):,} customers, {len(shop.bought[1]):,} purchases read")
-    found = read_lists(lake, RECOMMENDED_FOR_YOU, NIGHT, shop, max(1, given.customers // 20_000))
+    found = read_lists(lake, RECOMMENDED_FOR_YOU, NIGHT, shop, max(1, given.customers // 20_000), live)
     say(f"{found.rows:,} lists, {found.places:,} places, {found.bought:,} bought before")
-    now = pa.concat_tables(found.sample)
-    then = sampled(lake, RECOMMENDED_FOR_YOU, live, pc.unique(now["customer_id"]))
+    now, then = pa.Table.from_batches(found.sample), pa.Table.from_batches(found.live_sample)
     share = churn(now, then, RECOMMENDED_FOR_YOU.key)
     say(f"churn {share:.3f} of {len(then):,} lists")
     vectors = read_vectors(lake, CUSTOMER_EMBEDDINGS, NIGHT)
