@@ -15,8 +15,9 @@ from jobs.forget_spelling import Spellings
 from jobs.forget_tables import customer_tables, purge, remove_rows, rows_of
 from jobs.forgotten import Salt, own_salt, records
 from jobs.lake import Lake
+from jobs.reading import Wanted, matching
 from jobs.run import Progress, Run, silent
-from jobs.tables import FORGOTTEN, REJECTED
+from jobs.tables import FORGOTTEN, PUBLISHED, REJECTED
 
 if TYPE_CHECKING:
     from jobs.online import OnlineStore
@@ -45,7 +46,8 @@ def forget(
     """Remove customers for good; killed anywhere and called again with the same ids, it completes.
 
     It is recorded before anything is removed, so that the next night leaves their rows out whatever happens here.
-    Raises UserError where there is no lake, and where something of them is left in the end.
+    Raises UserError where there is no lake, where nights were published to another online store, and where something
+    of them is left in the end.
     """
     if not (lake.root / "tables").is_dir():
         raise UserError(f"{lake.root} is no lake: it has no tables; give --root FOLDER")
@@ -53,6 +55,7 @@ def forget(
     salt = own_salt(lake)
     rows = _begun(lake, salt, spellings.ids)
     _record(lake, salt, rows, now, {"state": "begun"})
+    _check_store(lake, online)
     progress("parts forgotten", 1, STEPS)
     remove_rows(lake, spellings.ids, now)
     for table in (*customer_tables(), REJECTED):
@@ -64,6 +67,9 @@ def forget(
     for customer, keys in online.forget(spellings.ids).items():
         rows[customer][ONLINE] = max(rows[customer][ONLINE], keys)
     _record(lake, salt, rows, now, {"state": "begun"})
+    online.scrub()  # also where nothing was left to remove: an earlier call may have ended before this
+    if again := [customer for customer, keys in online.forget(spellings.ids).items() if keys]:
+        raise UserError(f"{', '.join(again)}: back in the online store; end what writes there and run this again")
     progress("parts forgotten", 4, STEPS)
     left, elsewhere, files = read_back(lake, spellings)
     if left:
@@ -74,6 +80,14 @@ def forget(
     progress("parts forgotten", STEPS, STEPS)
     removed = {customer: {name: n for name, n in rows[customer].items() if n} for customer in spellings.ids}
     return Forgotten(removed, changed, elsewhere, files)
+
+
+def _check_store(lake: Lake, online: OnlineStore) -> None:
+    """Raise UserError where what the lake published is not in this store: the customer would stay in the other one."""
+    published = matching(lake, PUBLISHED, ("as_of",), Wanted())
+    if published and not online.live().seq:
+        raise UserError("nights were published, but never to this online store: set NIGHTRAIL_FEATURE_STORE as the "
+                        "nights have it, or publish a night to this one first")  # fmt: skip
 
 
 def _checked(ids: Sequence[str]) -> list[str]:

@@ -27,6 +27,8 @@ PACKED = re.compile(r"eJ[A-Za-z0-9+/]{16,}={0,2}")
 WEIGHTS = (".safetensors", ".faiss")
 """Numbers alone."""
 INSTEAD = "(forgotten)"
+STORE = "online.db"
+"""What the names of the embedded online store's files begin with; the store itself is asked for its keys."""
 WORTH_SEARCHING = 4
 """Characters of an id that is also looked for where no customer is named: a shorter one stands everywhere."""
 
@@ -57,7 +59,8 @@ def clear_files(lake: Lake, spellings: Spellings) -> list[str]:
 def read_back(lake: Lake, spellings: Spellings) -> tuple[dict[str, int], dict[str, int], int]:
     """(places that still name a customer, places where the same text is something else's name, files read).
 
-    Every file below the root is read: Parquet by column, everything else as text; weights hold numbers alone.
+    Every file below the root is read: Parquet by column, everything else as text; weights hold numbers alone, and
+    the online store was asked for its keys.
     """
     left: Counter[str] = Counter()
     elsewhere: Counter[str] = Counter()
@@ -75,7 +78,7 @@ def read_back(lake: Lake, spellings: Spellings) -> tuple[dict[str, int], dict[st
             left.update({place: len(spellings.within(_unpacked(text) if path.suffix in PAGES else text))})
         elif "_delta_log" in path.parts:
             left.update({place: _named_in_log(path, spellings)})
-        elif path.suffix not in WEIGHTS:
+        elif path.suffix not in WEIGHTS and not path.name.startswith(STORE):
             known = Spellings(id for id in spellings.ids if len(id) >= WORTH_SEARCHING)
             elsewhere.update({place: len(known.within(path.read_bytes().decode("utf-8", "replace")))})
     return {k: n for k, n in left.items() if n}, {k: n for k, n in elsewhere.items() if n}, files

@@ -17,7 +17,7 @@ from jobs.gate_lists import Lists, Shop, churn, read_lists, read_shop
 from jobs.gate_models import ONE_MODEL, distinct, model_checks, require_one_model
 from jobs.gate_stale import stale_check
 from jobs.lake import Lake
-from jobs.list_counts import AT_ONCE, read_catalogue, write_counts
+from jobs.list_counts import AT_ONCE, forget_counts, read_catalogue, stamp_of, write_counts
 from jobs.policy import read_policy
 from jobs.run import Counts, Run
 from jobs.tables import (
@@ -49,15 +49,16 @@ def execute(lake: Lake, run: Run, config: GateConfig) -> Counts:
     expected, before = _expected_rows(lake, run, shop), _figures(lake, live)
     checks, models, counts = [stale_check(lake, run)], {}, {}
     catalogue = read_catalogue(lake, run.as_of)
+    forget_counts(lake, run.as_of)
 
-    def read(table: Table) -> tuple[Table, int, Lists]:
-        one_in, version = max(1, round(expected[table] / config.churn_lists)), lake.version(table)
-        return table, version, read_lists(lake, table, run.as_of, shop, one_in, live)
+    def read(table: Table) -> tuple[Table, str, Lists]:
+        one_in, stamp = max(1, round(expected[table] / config.churn_lists)), stamp_of(lake, table)
+        return table, stamp, read_lists(lake, table, run.as_of, shop, one_in, live)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:  # what reads and looks through lists is compiled
-        for place, (table, version, found) in enumerate(pool.map(read, CHECKED)):
+        for place, (table, stamp, found) in enumerate(pool.map(read, CHECKED)):
             run.progress("tables checked", place + 1, len(CHECKED))
-            models[table], counts[table.name] = found.models, found.counts(shop, catalogue, version)
+            models[table], counts[table.name] = found.models, found.counts(shop, catalogue, stamp)
             checks += _list_checks(config, table, found, shop, expected[table])
             if found.rows:
                 checks += _spread_checks(config, table, found, shop, before)

@@ -63,7 +63,7 @@ class Lists:
     """Source -> the places it filled."""
     uneven: int = 0
     """Lists that name more or fewer sources than products."""
-    shown: Rows = field(default_factory=lambda: np.zeros((0, 0), np.int64))
+    shown: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 0), np.int32))
     """[M, P], in how many lists of a market a product stands."""
     lists: Rows = field(default_factory=lambda: np.zeros(0, np.int64))
     """[M], lists of a market."""
@@ -86,14 +86,14 @@ class Lists:
         """Share of the places whose source is named that come from popularity alone."""
         return sum(self.sources[source] for source in FALLBACKS) / max(self.sources.total(), 1)
 
-    def counts(self, shop: Shop, catalogue: Catalogue, version: int) -> ListCounts:
+    def counts(self, shop: Shop, catalogue: Catalogue, stamp: str) -> ListCounts:
         """What the pages of the night and of later ones say of the lists."""
         markets = shop.markets.ids.filter(pa.array(self.lists > 0)).to_pylist()
         of_products = self.shown.sum(axis=0)
         there = np.flatnonzero(of_products)
         shown = dict(zip(shop.products.decode(there).to_pylist(), of_products[there].tolist(), strict=True))
         return ListCounts.of(
-            self.rows, self.rows - self.full, self.sources, shown, markets, self.variants, catalogue, version
+            self.rows, self.rows - self.full, self.sources, shown, markets, self.variants, catalogue, stamp
         )
 
 
@@ -119,7 +119,7 @@ def read_lists(lake: Lake, table: Table, as_of: date, shop: Shop, one_in: int, l
     """The figures of a table's night, and how many lists are live; those of about one owner in `one_in` are kept as
     the samples of both nights.
     """
-    found = Lists(shown=np.zeros(shop.available.shape, np.int64), lists=np.zeros(len(shop.markets), np.int64))
+    found = Lists(shown=np.zeros(shop.available.shape, np.int32), lists=np.zeros(len(shop.markets), np.int64))
     columns = list(dict.fromkeys((*table.key, *COLUMNS, "variant")))
     for batch, there in _batches(lake, table, columns, [as_of, live] if live else [as_of]):
         drawn = _drawn(batch[table.key[0]], one_in)

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import date
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs import folders
+from jobs import folders, stamps
 from jobs.coded import coded_nights
 from jobs.lake import Lake
 from jobs.reading import clean, of_night, scan
@@ -49,13 +49,13 @@ class ListCounts:
     brands: Mapping[str, int] = field(default_factory=dict)
     """Brand -> the places of its products; '' for products without one. So are the categories."""
     categories: Mapping[str, int] = field(default_factory=dict)
-    version: int = -1
-    """Delta version of the table that was read."""
+    stamp: str = ""
+    """Of the table and of the catalogue, as they were read."""
 
     @staticmethod
     def of(
         lists: int, short: int, sources: Mapping[str, int], shown: Mapping[str, int], markets: Iterable[str],
-        variants: Iterable[str], catalogue: Catalogue, version: int,
+        variants: Iterable[str], catalogue: Catalogue, stamp: str,
     ) -> ListCounts:  # fmt: skip
         """Summed up from the places of each product in `shown`."""
         brands, categories = Counter[str](), Counter[str]()
@@ -65,7 +65,7 @@ class ListCounts:
             categories[category] += count
         return ListCounts(
             lists, dict(sources), short, len(shown), sorted(markets), sorted(variants), dict(brands), dict(categories),
-            version,
+            stamp,
         )  # fmt: skip
 
 
@@ -77,8 +77,8 @@ def counts_of(lake: Lake, as_of: date, tables: Sequence[Table], catalogue: Catal
     kept = read_counts(lake, as_of)
 
     def found(table: Table) -> ListCounts:
-        known, version = kept.get(table.name), lake.version(table) if lake.exists(table) else -1
-        return known if known and known.version == version >= 0 else _counted(lake, as_of, table, catalogue, version)
+        known, now = kept.get(table.name), stamp_of(lake, table)
+        return known if known and now and known.stamp == now else _counted(lake, as_of, table, catalogue, now)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:  # Arrow reads and numpy counts without Python's lock
         counts = dict(zip((table.name for table in tables), pool.map(found, tables), strict=True))
@@ -87,7 +87,7 @@ def counts_of(lake: Lake, as_of: date, tables: Sequence[Table], catalogue: Catal
 
 def write_counts(lake: Lake, as_of: date, counts: Mapping[str, ListCounts]) -> None:
     """Keep the counts of the tables by their names."""
-    found = {table: asdict(one) for table, one in counts.items()}
+    found = {table: asdict(one) for table, one in counts.items() if one.lists}
     write_whole(_path(lake, as_of), json.dumps(found, ensure_ascii=False, indent=1).encode())
 
 
@@ -95,9 +95,22 @@ def read_counts(lake: Lake, as_of: date) -> dict[str, ListCounts]:
     """Table -> what was last counted of its night; empty where nothing was."""
     try:
         found = json.loads(_path(lake, as_of).read_bytes())
-    except FileNotFoundError:
+        known = {own.name for own in fields(ListCounts)}  # newer code may have written more
+        return {table: ListCounts(**{k: v for k, v in one.items() if k in known}) for table, one in found.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
         return {}
-    return {table: ListCounts(**one) for table, one in found.items()}
+
+
+def forget_counts(lake: Lake, as_of: date) -> None:
+    """From now on the night's lists are not what was counted."""
+    _path(lake, as_of).unlink(missing_ok=True)
+
+
+def stamp_of(lake: Lake, table: Table) -> str:
+    """Of a table of lists and of the catalogue as they are now; empty where the table is not there."""
+    if not lake.exists(table):
+        return ""
+    return " ".join(stamps.stamp(lake, one) for one in (table, CATALOGUE) if lake.exists(one))
 
 
 def read_catalogue(lake: Lake, as_of: date) -> Catalogue:
@@ -113,9 +126,9 @@ def _path(lake: Lake, as_of: date) -> Path:
     return lake.directory(folders.REPORTS, as_of) / FILE
 
 
-def _counted(lake: Lake, as_of: date, table: Table, catalogue: Catalogue, version: int) -> ListCounts:
+def _counted(lake: Lake, as_of: date, table: Table, catalogue: Catalogue, stamp: str) -> ListCounts:
     columns = ("market", "variant", "product_ids", "sources", "short_reason")
-    read = coded_nights(lake, table, columns, [as_of], ROWS) if version >= 0 else ()
+    read = coded_nights(lake, table, columns, [as_of], ROWS) if stamp else ()
     markets, variants, products, sources = (_Texts() for _ in range(4))
     lists = short = 0
     for batch, (there,) in read:
@@ -127,7 +140,7 @@ def _counted(lake: Lake, as_of: date, table: Table, catalogue: Catalogue, versio
             counts.add(pc.list_flatten(batch[name]), _of_places(batch[name], there))
     return ListCounts.of(
         lists, short, _cleaned(sources.counts()), products.counts(), markets.counts(), variants.counts(), catalogue,
-        version,
+        stamp,
     )  # fmt: skip
 
 

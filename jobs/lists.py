@@ -18,7 +18,7 @@ from jobs.policy import read_policy
 from jobs.policy_notes import names_nobody_has
 from jobs.policy_notes import note as policy_note
 from jobs.popular import PopularConfig
-from jobs.product_lists import stage_product_lists
+from jobs.product_lists import read_indexes, stage_product_lists
 from jobs.run import Counts, Run
 from jobs.shelf import read_shelf
 from jobs.tables import RULE_EFFECTS
@@ -68,9 +68,9 @@ def execute(lake: Lake, run: Run, config: ListsConfig) -> Counts:
     vectors = ProductVectors.read(lake, run.as_of)
     cold = np.zeros(len(shelf.products), dtype=bool)
     cold[shelf.products.encode(vectors.ids.ids.filter(pa.array(vectors.cold)))] = True
-    of_customers = maker.counting_anew()
+    of_customers, indexes = maker.counting_anew(), read_indexes(lake, config, run)
     with ThreadPoolExecutor(1) as aside:  # customers' lists leave cores idle now and then, and all of them on a cluster
-        of_products = aside.submit(stage_product_lists, lake, maker, cold, config, run)
+        of_products = aside.submit(stage_product_lists, lake, maker, indexes, cold, config, run)
         stage_customer_lists(lake, of_customers, vectors, config, run)
         written = of_products.result()
     maker.tallies |= of_customers.tallies

@@ -145,10 +145,13 @@ class OnlineStore:
     def forget(self, customers: Sequence[str]) -> dict[str, int]:
         """Remove every version of every row of some customers; returns customer -> the keys removed."""
         with self._writer() as store:
-            removed = {customer: int(store.forget(customer)) for customer in customers}
-            self.backend.scrub()  # also where nothing was left to remove: an earlier call may have ended before this
+            return {customer: int(store.forget(customer)) for customer in customers}
+
+    def scrub(self) -> None:
+        """Leave nothing of what was removed in the store's files; raises UserError where that cannot be done now."""
+        with self._writer():
+            self.backend.scrub()
         self.backend.close()  # SQLite's file holds what was removed until its log is worked in
-        return removed
 
     def clear(self) -> int:
         """Remove everything from the online store; returns the keys removed. The next night is loaded whole."""
@@ -165,6 +168,8 @@ class OnlineStore:
     @contextmanager
     def _answering(self) -> Iterator[None]:
         """A store that is away, or that somebody else writes to, is a UserError."""
+        import sqlite3
+
         from redis.exceptions import RedisError
 
         from feature_repo.online.backend import StoreBusyError
@@ -173,6 +178,10 @@ class OnlineStore:
             yield
         except StoreBusyError as error:
             raise UserError(str(error)) from None
+        except sqlite3.OperationalError as error:
+            raise UserError(f"SQLite, the online store, stopped: {error}. What was live there stays live; make room "
+                            "(to forget takes the file's size once more in SQLite's temporary folder, SQLITE_TMPDIR, "
+                            "and beside it) and run the same command again") from None  # fmt: skip
         except RedisError as error:
             raise UserError(f"Redis, the online store, does not answer as it should: {error}. What was live there "
                             "stays live; start it and run the same command again, which goes on where this one "

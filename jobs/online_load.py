@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -17,6 +17,7 @@ from jobs.coded import REPLACED_NIGHT, coded_batches, coded_changes
 from jobs.lake import Lake, arrow_schema
 from jobs.online_compare import LiveRows
 from jobs.run import Run
+from jobs.stamps import stamp, stamp_of
 from jobs.tables import BAG_EXTRAS, PEOPLE_ALSO_BOUGHT, YOU_MIGHT_ALSO_LIKE, Table
 
 HARMLESS = ("OPTIMIZE", "VACUUM START", "VACUUM END", "DELETE", "ADD COLUMN", "SET TBLPROPERTIES")
@@ -56,19 +57,21 @@ def load_night(
     from feature_repo.served import stored_view
 
     versions = {table.name: lake.version(table) for table in tables}
+    stamps = {table.name: stamp(lake, table) for table in tables}
     with writer(backend, keep) as store:
         if may_return and (night := kept_night(lake, store.nights(), tables, run.as_of)) is not None:
             if night.seq == store.live.seq:
                 return Loaded(store.live, moved=True)
             return Loaded(store.roll_back(night.seq, run.started_at), moved=True)
         views = store.views({table.name: stored_view(table) for table in tables})
-        load = store.begin(run.as_of.isoformat(), f"{run.as_of} {json.dumps(versions)}", run.started_at)
+        load = store.begin(run.as_of.isoformat(), f"{run.as_of} {json.dumps(stamps)}", run.started_at)
         done = Loaded(None)
         for table in tables:
             _Loading(lake, store, load, table, views[table.name], batch_rows, run, done).go()
         extra = {
             "run_id": run.run_id,
             "versions": versions,
+            "stamps": stamps,
             "since": {table.name: lake.since(table, run.as_of).isoformat() for table in tables},
             "layouts": {name: len(view.layouts) for name, view in views.items()},
             "rows": done.written,
@@ -80,17 +83,28 @@ def load_night(
 def kept_night(lake: Lake, nights: Sequence[Any], tables: Sequence[Table], as_of: date) -> Any | None:
     """The newest publication of a night whose rows in the lake are still those that were published."""
     for night in reversed(nights):
-        if night.as_of == as_of.isoformat() and "versions" in night.extra and not night.extra.get("amended"):
-            versions = night.extra["versions"]
-            if all(table.name in versions and unchanged(lake, table, versions[table.name], as_of) for table in tables):
-                return night
+        whole = night.as_of == as_of.isoformat() and "versions" in night.extra and not night.extra.get("amended")
+        if whole and all(_published_rows_are_there(lake, table, night.extra, as_of) for table in tables):
+            return night
     return None
 
 
-def unchanged(lake: Lake, table: Table, version: int, as_of: date) -> bool:
-    """Whether no commit after a Delta version touched a row of the night `as_of` or of one before it."""
+def _published_rows_are_there(lake: Lake, table: Table, extra: Mapping[str, Any], as_of: date) -> bool:
+    """Whether the lake has the rows of the night `as_of` that a publication read, by what it says of itself."""
+    version, known = extra["versions"].get(table.name), extra.get("stamps", {}).get(table.name)
+    return version is not None and unchanged(lake, table, version, as_of, known)
+
+
+def unchanged(lake: Lake, table: Table, version: int, as_of: date, known: str | None = None) -> bool:
+    """Whether no commit after a Delta version touched a row of the night `as_of` or of one before it.
+
+    `known` is the stamp of that version, where it was kept: in a restored lake the number may be another commit's.
+    """
     handle = lake.delta(table)
-    commits = handle.history(max(handle.version() - version, 1))
+    commits = handle.history(max(handle.version() - version, 0) + 1)
+    own = next((commit for commit in commits if commit.get("version") == version), None)
+    if known is not None and (own is None or stamp_of(handle, own) != known):
+        return False
     for commit in commits:
         if commit.get("version", 0) <= version or commit["operation"] in HARMLESS:
             continue
@@ -169,7 +183,7 @@ class _Loading:
 
     def _untouched(self, live: date) -> bool:
         """Whether the night that is live has the rows in the lake that were published."""
-        return unchanged(self.lake, self.table, self.load.parent.extra["versions"][self.table.name], live)
+        return _published_rows_are_there(self.lake, self.table, self.load.parent.extra, live)
 
     def _only_changes(self) -> bool:
         """Whether the rows since the live night are all that can differ from what the store shows."""

@@ -38,14 +38,20 @@ AT_ONCE = 2
 """Markets whose lists are made at once."""
 
 
-def stage_product_lists(lake: Lake, maker: ListMaker, cold: BoolMask, config: ListsConfig, run: Run) -> int:
+def read_indexes(lake: Lake, config: ListsConfig, run: Run) -> dict[Table, ProductIndex]:
+    """The night's index behind each touch point of a product; raises UserError where one is absent or was changed."""
+    tables, compute = dict.fromkeys(point.index for point in CAROUSELS if point.index), Compute(config.device)
+    return {table: read_index(lake, run, table, compute) for table in tables}
+
+
+def stage_product_lists(
+    lake: Lake, maker: ListMaker, indexes: dict[Table, ProductIndex], cold: BoolMask, config: ListsConfig, run: Run
+) -> int:
     """Write the night's lists of every touch point of a product that differ from those of the night before, or all;
     returns the rows written.
 
     All of them on nights that fit an index anew or settle what fills lists: then most differ. `cold` is [products].
     """
-    tables, compute = dict.fromkeys(point.index for point in CAROUSELS if point.index), Compute(config.device)
-    indexes = {table: read_index(lake, run, table, compute) for table in tables}
     steady = maker.shelf.settled != run.as_of and not any(_fitted(index, run) for index in indexes.values())
     shown: dict[Table, dict[Group, Rows]] = {}
     groups, written = _groups(maker, config), 0
@@ -59,7 +65,8 @@ def stage_product_lists(lake: Lake, maker: ListMaker, cold: BoolMask, config: Li
         written += replace_coded(lake, point.table, making.batches(), run, since)
         ListDigests(maker.shelf.products, making.digests).write(lake, point.table, run)
         for night in lake.nights(point.table):
-            if before and night < before:  # nobody goes on from there, and they are larger than a night's changes
+            # Nobody goes on from nights before the last one, and later ones may not be what they were any more.
+            if (before and night < before) or night > run.as_of:
                 forget_digests(lake, point.table, night)
     return written
 

@@ -12,7 +12,7 @@ from jobs import folders, model_report, report_chart, report_drift, shop_window
 from jobs.errors import UserError
 from jobs.examples import customer_pages, product_pages
 from jobs.lake import Lake
-from jobs.list_counts import Catalogue, ListCounts, counts_of, read_catalogue, write_counts
+from jobs.list_counts import Catalogue, ListCounts, counts_of, read_catalogue, read_counts, write_counts
 from jobs.model_report import ModelReportConfig
 from jobs.pages import environment, write_page
 from jobs.reading import count_rows
@@ -85,7 +85,7 @@ def _written(lake: Lake, run: Run, config: ReportConfig, counted: Future[Counted
     run.progress("parts of the page read", 2, PARTS)
     context = _context(lake, run, config, recent, counted)
     lists = counted.result()[0]
-    write_counts(lake, run.as_of, lists)
+    write_counts(lake, run.as_of, read_counts(lake, run.as_of) | lists)
     write_page(window, shop_window.written_of(lake, run, config.window, contexts, recent, lists))
     run.progress("parts of the page read", 7, PARTS)
     write_page(drift, report_drift.written_of(lake, run, config.drift, path.name))

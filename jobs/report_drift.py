@@ -42,7 +42,7 @@ def written_of(lake: Lake, run: Run, config: DriftConfig, link: str) -> str:
         ("input", "What came in", "Figures of each night’s input. A slice of a figure is a market, a type of event or "
          "a column.", input_panels(lake, nights, config.slices)),
         ("lists", "The lists", "How long the lists are and where their places come from, in all lists of each night "
-         "as its report counted them.", list_panels(lake, nights)),
+         "as its gate counted them.", list_panels(lake, nights)),
         ("checks", "The checks", "Each gate’s figure, with its limit as a broken line.", gate_panels(lake, nights)),
         ("steps", "The steps", "What the nights cost.", step_panels(lake, nights)),
     )  # fmt: skip

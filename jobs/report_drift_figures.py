@@ -96,7 +96,7 @@ def step_panels(lake: Lake, nights: Sequence[date]) -> list[Panel]:
 
 
 def list_panels(lake: Lake, nights: Sequence[date]) -> list[Panel]:
-    """Length of the lists of each touch point of a product, and where their places come from, as reports counted."""
+    """Length of the lists of each touch point of a product, and where their places come from, as gates counted."""
     panels, read = [], {night: read_counts(lake, night) for night in nights}
     for table in (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT, BAG_EXTRAS):
         looked = {night: counts[table.name] for night, counts in read.items() if table.name in counts}

@@ -8,6 +8,7 @@ other product can come near it by the bound on what rounding does. Elsewhere, wh
 from __future__ import annotations
 
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 import torch
@@ -26,6 +27,8 @@ CHUNK = 1 << 20
 """Products scored at once: a larger catalogue is searched part after part, and the best of the parts are joined."""
 MORE = 16
 """Candidates beyond those wanted."""
+ALONE = Lock()
+"""Held by a search on a card, which sizes itself by the memory that is free."""
 ROUNDING = 2.0**-24
 """The relative error of one operation in float32."""
 

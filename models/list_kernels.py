@@ -17,7 +17,7 @@ def look_through(
     own: npt.NDArray[np.int32],
     there: npt.NDArray[np.bool_],
     available: npt.NDArray[np.bool_],
-    shown: Ints,
+    shown: npt.NDArray[np.int32],
 ) -> tuple[int, int, int]:  # pragma: no cover - compiled
     """(lists with a product twice, lists that show their `own` product, places that the market does not sell).
 

@@ -120,9 +120,10 @@ def exact_top_n(
         if len(subset) and (subset.min() < 0 or subset.max() >= products):
             raise ValueError(f"allowed rows reach from {subset.min()} to {subset.max()}, products are {products}")
     if not isinstance(vectors, np.ndarray):
-        from models.device_search import best_on_device
+        from models.device_search import ALONE, best_on_device
 
-        return best_on_device(queries, vectors, subset, n, excluded, threads())
+        with ALONE:
+            return best_on_device(queries, vectors, subset, n, excluded, threads())
     vectors = _checked(vectors, "product vectors")
     return best_products(queries, pack(vectors, subset, threads()), n, excluded, threads(), batch)
 

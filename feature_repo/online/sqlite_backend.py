@@ -118,7 +118,10 @@ class SqliteBackend:
         """
         connection = self._connection()
         connection.execute("VACUUM")
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise StoreBusyError(f"another process goes on reading {self.path}, which so far keeps copies of what was "
+                                 "removed; end it and run the same command again")  # fmt: skip
 
     def fold(self, agreed: int, given_up: Collection[int]) -> None:
         """See Backend. A process that ends in the middle leaves a file that says the same."""

@@ -84,7 +84,7 @@ class Shop:
         root = folder / "copy"
         shutil.copytree(self.lake.root, root)
         engine = self.lake.engine
-        return Shop(type(self.lake)(root, lambda: engine, self.lake.on_executors), config or self.config)
+        return Shop(type(self.lake)(root, lambda: engine, on_executors=self.lake.on_executors), config or self.config)
 
     def rows(self, table: Table, as_of: date = FIRST) -> Rows:
         """A night's rows in key order."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shutil
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -43,6 +44,9 @@ class NoStore:
 
     def forget(self, customers: Sequence[str]) -> dict[str, int]:
         return dict.fromkeys(customers, 0)
+
+    def scrub(self) -> None:
+        pass
 
 
 def forget_in(shop: Shop, *ids: str, progress: Progress = silent) -> Forgotten:
@@ -289,3 +293,14 @@ def test_a_folder_without_tables_is_no_lake(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is no lake"):
         forget(Lake(tmp_path), NoStore(), ["A"], NOW)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_that_never_had_a_night_is_refused(copied_night: Shop) -> None:
+    shop = copied_night
+    customer = shop.rows(RECOMMENDED_FOR_YOU)[0]["customer_id"]
+    shutil.move(shop.lake.work / "feast", shop.lake.work / "elsewhere")
+    with pytest.raises(UserError, match="never to this online store: set NIGHTRAIL_FEATURE_STORE"):
+        forget_in(shop, customer)
+    shutil.rmtree(shop.lake.work / "feast")
+    shutil.move(shop.lake.work / "elsewhere", shop.lake.work / "feast")
+    assert forget_in(shop, customer).rows[customer]["online store"] > 0

@@ -41,3 +41,12 @@ def test_counts_of_older_code_are_shown_and_counted_again(copied_night: Shop) ->
     place.write_text('{"people_also_bought": {"lists": 7, "sources": {"model": 70}}}', "utf-8")
     assert read_counts(lake, FIRST)["people_also_bought"].lists == 7
     assert counts_of(lake, FIRST, (PEOPLE_ALSO_BOUGHT,), {})["people_also_bought"].lists > 7
+
+
+def test_counts_that_cannot_be_read_are_none(copied_night: Shop) -> None:
+    lake, place = copied_night.lake, list_counts._path(copied_night.lake, FIRST)
+    for text in ("{", "[]", '{"people_also_bought": 3}', '{"people_also_bought": {"sources": {}}}'):
+        place.write_text(text, "utf-8")
+        assert read_counts(lake, FIRST) == {}
+    place.write_text('{"people_also_bought": {"lists": 1, "sources": {}, "of newer code": 2}}', "utf-8")
+    assert read_counts(lake, FIRST)["people_also_bought"].lists == 1

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+from datetime import date, timedelta
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from jobs.list_digests import read_digests
 from jobs.run import fingerprint
 from jobs.tables import AVAILABILITY, BAG_EXTRAS, CATALOGUE, PEOPLE_ALSO_BOUGHT, YOU_MIGHT_ALSO_LIKE, Table
 from tests.jobs.helpers import assert_same_rows
-from tests.night.nights import FIRST, SECOND, Rows, Shop
+from tests.night.nights import FIRST, SECOND, STAGING, Rows, Shop
 
 TABLES = (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT, BAG_EXTRAS)
 IDENTITY = ("as_of", "run_id", "since")
+THIRD, FOURTH = SECOND + timedelta(days=1), SECOND + timedelta(days=2)
 
 
 def content(shop: Shop, table: Table) -> pa.Table:
@@ -26,6 +29,12 @@ def content(shop: Shop, table: Table) -> pa.Table:
 def stored(shop: Shop, table: Table) -> pa.Table:
     """What the second night has written."""
     return shop.lake.dataset(table).to_table(filter=pc.field("as_of") == pa.scalar(SECOND))
+
+
+def staged(shop: Shop, night: date) -> None:
+    """Make a night of a day on which nothing was delivered."""
+    shop.step("ingest", night, allow_empty_day=True)
+    shop.steps(STAGING[1:], night)
 
 
 def sell_other_things(shop: Shop) -> None:
@@ -67,6 +76,16 @@ def test_a_night_of_what_differs_equals_all_lists_made_anew(copied_second: Shop,
         assert going_on.lake.count(table, SECOND) == len(stored(anew, table))
         ended = pc.sum(pc.fill_null(stored(going_on, table)["gone"], False)).as_py()
         assert ended > 0 if moved else ended is not None
+
+
+def test_nights_after_one_that_is_made_again_are_no_ground_to_go_on_from(copied_second: Shop) -> None:
+    lake = copied_second.lake
+    staged(copied_second, THIRD)
+    assert all(lake.since(table, THIRD) == FIRST for table in TABLES)
+    copied_second.step("lists", SECOND)
+    assert all(read_digests(lake, table, THIRD) is None for table in TABLES)
+    staged(copied_second, FOURTH)
+    assert all(lake.since(table, FOURTH) == FOURTH for table in TABLES)
 
 
 @pytest.mark.parametrize("damage", ["torn", "another format", "other markets"])

@@ -7,7 +7,6 @@ import tempfile
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pyarrow as pa
@@ -242,26 +241,3 @@ def test_a_file_from_before_versions_lay_beside_goes_on(tmp_path: Path) -> None:
         store.forget(KEYS[5][0], "key")
     assert seen(backend)["one"] == {}
     backend.close()
-
-
-def test_nothing_of_a_forgotten_key_is_left_in_a_file_that_was_folded(tmp_path: Path) -> None:
-    backend, random = SqliteBackend(tmp_path / "online.db"), Random(0)
-    names = sorted(f"customer-{random.randrange(10**9):09d}" for _ in range(3_000))
-    for night in range(12):
-        with writer(backend, keep=2) as store:
-            view = store.views(WANTED)["one"]
-            load = store.begin(str(START.date()), str(night), START + timedelta(days=night))
-            fresh = not store.filled(view)
-            some = [name for name in names if fresh or random.random() < 0.3]
-            keys = [row_key(b"n", view, (name,)) for name in some]
-            store.write(load, view, keys, [200 * b"." + name.encode() for name in some], fresh, differing=True)
-            store.publish(load)
-    assert [night for night, *_ in backend._connection().execute("SELECT DISTINCT seq FROM recent")] != [*range(2, 13)]
-    gone = random.sample(names, 300)
-    with writer(backend, keep=2) as store:
-        assert sum(store.forget(name, "key") for name in gone) == len(gone)
-        backend.scrub()
-    backend.close()
-    data = b"".join(file.read_bytes() for file in tmp_path.iterdir())
-    assert [name for name in gone if name.encode() in data] == []
-    assert all(name.encode() in data for name in set(names) - set(gone))
