@@ -168,20 +168,14 @@ class OnlineStore:
     @contextmanager
     def _answering(self) -> Iterator[None]:
         """A store that is away, or that somebody else writes to, is a UserError."""
-        import sqlite3
-
         from redis.exceptions import RedisError
 
-        from feature_repo.online.backend import StoreBusyError
+        from feature_repo.online.backend import StoreBusyError, StoreUnableError
 
         try:
             yield
-        except StoreBusyError as error:
+        except (StoreBusyError, StoreUnableError) as error:
             raise UserError(str(error)) from None
-        except sqlite3.OperationalError as error:
-            raise UserError(f"SQLite, the online store, stopped: {error}. What was live there stays live; make room "
-                            "(to forget takes the file's size once more in SQLite's temporary folder, SQLITE_TMPDIR, "
-                            "and beside it) and run the same command again") from None  # fmt: skip
         except RedisError as error:
             raise UserError(f"Redis, the online store, does not answer as it should: {error}. What was live there "
                             "stays live; start it and run the same command again, which goes on where this one "

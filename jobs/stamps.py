@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from deltalake import DeltaTable
-
 from jobs.lake import Lake
 from jobs.tables import Table
 
@@ -20,6 +18,6 @@ def stamp(lake: Lake, table: Table) -> str:
     return stamp_of(delta, delta.history(1)[0])
 
 
-def stamp_of(delta: DeltaTable, commit: Mapping[str, Any]) -> str:
-    """Of the table as a commit of its history left it."""
+def stamp_of(delta: Any, commit: Mapping[str, Any]) -> str:
+    """Of a table (`Lake.delta`) as a commit of its history left it."""
     return f"{delta.metadata().id} {commit.get('version')} {commit.get('timestamp')}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -20,6 +21,16 @@ from tests.s3_server import S3Server, running_s3
 
 REAL_DATA = Path(os.environ["REAL_DATA"]) if os.environ.get("REAL_DATA") else None
 """The folder of public data sets; tests on real data are skipped without it."""
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before() -> Iterator[None]:
+    """A test that leaves torch other threads than it found changes the last bits of what later tests fit."""
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch else None
+    yield
+    if torch and torch.get_num_threads() != before:
+        torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -17,6 +17,10 @@ class StoreBusyError(RuntimeError):
     """Somebody else is writing to the store."""
 
 
+class StoreUnableError(RuntimeError):
+    """The store cannot do what was asked of it now; the text says what helps."""
+
+
 class StoreSettingsError(ValueError):
     """The store cannot be reached as it is configured; never holds a password."""
 

@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 
-from feature_repo.online.backend import Merged, Renew, StoreBusyError
+from feature_repo.online.backend import Merged, Renew, StoreBusyError, StoreUnableError
 
 AT_ONCE = 500
 """Keys of one SELECT."""
@@ -117,7 +117,13 @@ class SqliteBackend:
         Takes the file's size once more in SQLite's temporary folder and in its log.
         """
         connection = self._connection()
-        connection.execute("VACUUM")
+        try:
+            connection.execute("VACUUM")
+        except sqlite3.OperationalError as error:
+            raise StoreUnableError(
+                f"{self.path} could not be laid anew: {error}. That takes its size once more in SQLite's temporary "
+                "folder (SQLITE_TMPDIR) and beside it; make room and run the same command again"
+            ) from None
         (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:
             raise StoreBusyError(f"another process goes on reading {self.path}, which so far keeps copies of what was "
