@@ -10,12 +10,18 @@ from jobs.errors import EngineLostError
 SAID = ("ExecutorLostFailure", "SparkContext was shut down", "stopped SparkContext")
 """In Spark's words: more executors were lost than it tolerates, or the server ends while it works."""
 
+HALF_ANSWERED = "RESPONSE_ALREADY_RECEIVED"
+"""What Spark's client calls a server that was started anew while an answer was on its way."""
+
 
 def is_lost(error: BaseException) -> bool:
     """Whether an error says that nobody answers any more, or only somebody who does not know the session."""
     from grpc import StatusCode
+    from pyspark.errors import PySparkException
     from pyspark.errors.exceptions.connect import SparkConnectGrpcException
 
+    if isinstance(error, PySparkException) and error.getCondition() == HALF_ANSWERED:
+        return True
     if not isinstance(error, SparkConnectGrpcException):
         return False
     gone = error.getGrpcStatusCode() == StatusCode.UNAVAILABLE

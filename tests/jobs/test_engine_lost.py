@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from grpc import StatusCode
+from pyspark.errors import PySparkRuntimeError
 from pyspark.errors.exceptions.connect import AnalysisException, SparkConnectGrpcException, SparkException
 
 from jobs.engine import start
@@ -14,6 +15,10 @@ GONE = {
     "nobody answers": SparkConnectGrpcException("failed to connect", grpc_status_code=StatusCode.UNAVAILABLE),
     "a server that was started anew": SparkConnectGrpcException(
         "[INVALID_HANDLE.SESSION_NOT_FOUND] The handle is invalid.", errorClass="INVALID_HANDLE.SESSION_NOT_FOUND"
+    ),
+    "a server that was started anew in the middle of an answer": PySparkRuntimeError(
+        errorClass="RESPONSE_ALREADY_RECEIVED",
+        messageParameters={"error_type": "INVALID_HANDLE.SESSION_NOT_FOUND"},
     ),
     "too many executors lost": SparkException(
         "Job aborted due to stage failure: Task 0 failed 4 times, most recent failure: ExecutorLostFailure"
