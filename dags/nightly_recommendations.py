@@ -52,7 +52,7 @@ from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, Param, chain
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from jobs.tables import STEPS
+from jobs.tables.shop import STEPS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SPARK_POOL, GPU_POOL = "nightrail_spark", "nightrail_gpu"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from feature_repo.served import NIGHT, ONLINE, OWNER, RANKING, SERVICES
-from jobs.tables import CUSTOMER_EMBEDDINGS, PRODUCT_EMBEDDINGS
+from jobs.tables.shop import CUSTOMER_EMBEDDINGS, PRODUCT_EMBEDDINGS
 
 FILE = Path(__file__).with_name("contract.json")
 

@@ -16,13 +16,10 @@ from feast.infra.offline_stores.contrib.spark_offline_store.spark_source import 
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.types import Array, FeastType, Float32, Float64, String, UnixTimestamp
 
-from feature_repo.served import NIGHT as NIGHT
-from feature_repo.served import ONLINE as ONLINE
-from feature_repo.served import OWNER as OWNER
-from feature_repo.served import RANKING, RANKING_VIEW
-from feature_repo.served import SERVICES as SERVICES
-from feature_repo.served import TIMESTAMP as TIMESTAMP
-from jobs.tables import CUSTOMER_EMBEDDINGS, GONE, PRODUCT_EMBEDDINGS, PUBLISHED, Table
+from feature_repo.served import NIGHT, ONLINE, OWNER, RANKING, RANKING_VIEW, SERVICES, TIMESTAMP
+from jobs.tables.records import PUBLISHED
+from jobs.tables.shop import CUSTOMER_EMBEDDINGS, PRODUCT_EMBEDDINGS
+from jobs.tables.table import GONE, Table
 
 TYPES: dict[str, FeastType] = {
     "STRING": String,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from feature_repo.online.layout import DOUBLE, FLOATS, SECONDS, TEXT, WORD, WORDS, Feature
-from jobs.tables import (
+from jobs.tables.shop import (
     BAG_EXTRAS,
     CATALOGUE,
     CUSTOMER_EMBEDDINGS,
@@ -13,8 +13,8 @@ from jobs.tables import (
     PRODUCT_EMBEDDINGS,
     RECOMMENDED_FOR_YOU,
     YOU_MIGHT_ALSO_LIKE,
-    Table,
 )
+from jobs.tables.table import Table
 
 NIGHT = "night"
 """Feature with the as_of of the night that is live, as text: which night a service is looking at."""

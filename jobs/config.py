@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jobs.clean import CleanConfig
+from jobs.clean.step import CleanConfig
 from jobs.embed import EmbedConfig
-from jobs.gate import GateConfig
+from jobs.gate.config import GateConfig
 from jobs.index import IndexConfig
-from jobs.ingest import IngestConfig
-from jobs.lists import ListsConfig
-from jobs.publish import PublishConfig
-from jobs.report import ReportConfig
+from jobs.ingest.step import IngestConfig
+from jobs.lake.storage import is_remote
+from jobs.lists.config import ListsConfig
+from jobs.publish.step import PublishConfig
+from jobs.report.step import ReportConfig
 from jobs.run import fingerprint
-from jobs.sequences import SequencesConfig
-from jobs.storage import is_remote
-from jobs.train import TrainConfig
+from jobs.sequences.step import SequencesConfig
+from jobs.train.step import TrainConfig
 
 
 @dataclass(frozen=True)

@@ -6,21 +6,35 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
+from typing import ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.changes import changed_customers, known_since, night_before, replace_changed
-from jobs.encoder import Encoder
-from jobs.executors import computed, only, spread
-from jobs.features import products_without_history, read_features
-from jobs.histories import COLUMNS, customers_with, key_column, matrix, vectors_column
-from jobs.lake import Lake
+from jobs.lake.changes import changed_customers, known_since, night_before, replace_changed
+from jobs.lake.executors import Parcel, computed, only, own_columns, spread
+from jobs.lake.lake import Lake
+from jobs.model_inputs import HISTORY_COLUMNS as COLUMNS
+from jobs.model_inputs import (
+    customers_with,
+    key_column,
+    matrix,
+    products_without_history,
+    read_features,
+    to_histories,
+    vectors_column,
+)
 from jobs.run import Counts, Run
-from jobs.tables import CATALOGUE, CUSTOMER_EMBEDDINGS, CUSTOMER_SEQUENCES, MODELS, PRODUCT_EMBEDDINGS
-from jobs.train import load_champion
-from models.contract import Compute
+from jobs.tables.records import MODELS
+from jobs.tables.shop import CATALOGUE, CUSTOMER_EMBEDDINGS, CUSTOMER_SEQUENCES, PRODUCT_EMBEDDINGS
+from jobs.tables.table import Column
+from jobs.train.step import load_champion
+from models.catalogue import Catalogue
+from models.contract import Compute, Recommender
+from models.networks import artefacts
+from models.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -143,3 +157,58 @@ def _counted(rows: Iterator[pa.RecordBatch], run: Run, total: int) -> Iterator[p
         done += batch.num_rows
         run.progress("customers encoded", done, total)
         yield batch
+
+
+# Customers' sequences to their vectors, batch by batch: in the step's own process or on Spark's executors.
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A trained model, and the products that it knows from the catalogue alone."""
+
+    columns: ClassVar[tuple[Column, ...]] = own_columns(CUSTOMER_EMBEDDINGS)
+
+    trained: Recommender
+    new: Vocabulary
+    """Products that were not in its training."""
+    catalogue: Catalogue
+    """Of `new`."""
+    model_id: str
+    device: str = "cpu"
+
+    @cached_property
+    def model(self) -> Recommender:
+        """The model that knows both."""
+        return self.trained.extended(self.new.ids.to_pylist(), self.catalogue)
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Rows of customer_embeddings from rows of customer_sequences."""
+        for batch in batches:
+            if batch.num_rows:
+                histories = to_histories(batch, self.model.vocabulary)
+                vectors = vectors_column(self.model.encode(histories.sequences))
+                columns = [histories.customers, vectors, pa.repeat(self.model_id, len(vectors))]
+                yield pa.RecordBatch.from_arrays(columns, [column.name for column in self.columns])
+
+    def parcel(self) -> Parcel:
+        """Weights, vocabulary and features."""
+        model = self.trained
+        header = {
+            "kind": model.kind, "config": model.config(), "products": model.vocabulary.ids.to_pylist(),
+            "new": self.new.ids.to_pylist(), "model_id": self.model_id, "device": self.device,
+        }  # fmt: skip
+        return Parcel(header, {**model.tensors(), NEW_FEATURES: self.catalogue.features})
+
+    @classmethod
+    def of(cls, parcel: Parcel) -> Self:
+        """The encoder that the parcel came from."""
+        header, tensors = parcel.header, dict(parcel.arrays)
+        features = tensors.pop(NEW_FEATURES)
+        trained = artefacts.restore(
+            header["kind"], Vocabulary(header["products"]), header["config"], tensors, Compute(header["device"])
+        )
+        return cls(trained, Vocabulary(header["new"]), Catalogue(features), header["model_id"], header["device"])
+
+
+NEW_FEATURES = "/features of new products"
+"""No name of a parameter: those have no slash."""

@@ -6,33 +6,35 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
-from jobs import folders
-from jobs.baskets import basket_rows, to_baskets
 from jobs.errors import UserError
-from jobs.histories import key_column, read_histories, read_product_vectors
-from jobs.lake import Lake
+from jobs.lake import storage
+from jobs.lake.lake import Lake
+from jobs.lake.storage import local_copy, written_aside
+from jobs.model_inputs import key_column, read_histories, read_product_vectors
 from jobs.run import Counts, Run, fingerprint
-from jobs.storage import local_copy, written_aside
-from jobs.tables import CATALOGUE, EVENTS, PEOPLE_ALSO_BOUGHT, YOU_MIGHT_ALSO_LIKE, Table
-from models import search
+from jobs.tables.shop import CATALOGUE, EVENTS, PEOPLE_ALSO_BOUGHT, YOU_MIGHT_ALSO_LIKE
+from jobs.tables.table import Table
 from models.contract import Compute, FloatMatrix
-from models.copurchase import CoPurchase, CoPurchaseConfig
-from models.copurchase_products import over_products
-from models.visits import visits
+from models.copurchase.candidates import over_products
+from models.copurchase.model import CoPurchase, CoPurchaseConfig
+from models.copurchase.pairs import visits
+from models.search import search
 from models.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from models.device_search import DeviceProducts
+    from models.search.device import DeviceProducts
 
 FILES = ("tensors.safetensors", "products.json", "index.faiss")
 CO_VIEWS = "co_views."
@@ -113,7 +115,7 @@ def read_index(lake: Lake, run: Run, table: Table, compute: Compute = search.ON_
     """The night's index behind a table of lists, to be searched where `compute` says; raises UserError where it is
     absent or was changed.
     """
-    place = lake.directory(folders.INDEXES, run.as_of) / table.name
+    place = lake.directory(storage.INDEXES, run.as_of) / table.name
     manifest = read_manifest(lake, run.as_of, table)
     with local_copy(place) as folder:
         return _read(folder, place, manifest, compute)
@@ -140,7 +142,7 @@ def _read(folder: Path, place: Path, manifest: dict[str, Any], compute: Compute)
 
 def read_manifest(lake: Lake, as_of: date, table: Table) -> dict[str, Any]:
     """What the night's index says of itself; raises UserError where it is absent or was changed."""
-    path = lake.directory(folders.INDEXES, as_of) / table.name / "manifest.json"
+    path = lake.directory(storage.INDEXES, as_of) / table.name / "manifest.json"
     try:
         manifest: dict[str, Any] = json.loads(path.read_text("utf-8"))
         signed, files = manifest.pop("sha256", None) == fingerprint(manifest), manifest["files"].keys()
@@ -218,7 +220,7 @@ def _fitted_lately(
     """The index of the newest earlier night whose own fit, with these settings, is less than `refit_days` old."""
     for days in range(1, config.refit_days):
         night = run.as_of - timedelta(days=days)
-        if not (lake.directory(folders.INDEXES, night) / table.name).is_dir():
+        if not (lake.directory(storage.INDEXES, night) / table.name).is_dir():
             continue
         try:
             earlier = read_index(lake, replace(run, as_of=night), table)
@@ -234,7 +236,7 @@ def _write(
     queries: FloatMatrix, tensors: Mapping[str, npt.NDArray[Any]], manifest: dict[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """Build and measure one index, aside, and put it in its dated place."""
-    place = lake.directory(folders.INDEXES, run.as_of) / table.name
+    place = lake.directory(storage.INDEXES, run.as_of) / table.name
     with written_aside(place) as aside:
         index = search.build_index(vectors, config.factory)
         search.save(index, aside / "index.faiss")
@@ -261,3 +263,50 @@ def _write(
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# Purchases of one order together: the input of People Also Bought.
+
+
+@dataclass(frozen=True)
+class Baskets:
+    """b baskets; `products[offsets[k]:offsets[k + 1]]` are those of basket k."""
+
+    offsets: npt.NDArray[np.int64]
+    products: npt.NDArray[np.int32]
+    times: npt.NDArray[np.int64]
+    """[b], seconds since 1970 UTC of each basket's first purchase."""
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+
+def basket_rows(events: DataFrame, before: datetime, days: int) -> DataFrame:
+    """Purchases strictly before `before` and at most `days` old, by basket: product_ids and the first second.
+
+    Purchases without a basket id belong together where customer and time are equal.
+    """
+    night = F.lit(before.isoformat()).cast("timestamp")
+    oldest = F.lit((before - timedelta(days=days)).isoformat()).cast("timestamp")
+    bought = events.where(
+        (F.col("event_type") == "purchase") & (F.col("event_ts") < night) & (F.col("event_ts") >= oldest)
+    )
+    basket = F.coalesce("basket_id", F.col("event_ts").cast("string"))
+    grouped = bought.groupBy("customer_id", basket.alias("basket")).agg(
+        F.sort_array(F.collect_set("product_id")).alias("product_ids"),
+        F.unix_timestamp(F.min("event_ts")).alias("second"),
+    )
+    return grouped.orderBy("second", "customer_id", "basket").select("product_ids", "second")
+
+
+def to_baskets(rows: DataFrame, vocabulary: Vocabulary) -> Baskets:
+    """`basket_rows` as arrays; products outside the vocabulary are left out."""
+    table = rows.toArrow()
+    lists = table["product_ids"].combine_chunks() if table.num_rows else None
+    if lists is None:
+        return Baskets(np.zeros(1, np.int64), np.empty(0, np.int32), np.empty(0, np.int64))
+    lengths = np.asarray(lists.value_lengths()).astype(np.int64)
+    products = vocabulary.encode(lists.flatten(), missing="negative")
+    known_before = np.concatenate(([0], np.cumsum(products >= 0)))
+    offsets = known_before[np.concatenate(([0], np.cumsum(lengths)))]
+    return Baskets(offsets, products[products >= 0], np.asarray(table["second"]).astype(np.int64))

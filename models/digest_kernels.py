@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from models.digests import Digests
+from models.arrays import Digests
 
 
 @njit(nogil=True, cache=True)

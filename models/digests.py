@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-Digests = npt.NDArray[np.uint64]
+from models.arrays import Digests
 
 
 def of_words(words: Sequence[str | None]) -> Digests:
@@ -31,7 +31,7 @@ class DigestSet:
 
     def add(self, digests: Digests) -> None:
         """Put some in; those that are there may come again."""
-        from models.digest_kernels import enter  # compiled or read from its cache at the first call
+        from models.digest_kernels import enter
 
         self._held += len(digests)
         if 2 * self._held > len(self._table):

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from models.arrays import BoolMask, Rows
+from models.contract import FloatMatrix
+from models.sequences import EVENT_TYPES, Sequences
+
 Weights = npt.NDArray[np.float32]
-COUNTS, PSEUDO_COUNT = 0.1, 5.0
-"""A model's score gains so many times the log of the weight plus so many; chosen on the week before the sample shop's
-test week (`tests.benchmarks.touch_points`)."""
 
 
 def smoothed(wanted: Weights, everywhere: Weights, markets: int) -> Weights:
@@ -39,6 +40,40 @@ class Popularity:
         return smoothed(self.wanted[market], self.everywhere, len(self.wanted))
 
 
-def with_popularity(scores: npt.NDArray[np.floating], weights: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """A model's scores on a page of alternatives, with what the market's weights of the products add to them."""
-    return np.asarray(scores + COUNTS * np.log(weights + PSEUDO_COUNT), dtype=np.float64)
+# A product in a customer's hands: the alternatives to it, in the order of what the model made of their history.
+#
+# Legend: P products, d + 1 the width of a vector with its bias.
+
+
+def with_event(history: Sequences, product: int, event_type: str, time: int) -> Sequences:
+    """One history with one more event at its end; `time` in seconds since 1970 UTC.
+
+    Raises ValueError for several histories, and for a time before the last event.
+    """
+    if len(history) != 1:
+        raise ValueError(f"one more event needs one history, not {len(history)}")
+    if len(history.times) and time < history.times[-1]:
+        raise ValueError(f"the event at {time} lies before the history's last one at {history.times[-1]}")
+    return Sequences(
+        np.array([0, len(history.products) + 1], dtype=np.int64),
+        np.append(history.products, product).astype(np.int32),
+        np.append(history.events, EVENT_TYPES.index(event_type)).astype(np.int8),
+        np.append(history.times, time).astype(np.int64),
+    )
+
+
+def same_category(category: Rows, product: int) -> BoolMask:
+    """[P], the other products of the product's category; nothing where it has none (-1)."""
+    found: BoolMask = (category == category[product]) & (category >= 0)
+    found[product] = False
+    return found
+
+
+def in_context(state: npt.NDArray[np.float32], vectors: FloatMatrix, candidates: Rows) -> Rows:
+    """The rows `candidates` of `vectors` [P, d + 1] by falling inner product with `state` [d + 1].
+
+    Equal scores stay in the order of `candidates`.
+    """
+    # Row by row and not as a matrix product: equal vectors then have equal scores, wherever they stand.
+    scores = (vectors[candidates] * state).sum(axis=1)
+    return np.asarray(candidates[np.argsort(-scores, kind="stable")], dtype=np.int64)

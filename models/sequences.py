@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -62,3 +63,82 @@ class Sequences:
         """The same histories cut to their `length` most recent events."""
         from_end = np.repeat(self.offsets[1:], self.lengths) - np.arange(len(self.products))
         return self.where(from_end <= length)
+
+
+# One global time split: histories before it, targets after it, and what could not be used, counted.
+
+SECONDS_PER_DAY = 86_400
+
+
+@dataclass(frozen=True)
+class Split:
+    """The two sides of a time, row by row the same n customers, and the counts a report must print."""
+
+    train: Sequences
+    """[n], events strictly before the split time; empty for a cold customer."""
+    targets: Sequences
+    """[n], events from the split time on whose product is known from before it; may be empty."""
+    known_customers: npt.NDArray[np.int64]
+    """Rows that have both a history and a target: those a metric is computed for."""
+    cold_customers: int
+    """Customers with an event after the split time and none before it."""
+    cold_products: int
+    """Distinct products of the target side that nobody touched before the split time (-1 is one)."""
+    cold_events: int
+    """Target events lost because their product is cold."""
+    target_events: int
+    """Target events before that loss."""
+
+
+def time_split(
+    sequences: Sequences,
+    split_time: int,
+    horizon_days: float,
+    targets: Literal["first_basket", "all"] = "first_basket",
+    baskets: npt.NDArray[np.integer] | None = None,
+) -> Split:
+    """Split at `split_time` (seconds since 1970 UTC); events from `split_time + horizon_days` on are unused.
+
+    `first_basket` keeps the events of each customer's first basket at or after the split: those with
+    the basket id of the first such event in `baskets` [events], or, without ids, with its time.
+    Products may be -1 for an id that the training vocabulary does not know. Raises ValueError when
+    a side would be empty.
+    """
+    end = split_time + int(horizon_days * SECONDS_PER_DAY)
+    before = sequences.times < split_time
+    within = (sequences.times >= split_time) & (sequences.times < end)
+    if not before.any() or not within.any():
+        raise ValueError(
+            f"split time {split_time} leaves {before.sum()} events before and {within.sum()} within {horizon_days} "
+            "days after; choose one inside the data"
+        )
+    train = sequences.where(before)
+    if targets == "first_basket":
+        within &= _first_group(sequences, within, sequences.times if baskets is None else baskets)
+    known = np.zeros(int(sequences.products.max(initial=0)) + 1, dtype=bool)
+    known[train.products[train.products >= 0]] = True
+    warm = (sequences.products >= 0) & known[sequences.products]
+    cold = within & ~warm
+    wanted = sequences.where(within)
+    kept = sequences.where(within & warm)
+    return Split(
+        train=train.where(train.products >= 0),
+        targets=kept,
+        known_customers=np.flatnonzero((train.lengths > 0) & (kept.lengths > 0)),
+        cold_customers=int(((train.lengths == 0) & (wanted.lengths > 0)).sum()),
+        cold_products=len(np.unique(sequences.products[cold])),
+        cold_events=int(cold.sum()),
+        target_events=int(within.sum()),
+    )
+
+
+def _first_group(
+    sequences: Sequences, within: npt.NDArray[np.bool_], group: npt.NDArray[np.integer]
+) -> npt.NDArray[np.bool_]:
+    """[events], true where the event's group is that of its customer's first event in `within`."""
+    owner = np.repeat(np.arange(len(sequences)), sequences.lengths)
+    inside = np.flatnonzero(within)
+    customers, first = np.unique(owner[inside], return_index=True)
+    wanted = np.zeros(len(sequences), dtype=group.dtype)
+    wanted[customers] = group[inside[first]]
+    return np.asarray(within & (group == wanted[owner]))

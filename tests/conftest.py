@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs import engine as engines
-from jobs.lake import Lake
+from jobs.lake import engine as engines
+from jobs.lake.lake import Lake
 from jobs.run import Run
 from jobs.sample_shop import SIZES, ShopSize, ShopSummary, write_shop
 from tests.redis_server import MISSING, RedisServer, running_redis

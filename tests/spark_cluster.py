@@ -23,7 +23,7 @@ from typing import Any
 import psutil
 import pyspark
 
-from jobs.engine import LOCAL_SPARK, LocalServer, connect_server, free_port
+from jobs.lake.engine import LOCAL_SPARK, LocalServer, connect_server, free_port
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 WAIT_SECONDS = 300.0

@@ -60,7 +60,7 @@ class Recommendations:
         most `connections`; times are seconds, and a request that fails is tried once more. `options` are those of
         `feature_repo.online.redis_backend.redis_client`, such as `password` or `cluster`.
         """
-        from feature_repo.online.connect import SQLITE, connect
+        from feature_repo.online.reader import SQLITE, connect
 
         if not address.startswith(SQLITE):
             options = {"timeout": timeout, "connect_timeout": connect_timeout, "retries": 1, **options}
@@ -98,7 +98,7 @@ class Recommendations:
         return ListPage(looked.shown, _first(looked.values[: len(variants)], looked.values[len(variants) :]))
 
     def bag(self, product_ids: Sequence[str], market: str, variant: str = DEFAULT, places: int = 24) -> BagPage:
-        """Add-ons to a bag, combined from the lists of its products (`models.bag`)."""
+        """Add-ons to a bag, combined from the lists of its products (`feature_repo.client.bag`)."""
         bag = list(dict.fromkeys(product for product in product_ids if product))
         variants = _variants(variant)
         keys: list[Key] = [(EXTRAS, (product, market, one)) for one in variants for product in bag]
@@ -192,7 +192,7 @@ def _left_out(found: ProductList, without: Sequence[str]) -> ProductList:
 def _combined(
     bag: Sequence[str], found: Sequence[ProductList | None], details: dict[str, dict[str, Any] | None], places: int
 ) -> ProductList | None:
-    from models.bag import BagList, combine
+    from feature_repo.client.bag import BagList, combine
 
     prices = {name: row["price"] for name, row in details.items() if row is not None and row["price"] is not None}
     lists = [

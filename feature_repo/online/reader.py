@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from feature_repo.online.backend import Backend
@@ -162,3 +163,28 @@ def read_words(backend: Backend, name: str, known: Sequence[str] = ()) -> list[s
                 return words
             words += json.loads(part)
         chunk += len(parts)
+
+
+# A reader of the online store from one line of text: `connect("redis://127.0.0.1:6379/0").read([..])`.
+
+SQLITE = "sqlite://"
+
+
+def backend_at(address: str, prefix: str = "n", **options: Any) -> Backend:
+    """The place at `address`: sqlite:///ABSOLUTE/PATH, or a connection to Redis.
+
+    `options` are those of `redis_client` (timeout, connect_timeout, retries, cluster, and redis-py's own). Raises
+    StoreSettingsError for an address that cannot be read.
+    """
+    if address.startswith(SQLITE):
+        from feature_repo.online.sqlite_backend import SqliteBackend
+
+        return SqliteBackend(Path(address.removeprefix(SQLITE)), prefix.encode())
+    from feature_repo.online.redis_backend import RedisBackend, redis_client
+
+    return RedisBackend(redis_client(address, **options), prefix.encode())
+
+
+def connect(address: str, prefix: str = "n", **options: Any) -> Reader:
+    """A Reader of the store at `address`; see `backend_at`."""
+    return Reader(backend_at(address, prefix, **options))

@@ -11,26 +11,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from feature_repo.online.backend import Backend, Renew
 from feature_repo.online.layout import Feature, View, row_key, uvarint
-from feature_repo.online.load import Load
-from feature_repo.online.reader import Reader
-from feature_repo.online.versions import (
-    GONE,
-    ROW,
-    Live,
-    Record,
-    agreed,
-    merging,
-    record_head,
-    visible,
-    written,
-)
-from feature_repo.online.words import WordLists
+from feature_repo.online.reader import WORDS_A_CHUNK, Reader, read_words, word_key
+from feature_repo.online.versions import GONE, ROW, Live, Record, agreed, merging, record_head, visible, written
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 BATCH = 2_000
@@ -264,3 +252,68 @@ def _batches(keys: Iterable[bytes], size: int) -> Iterator[list[bytes]]:
             some = []
     if some:
         yield some
+
+
+# A night on its way into the online store: what it is, and how far it has come.
+
+
+@dataclass
+class Load:
+    """A night on its way into the store; recorded there, so that a later process can go on with it."""
+
+    live: Live
+    """What will be live: its number, night and time."""
+    parent: Live
+    identity: str
+    """What is loaded, by content: an attempt at something else is another load."""
+    done: dict[str, int] = field(default_factory=dict)
+    """View -> batches written; -1 where it is complete."""
+    written: dict[str, int] = field(default_factory=dict)
+    """View -> records written."""
+
+    def packed(self) -> bytes:
+        """As JSON."""
+        plain = {"live": self.live.packed().decode(), "parent": self.parent.packed().decode(),
+                 "identity": self.identity, "done": self.done, "written": self.written}  # fmt: skip
+        return json.dumps(plain).encode()
+
+    @classmethod
+    def of(cls, data: bytes) -> Load:
+        """From JSON."""
+        plain = json.loads(data)
+        live, parent = (Live.of(plain.pop(name).encode()) for name in ("live", "parent"))
+        return cls(live, parent, **plain)
+
+
+# Word lists as the writer keeps them: a word's code is its place in the list, and stays it for ever.
+
+MOST_WORDS = 4_000_000
+"""Words of a list; later ones are stored where they stand."""
+
+
+class WordLists:
+    """The lists of a store. New words are stored before any row that names them."""
+
+    def __init__(self, backend: Backend, most: int = MOST_WORDS) -> None:
+        self.backend, self.most = backend, most
+        self._codes: dict[str, dict[str, int]] = {}
+
+    def code(self, name: str, words: list[str]) -> list[int]:
+        """The code of each word in the list `name`, -1 for one that found no place in it any more."""
+        if name not in self._codes:
+            self._codes[name] = {word: code for code, word in enumerate(read_words(self.backend, name))}
+        codes = self._codes[name]
+        new = list(dict.fromkeys(word for word in words if word not in codes))[: max(self.most - len(codes), 0)]
+        if new:
+            first = len(codes) // WORDS_A_CHUNK
+            codes.update(zip(new, range(len(codes), len(codes) + len(new)), strict=True))
+            self._store(name, list(codes)[first * WORDS_A_CHUNK :], first)
+        return [codes.get(word, -1) for word in words]
+
+    def _store(self, name: str, words: list[str], chunk: int) -> None:
+        parts = range(0, len(words), WORDS_A_CHUNK)
+        prefix = self.backend.prefix
+        self.backend.put({
+            word_key(prefix, name, chunk + i): json.dumps(words[start : start + WORDS_A_CHUNK]).encode()
+            for i, start in enumerate(parts)
+        })  # fmt: skip

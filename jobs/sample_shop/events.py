@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 import polars as pl
 
-from jobs.sample_shop.baskets import PURCHASE_TURN, buy
-from jobs.sample_shop.customers import Customers
-from jobs.sample_shop.draws import Ints, Stream, generator
-from jobs.sample_shop.shelf import shelf_of
-from jobs.sample_shop.stock import StockDay
-from jobs.sample_shop.visits import BAG, EVENT_TYPES, PURCHASE, Actions, browse, start_visits, together
-from jobs.sample_shop.world import World
+from jobs.sample_shop.assortment import Shelf, StockDay, shelf_of
+from jobs.sample_shop.customers import FAVOURITE_WEIGHTS, Customers
+from jobs.sample_shop.draws import Bools, Floats, Ints, Stream, generator, pick
+from jobs.sample_shop.world import Cells, World
 
 EVENTS_PER_VISIT = 8.0
 WEEKDAYS = (0.95, 0.92, 0.93, 0.97, 1.03, 1.12, 1.08)
@@ -81,3 +81,216 @@ def _times(actions: Actions, visits: int, rng: np.random.Generator) -> Ints:
     start = hour * 3_600_000 + rng.integers(0, 3_600_000, visits)
     start = np.minimum(start, DAY_MS - 1 - length)
     return np.asarray(start[actions.visit] + since, dtype=np.int64)
+
+
+# A day's visits: who comes, what they have in mind, and which products they look at, save and put in the bag.
+
+CLICK, SAVE, BAG, PURCHASE = range(4)
+EVENT_TYPES = ("click", "save", "bag", "purchase")
+
+ABROAD = 0.03
+FOCUSED, EXPLORING = 0.65, 0.10
+MORE_STEPS = 0.82
+MOST_STEPS = 25
+RESUMES = 0.5
+NEXT_ON_PAGE = 0.5
+ASTRAY = 0.08
+OTHER_STYLE = 0.10
+MOVES_ON = 0.06
+TRIES = 4
+AFRESH, ANYTHING = -1, -2
+SAVES = 0.12
+BAGS = 0.2
+
+
+@dataclass(frozen=True)
+class Visits:
+    """V visits of one day; a visit's intent is a group and changes while it lasts."""
+
+    customer: Ints
+    market: Ints
+    level: Floats
+    brand: Ints
+    cell: Ints
+    """(V,) intent at the start."""
+    steps: Ints
+    """(V,) how many products are looked at, if all of them are in stock."""
+    resumed: Floats
+    """(V,) a number that names this week's product of the customer, negative where the visit starts afresh."""
+
+
+@dataclass(frozen=True)
+class Actions:
+    """N actions of a day's visits, in no order but `turn` within the visit."""
+
+    visit: Ints
+    turn: Ints
+    """Order inside the visit."""
+    slot: Ints
+    kind: Ints
+    """CLICK, SAVE, BAG or PURCHASE."""
+
+    def chosen(self, mask: Bools) -> Actions:
+        """The actions where `mask` holds."""
+        return Actions(self.visit[mask], self.turn[mask], self.slot[mask], self.kind[mask])
+
+
+def start_visits(customers: Customers, shelf: Shelf, day: int, count: int, rng: np.random.Generator) -> Visits:
+    """Who comes and why: mostly this week's focus, else another favourite, else whatever is in season."""
+    customer = customers.visitors(day, count, rng)
+    focus, product = customers.week_focus(customer, day)
+    route = rng.random(count)
+    favourite = customers.favourites[customer, pick(FAVOURITE_WEIGHTS, rng.random(count))].astype(np.int64)
+    seasonal = pick(shelf.group_demand, rng.random(count))
+    cell = np.where(route < FOCUSED, focus, np.where(route < 1 - EXPLORING, favourite, seasonal))
+    home = customers.market[customer].astype(np.int64)
+    away = rng.integers(0, shelf.available.shape[1], count)
+    steps = np.minimum(rng.geometric(1 - MORE_STEPS, count), MOST_STEPS)
+    return Visits(
+        customer=customer,
+        market=np.where(rng.random(count) < ABROAD, away, home),
+        level=customers.level[customer],
+        brand=customers.brand[customer],
+        cell=cell,
+        steps=np.where(customers.cold[customer], 1, steps),
+        resumed=np.where((route < FOCUSED) & (rng.random(count) < RESUMES), product, -1.0),
+    )
+
+
+def browse(visits: Visits, shelf: Shelf, cells: Cells, rng: np.random.Generator) -> tuple[Actions, Ints]:
+    """Looking, saving and bagging of a day's visits, and (V,) the last bagged slot of each, -1 for none.
+
+    A step mostly goes to the next product of the page or to a liked one of the same group; a few steps wander off
+    (to other styles, to anything), and now and then the intent itself moves on to what goes with it. So what comes
+    next depends on what came last.
+    """
+    current, bagged = np.full(len(visits.cell), AFRESH), np.full(len(visits.cell), -1)
+    intent = visits.cell.copy()
+    seen: list[Actions] = []
+    for step in range(int(visits.steps.max(initial=0))):
+        active = np.flatnonzero(visits.steps > step)
+        moving = active[rng.random(len(active)) < (MOVES_ON if step else 0.0)]
+        intent[moving] = follow(cells, intent[moving], rng)
+        current[moving] = AFRESH
+        route = rng.random(len(active))
+        wander = route < ASTRAY + OTHER_STYLE
+        aim = np.where(wander, cells.siblings(intent[active], rng.random(len(active))), intent[active])
+        last = np.where(route < ASTRAY, ANYTHING, np.where(wander, AFRESH, current[active]))
+        slot = _look(visits, shelf, active, aim, last, step, rng)
+        found = slot >= 0
+        active, slot, wander = active[found], slot[found], wander[found]
+        current[active[~wander]] = slot[~wander]
+        match = 1 - shelf.distance(slot, visits.level[active], visits.brand[active])
+        saves = rng.random(len(active)) < SAVES
+        bags = ~wander & (rng.random(len(active)) < BAGS * np.clip(match, 0.1, 1.0) * 1.4)
+        bagged[active[bags]] = slot[bags]
+        for kind, done in ((CLICK, np.ones(len(active), dtype=np.bool_)), (SAVE, saves), (BAG, bags)):
+            turn = np.full(int(done.sum()), step * 4 + kind)
+            seen.append(Actions(active[done], turn, slot[done], np.full(len(turn), kind)))
+    return together(seen), bagged
+
+
+def _look(
+    visits: Visits, shelf: Shelf, who: Ints, intent: Ints, current: Ints, step: int, rng: np.random.Generator
+) -> Ints:
+    """The slot each visit looks at; `current` is its last slot in the group, AFRESH or ANYTHING (in the shop)."""
+
+    def propose(part: Ints, attempt: int) -> Ints:
+        mine, now = who[part], current[part]
+        liked = shelf.liked(intent[part], visits.level[mine], visits.brand[mine], rng)
+        onward = (now >= 0) & (rng.random(len(part)) < NEXT_ON_PAGE)
+        further = shelf.after(np.maximum(now, 0), 1 + (rng.random(len(part)) < 0.3))
+        slot = np.where(onward, further, liked)
+        if step == 0 and attempt == 0:
+            resumed = visits.resumed[mine]
+            slot = np.where(resumed >= 0, shelf.within(intent[part], np.maximum(resumed, 0.0)), slot)
+        return np.where(now == ANYTHING, shelf.anything(rng.random(len(part))), slot)
+
+    return in_stock(shelf, visits.market[who], propose)
+
+
+def in_stock(shelf: Shelf, market: Ints, propose: Callable[[Ints, int], Ints]) -> Ints:
+    """Ask for a slot for every market until it is in stock there, a few times; -1 where it never was.
+
+    `propose` gets the positions still without a slot and the number of the attempt, and gives a slot for each.
+    """
+    slot = np.full(len(market), -1)
+    pending = np.arange(len(market))
+    for attempt in range(TRIES):
+        asked = propose(pending, attempt)
+        fine = shelf.stocked(asked, market[pending])
+        slot[pending[fine]] = asked[fine]
+        pending = pending[~fine]
+    return slot
+
+
+def follow(cells: Cells, cell: Ints, rng: np.random.Generator) -> Ints:
+    """A group that follows each given one, the first of its targets most often; itself where nothing follows."""
+    known = (cells.targets[cell] >= 0).sum(axis=1)
+    which = np.minimum((rng.random(len(cell)) ** 1.4 * known).astype(np.int64), np.maximum(known - 1, 0))
+    return np.where(known > 0, cells.targets[cell, which], cell)
+
+
+def together(parts: list[Actions]) -> Actions:
+    """All actions of the parts."""
+    fields = [[getattr(part, name) for part in parts] for name in ("visit", "turn", "slot", "kind")]
+    return Actions(*(np.concatenate(field) if field else np.zeros(0, dtype=np.int64) for field in fields))
+
+
+# What is bought together: a basket opens with a bagged product and takes in what goes with it, and some noise.
+
+BUYS = 0.85
+EXTRAS = np.array([0.16, 0.30, 0.30, 0.24])
+"""Chances of 0, 1, 2 and 3 further products in a basket."""
+COMPLEMENT, ALTERNATIVE = 0.82, 0.07
+"""Chances that a further product goes with the first one, or is another of its kind; the rest is noise."""
+CLICKED_FIRST = 0.7
+BASKET_TURN = 4 * MOST_STEPS
+PURCHASE_TURN = BASKET_TURN + 10
+
+
+def buy(visits: Visits, bagged: Ints, shelf: Shelf, cells: Cells, rng: np.random.Generator) -> Actions:
+    """Purchases of a day's visits, with the looking and bagging of what was added at the end.
+
+    `bagged` is the last bagged slot of each visit or -1; at most one basket a visit, without repeated products.
+    """
+    visit = np.flatnonzero((bagged >= 0) & (rng.random(len(bagged)) < BUYS))
+    first = bagged[visit]
+    extras = pick(EXTRAS, rng.random(len(visit)))
+    chosen = [first]
+    parts = [_purchase(visit, first, 0)]
+    for k in range(1, len(EXTRAS)):
+        slot = _extra(visits, visit, first, shelf, cells, rng)
+        # Nobody needs two belts for one pair of trousers: a further group appears once.
+        repeated = np.any([shelf.cell[slot] == shelf.cell[other] for other in chosen[1:]] + [slot == first], axis=0)
+        slot = np.where((extras >= k) & ~repeated, slot, -1)
+        chosen.append(slot)
+        taken = slot >= 0
+        who, what = visit[taken], slot[taken]
+        clicked = rng.random(len(who)) < CLICKED_FIRST
+        parts.append(_actions(who[clicked], what[clicked], BASKET_TURN + 2 * k, CLICK))
+        parts.append(_actions(who, what, BASKET_TURN + 2 * k + 1, BAG))
+        parts.append(_purchase(who, what, k))
+    return together(parts)
+
+
+def _extra(visits: Visits, visit: Ints, first: Ints, shelf: Shelf, cells: Cells, rng: np.random.Generator) -> Ints:
+    """One further product for each basket, a slot, -1 where nothing suitable is in stock."""
+    route = rng.random(len(visit))
+    cell = shelf.cell[first]
+    cell = np.where(route < COMPLEMENT, follow(cells, cell, rng), cell)
+
+    def propose(part: Ints, attempt: int) -> Ints:
+        mine = visit[part]
+        liked = shelf.liked(cell[part], visits.level[mine], visits.brand[mine], rng)
+        return np.where(route[part] < COMPLEMENT + ALTERNATIVE, liked, shelf.anything(rng.random(len(part))))
+
+    return in_stock(shelf, visits.market[visit], propose)
+
+
+def _purchase(visit: Ints, slot: Ints, place: int) -> Actions:
+    return _actions(visit, slot, PURCHASE_TURN + place, PURCHASE)
+
+
+def _actions(visit: Ints, slot: Ints, turn: int, kind: int) -> Actions:
+    return Actions(visit, np.full(len(visit), turn), slot, np.full(len(visit), kind))

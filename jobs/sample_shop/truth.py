@@ -10,8 +10,7 @@ import polars as pl
 
 from jobs.sample_shop.config import ShopSize
 from jobs.sample_shop.draws import Bools, Ints
-from jobs.sample_shop.fashion import STYLES
-from jobs.sample_shop.world import World, build_cells, build_world
+from jobs.sample_shop.world import STYLES, World, build_cells, build_world
 
 
 @dataclass(frozen=True)

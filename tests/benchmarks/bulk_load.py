@@ -20,13 +20,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from feature_repo.online.connect import backend_at
-from jobs import engine as engines
-from jobs.lake import Lake, arrow_schema
-from jobs.online import REPO, OnlineStore
-from jobs.online_load import load_night
+from feature_repo.online.reader import backend_at
+from jobs.lake import engine as engines
+from jobs.lake.lake import Lake
+from jobs.lake.rows import arrow_schema
+from jobs.publish.load import load_night
+from jobs.publish.store import REPO, OnlineStore
 from jobs.run import Run
-from jobs.tables import CUSTOMER_EMBEDDINGS, CUSTOMER_SEQUENCES, PUBLISHED, RECOMMENDED_FOR_YOU
+from jobs.tables.records import PUBLISHED
+from jobs.tables.shop import CUSTOMER_EMBEDDINGS, CUSTOMER_SEQUENCES, RECOMMENDED_FOR_YOU
 from tests.redis_server import RedisServer, running_redis
 
 FIRST = date(2026, 4, 6)

@@ -29,10 +29,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.histories import matrix
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
+from jobs.model_inputs import matrix
 from jobs.sample_shop import SIZES, ShopSize, write_shop
-from jobs.tables import CUSTOMER_EMBEDDINGS, EVALUATIONS, MODELS, RUNS, STEPS, Table
+from jobs.tables.records import EVALUATIONS, MODELS, RUNS
+from jobs.tables.shop import CUSTOMER_EMBEDDINGS, STEPS
+from jobs.tables.table import Table
 from tests.night.test_whole_night import COMPARED
 from tests.spark_cluster import REPOSITORY, SparkCluster, running_cluster
 

@@ -33,10 +33,10 @@ from pathlib import Path
 from typing import Any
 
 from jobs.index import IndexConfig
-from jobs.lists import ListsConfig
+from jobs.lists.config import ListsConfig
 from jobs.sample_shop import SIZES, ShopSize, write_shop
-from jobs.sequences import SequencesConfig
-from jobs.tables import STEPS
+from jobs.sequences.step import SequencesConfig
+from jobs.tables.shop import STEPS
 from tests.benchmarks.documented_stack_process import Measured, measured
 from tests.benchmarks.documented_stack_report import (
     Spent,
@@ -177,7 +177,7 @@ def spent_of(took: Measured, missing: int = 0) -> Spent:
 
 def task_of(size: ShopSize, raw: Path, stack: Path, redis: str) -> StackTask:
     """The settings of our own night for the peer."""
-    from models.transformer_network import TransformerConfig  # torch, which nothing else here needs
+    from models.networks.transformer import TransformerConfig
 
     model, lists = TransformerConfig(), ListsConfig()
     return StackTask(

@@ -54,9 +54,9 @@ def equal_lists(
 
 def checks(task: StackTask, lake_root: Path) -> Iterator[Check]:
     """Every comparison of a whole run with our lake."""
-    from jobs import engine
     from jobs.config import standard
-    from jobs.lake import Lake
+    from jobs.lake import engine
+    from jobs.lake.lake import Lake
     from jobs.run import Run
 
     night = datetime.fromisoformat(f"{task.as_of}T00:00:00+00:00")
@@ -73,7 +73,7 @@ def checks(task: StackTask, lake_root: Path) -> Iterator[Check]:
 
 
 def _events(task: StackTask, lake: Any) -> Check:
-    from jobs.tables import EVENTS
+    from jobs.tables.shop import EVENTS
 
     columns = ["event_id", "customer_id", "product_id", "event_type", "market", "price"]
     theirs, ours = _table(task, "events", columns), lake.arrow(EVENTS, columns)
@@ -83,7 +83,7 @@ def _events(task: StackTask, lake: Any) -> Check:
 
 
 def _sequences(task: StackTask, lake: Any, run: Any) -> Check:
-    from jobs.tables import CUSTOMER_SEQUENCES
+    from jobs.tables.shop import CUSTOMER_SEQUENCES
 
     columns = ["customer_id", "product_ids", "event_types", "market"]
     return equal_rows(
@@ -94,10 +94,10 @@ def _sequences(task: StackTask, lake: Any, run: Any) -> Check:
 
 def _counts(task: StackTask, lake: Any, run: Any, config: Any) -> Iterator[Check]:
     """Popularity of every product in every market, and baskets of every pair."""
-    from jobs.baskets import basket_rows, to_baskets
-    from jobs.shelf import read_shelf
-    from jobs.tables import EVENTS
-    from models.pairs import count_together
+    from jobs.index import basket_rows, to_baskets
+    from jobs.lists.assortment import read_shelf
+    from jobs.tables.shop import EVENTS
+    from models.copurchase.pairs import count_together
 
     lists = config.lists
     shelf = read_shelf(lake, run, lists.popular, lists.young_days)
@@ -121,7 +121,7 @@ def _counts(task: StackTask, lake: Any, run: Any, config: Any) -> Iterator[Check
 
 def _searched(task: StackTask) -> Check:
     """The peer's lists beside our exact search over the same vectors."""
-    from models.search import exact_top_n
+    from models.search.search import exact_top_n
     from tests.benchmarks.documented_stack_faiss import matrix, read_shop
 
     shop = read_shop(task)

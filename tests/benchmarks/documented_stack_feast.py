@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from deltalake import DeltaTable
 
-from jobs.engine import LOCAL_SPARK
+from jobs.lake.engine import LOCAL_SPARK
 from tests.benchmarks.documented_stack_spark import FAST
 from tests.benchmarks.documented_stack_task import VIEWS, Progress, StackTask, run_stage
 

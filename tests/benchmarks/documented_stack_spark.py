@@ -10,7 +10,7 @@ from __future__ import annotations
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
-from jobs.engine import LOCAL_SPARK
+from jobs.lake.engine import LOCAL_SPARK
 from tests.benchmarks.documented_stack_task import Progress, StackTask, run_stage
 
 FAST = {

@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from jobs.gate_lists import churn, read_lists, read_shop
-from jobs.gate_vectors import read_vectors
-from jobs.histories import vectors_column
-from jobs.lake import Lake
+from jobs.gate.lists import churn, read_lists, read_shop
+from jobs.gate.models import read_vectors
+from jobs.lake.lake import Lake
+from jobs.model_inputs import vectors_column
 from jobs.run import Run
-from jobs.tables import AVAILABILITY, CATALOGUE, CUSTOMER_EMBEDDINGS, CUSTOMER_SEQUENCES, RECOMMENDED_FOR_YOU
+from jobs.tables.shop import AVAILABILITY, CATALOGUE, CUSTOMER_EMBEDDINGS, CUSTOMER_SEQUENCES, RECOMMENDED_FOR_YOU
 
 NIGHT = date(2026, 4, 6)
 PRODUCTS, MARKETS, PLACES, WIDTH, BOUGHT, BATCH = 50_000, 20, 24, 65, 6, 50_000

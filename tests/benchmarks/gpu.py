@@ -27,13 +27,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from models import search, torch_recommender
 from models.contract import Compute, FloatMatrix, Recommender
-from models.device import BF16_TOLERANCE
-from models.lists import top_n_excluding
-from models.metrics import per_customer, rank_targets
-from models.registry import create, restore
-from models.scorers import from_vectors
+from models.evaluation.metrics import from_vectors, per_customer, rank_targets
+from models.networks import recommender
+from models.networks.artefacts import create, restore
+from models.networks.device import BF16_TOLERANCE
+from models.search import search
+from models.search.search import top_n_excluding
 from models.sequences import Sequences
 from models.vocabulary import Vocabulary
 from tests.benchmarks.gpu_shop import make_histories, write_sessions
@@ -177,13 +177,13 @@ def agreement(plain: Recommender, other: Recommender, histories: Sequences) -> d
         np.arange(len(last) + 1), histories.products[last], histories.events[last], histories.times[last]
     )
     products, vectors = plain.product_vectors(), plain.encode(before)
-    usual = torch_recommender.mixed_precision
+    usual = recommender.mixed_precision
     if other is plain:
-        torch_recommender.mixed_precision = lambda _device: torch.autocast("cpu", dtype=torch.bfloat16)
+        recommender.mixed_precision = lambda _device: torch.autocast("cpu", dtype=torch.bfloat16)
     try:
         theirs = other.encode(before)
     finally:
-        torch_recommender.mixed_precision = usual
+        recommender.mixed_precision = usual
     gap = np.abs(theirs - vectors)[:, :-1]
     lists = [search.exact_top_n(each, products, 24)[1] for each in (vectors, theirs)]
     same = [len(np.intersect1d(a, b)) / len(a) for a, b in zip(*lists, strict=True)]

@@ -4,7 +4,7 @@
 
 Vectors, availability, prices, brands and categories are made up; a policy of a dozen rules holds. For every touch point
 the same lists are made twice: the first available candidates, as retrieval alone gives them, and with everything that
-`jobs.list_maker` does. Rows are made for Delta and thrown away, so the disk has no part in the figures.
+`jobs.lists.builder` does. Rows are made for Delta and thrown away, so the disk has no part in the figures.
 """
 
 from __future__ import annotations
@@ -23,20 +23,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from jobs.list_maker import ListMaker
-from jobs.policy import policy_on
-from jobs.policy_checks import rules_of
-from jobs.shelf import Shelf
-from jobs.standing import StandingRules
-from jobs.touch_points import ALTERNATIVES, FOR_YOU, GOES_WITH, MODEL, TouchPoint
-from jobs.variants import Variant
-from models.assembly import Candidates, Owners
+from jobs.lists.assortment import Shelf
+from jobs.lists.builder import ListMaker
+from jobs.lists.touch_points import ALTERNATIVES, FOR_YOU, GOES_WITH, MODEL, TouchPoint
+from jobs.policy.compile import policy_on
+from jobs.policy.parse import rules_of
+from jobs.policy.variants import StandingRules, Variant
+from models.arrays import Rows
+from models.assembly.assembly import Candidates, Owners
+from models.assembly.rulebook import Attributes
 from models.contract import FloatMatrix
-from models.lists import top_n_excluding
 from models.popularity import Popularity
-from models.rulebook import Attributes
-from models.search import exact_top_n
-from models.top_n import Rows
+from models.search.search import exact_top_n, top_n_excluding
 from models.vocabulary import Vocabulary
 from tests.benchmarks.retrieval_shop import RetrievalShop, make_shop
 

@@ -25,10 +25,10 @@ from typing import Any
 
 import numpy as np
 
-from feature_repo.online.connect import backend_at
+from feature_repo.online.reader import backend_at
 from tests.benchmarks.capacity import record
 from tests.benchmarks.load_worker import MIX, Result, work
-from tests.online.synthetic import START, Shape, publish, roll_back
+from tests.feature_repo.synthetic import START, Shape, publish, roll_back
 from tests.redis_server import RedisServer, running_redis
 
 SHAPE = Shape(products=3_000, customers=10_000, markets=2, categories=8, ranked=500)

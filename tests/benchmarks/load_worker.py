@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_repo.client import Recommendations
-from tests.online.synthetic import Shape, nights_in
+from tests.feature_repo.synthetic import Shape, nights_in
 
 MIX = {"product_page": 0.50, "category_page": 0.14, "home": 0.15, "product": 0.10, "bag": 0.07, "history": 0.02,
        "rank": 0.02}  # fmt: skip

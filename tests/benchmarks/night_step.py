@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from jobs.command import set_process_defaults
+from jobs.cli.common import set_process_defaults
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LEARNED_FROM = 50_000
@@ -43,11 +43,11 @@ def main() -> None:
 
 
 def _run(step: str, as_of: date, root: Path, raw: Path, engine: str) -> Any:
-    from jobs.command import feature_store_file
+    from jobs.cli.common import feature_store_file
     from jobs.config import standard
-    from jobs.engine import start
-    from jobs.lake import Lake
-    from jobs.ledger import run_step
+    from jobs.lake.engine import start
+    from jobs.lake.lake import Lake
+    from jobs.nights.ledger import run_step
     from jobs.run import Run
 
     config = standard(REPOSITORY / "jobs" / "sources" / "sample.sql", raw)
@@ -65,13 +65,14 @@ def _run(step: str, as_of: date, root: Path, raw: Path, engine: str) -> Any:
 
 def _fit_briefly(lake: Any, run: Any) -> Any:
     """A transformer fitted on some customers, written as the champion; nothing where there is one."""
-    from jobs.features import read_features
-    from jobs.histories import COLUMNS, product_ids_seen, to_histories
+    from jobs.model_inputs import HISTORY_COLUMNS as COLUMNS
+    from jobs.model_inputs import product_ids_seen, read_features, to_histories
     from jobs.run import Counts
-    from jobs.tables import CUSTOMER_SEQUENCES, MODELS
-    from jobs.train import champion
-    from models import artefacts, registry
+    from jobs.tables.records import MODELS
+    from jobs.tables.shop import CUSTOMER_SEQUENCES
+    from jobs.train.champions import champion
     from models.contract import Compute
+    from models.networks import artefacts
     from models.vocabulary import Vocabulary
 
     if champion(lake, run):
@@ -79,7 +80,7 @@ def _fit_briefly(lake: Any, run: Any) -> Any:
     vocabulary = Vocabulary.build(product_ids_seen(lake, run.as_of))
     stored = lake.batches(CUSTOMER_SEQUENCES, COLUMNS, run.as_of, LEARNED_FROM)
     histories = to_histories(next(batch for batch in stored if batch.num_rows), vocabulary)
-    model = registry.create("transformer", vocabulary, Compute("auto", 17), epochs=1)
+    model = artefacts.create("transformer", vocabulary, Compute("auto", 17), epochs=1)
     model.fit(histories.sequences, read_features(lake, run.as_of, vocabulary), run.progress)
     model_id = f"transformer-{run.run_id}"
     artefacts.write(model, lake.root / "models" / model_id, {"as_of": run.as_of.isoformat()})

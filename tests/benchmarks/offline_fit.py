@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from models import registry
-from models.baselines import ItemNeighbours, MarkovChain, OwnRepeat, Popularity
 from models.contract import Compute, FloatMatrix, Progress, silent
-from models.scorers import RowScores, Scorer, from_scorer, from_vectors
+from models.evaluation.baselines import ItemNeighbours, MarkovChain, OwnRepeat, Popularity
+from models.evaluation.metrics import RowScores, Scorer, from_scorer, from_vectors
+from models.networks import artefacts
 from models.sequences import Sequences
 from models.vocabulary import Vocabulary
 from tests.benchmarks.offline_new_products import CategoryPopularity, RandomScores
@@ -33,7 +33,7 @@ WARM_UP = 200
 
 def is_trained(kind: str) -> bool:
     """Whether an entrant of this kind has hyper-parameters and seeds."""
-    return kind in registry.KINDS
+    return kind in artefacts.KINDS
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Contestant:
         self._seed = seed
         started = time.perf_counter()
         if is_trained(entrant.kind):
-            self.model = registry.create(entrant.kind, self._products, Compute(seed=seed), **entrant.settings)
+            self.model = artefacts.create(entrant.kind, self._products, Compute(seed=seed), **entrant.settings)
             catalogue = problem.catalogue if entrant.side_information else None
             self.model.fit(train, catalogue, progress)
         else:

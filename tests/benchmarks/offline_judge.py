@@ -8,14 +8,21 @@ import numpy as np
 import numpy.typing as npt
 
 from models.contract import Progress, silent
-from models.metrics import Metrics, coverage, most_popular, per_customer, rank_targets, share_of_slots
-from models.scorers import RowScores
+from models.evaluation.metrics import (
+    Metrics,
+    RowScores,
+    coverage,
+    most_popular,
+    per_customer,
+    rank_targets,
+    share_of_slots,
+)
 from models.sequences import Sequences
 from tests.benchmarks.offline_problem import Case, IntArray
 
 KS = (10, 20)
 NAMES = {"ndcg": "ndcg", "hr": "hit_rate", "mrr": "mrr", "recall": "recall"}
-"""Name in the results -> name in `models.metrics`."""
+"""Name in the results -> name in `models.evaluation.metrics`."""
 BATCH = 256
 """Rows ranked at once: with 50,000 products some 50 MB of scores."""
 POLICY = "the whole catalogue is ranked, without sampled negatives; ties count against the target"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.baselines import popularity_share
 from models.contract import FloatMatrix
+from models.evaluation.baselines import popularity_share
 from models.sequences import Sequences
 from tests.benchmarks.offline_problem import IntArray, Problem
 

@@ -25,7 +25,7 @@ class Entrant:
     name: str
     """Its key in the results."""
     kind: str
-    """Key of `models.registry.KINDS` or of `offline_fit.BASELINES`."""
+    """Key of `models.networks.artefacts.KINDS` or of `offline_fit.BASELINES`."""
     settings: dict[str, Any] = field(default_factory=dict)
     """Fields of the kind's config."""
     like: str = ""

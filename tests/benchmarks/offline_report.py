@@ -14,7 +14,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from models.bootstrap import mean_interval, paired_uplift
+from models.evaluation.bootstrap import mean_interval, paired_uplift
 from tests.benchmarks.offline_problem import IntArray
 from tests.benchmarks.offline_search import Chosen
 from tests.benchmarks.offline_worker import Answers, Outcome

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import optuna
 
-from models import registry
 from models.contract import Progress
+from models.networks import artefacts
 from models.sequences import Sequences
 from tests.benchmarks.offline_fit import Contestant, is_trained, warm_up
 from tests.benchmarks.offline_judge import judge
@@ -148,7 +148,7 @@ def _settings(params: dict[str, Any]) -> dict[str, Any]:
 
 def _defaults(entrant: Entrant, fixed: dict[str, Any]) -> dict[str, Any]:
     """The kind's own settings as parameters of the search."""
-    settings = registry.model_class(entrant.kind).config_class(**fixed)
+    settings = artefacts.model_class(entrant.kind).config_class(**fixed)
     values = {name: getattr(settings, name) for name in (*SEARCHED, *EXTRA[entrant.kind])}
     params = {name: value for name, value in values.items() if value is not None}
     return params | {"scoring": "cosine" if "temperature" in params else "dot"}

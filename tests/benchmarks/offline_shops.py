@@ -12,8 +12,7 @@ import polars as pl
 
 from jobs.errors import UserError
 from models.catalogue import Catalogue
-from models.sequences import EVENT_TYPES, Sequences
-from models.splits import SECONDS_PER_DAY
+from models.sequences import EVENT_TYPES, SECONDS_PER_DAY, Sequences
 from models.vocabulary import Vocabulary
 from tests.benchmarks.offline_problem import IntArray
 from tests.benchmarks.offline_sessions import Clicks, prefixes_of

@@ -10,8 +10,7 @@ import numpy.typing as npt
 
 from jobs.errors import UserError
 from models.catalogue import Catalogue
-from models.sequences import EVENT_TYPES, Sequences
-from models.splits import SECONDS_PER_DAY, Split, time_split
+from models.sequences import EVENT_TYPES, SECONDS_PER_DAY, Sequences, Split, time_split
 from tests.benchmarks.offline_problem import Case, IntArray, Problem
 from tests.benchmarks.offline_sessions import drawn
 from tests.benchmarks.offline_shops import Shop

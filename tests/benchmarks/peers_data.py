@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.metrics import per_customer, rank_targets
-from models.scorers import from_vectors
+from models.evaluation.metrics import from_vectors, per_customer, rank_targets
 from models.sequences import Sequences
 from tests.benchmarks.peers_protocol import Data, FloatMatrix, Histories, IntArray
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from models.contract import Compute
-from models.registry import create, model_class
+from models.networks.artefacts import create, model_class
 from models.vocabulary import Vocabulary
 from tests.benchmarks.peers_data import sequences
 from tests.benchmarks.peers_protocol import Run, Task, warm_up

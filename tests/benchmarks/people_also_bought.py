@@ -19,12 +19,18 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from models.bootstrap import mean_interval, paired_uplift
-from models.copurchase import CoPurchase, CoPurchaseConfig
-from models.copurchase_baselines import FORMULAS, basket_baseline
-from models.copurchase_evaluation import BasketQueries, basket_queries, baskets_at, judge_lists
-from models.metrics import Metrics, coverage, most_popular, share_of_slots
-from models.top_n import Rows
+from models.arrays import Rows
+from models.copurchase.model import CoPurchase, CoPurchaseConfig
+from models.evaluation.bootstrap import mean_interval, paired_uplift
+from models.evaluation.copurchase import (
+    FORMULAS,
+    BasketQueries,
+    basket_baseline,
+    basket_queries,
+    baskets_at,
+    judge_lists,
+)
+from models.evaluation.metrics import Metrics, coverage, most_popular, share_of_slots
 
 TEST_FROM = date(2011, 11, 10)
 TEST_UNTIL = date(2011, 12, 31)

@@ -22,10 +22,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from models.arrays import Rows
 from models.contract import FloatMatrix
-from models.lists import top_n_excluding
-from models.search import exact_top_n
-from models.top_n import Rows
+from models.search.search import exact_top_n, top_n_excluding
 from tests.benchmarks.retrieval_shop import RetrievalShop, make_shop
 
 OURS = "ours, exact"

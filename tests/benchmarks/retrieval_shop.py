@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from models.arrays import BoolMask, Rows
 from models.contract import FloatMatrix
-from models.top_n import BoolMask, Rows
 
 BRANDS, AVAILABLE, BOUGHT = 900, 0.7, 12
 CLUSTER_WEIGHT, DECAY, SCALE, BIAS = 1.0, 0.25, 8.0, 0.8

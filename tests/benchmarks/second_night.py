@@ -25,10 +25,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from jobs import embed, engine, index, lists
-from jobs.histories import matrix
-from jobs.lake import Lake
-from jobs.tables import CUSTOMER_EMBEDDINGS, LISTS, RECOMMENDED_FOR_YOU
+from jobs import embed, index
+from jobs.lake import engine
+from jobs.lake.lake import Lake
+from jobs.lists import step as lists
+from jobs.model_inputs import matrix
+from jobs.tables.shop import CUSTOMER_EMBEDDINGS, LISTS, RECOMMENDED_FOR_YOU
 from tests.benchmarks.second_night_shop import FIRST, Day, SecondNightShop, Size
 
 SECOND = FIRST + timedelta(days=1)

@@ -10,12 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from jobs.lake import Lake, arrow_schema
+from jobs.lake.lake import Lake
+from jobs.lake.rows import arrow_schema
 from jobs.run import Run
-from jobs.tables import AVAILABILITY, CATALOGUE, CUSTOMER_SEQUENCES, EVENTS, MODELS
-from models import artefacts, registry
+from jobs.tables.records import MODELS
+from jobs.tables.shop import AVAILABILITY, CATALOGUE, CUSTOMER_SEQUENCES, EVENTS
 from models.catalogue import Catalogue
 from models.contract import Compute
+from models.networks import artefacts
 from models.sequences import EVENT_TYPES, Sequences
 from models.vocabulary import Vocabulary
 
@@ -173,7 +175,7 @@ class SecondNightShop:
     def _champion(self) -> None:
         """A transformer that has seen a few histories."""
         vocabulary = Vocabulary(self.products[: self.size.products])
-        model = registry.create("transformer", vocabulary, Compute("cpu"), epochs=1)
+        model = artefacts.create("transformer", vocabulary, Compute("cpu"), epochs=1)
         random = np.random.default_rng(9)
         offsets = np.arange(501) * 10
         few = Sequences(offsets, random.integers(0, len(vocabulary), 5_000).astype(np.int32),

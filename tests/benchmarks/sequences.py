@@ -25,11 +25,13 @@ import pyarrow.compute as pc
 import pyarrow.csv
 from deltalake import DeltaTable, write_deltalake
 
-from jobs import engine as engines
-from jobs import ingest, sequences
-from jobs.lake import Lake, arrow_schema
+from jobs.ingest import step as ingest
+from jobs.lake import engine as engines
+from jobs.lake.lake import Lake
+from jobs.lake.rows import arrow_schema
 from jobs.run import Run
-from jobs.tables import CUSTOMER_SEQUENCES, EVENTS
+from jobs.sequences import step as sequences
+from jobs.tables.shop import CUSTOMER_SEQUENCES, EVENTS
 
 FIRST = date(2026, 1, 1)
 LONGER = 8

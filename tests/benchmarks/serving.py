@@ -32,11 +32,11 @@ import psutil
 
 from feature_repo.client import Recommendations
 from feature_repo.client.ranking import MODEL
-from feature_repo.online.connect import backend_at, connect
-from jobs.online import REPO, OnlineStore
+from feature_repo.online.reader import backend_at, connect
+from jobs.publish.store import REPO, OnlineStore
 from tests.benchmarks.capacity import record
 from tests.benchmarks.load import redis_cpu
-from tests.online.synthetic import Shape, publish
+from tests.feature_repo.synthetic import Shape, publish
 from tests.redis_server import RedisServer, running_redis
 
 SHAPE = Shape(products=2_000, customers=2_000, markets=1, ranked=500)

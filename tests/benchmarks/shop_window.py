@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from jobs.lake import Lake
-from jobs.sample_shop.fashion import CATEGORIES, COLOURS, brand_names, market_codes
-from jobs.shop_window import written_of
-from jobs.shop_window_choice import PRODUCT_LISTS
-from jobs.shop_window_config import ShopWindowConfig
-from jobs.tables import CATALOGUE, Table
+from jobs.lake.lake import Lake
+from jobs.report.window.data import PRODUCT_LISTS, ShopWindowConfig
+from jobs.report.window.page import written_of
+from jobs.sample_shop.world import CATEGORIES, COLOURS, brand_names, market_codes
+from jobs.tables.shop import CATALOGUE
+from jobs.tables.table import Table
 from tests.jobs.browser import chromium
 from tests.jobs.small_night import RUN
 

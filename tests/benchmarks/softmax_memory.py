@@ -25,7 +25,7 @@ def measure(way: str, pairs: int, products: int, width: int, answer: Connection)
     import torch
     import torch.nn.functional as F
 
-    from models.linear_softmax import LinearSoftmax
+    from models.networks.losses import LinearSoftmax
 
     random = torch.Generator().manual_seed(1)
     states = torch.randn(pairs, width, generator=random).div_(4).requires_grad_()

@@ -67,7 +67,7 @@ def measure(chosen: argparse.Namespace, scratch: Path, log: Log) -> tuple[dict[s
     """(what the data were, every touch point that the data can tell of)."""
     if chosen.data == "asos":
         return of_pairs(chosen, log)
-    from jobs.lists import ListsConfig
+    from jobs.lists.config import ListsConfig
     from tests.benchmarks.touch_points_data import retail, sample, truth_of
 
     if chosen.raw is None:
@@ -98,15 +98,15 @@ def measure(chosen: argparse.Namespace, scratch: Path, log: Log) -> tuple[dict[s
 
 def with_models(names: list[str], ground: Ground, truth: Any, log: Log) -> list[TouchPoint]:
     """The touch points that need a trained model: alternatives, and category pages where there are categories."""
-    from models import registry
     from models.contract import Compute
+    from models.networks import artefacts
     from models.vocabulary import Vocabulary
     from tests.benchmarks.touch_points_alternatives import you_might_also_like
     from tests.benchmarks.touch_points_ranking import ranking
 
     encoded = {}
     for name in names:
-        model = registry.create(name, Vocabulary(list(ground.ids)), Compute())
+        model = artefacts.create(name, Vocabulary(list(ground.ids)), Compute())
         known = ground.train.take((ground.train.lengths > 0).nonzero()[0])
         model.fit(known, ground.catalogue, log.progress(name))
         encoded[f"ours, {name}"] = model.encode(ground.train), model.product_vectors()

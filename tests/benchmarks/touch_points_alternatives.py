@@ -8,16 +8,16 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.index import CO_VIEWS, LOOKED_AT, ProductIndex, similarity_vectors
-from jobs.touch_points import ALTERNATIVES, own_category_first
-from models import search
-from models.assembly import rankings
+from jobs.lists.touch_points import ALTERNATIVES, own_category_first
+from models.arrays import Rows, top_n_of_scores
+from models.assembly.assembly import rankings
 from models.contract import FloatMatrix
-from models.copurchase import CoPurchase
-from models.copurchase_baselines import Formula, basket_baseline
-from models.pairs import count_following, ranges
-from models.splits import SECONDS_PER_DAY
-from models.top_n import Rows, top_n_of_scores
-from models.visits import visits as view_visits
+from models.copurchase.model import CoPurchase
+from models.copurchase.pairs import count_following, ranges
+from models.copurchase.pairs import visits as view_visits
+from models.evaluation.copurchase import Formula, basket_baseline
+from models.search import search
+from models.sequences import SECONDS_PER_DAY
 from models.vocabulary import Vocabulary
 from tests.benchmarks.people_also_bought import Baskets
 from tests.benchmarks.touch_points_data import SESSION_GAP, Ground, Truth

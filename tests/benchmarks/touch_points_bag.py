@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from models.bag import BagList, combine
-from models.copurchase import CoPurchase, CoPurchaseConfig
-from models.pairs import PairCounts, count_together, distinct
-from models.top_n import Rows
+from feature_repo.client.bag import BagList, combine
+from models.arrays import Rows
+from models.copurchase.model import CoPurchase, CoPurchaseConfig
+from models.copurchase.pairs import PairCounts, count_together, distinct
 from tests.benchmarks.touch_points_hidden import Bags
 from tests.benchmarks.touch_points_judge import DEPTH, TouchPoint, answers, first_kept
 
@@ -99,7 +99,7 @@ def bag_extras(train: tuple[Rows, Rows], lists: ExtraLists, bags: Bags) -> Itera
 
 
 def combined(lists: ExtraLists, bags: Bags) -> Rows:
-    """[q, 24], what `models.bag.combine` makes of the lists of each bag's products."""
+    """[q, 24], what `feature_repo.client.bag.combine` makes of the lists of each bag's products."""
     return _by_bag(bags, lambda bag: [int(product) for product, _ in combine(
         [lists.of(product) for product in bag],
         [None if lists.category is None else _name(lists.category[product]) for product in bag], DEPTH)])  # fmt: skip

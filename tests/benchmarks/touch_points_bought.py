@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from models import registry
+from models.arrays import Rows, top_n_of_scores
 from models.contract import Compute, Progress
-from models.copurchase import CoPurchaseConfig
-from models.copurchase_baselines import FORMULAS, basket_baseline
-from models.copurchase_evaluation import basket_queries, judge_lists
+from models.copurchase.model import CoPurchaseConfig
+from models.evaluation.copurchase import FORMULAS, basket_baseline, basket_queries, judge_lists
+from models.networks import artefacts
 from models.sequences import EVENT_TYPES, Sequences
-from models.top_n import Rows, top_n_of_scores
 from models.vocabulary import Vocabulary
 from tests.benchmarks.people_also_bought import DEPTH, Window, our_lists
 from tests.benchmarks.people_also_bought import SHOWN as BASKET_METRICS
@@ -138,7 +137,7 @@ def amf_lists(pairs: Pairs, progress: Progress, seed: int = 17, batch: int = 102
         pairs.offsets, pairs.kept[order].astype(np.int32), bought, np.arange(len(owner), dtype=np.int64)
     )
     vocabulary = Vocabulary([str(product) for product in range(pairs.products)])
-    model = registry.create("amf", vocabulary, Compute(seed=seed), **AMF_SETTINGS)
+    model = artefacts.create("amf", vocabulary, Compute(seed=seed), **AMF_SETTINGS)
     model.fit(histories, None, progress)
     every = np.arange(pairs.products, dtype=np.int32)
     one = Sequences(

@@ -12,11 +12,10 @@ import numpy.typing as npt
 import polars as pl
 
 from jobs.sample_shop import SIZES, truth
+from models.arrays import BoolMask, Rows
 from models.catalogue import Catalogue
-from models.copurchase_evaluation import baskets_at
-from models.sequences import EVENT_TYPES, Sequences
-from models.splits import SECONDS_PER_DAY
-from models.top_n import BoolMask, Rows
+from models.evaluation.copurchase import baskets_at
+from models.sequences import EVENT_TYPES, SECONDS_PER_DAY, Sequences
 from tests.benchmarks.offline_shops import Shop, online_retail, sample_shop
 from tests.benchmarks.offline_timed import known_at
 from tests.benchmarks.people_also_bought import Baskets

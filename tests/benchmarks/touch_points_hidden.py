@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from models.pairs import ranges
-from models.top_n import Rows
+from models.arrays import Rows
+from models.copurchase.pairs import ranges
 from tests.benchmarks.touch_points_bought import Pairs
 from tests.benchmarks.touch_points_judge import Questions
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from models.bootstrap import mean_interval, paired_uplift
-from models.metrics import Metrics, Ranking, coverage, most_popular, per_customer, share_of_slots
-from models.top_n import BoolMask, Rows
+from models.arrays import BoolMask, Rows
+from models.evaluation.bootstrap import mean_interval, paired_uplift
+from models.evaluation.metrics import Metrics, Ranking, coverage, most_popular, per_customer, share_of_slots
 
 KS = (6, 10, 24)
 DEPTH = max(KS)

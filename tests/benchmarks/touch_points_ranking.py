@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from models.baselines import ItemNeighbours, OwnRepeat, Popularity
+from feature_repo.client.ranking import with_popularity
+from models.arrays import Rows
 from models.contract import FloatMatrix
-from models.metrics import Metrics
-from models.popularity import smoothed, with_popularity
-from models.scorers import RowScores, from_scorer, from_vectors
+from models.evaluation.baselines import ItemNeighbours, OwnRepeat, Popularity
+from models.evaluation.metrics import Metrics, RowScores, from_scorer, from_vectors
+from models.popularity import smoothed
 from models.sequences import Sequences
-from models.top_n import Rows
 from tests.benchmarks.people_also_bought import Baskets
 from tests.benchmarks.touch_points_data import Ground, Markets
 from tests.benchmarks.touch_points_judge import FIRST, Answers, TouchPoint, diversity
@@ -132,7 +132,7 @@ def _entrants(ground: Ground, encoded: Mapping[str, tuple[FloatMatrix, FloatMatr
 
 
 def _as_served(vectors: RowScores, order: FloatMatrix, home: Rows) -> RowScores:
-    """As `jobs.ranking.rank` does: with what the market's interest in each product adds."""
+    """As `jobs.ask.lookup.rank` does: with what the market's interest in each product adds."""
     return lambda rows: with_popularity(vectors(rows), order[home[rows]]).astype(np.float32)
 
 

@@ -22,9 +22,11 @@ import numpy as np
 import polars as pl
 import psutil
 
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 from jobs.sample_shop import SIZES, truth
-from jobs.tables import EVENTS, PEOPLE_ALSO_BOUGHT, RUNS, YOU_MIGHT_ALSO_LIKE, Table
+from jobs.tables.records import RUNS
+from jobs.tables.shop import EVENTS, PEOPLE_ALSO_BOUGHT, YOU_MIGHT_ALSO_LIKE
+from jobs.tables.table import Table
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FIRST = 6

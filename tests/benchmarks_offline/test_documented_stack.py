@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from jobs.tables import STEPS
-from models.search import exact_top_n
+from jobs.tables.shop import STEPS
+from models.search.search import exact_top_n
 from tests.benchmarks.documented_stack import STAGES, spent_of
 from tests.benchmarks.documented_stack_checks import equal_lists, equal_rows
 from tests.benchmarks.documented_stack_faiss import Shop, flat, lists, search, without_own

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 
-from models.registry import model_class
+from models.networks.artefacts import model_class
 from models.sequences import Sequences
 from tests.benchmarks import offline_search
 from tests.benchmarks.offline_contest import with_uplifts

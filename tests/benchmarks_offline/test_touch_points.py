@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from jobs.errors import UserError
-from jobs.lists import ListsConfig
+from jobs.lists.config import ListsConfig
 from models.catalogue import Catalogue
-from models.pairs import Indexes
+from models.copurchase.pairs import Indexes
 from models.sequences import Sequences
 from tests.benchmarks import touch_points
 from tests.benchmarks.people_also_bought import Baskets

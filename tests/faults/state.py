@@ -12,13 +12,14 @@ from typing import Any
 
 import pyarrow as pa
 
+from jobs.gate.counts import FILE as COUNTS
 from jobs.index import read_index
-from jobs.lake import Lake
-from jobs.list_counts import FILE as COUNTS
-from jobs.online import REPO, OnlineStore
-from jobs.publish import SURFACES
+from jobs.lake.lake import Lake
+from jobs.publish.step import SURFACES
+from jobs.publish.store import REPO, OnlineStore
 from jobs.run import Run
-from jobs.tables import ALL, PUBLISHED, RUNS
+from jobs.tables.records import PUBLISHED, RUNS
+from jobs.tables.shop import ALL
 
 OF_THE_NIGHT = {
     RUNS.name: ("as_of", "run_id", "step", "status", "config_hash"),
@@ -54,7 +55,7 @@ def published(lake: Lake) -> dict[str, Any]:
 
 def online(lake: Lake, settings: Path) -> dict[str, Any]:
     """Service -> [nights that answered, keys, digest of the answers] over every key that any night ever had."""
-    from feature_repo.definitions import SERVICES
+    from feature_repo.served import SERVICES
 
     if not (lake.root / "feast" / "registry.db").exists():
         return {}

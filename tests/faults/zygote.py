@@ -42,10 +42,10 @@ def load() -> None:
 
 def run(job: dict[str, Any]) -> Any:
     """Run steps of a night, dying at the point job["kill_at"] of the last one; returns the points passed in it."""
-    from jobs import engine
     from jobs.config import quick
-    from jobs.lake import Lake
-    from jobs.ledger import run_step
+    from jobs.lake import engine
+    from jobs.lake.lake import Lake
+    from jobs.nights.ledger import run_step
     from jobs.run import Run
     from tests.faults.points import Points, install
 

@@ -14,16 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jobs import folders
 from jobs.errors import UserError
 from jobs.index import IndexConfig, _write, read_index
-from jobs.lake import Lake
+from jobs.lake import storage
+from jobs.lake.lake import Lake
 from jobs.run import Run
-from jobs.tables import YOU_MIGHT_ALSO_LIKE
-from models import artefacts
-from models.artefacts import ArtefactError
+from jobs.tables.shop import YOU_MIGHT_ALSO_LIKE
 from models.contract import Compute
-from models.registry import create
+from models.networks import artefacts
+from models.networks.artefacts import ArtefactError, create
 from models.vocabulary import Vocabulary
 from tests.fuzz.hostile import CELLS, mutated
 from tests.models.strategies import histories
@@ -111,9 +110,9 @@ def test_a_changed_model_is_refused(model: Path, tmp_path: Path, inputs: int) ->
 @pytest.mark.parametrize("inputs", [100, pytest.param(4_000, marks=pytest.mark.soak)])
 def test_a_changed_index_is_refused(indexed: Path, tmp_path: Path, inputs: int) -> None:
     lake = Lake(tmp_path)
-    folder = lake.directory(folders.INDEXES, NIGHT.as_of) / YOU_MIGHT_ALSO_LIKE.name
+    folder = lake.directory(storage.INDEXES, NIGHT.as_of) / YOU_MIGHT_ALSO_LIKE.name
     folder.parent.mkdir(parents=True)
-    original = Lake(indexed).directory(folders.INDEXES, NIGHT.as_of) / YOU_MIGHT_ALSO_LIKE.name
+    original = Lake(indexed).directory(storage.INDEXES, NIGHT.as_of) / YOU_MIGHT_ALSO_LIKE.name
     assert refused(lambda: read_index(lake, NIGHT, YOU_MIGHT_ALSO_LIKE), folder, original, inputs, seed=2) > 0
 
 

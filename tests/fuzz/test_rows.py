@@ -11,16 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from jobs import ingest
-from jobs.engine import Engine
 from jobs.errors import UserError
-from jobs.lake import Lake
+from jobs.ingest import step as ingest
+from jobs.lake.engine import Engine
+from jobs.lake.lake import Lake
 from jobs.run import Counts, Run
-from jobs.tables import AVAILABILITY, CATALOGUE, EVENTS, REJECTED
+from jobs.tables.records import REJECTED
+from jobs.tables.shop import AVAILABILITY, CATALOGUE, EVENTS
 from tests.fuzz.hostile import COLUMNS, GOOD, table
 
 NIGHT = date(2026, 4, 6)
-SOURCE = Path(ingest.__file__).parent / "sources" / "sample.sql"
+SOURCE = Path(ingest.__file__).parents[1] / "sources" / "sample.sql"
 MakeLake = Callable[[Engine, Path], Lake]
 KINDS = ("products", "availability", "events")
 
@@ -120,9 +121,9 @@ BOMB = """
 import resource, sys
 from pathlib import Path
 from jobs.errors import UserError
-from jobs.raw_checks import check_raw_files
-from jobs.rawfiles import list_raw_files
-from jobs.source import read_source
+from jobs.ingest.raw_files import check_raw_files
+from jobs.ingest.raw_files import list_raw_files
+from jobs.ingest.source import read_source
 source = read_source(Path(sys.argv[2]))
 files = list_raw_files(Path(sys.argv[1]), source)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

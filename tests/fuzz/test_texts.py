@@ -12,17 +12,15 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from jobs.__main__ import app
-from jobs.command import check_text, config_named, day_of
+from jobs.cli.app import app
+from jobs.cli.common import check_text, config_named, day_of
+from jobs.cli.operate import ids_in
 from jobs.errors import UserError
-from jobs.forget_command import ids_in
-from jobs.forget_spelling import Spellings
-from jobs.policy_file import read_rules
-from jobs.policy_rules import COLUMNS, KINDS, TOUCH_POINTS
-from jobs.raw_checks import check_raw_files
-from jobs.rawfiles import NOT_IN_NAMES, RawFile, csv_header, list_raw_files
-from jobs.source import Directives, Source, read_source
-from jobs.source_sql import not_a_plain_select
+from jobs.forget.tables import Spellings
+from jobs.ingest.raw_files import NOT_IN_NAMES, RawFile, check_raw_files, csv_header, list_raw_files
+from jobs.ingest.source import Directives, Source, not_a_plain_select, read_source
+from jobs.policy.parse import read_rules
+from jobs.policy.rules import COLUMNS, KINDS, TOUCH_POINTS
 from tests.fuzz.hostile import CELLS, cell, letters, mutated, spliced, table
 
 SQL = ("SELECT", "FROM", "raw", "WITH", "x", "AS", "(", ")", ",", ";", ";\n", "-- events\n", "-- catalogue\n", "*", "1",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 
 
 @pytest.fixture

@@ -10,8 +10,10 @@ from typing import Any
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
-from jobs.lake import Lake
-from jobs.tables import AVAILABILITY, CATALOGUE, CORRECTED, EVENTS, INPUTS, RAW_FILES, REJECTED, Table
+from jobs.lake.lake import Lake
+from jobs.tables.records import CORRECTED, INPUTS, RAW_FILES, REJECTED
+from jobs.tables.shop import AVAILABILITY, CATALOGUE, EVENTS
+from jobs.tables.table import Table
 
 INGESTED = (EVENTS, CORRECTED, REJECTED, RAW_FILES, CATALOGUE, AVAILABILITY, INPUTS)
 """Every table that ingest writes."""

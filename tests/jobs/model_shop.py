@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from jobs.examples import Product
-from jobs.model_report_shop import Shop
+from jobs.report.examples import Product
+from jobs.report.model.shop import Shop
 from models.contract import FloatMatrix
 from models.sequences import EVENT_TYPES, Sequences
 from models.vocabulary import Vocabulary

@@ -8,11 +8,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs.lake import Lake, arrow_schema
-from jobs.publish import SURFACES
-from jobs.retention import DATED
+from jobs.clean.retention import DATED
+from jobs.lake.lake import Lake
+from jobs.lake.rows import arrow_schema
+from jobs.publish.step import SURFACES
 from jobs.run import Run
-from jobs.tables import EVENTS, GATES, GONE, INPUTS, LISTS, MODELS, PUBLISHED, REJECTED, RUNS, STEPS, Table
+from jobs.tables.records import GATES, INPUTS, MODELS, PUBLISHED, REJECTED, RUNS
+from jobs.tables.shop import EVENTS, LISTS, STEPS
+from jobs.tables.table import GONE, Table
 
 FIRST = date(2026, 4, 1)
 COMPLETE = (0, 5)

@@ -9,8 +9,8 @@ from typing import Any
 
 from rich.console import Console
 
-from jobs.lake import Lake
-from jobs.policy_command import run_policy
+from jobs.cli.policy import run_policy
+from jobs.lake.lake import Lake
 
 NIGHT = date(2026, 4, 6)
 SAMPLE = Path(__file__).resolve().parents[2] / "jobs" / "sources" / "sample_policy.csv"

@@ -8,13 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from jobs.policy import policy_on
-from jobs.policy_checks import rules_of
-from jobs.policy_rulebooks import Names, Rulebooks
-from jobs.policy_rules import TOUCH_POINTS
-from jobs.standing import StandingRules
-from jobs.variants import Variant
-from models.rulebook import Attributes, Rulebook
+from jobs.policy.compile import Names, Rulebooks, policy_on
+from jobs.policy.parse import rules_of
+from jobs.policy.rules import TOUCH_POINTS
+from jobs.policy.variants import StandingRules, Variant
+from models.assembly.rulebook import Attributes, Rulebook
 from models.vocabulary import Vocabulary
 
 NIGHT = date(2026, 4, 6)

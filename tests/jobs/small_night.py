@@ -6,21 +6,11 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 from jobs.run import Run
-from jobs.tables import (
-    CATALOGUE,
-    CUSTOMER_SEQUENCES,
-    EVALUATIONS,
-    EVENTS,
-    GATES,
-    LISTS,
-    PUBLISHED,
-    RECOMMENDED_FOR_YOU,
-    REJECTED,
-    RUNS,
-    Table,
-)
+from jobs.tables.records import EVALUATIONS, GATES, PUBLISHED, REJECTED, RUNS
+from jobs.tables.shop import CATALOGUE, CUSTOMER_SEQUENCES, EVENTS, LISTS, RECOMMENDED_FOR_YOU
+from jobs.tables.table import Table
 
 NIGHT = date(2026, 4, 6)
 MIDNIGHT = datetime(2026, 4, 6, tzinfo=UTC)

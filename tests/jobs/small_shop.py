@@ -9,17 +9,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from jobs.customer_lists import stage_customer_lists
-from jobs.histories import vectors_column
-from jobs.lake import Lake
-from jobs.list_basis import ProductVectors
-from jobs.list_maker import ListMaker
-from jobs.lists import ListsConfig
-from jobs.policy import read_policy
-from jobs.ranker import Ranker
+from jobs.lake.lake import Lake
+from jobs.lists.assortment import read_shelf
+from jobs.lists.builder import ListMaker
+from jobs.lists.config import ListsConfig
+from jobs.lists.customer_lists import Ranker, stage_customer_lists
+from jobs.model_inputs import ProductVectors, vectors_column
+from jobs.policy.compile import read_policy
 from jobs.run import Run
-from jobs.shelf import read_shelf
-from jobs.tables import (
+from jobs.tables.shop import (
     AVAILABILITY,
     CATALOGUE,
     CUSTOMER_EMBEDDINGS,

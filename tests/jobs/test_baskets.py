@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 
-from jobs.baskets import basket_rows, to_baskets
-from jobs.engine import Engine
+from jobs.index import basket_rows, to_baskets
+from jobs.lake.engine import Engine
 from models.vocabulary import Vocabulary
 
 MIDNIGHT = datetime(2026, 3, 10, tzinfo=UTC)

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from jobs import embed
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 from jobs.run import Run
-from jobs.tables import CATALOGUE, CUSTOMER_EMBEDDINGS, CUSTOMER_SEQUENCES, MODELS
-from models import artefacts, registry
+from jobs.tables.records import MODELS
+from jobs.tables.shop import CATALOGUE, CUSTOMER_EMBEDDINGS, CUSTOMER_SEQUENCES
 from models.catalogue import Catalogue
 from models.contract import Compute
+from models.networks import artefacts
 from models.sequences import Sequences
 from models.vocabulary import Vocabulary
 
@@ -64,7 +65,7 @@ def vectors(lake: Lake, as_of: date) -> dict[str, np.ndarray[Any, Any]]:
 def lake(tmp_path: Any) -> Lake:
     """A champion of five products, and the night it was trained on."""
     lake, brands = Lake(tmp_path / "lake"), dict.fromkeys(KNOWN, "Ash")
-    model = registry.create("transformer", Vocabulary(KNOWN), Compute("cpu"), epochs=1, width=8, layers=1, heads=1)
+    model = artefacts.create("transformer", Vocabulary(KNOWN), Compute("cpu"), epochs=1, width=8, layers=1, heads=1)
     few = Sequences(np.array([0, 3, 6]), np.array([0, 1, 2, 2, 3, 4], np.int32), np.zeros(6, np.int8),
                     np.array([0, 60, 120, 0, 60, 120]))  # fmt: skip
     model.fit(few, Catalogue.of({"brand": ["Ash"] * 5}, ["thing"] * 5, [1.0] * 5))

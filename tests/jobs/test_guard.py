@@ -9,8 +9,7 @@ import httpx
 import pytest
 
 from jobs.errors import UserError
-from jobs.guard import Guard, Limits
-from jobs.serve import ServeConfig
+from jobs.serve import Guard, Limits, ServeConfig
 
 TOKEN = "a-token-of-some-length"
 READ = "/get-online-features"

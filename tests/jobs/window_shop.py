@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from jobs.lake import Lake
-from jobs.shop_window_config import ContextPair, ContextSide
-from jobs.shop_window_pack import LAYERS
-from jobs.tables import (
+from jobs.lake.lake import Lake
+from jobs.report.window.data import ContextPair, ContextSide
+from jobs.report.window.pack import LAYERS
+from jobs.tables.shop import (
     BAG_EXTRAS,
     CATALOGUE,
     CUSTOMER_SEQUENCES,

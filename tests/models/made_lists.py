@@ -7,16 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from models.assembly import Assembled, Candidates, Owners, Tiers, assemble
-from models.rulebook import (
-    BRAND_CAP,
-    CATEGORY_CAP,
-    GUARD,
-    PRICE,
-    STANDING,
-    Attributes,
-    Rulebook,
-)
+from models.assembly.assembly import Assembled, Candidates, Owners, Tiers, assemble
+from models.assembly.rulebook import BRAND_CAP, CATEGORY_CAP, GUARD, PRICE, STANDING, Attributes, Rulebook
 
 MODEL, POPULAR, PINNED = 0, 1, 2
 NAMES = (*STANDING, "boosted", "buried", "excluded", "pinned")

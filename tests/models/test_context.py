@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.context import in_context, same_category, with_event
+from models.popularity import in_context, same_category, with_event
 from models.sequences import EVENT_TYPES, Sequences
 from tests.jobs.model_shop import CATEGORIES, COUNT, EACH, MEETING, STYLES, Arithmetic, histories, walk
 

@@ -15,13 +15,12 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from models import artefacts
-from models.batching import pad
 from models.contract import Compute, FloatMatrix, Recommender
-from models.objectives import next_basket
-from models.registry import KINDS, create, restore
+from models.networks import artefacts
+from models.networks.artefacts import KINDS, create, restore
+from models.networks.batching import next_basket, pad
+from models.networks.recommender import TorchRecommender
 from models.sequences import Sequences
-from models.torch_recommender import TorchRecommender
 from models.vocabulary import Vocabulary
 from tests.models.strategies import histories
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.popularity import smoothed, with_popularity
+from feature_repo.client.ranking import with_popularity
+from models.popularity import smoothed
 
 
 def test_a_large_market_follows_its_own_customers_and_a_small_one_the_shop() -> None:

@@ -8,8 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.batching import buckets, pad, windows
-from models.objectives import next_basket
+from models.networks.batching import buckets, next_basket, pad, windows
 from models.sequences import Sequences
 from tests.models.strategies import histories, sequences
 

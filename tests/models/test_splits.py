@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.sequences import Sequences
-from models.splits import SECONDS_PER_DAY, time_split
+from models.sequences import SECONDS_PER_DAY, Sequences, time_split
 
 DAY = SECONDS_PER_DAY
 

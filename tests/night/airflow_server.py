@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jobs.night import DAG
+from jobs.nights.airflow import DAG
 from tests.night.nights import REPOSITORY
 
 WAIT = float(os.environ.get("NIGHTRAIL_SOAK_WAIT", "300"))

@@ -12,12 +12,9 @@ import pytest
 from rich.console import Console
 
 from jobs.__main__ import main
-from jobs.online import OnlineStore
-from jobs.tables import (
-    CUSTOMER_EMBEDDINGS,
-    CUSTOMER_SEQUENCES,
-    Table,
-)
+from jobs.publish.store import OnlineStore
+from jobs.tables.shop import CUSTOMER_EMBEDDINGS, CUSTOMER_SEQUENCES
+from jobs.tables.table import Table
 from tests.night.nights import FIRST, Rows, Shop
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs import storage
 from jobs.config import quick
-from jobs.engine import Engine
+from jobs.lake import storage
+from jobs.lake.engine import Engine
 from jobs.sample_shop import SIZES, write_days
 from tests.night.nights import SAMPLE_SQL, SECOND, STAGING, LakeFactory, Shop
 from tests.s3_server import S3Server

@@ -9,22 +9,22 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
-from jobs.champions import promote
 from jobs.run import fingerprint
-from jobs.tables import (
+from jobs.tables.records import MODELS
+from jobs.tables.shop import (
     AVAILABILITY,
     BAG_EXTRAS,
     CUSTOMER_EMBEDDINGS,
     CUSTOMER_SEQUENCES,
     EVENTS,
     MARKET_RANKING,
-    MODELS,
     PEOPLE_ALSO_BOUGHT,
     PRODUCT_EMBEDDINGS,
     RECOMMENDED_FOR_YOU,
     YOU_MIGHT_ALSO_LIKE,
-    Table,
 )
+from jobs.tables.table import Table
+from jobs.train.champions import promote
 from tests.night.nights import FIRST, Rows, Shop
 
 PARALLEL = ("product_ids", "scores", "sources", "rules", "categories")

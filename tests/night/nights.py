@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from jobs.config import NightConfig
-from jobs.lake import Lake
-from jobs.ledger import run_step
-from jobs.online import REPO, OnlineStore
+from jobs.lake.lake import Lake
+from jobs.nights.ledger import run_step
+from jobs.publish.store import REPO, OnlineStore
 from jobs.run import Counts, Run
 from jobs.sample_shop import SIZES
-from jobs.tables import PUBLISHED, STEPS, Table
+from jobs.tables.records import PUBLISHED
+from jobs.tables.shop import STEPS
+from jobs.tables.table import Table
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SAMPLE_SQL = REPOSITORY / "jobs" / "sources" / "sample.sql"

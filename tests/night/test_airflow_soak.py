@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from jobs.lake import Lake
-from jobs.night import DAG
+from jobs.lake.lake import Lake
+from jobs.nights.airflow import DAG
 from jobs.run import Run
 from jobs.sample_shop import SIZES, write_shop
-from jobs.tables import PUBLISHED, RECOMMENDED_FOR_YOU, STEPS
+from jobs.tables.records import PUBLISHED
+from jobs.tables.shop import RECOMMENDED_FOR_YOU, STEPS
 from tests.night.airflow_server import Airflow, running, wait_for
 
 

@@ -17,14 +17,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from jobs.backfill import nights_between, run_nights
 from jobs.config import quick
-from jobs.engine import Engine
 from jobs.errors import UserError
-from jobs.input_figures import VERSION
-from jobs.lake import Lake, arrow_schema
-from jobs.progress import StepLines
-from jobs.tables import CUSTOMER_SEQUENCES, EVENTS, INPUTS, POLICY, RUNS, STEPS
+from jobs.ingest.figures import VERSION
+from jobs.lake.engine import Engine
+from jobs.lake.lake import Lake
+from jobs.lake.rows import arrow_schema
+from jobs.nights.backfill import nights_between, run_nights
+from jobs.nights.progress import StepLines
+from jobs.tables.records import INPUTS, RUNS
+from jobs.tables.shop import CUSTOMER_SEQUENCES, EVENTS, POLICY, STEPS
 from tests.night.nights import FIRST, REPOSITORY, LakeFactory, Shop
 from tests.night.test_night_again import contents, differing
 
@@ -149,7 +151,7 @@ def test_a_killed_step_stays_in_the_ledger_as_running(one_by_one: Shop, tmp_path
         raise Killed
 
     run = replace(shop.run_of(THREE[2]), progress=progress)
-    from jobs.ledger import run_step
+    from jobs.nights.ledger import run_step
 
     with pytest.raises(Killed):
         run_step("ingest", shop.lake, run, shop.config, "test", lambda: run.started_at)

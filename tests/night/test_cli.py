@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.tables import STEPS
+from jobs.tables.shop import STEPS
 from tests.night.nights import REPOSITORY
 
 
@@ -95,7 +95,7 @@ def test_help_lists_every_step_in_order(tmp_path: Path) -> None:
 def test_every_step_takes_the_same_options(step: str, tmp_path: Path) -> None:
     from typer.testing import CliRunner
 
-    from jobs.__main__ import app
+    from jobs.cli.app import app
 
     text = CliRunner().invoke(app, [step, "--help"], env={"COLUMNS": "200"}, prog_name="jobs").output
     for option in ("--as-of", "--root", "--source", "--raw", "--engine", "--config"):

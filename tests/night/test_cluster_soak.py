@@ -16,7 +16,7 @@ from tests.benchmarks.cluster import Killer, compare, executed, on_cluster, run_
 from tests.spark_cluster import REPOSITORY, SparkCluster, running_cluster, wait_for
 
 AS_OF = SIZES["tiny"].as_of
-WORKS = ("jobs.encoder:Encoder", "jobs.ranker:Ranker")
+WORKS = ("jobs.embed:Encoder", "jobs.lists.customer_lists:Ranker")
 
 
 @pytest.mark.soak

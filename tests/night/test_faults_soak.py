@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from jobs.online import REPO
+from jobs.publish.store import REPO
 from tests.faults.harness import Nights, copied, zygote
 from tests.faults.state import differences
 from tests.night.nights import FIRST, SECOND, Shop

@@ -18,21 +18,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import forget as forgetting
 from jobs.errors import UserError
-from jobs.forget import Forgotten, forget
-from jobs.forget_tables import customer_tables
-from jobs.forgotten import SALT_FILE
-from jobs.lake import Lake
+from jobs.forget import step as forgetting
+from jobs.forget.step import Forgotten, forget
+from jobs.forget.tables import customer_tables
+from jobs.lake.forgotten import SALT_FILE
+from jobs.lake.lake import Lake
 from jobs.run import Progress, Run, silent
-from jobs.tables import (
-    CUSTOMER_SEQUENCES,
-    EVENTS,
-    FORGOTTEN,
-    RAW_FILES,
-    RECOMMENDED_FOR_YOU,
-    REJECTED,
-)
+from jobs.tables.records import FORGOTTEN, RAW_FILES, REJECTED
+from jobs.tables.shop import CUSTOMER_SEQUENCES, EVENTS, RECOMMENDED_FOR_YOU
 from tests.jobs.helpers import assert_same_rows
 from tests.night.nights import FIRST, SECOND, Shop, feast_below
 
@@ -223,7 +217,7 @@ def small(lake: Lake, *customers: str) -> Lake:
 
 
 def arrow_without_identity() -> pa.Schema:
-    from jobs.lake import arrow_schema
+    from jobs.lake.rows import arrow_schema
 
     return pa.schema([f for f in arrow_schema(CUSTOMER_SEQUENCES) if f.name not in ("as_of", "run_id", "since")])
 

@@ -8,7 +8,9 @@ from datetime import date
 import pytest
 
 from jobs.errors import GateError, UserError
-from jobs.tables import GATES, PEOPLE_ALSO_BOUGHT, RECOMMENDED_FOR_YOU, RUNS, YOU_MIGHT_ALSO_LIKE, Table
+from jobs.tables.records import GATES, RUNS
+from jobs.tables.shop import PEOPLE_ALSO_BOUGHT, RECOMMENDED_FOR_YOU, YOU_MIGHT_ALSO_LIKE
+from jobs.tables.table import Table
 from tests.night.damages import DAMAGES, Damage, repeat_a_product, show_something_else_entirely
 from tests.night.nights import SECOND, Shop
 

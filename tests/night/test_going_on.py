@@ -9,16 +9,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from jobs.lake import Lake
-from jobs.tables import (
+from jobs.lake.lake import Lake
+from jobs.tables.shop import (
     CATALOGUE,
     CUSTOMER_EMBEDDINGS,
     CUSTOMER_SEQUENCES,
     PEOPLE_ALSO_BOUGHT,
     RECOMMENDED_FOR_YOU,
     YOU_MIGHT_ALSO_LIKE,
-    Table,
 )
+from jobs.tables.table import Table
 from tests.jobs.helpers import assert_same_rows
 from tests.night.nights import FIRST, SECOND, Shop
 

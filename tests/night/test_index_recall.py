@@ -8,8 +8,10 @@ import json
 import pytest
 
 from jobs.errors import GateError, UserError
-from jobs.tables import GATES, PEOPLE_ALSO_BOUGHT, YOU_MIGHT_ALSO_LIKE, Table
-from models.search import load
+from jobs.tables.records import GATES
+from jobs.tables.shop import PEOPLE_ALSO_BOUGHT, YOU_MIGHT_ALSO_LIKE
+from jobs.tables.table import Table
+from models.search.search import load
 from tests.night.nights import FIRST, Shop
 
 CAROUSELS = (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT)

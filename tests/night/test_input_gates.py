@@ -15,9 +15,9 @@ import pytest
 
 from jobs.config import quick
 from jobs.errors import GateError, UserError
-from jobs.input_columns import COLUMNS
-from jobs.lake import arrow_schema
-from jobs.tables import GATES, INPUTS, RUNS
+from jobs.ingest.figures import COLUMNS
+from jobs.lake.rows import arrow_schema
+from jobs.tables.records import GATES, INPUTS, RUNS
 from tests.night.nights import FIRST, SECOND, Rows, Shop
 
 Raw = dict[str, str | None]

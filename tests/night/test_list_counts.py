@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from unittest.mock import patch
 
-from jobs import list_counts
-from jobs.list_counts import counts_of, read_catalogue, read_counts, write_counts
-from jobs.tables import LISTS, MARKET_RANKING, PEOPLE_ALSO_BOUGHT
+from jobs.gate import counts as list_counts
+from jobs.gate.counts import counts_of, read_catalogue, read_counts, write_counts
+from jobs.tables.shop import LISTS, MARKET_RANKING, PEOPLE_ALSO_BOUGHT
 from tests.night.nights import FIRST, SECOND, Shop
 
 

@@ -8,9 +8,10 @@ from functools import cached_property
 import numpy as np
 import pytest
 
+from jobs.lists.touch_points import SOURCES, TOUCH_POINTS
+from jobs.policy.variants import StandingRules, Variant
 from jobs.sample_shop import SIZES, truth
-from jobs.standing import StandingRules
-from jobs.tables import (
+from jobs.tables.shop import (
     AVAILABILITY,
     BAG_EXTRAS,
     CATALOGUE,
@@ -22,10 +23,8 @@ from jobs.tables import (
     RECOMMENDED_FOR_YOU,
     RULE_EFFECTS,
     YOU_MIGHT_ALSO_LIKE,
-    Table,
 )
-from jobs.touch_points import SOURCES, TOUCH_POINTS
-from jobs.variants import Variant
+from jobs.tables.table import Table
 from tests.night.nights import FIRST, Rows, Shop
 
 PRODUCT_LISTS = (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT, BAG_EXTRAS)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs import folders, lock
-from jobs.command import NIGHT_TOKEN
+from jobs.cli.common import NIGHT_TOKEN
 from jobs.errors import BusyError
+from jobs.lake import locks, storage
 from tests.night.nights import REPOSITORY
 from tests.night.test_cli import jobs
 
@@ -46,14 +46,14 @@ def held_elsewhere(kind: str, root: Path, doing: str, token: str = "") -> Iterat
             process.stdin.close()
 
 
-def holder(doing: str) -> lock.Holder:
+def holder(doing: str) -> locks.Holder:
     """This process."""
-    return lock.here(doing, "2026-04-06", "2026-04-06 02:00:01 UTC")
+    return locks.here(doing, "2026-04-06", "2026-04-06 02:00:01 UTC")
 
 
 def content(root: Path) -> list[str]:
     """What lies below the root, locks aside."""
-    return sorted(str(p.relative_to(root)) for p in root.rglob("*") if folders.LOCKS not in p.relative_to(root).parts)
+    return sorted(str(p.relative_to(root)) for p in root.rglob("*") if storage.LOCKS not in p.relative_to(root).parts)
 
 
 STEP = ("sequences", "--as-of", "2026-04-06")
@@ -95,13 +95,13 @@ def test_a_step_of_its_own_waits_for_the_night_and_the_nights_own_steps_do_not(t
 @pytest.mark.parametrize("kind", ["step", "night"])
 def test_a_killed_holder_holds_nothing(kind: str, tmp_path: Path) -> None:
     with held_elsewhere(kind, tmp_path, "night") as (process, _):
-        with pytest.raises(BusyError, match="in use by night"), lock.writing(tmp_path, holder("lists")):
+        with pytest.raises(BusyError, match="in use by night"), locks.writing(tmp_path, holder("lists")):
             pass
         process.send_signal(signal.SIGKILL)
         process.wait()
-        assert lock.holders(tmp_path) == []
-        with lock.whole_night(tmp_path, holder("night")) as token, lock.writing(tmp_path, holder("ingest"), token):
-            assert [h.doing for h in lock.holders(tmp_path)] == ["night", "ingest"]
+        assert locks.holders(tmp_path) == []
+        with locks.whole_night(tmp_path, holder("night")) as token, locks.writing(tmp_path, holder("ingest"), token):
+            assert [h.doing for h in locks.holders(tmp_path)] == ["night", "ingest"]
 
 
 def test_a_step_that_outlives_its_killed_night_keeps_the_next_night_out(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_step_that_outlives_its_killed_night_keeps_the_next_night_out(tmp_path
         night.send_signal(signal.SIGKILL)
         night.wait()
         with pytest.raises(BusyError, match=f"in use by lists .*process {step.pid}"):
-            lock.whole_night(tmp_path, holder("night")).__enter__()
+            locks.whole_night(tmp_path, holder("night")).__enter__()
 
 
 def test_one_of_many_that_come_at_once_wins(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_who_only_looks_turns_nobody_away(tmp_path: Path) -> None:
         "import sys; from pathlib import Path; from jobs import lock\nprint('looking', flush=True)\n"
         "while True: lock.holders(Path(sys.argv[1]))"
     )
-    with lock.writing(tmp_path, holder("ingest")):
+    with locks.writing(tmp_path, holder("ingest")):
         pass
     with subprocess.Popen(
         [sys.executable, "-c", looking, str(tmp_path)], cwd=REPOSITORY, stdout=subprocess.PIPE
@@ -138,14 +138,14 @@ def test_who_only_looks_turns_nobody_away(tmp_path: Path) -> None:
         assert one.stdout is not None
         one.stdout.readline()
         for _ in range(50):
-            with lock.whole_night(tmp_path, holder("night")) as token, lock.writing(tmp_path, holder("x"), token):
+            with locks.whole_night(tmp_path, holder("night")) as token, locks.writing(tmp_path, holder("x"), token):
                 pass
         os.kill(one.pid, signal.SIGKILL)
 
 
 def test_a_lock_is_free_again_after_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), lock.writing(tmp_path, holder("lists")):
+    with pytest.raises(ZeroDivisionError), locks.writing(tmp_path, holder("lists")):
         raise ZeroDivisionError
-    with lock.whole_night(tmp_path, holder("night")):
-        assert [str(h).split(",")[0] for h in lock.holders(tmp_path)] == ["night of 2026-04-06"]
-    assert lock.holders(tmp_path) == []
+    with locks.whole_night(tmp_path, holder("night")):
+        assert [str(h).split(",")[0] for h in locks.holders(tmp_path)] == ["night of 2026-04-06"]
+    assert locks.holders(tmp_path) == []

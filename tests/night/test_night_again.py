@@ -11,10 +11,11 @@ import pyarrow.compute as pc
 import pytest
 
 from jobs.config import quick
-from jobs.engine import Engine
 from jobs.errors import GateError
-from jobs.publish import nights_to_roll_back_to
-from jobs.tables import ALL, CHAMPIONS, MODELS, PUBLISHED, RECOMMENDED_FOR_YOU, RUNS, STEPS
+from jobs.lake.engine import Engine
+from jobs.publish.step import nights_to_roll_back_to
+from jobs.tables.records import CHAMPIONS, MODELS, PUBLISHED, RUNS
+from jobs.tables.shop import ALL, RECOMMENDED_FOR_YOU, STEPS
 from tests.night.nights import FIRST, SECOND, STAGING, LakeFactory, Shop
 
 TIMED = {PUBLISHED.name, RUNS.name, CHAMPIONS.name}

@@ -9,16 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from jobs import storage
+from jobs.clean.retention import RetentionConfig
 from jobs.config import quick
-from jobs.engine import Engine, start
-from jobs.forget import forget
-from jobs.publish import nights_to_roll_back_to
-from jobs.retention import RetentionConfig
-from jobs.status import status_of
-from jobs.tables import PUBLISHED, RECOMMENDED_FOR_YOU
-from models import artefacts
+from jobs.forget.step import forget
+from jobs.lake import storage
+from jobs.lake.engine import Engine, start
+from jobs.nights.status import status_of
+from jobs.publish.step import nights_to_roll_back_to
+from jobs.tables.records import PUBLISHED
+from jobs.tables.shop import RECOMMENDED_FOR_YOU
 from models.contract import Compute
+from models.networks import artefacts
 from tests.benchmarks.cluster import compare, run_night
 from tests.night.nights import FIRST, REPOSITORY, SECOND, STAGING, LakeFactory, Shop, feast_below
 from tests.night.test_night_again import contents, differing

@@ -12,17 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from jobs import folders, lease, lock, storage
-from jobs.command import NIGHT_TOKEN
+from jobs.cli.common import NIGHT_TOKEN
 from jobs.errors import BusyError
-from jobs.lake import Lake
+from jobs.lake import locks, storage
+from jobs.lake.lake import Lake
 from tests.night.nights import REPOSITORY
 from tests.night.test_cli import jobs
 from tests.night.test_lock import held_elsewhere
 from tests.s3_server import SECRET, S3Server
 
 STEP = ("sequences", "--as-of", "2026-04-06")
-LATER = timedelta(seconds=lease.LEASE_SECONDS + 1)
+LATER = timedelta(seconds=locks.LEASE_SECONDS + 1)
 
 
 @pytest.fixture
@@ -35,9 +35,9 @@ APPEND = """
 import sys
 from datetime import UTC, date, datetime, timedelta
 from jobs import storage
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 from jobs.run import Run
-from jobs.tables import REJECTED
+from jobs.tables.shop import REJECTED
 root, who, first = sys.argv[1:]
 lake = Lake(storage.place(root))
 for day in range(8):
@@ -48,7 +48,7 @@ for day in range(8):
 
 
 def test_nights_that_two_processes_write_into_one_table_all_land(root: Path) -> None:
-    from jobs.tables import REJECTED
+    from jobs.tables.records import REJECTED
 
     Lake(root).create(REJECTED)
     command = [sys.executable, "-c", APPEND, str(root)]
@@ -75,17 +75,17 @@ def test_who_comes_second_says_so_and_changes_nothing(kind: str, root: Path) -> 
         assert done.returncode == 4, done.stderr
         words = rf"in use by lists of 2026-04-06, process {process.pid} on \S+ since 2026-04-06 02:00:00 UTC"
         assert re.search(words, done.stderr) and "Traceback" not in done.stderr
-        assert [owner.pid for owner in lock.holders(root)] == [process.pid]
+        assert [owner.pid for owner in locks.holders(root)] == [process.pid]
         assert content(root) == []
         inside = jobs(root, *STEP, **{NIGHT_TOKEN: token})
         assert inside.returncode == (2 if kind == "night" else 4), "a night lets its own steps in"
-    assert lock.holders(root) == []
+    assert locks.holders(root) == []
 
 
 def begin_night(root: Path) -> str:
     """Hold the lake for a night, for an instant."""
-    holder = lock.here("night", "2026-04-06", "2026-04-06 02:00:01 UTC")
-    with lock.whole_night(root, holder) as token:
+    holder = locks.here("night", "2026-04-06", "2026-04-06 02:00:01 UTC")
+    with locks.whole_night(root, holder) as token:
         assert token == holder.token
     return token
 
@@ -99,27 +99,27 @@ def test_a_night_waits_for_a_step_and_for_a_night(root: Path) -> None:
 
 
 def test_the_lease_of_a_killed_holder_is_taken_over_when_it_has_run_out(root: Path, s3_server: S3Server) -> None:
-    holder = lock.here("lists", "2026-04-06", "2026-04-06 02:00:01 UTC")
+    holder = locks.here("lists", "2026-04-06", "2026-04-06 02:00:01 UTC")
     with held_elsewhere("step", root, "train") as (process, _):
         process.send_signal(signal.SIGKILL)
         process.wait()
-    with pytest.raises(BusyError, match="in use by train"), lock.writing(root, holder):
+    with pytest.raises(BusyError, match="in use by train"), locks.writing(root, holder):
         pass
-    s3_server.age(root / folders.LOCKS / "step", LATER)
-    assert lock.holders(root) == []
-    with lock.writing(root, holder):
-        assert [owner.doing for owner in lock.holders(root)] == ["lists"]
+    s3_server.age(root / storage.LOCKS / "step", LATER)
+    assert locks.holders(root) == []
+    with locks.writing(root, holder):
+        assert [owner.doing for owner in locks.holders(root)] == ["lists"]
 
 
 def test_a_lease_is_renewed_while_it_is_held(root: Path, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.05)
-    holder = lock.here("lists", "2026-04-06", "2026-04-06 02:00:01 UTC")
-    with lock.writing(root, holder):
-        s3_server.age(root / folders.LOCKS / "step", LATER)
+    monkeypatch.setattr(locks, "RENEW_SECONDS", 0.05)
+    holder = locks.here("lists", "2026-04-06", "2026-04-06 02:00:01 UTC")
+    with locks.writing(root, holder):
+        s3_server.age(root / storage.LOCKS / "step", LATER)
         deadline = time.monotonic() + 20
-        while not lock.holders(root) and time.monotonic() < deadline:
+        while not locks.holders(root) and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert [owner.doing for owner in lock.holders(root)] == ["lists"]
+        assert [owner.doing for owner in locks.holders(root)] == ["lists"]
 
 
 LOSE = """
@@ -137,7 +137,7 @@ def test_a_process_that_lost_its_lease_ends_at_once(root: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", LOSE, str(root)], cwd=REPOSITORY, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, text=True) as process:  # fmt: skip
         assert process.stdout is not None and process.stdout.readline() == "held\n"
-        (root / folders.LOCKS / "step").write_bytes(b"somebody else's")
+        (root / storage.LOCKS / "step").write_bytes(b"somebody else's")
         said, complained = process.communicate(timeout=30)
     assert process.returncode == BusyError.exit_code
     assert said == "" and "was lost; lists ends at once" in complained

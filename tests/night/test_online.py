@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from jobs.ask.lookup import print_customer, print_product
 from jobs.errors import UserError
-from jobs.lookup import print_customer, print_product
-from jobs.online import REPO, OnlineStore
-from jobs.publish import SURFACES
-from jobs.tables import (
+from jobs.publish.step import SURFACES
+from jobs.publish.store import REPO, OnlineStore
+from jobs.tables.records import PUBLISHED
+from jobs.tables.shop import (
     BAG_EXTRAS,
     CATALOGUE,
     CUSTOMER_EMBEDDINGS,
@@ -20,7 +21,6 @@ from jobs.tables import (
     MARKET_RANKING,
     PEOPLE_ALSO_BOUGHT,
     PRODUCT_EMBEDDINGS,
-    PUBLISHED,
     RECOMMENDED_FOR_YOU,
     YOU_MIGHT_ALSO_LIKE,
 )
@@ -117,7 +117,8 @@ def test_a_known_product_in_an_unknown_market_or_variant_gives_nulls(night: Shop
 
 
 def test_every_online_column_is_in_its_tables_definition() -> None:
-    from feature_repo.definitions import ONLINE, SERVICES, TYPES
+    from feature_repo.definitions import TYPES
+    from feature_repo.served import ONLINE, SERVICES
 
     for table, columns in ONLINE.items():
         assert set(columns) <= set(table.names), table.name
@@ -145,7 +146,8 @@ def test_feasts_own_materialisation_gives_what_our_push_gave(
 ) -> None:
     from feast.infra.offline_stores.contrib.spark_offline_store import spark
 
-    from feature_repo.definitions import SERVICES, definitions
+    from feature_repo.definitions import definitions
+    from feature_repo.served import SERVICES
 
     # Feast takes the thread's active Spark session; in this process that may be the other engine's.
     monkeypatch.setattr(spark, "get_spark_session_or_start_new_with_repoconfig", lambda _: night.lake.spark)

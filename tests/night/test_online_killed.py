@@ -7,14 +7,10 @@ from typing import Any
 
 import pytest
 
-from jobs.online import OnlineStore
-from jobs.publish import SURFACES
-from jobs.tables import (
-    CUSTOMER_EMBEDDINGS,
-    GATES,
-    PRODUCT_EMBEDDINGS,
-    PUBLISHED,
-)
+from jobs.publish.step import SURFACES
+from jobs.publish.store import OnlineStore
+from jobs.tables.records import GATES, PUBLISHED
+from jobs.tables.shop import CUSTOMER_EMBEDDINGS, PRODUCT_EMBEDDINGS
 from tests.night.asking import all_answers
 from tests.night.nights import FIRST, SECOND, Shop
 
@@ -71,7 +67,7 @@ def test_between_the_store_and_published_a_rerun_says_what_is_live(
     shop = staged_second.copy(tmp_path)
     shop.step("gate", SECOND)
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.publish._live_rows", lambda *_: (_ for _ in ()).throw(Killed()))
+        patch.setattr("jobs.publish.step._live_rows", lambda *_: (_ for _ in ()).throw(Killed()))
         with pytest.raises(Killed):
             shop.step("publish", SECOND)
     assert shop.online().live().as_of == SECOND.isoformat()

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from jobs.ask.lookup import list_of
+from jobs.cli.operate import chosen_night
 from jobs.errors import UserError
-from jobs.fallback import list_of
-from jobs.online import REPO, OnlineStore
-from jobs.publish import SURFACES
-from jobs.rollback_command import chosen_night
-from jobs.tables import (
+from jobs.publish.step import SURFACES
+from jobs.publish.store import REPO, OnlineStore
+from jobs.tables.records import PUBLISHED
+from jobs.tables.shop import (
     CATALOGUE,
     CUSTOMER_EMBEDDINGS,
     CUSTOMER_SEQUENCES,
     MARKET_RANKING,
-    PUBLISHED,
     RECOMMENDED_FOR_YOU,
     YOU_MIGHT_ALSO_LIKE,
 )

@@ -7,10 +7,11 @@ from datetime import timedelta
 
 import pytest
 
+from jobs.cli.policy import load
 from jobs.errors import GateError
-from jobs.policy_checks import rules_of
-from jobs.policy_command import load
-from jobs.tables import (
+from jobs.policy.parse import rules_of
+from jobs.policy.variants import Variant, variant_of
+from jobs.tables.shop import (
     CATALOGUE,
     CUSTOMER_SEQUENCES,
     EVENTS,
@@ -21,7 +22,6 @@ from jobs.tables import (
     RULE_EFFECTS,
     YOU_MIGHT_ALSO_LIKE,
 )
-from jobs.variants import Variant, variant_of
 from tests.night.nights import FIRST, Shop
 
 WITHOUT = Variant("without_policy", 0.5, policy=False)

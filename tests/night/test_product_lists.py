@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from jobs.list_digests import read_digests
+from jobs.lists.product_lists import read_digests
 from jobs.run import fingerprint
-from jobs.tables import AVAILABILITY, BAG_EXTRAS, CATALOGUE, PEOPLE_ALSO_BOUGHT, YOU_MIGHT_ALSO_LIKE, Table
+from jobs.tables.shop import AVAILABILITY, BAG_EXTRAS, CATALOGUE, PEOPLE_ALSO_BOUGHT, YOU_MIGHT_ALSO_LIKE
+from jobs.tables.table import Table
 from tests.jobs.helpers import assert_same_rows
 from tests.night.nights import FIRST, SECOND, STAGING, Rows, Shop
 

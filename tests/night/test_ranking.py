@@ -10,13 +10,12 @@ import pytest
 from rich.console import Console
 
 from feature_repo.client import Recommendations
-from jobs.bag import bag_lists
-from jobs.context import alternatives_in_context
+from feature_repo.client.ranking import Ranked
+from jobs.ask.context import alternatives_in_context
+from jobs.ask.lookup import bag_lists, page_of, print_bag, print_ranking, rank
 from jobs.errors import UserError
-from jobs.lookup import print_bag, print_ranking
-from jobs.online import OnlineStore
-from jobs.ranking import Ranked, page_of, rank
-from jobs.tables import (
+from jobs.publish.store import OnlineStore
+from jobs.tables.shop import (
     BAG_EXTRAS,
     CATALOGUE,
     CUSTOMER_EMBEDDINGS,

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import UserError
-from jobs.stamps import stamp
-from jobs.tables import RECOMMENDED_FOR_YOU
+from jobs.lake.changes import stamp
+from jobs.tables.shop import RECOMMENDED_FOR_YOU
 from tests.night.nights import Rows, Shop
 
 

@@ -11,7 +11,7 @@ from functools import cache
 
 import pytest
 
-from jobs.tables import ALL, STEPS
+from jobs.tables.shop import ALL, STEPS
 from tests.night.nights import REPOSITORY
 
 OURS = ("jobs", "models", "feature_repo", "dags", "tests")
@@ -51,10 +51,10 @@ def within(name: str, *packages: str) -> bool:
 DIRECTION = {
     "models": ("models",),
     "jobs": ("jobs", "models"),
-    "feature_repo": ("jobs.tables", "feature_repo", "models.bag", "models.popularity"),
-    "dags": ("jobs.tables",),
+    "feature_repo": ("jobs.tables.shop", "feature_repo", "feature_repo.client.bag", "models.popularity"),
+    "dags": ("jobs.tables.shop",),
 }
-FEATURE_READERS = ("jobs/online.py", "jobs/online_load.py", "jobs/ranking.py", "jobs/serve.py")
+FEATURE_READERS = ("jobs/publish/store.py", "jobs/publish/load.py", "jobs/ask/lookup.py", "jobs/serve.py")
 
 
 @pytest.mark.parametrize("folder", PRODUCT)
@@ -70,27 +70,27 @@ def test_imports_point_one_way(folder: str) -> None:
 
 OWNERS = {
     "feast": (
-        "jobs/online.py",
+        "jobs/publish/store.py",
         "jobs/serve.py",
         "feature_repo/definitions.py",
         "feature_repo/registry.py",
         "feature_repo/online/feast_store.py",
     ),
-    "redis": ("jobs/online.py", "feature_repo/online/redis_backend.py"),
+    "redis": ("jobs/publish/store.py", "feature_repo/online/redis_backend.py"),
     "sqlite3": ("feature_repo/online/sqlite_backend.py",),
-    "faiss": ("models/search.py",),
+    "faiss": ("models/search/search.py",),
     "numba": tuple(
         f"models/{name}_kernels.py"
         for name in ("assembly_common", "copurchase", "digest", "list", "selection", "settling")
     ),
-    "llvmlite": ("models/selection_kernels.py", "models/settling_kernels.py"),
-    "transformers4rec": ("models/transformers4rec_model.py",),
-    "matplotlib": ("jobs/model_report_canvas.py", "jobs/model_report_plots.py"),  # the second for types alone
-    "deltalake": ("jobs/lake.py", "jobs/coded.py", "jobs/engine.py"),
-    "obstore": ("jobs/storage.py", "jobs/objects.py"),
-    "upath": ("jobs/storage.py",),
-    "fsspec": ("jobs/storage.py",),
-    "pysail": ("jobs/engine.py",),
+    "llvmlite": ("models/search/exact_kernels.py", "models/search/device_kernels.py"),
+    "transformers4rec": ("models/networks/transformers4rec.py",),
+    "matplotlib": ("jobs/report/model/plots.py", "jobs/report/model/plots.py"),  # the second for types alone
+    "deltalake": ("jobs/lake/lake.py", "jobs/lake/change_tables.py", "jobs/lake/engine.py"),
+    "obstore": ("jobs/lake/storage.py", "jobs/lake/storage.py"),
+    "upath": ("jobs/lake/storage.py",),
+    "fsspec": ("jobs/lake/storage.py",),
+    "pysail": ("jobs/lake/engine.py",),
     "delta": (),
     "airflow": ("dags/nightly_recommendations.py",),
 }
@@ -114,7 +114,7 @@ def test_delta_is_written_by_its_owners_only() -> None:
         path for path, tree in modules().items() for name, _ in calls(tree)
         if name.endswith(("write_deltalake", "create_write_transaction")) or "write.format('delta')" in name
     }  # fmt: skip
-    assert writers == {"jobs/lake.py", "jobs/coded.py", "jobs/engine.py"}
+    assert writers == {"jobs/lake/lake.py", "jobs/lake/change_tables.py", "jobs/lake/engine.py"}
 
 
 def test_compiled_kernels_have_modules_of_their_own() -> None:
@@ -148,18 +148,18 @@ AMBIENT = {
     "datetime.now", "datetime.utcnow", "datetime.today", "date.today", "time.time", "time.time_ns", "time.monotonic",
     "time.perf_counter", "os.environ", "os.getenv", "os.putenv", "sys.argv",
 }  # fmt: skip
-ENTRY = ("jobs/__main__.py", "jobs/command.py")
+ENTRY = ("jobs/__main__.py", "jobs/cli/common.py")
 """`python -m jobs`: the one reader of argument, environment and clock, in two files."""
 MAY_READ = {
     (
         "dags/nightly_recommendations.py",
         "os.environ",
     ): "a night's schedule, retries, pools and alerts",
-    ("jobs/engine.py", "os.environ"): "JAVA_HOME says whether Spark can be started at all",
-    ("jobs/engine.py", "time.monotonic"): "how long Spark's server is waited for",
-    ("jobs/lease.py", "time.monotonic"): "how long a lease could not be renewed",
+    ("jobs/lake/engine.py", "os.environ"): "JAVA_HOME says whether Spark can be started at all",
+    ("jobs/lake/engine.py", "time.monotonic"): "how long Spark's server is waited for",
+    ("jobs/lake/locks.py", "time.monotonic"): "how long a lease could not be renewed",
     ("feature_repo/client/nights.py", "time.monotonic"): "how long ago a service looked which night is live",
-    ("jobs/night.py", "time.monotonic"): "how long a person has waited, for the lines on the terminal",
+    ("jobs/nights/airflow.py", "time.monotonic"): "how long a person has waited, for the lines on the terminal",
 }
 
 
@@ -192,7 +192,7 @@ def test_no_module_is_longer_than_300_lines() -> None:
     assert {path: lines for path, lines in lengths.items() if lines > 300} == {}
 
 
-@pytest.mark.parametrize("module", ["jobs.tables", "jobs.config", "jobs.__main__", "feature_repo.served"])
+@pytest.mark.parametrize("module", ["jobs.tables.shop", "jobs.config", "jobs.__main__", "feature_repo.served"])
 def test_light_modules_stay_light(module: str) -> None:
     heavy = ("torch", "feast", "transformers4rec", "airflow", "matplotlib", "redis", "sqlite3")
     code = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
@@ -201,15 +201,15 @@ def test_light_modules_stay_light(module: str) -> None:
 
 
 def test_reading_the_online_store_takes_redis_and_numpy_alone() -> None:
-    heavy = ("torch", "feast", "pandas", "pyarrow", "pyspark", "jobs.lake")
-    named = "feature_repo.online.connect, feature_repo.online.redis_backend, feature_repo.online.sqlite_backend"
+    heavy = ("torch", "feast", "pandas", "pyarrow", "pyspark", "jobs.lake.lake")
+    named = "feature_repo.online.reader, feature_repo.online.redis_backend, feature_repo.online.sqlite_backend"
     code = f"import sys, {named}; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
 
 
 def test_the_tables_are_inert() -> None:
-    code = "import sys; before = set(sys.modules); import jobs.tables; print(sorted(set(sys.modules) - before))"
+    code = "import sys; before = set(sys.modules); import jobs.tables.shop; print(sorted(set(sys.modules) - before))"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
     loaded = {name.split(".")[0] for name in ast.literal_eval(done.stdout)}
     assert loaded <= {"jobs", *sys.stdlib_module_names}
@@ -233,7 +233,7 @@ def commands() -> list[str]:
     """Every command of the command line."""
     from typer.main import get_command
 
-    from jobs.__main__ import app
+    from jobs.cli.app import app
 
     found: list[str] = list(get_command(app).commands)  # type: ignore[attr-defined]
     return found

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from jobs.tables import YOU_MIGHT_ALSO_LIKE
+from jobs.tables.shop import YOU_MIGHT_ALSO_LIKE
 from tests.night.nights import REPOSITORY, Shop
 
 TOKEN = "a-token-for-this-test-alone"

@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.publish import SURFACES
-from jobs.tables import (
+from jobs.publish.step import SURFACES
+from jobs.tables.records import EVALUATIONS, GATES, MODELS, PUBLISHED, RAW_FILES, REJECTED, RUNS
+from jobs.tables.shop import (
     AVAILABILITY,
     CATALOGUE,
     CUSTOMER_EMBEDDINGS,
     CUSTOMER_SEQUENCES,
-    EVALUATIONS,
     EVENTS,
-    GATES,
     LISTS,
-    MODELS,
     PRODUCT_EMBEDDINGS,
-    PUBLISHED,
-    RAW_FILES,
-    REJECTED,
-    RUNS,
     STEPS,
-    Table,
 )
-from models import artefacts
+from jobs.tables.table import Table
 from models.contract import Compute
+from models.networks import artefacts
 from tests.jobs.helpers import assert_same_rows
 from tests.night.nights import FIRST, Shop
 
@@ -84,7 +78,7 @@ def test_the_night_is_live_on_every_surface(night: Shop) -> None:
 
 
 def test_the_report_names_the_night(night: Shop) -> None:
-    from jobs.report import report_path
+    from jobs.report.step import report_path
 
     page = report_path(night.lake, FIRST).read_text("utf-8")
     assert FIRST.isoformat() in page and len(page) > 10_000

@@ -1,0 +1,1 @@
+"""Answers questions about a night without changing it."""

@@ -1,0 +1,233 @@
+"""Explain: why one position of a published list shows what it shows, told from the Delta tables alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from rich.console import Console
+from rich.table import Table as Grid
+from rich.text import Text
+
+from jobs.errors import UserError
+from jobs.lake.change_tables import among, chosen_rows
+from jobs.lake.lake import Lake
+from jobs.lake.reading import Wanted, matching, of_night
+from jobs.policy.variants import DEFAULT
+from jobs.tables.records import MODELS, PUBLISHED, RUNS
+from jobs.tables.shop import (
+    BAG_EXTRAS,
+    CATALOGUE,
+    MARKET_RANKING,
+    PEOPLE_ALSO_BOUGHT,
+    RECOMMENDED_FOR_YOU,
+    RULE_EFFECTS,
+    YOU_MIGHT_ALSO_LIKE,
+)
+from jobs.tables.table import Table
+from jobs.text import clean
+from models.arrays import BoolMask
+
+TOUCH_POINTS = {
+    table.name: table
+    for table in (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT, BAG_EXTRAS, RECOMMENDED_FOR_YOU, MARKET_RANKING)
+}
+SOURCES = {
+    "model": "its vector is among the nearest the model found",
+    "co-view": "customers looked at it in one visit with the product",
+    "co-purchase": "customers bought it together with the product",
+    "model, other category": "its vector is near, but the product's own category had no more to offer",
+    "category popularity": "it is popular in the category; the model had no more to offer",
+    "market popularity": "it is popular in the market; the model had no more to offer",
+    "cold-start vector": "its vector, made from the catalogue alone, is among the nearest; the model never saw it",
+    "global popularity": "it is popular in other markets; this one had no more to offer",
+    "policy": "the policy puts it there; no source offered it",
+}
+"""What the column `sources` means; a text that is not here says it itself."""
+RULES = {
+    "department guard": "products of other departments are left out",
+    "price window": "products too cheap or too dear beside the product (or bag) are left out",
+    "brand cap": "a list shows only so many products of one brand",
+    "category cap": "a list shows only so many products of one category",
+    "diversity": "products of a brand that is shown already stand further down",
+    "exploration": "this place is kept for a product that is new in the shop",
+    "page duplicates": "a product that the page shows elsewhere is left out",
+    "bought": "what the customer bought is left out",
+}
+"""What the standing rules mean, by their names in models/assembly/rulebook.py."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One position of a list, and everything that put it there; texts are clean, empty where nothing is recorded."""
+
+    touch_point: str
+    owner: str
+    """Whose list it is, in words."""
+    position: int
+    """1 being the first."""
+    length: int
+    product_id: str
+    name: str
+    brand: str
+    score: float
+    """As its source gave it; scores of different sources cannot be compared."""
+    source: str
+    """Why it is a candidate, in words."""
+    rule: str
+    """The rule that put it in this place, with what it says; empty where none did."""
+    night: date
+    run_id: str
+    code_version: str
+    """Of the step that wrote the list."""
+    model_id: str
+    kind: str
+    """Empty where the model is none of the trained candidates."""
+    ndcg: float | None
+    """Held-out NDCG@10."""
+    reason: str
+    """Why that model serves."""
+    live_night: date | None
+    """The night that services see."""
+    live_since: datetime | None
+
+
+def default_touch_point(key: Mapping[str, str | None]) -> str:
+    """The touch point meant by what was given of a key: a product's, a customer's or a category's."""
+    for name, table in (("customer_id", RECOMMENDED_FOR_YOU), ("category", MARKET_RANKING)):
+        if key.get(name) and not key.get("product_id"):
+            return table.name
+    return YOU_MIGHT_ALSO_LIKE.name
+
+
+def explain(
+    lake: Lake, touch_point: str, key: Mapping[str, str | None], position: int, as_of: date | None = None
+) -> Explanation:
+    """Why `position` (1 being the first) of a list shows its product; `as_of` is by default the night that is live.
+
+    `key` has what was given of the table's key, and None for what was not: a variant is then `default`, the category
+    of a market's ranking `*`, and a market the only one there is.
+
+    Raises UserError for a list that is not there, and for a position beyond its end.
+    """
+    if touch_point not in TOUCH_POINTS:
+        raise UserError(f"--touch-point {touch_point!r} is not one of {', '.join(TOUCH_POINTS)}")
+    table = TOUCH_POINTS[touch_point]
+    live = _first(lake, PUBLISHED, Wanted() & (pc.field("surface") == table.name))
+    night: date | None = as_of or live.get("as_of")
+    if night is None:
+        raise UserError(f"no night's {table.name} is live; publish one, or give --as-of DATE for one that is staged")
+    row = _list(lake, table, night, key)
+    owner, at, length = _owner(table, row), position - 1, len(row["product_ids"])
+    if not 0 <= at < length:
+        short = f" ({clean(row['short_reason'])})" if row["short_reason"] else ""
+        places = f"the places 1 to {length}" if length else "no place"
+        raise UserError(f"--position {position}: the list for {owner} of {night} has {places}{short}")
+    product = row["product_ids"][at]
+    shown = _first(lake, CATALOGUE, of_night(night) & (pc.field("product_id") == product))
+    model = _first(lake, MODELS, Wanted() & (pc.field("model_id") == (row["model_id"] or "")))
+    step = _first(lake, RUNS, Wanted() & (pc.field("run_id") == row["run_id"]) & (pc.field("step") == "lists"))
+    return Explanation(
+        table.name, owner, position, length, clean(product), clean(shown.get("name")), clean(shown.get("brand")),
+        row["scores"][at], _in_words(row["sources"][at], SOURCES), _rule(lake, table, row, at), night, row["run_id"],
+        clean(step.get("code_version")), clean(row["model_id"]), clean(model.get("kind")), model.get("ndcg"),
+        clean(model.get("reason")), live.get("as_of"), live.get("published_at"),
+    )  # fmt: skip
+
+
+def print_explanation(found: Explanation, console: Console) -> None:
+    """A line for each fact."""
+    live = "nothing is" if found.live_night is None else f"no, {found.live_night} is"
+    if found.live_night == found.night:
+        live = f"yes, since {found.live_since:%Y-%m-%d %H:%M} UTC"
+    quality = "" if found.ndcg is None else f"held-out NDCG@10 {found.ndcg:.4f}; {found.reason}"
+    lines = {
+        "list": f"{found.touch_point} for {found.owner}",
+        "position": f"{found.position} of {found.length}",
+        "product": ", ".join(text for text in (found.product_id, found.name, found.brand) if text),
+        "score": f"{found.score:.4f}",
+        "source": found.source,
+        "rule": found.rule or "none moved it",
+        "night": f"{found.night}",
+        "live": live,
+        "run": found.run_id + (f", code {found.code_version}" if found.code_version else ""),
+        "model": f"{found.model_id}, {found.kind or 'none of the trained candidates'}" if found.model_id else "none",
+        "quality": quality or "not measured",
+    }
+    grid = Grid(box=None, padding=(0, 1), show_header=False)
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, text in lines.items():
+        grid.add_row(Text(name), Text(text))
+    console.print(grid)
+
+
+def _first(lake: Lake, table: Table, where: Wanted) -> dict[str, Any]:
+    """The first matching row; empty where there is none."""
+    return next(iter(matching(lake, table, table.names, where)), {})
+
+
+def _list(lake: Lake, table: Table, night: date, key: Mapping[str, str | None]) -> dict[str, Any]:
+    """The one row with that key."""
+    defaults = {"variant": DEFAULT, "category": "*"}
+    given = {name: value for name in table.key if (value := key.get(name) or defaults.get(name)) is not None}
+    owner = next(name for name in table.key if name not in ("market", "variant"))
+    if owner not in given:
+        raise UserError(f"{table.name} has a list for each {_word(owner)}; give --{_word(owner)}")
+    nights = lake.nights(table)
+    if night not in nights:
+        raise UserError(f"{table.name} has no list of {night}; nights it has: {', '.join(map(str, nights)) or 'none'}")
+    rows = _with_key(lake, table, table.names, night, given)
+    if not rows:
+        others = _with_key(lake, table, table.key, night, {owner: given[owner]})
+        instead = "; ".join(_owner(table, row) for row in others[:5]) or "none for any market"
+        words = ", ".join(f"{_word(name)} {value}" for name, value in given.items())
+        raise UserError(f"{table.name} of {night} has no list for {words}; it has: {instead}")
+    if len(rows) > 1:
+        raise UserError(f"{table.name} of {night} has several lists for {_word(owner)} {given[owner]}; give --market, "
+                        f"one of {', '.join(row['market'] for row in rows)}")  # fmt: skip
+    return rows[0]
+
+
+def _with_key(
+    lake: Lake, table: Table, columns: Sequence[str], night: date, given: Mapping[str, str]
+) -> list[dict[str, Any]]:  # fmt: skip
+    """The night's rows with these values, in key order."""
+
+    def wanted(keys: pa.RecordBatch) -> BoolMask:
+        return np.asarray(np.logical_and.reduce([among(keys[name], [value]) for name, value in given.items()]))
+
+    names = [*columns, *(name for name in table.key if name not in columns)]
+    found = [row for batch in chosen_rows(lake, table, names, night, wanted) for row in batch.to_pylist()]
+    return sorted(found, key=lambda row: tuple(row[name] for name in table.key))
+
+
+def _owner(table: Table, row: Mapping[str, Any]) -> str:
+    return ", ".join(f"{_word(name)} {clean(row[name])}" for name in table.key)
+
+
+def _word(column: str) -> str:
+    return column.removesuffix("_id")
+
+
+def _rule(lake: Lake, table: Table, row: Mapping[str, Any], at: int) -> str:
+    """The rule of a position in words; lists of before there were rules have none."""
+    rule = row["rules"][at] if row["rules"] else ""
+    if not rule or rule in RULES:
+        return _in_words(rule, RULES)
+    where = of_night(row["as_of"]) & (pc.field("rule_id") == rule) & (pc.field("touch_point") == table.name)
+    effect = _first(lake, RULE_EFFECTS, where & (pc.field("variant") == row["variant"]))
+    if not effect.get("rule"):
+        return f"{clean(rule)}: the table rule_effects does not say what it was that night"
+    said = {name: value for name, value in json.loads(effect["rule"]).items() if value not in (None, "", rule)}
+    return f"{clean(rule)}: " + ", ".join(f"{clean(name)} {clean(str(value))}" for name, value in said.items())
+
+
+def _in_words(name: str, meaning: Mapping[str, str]) -> str:
+    return f"{clean(name)}: {meaning[name]}" if name in meaning else clean(name)

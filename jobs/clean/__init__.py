@@ -1,0 +1,1 @@
+"""Deletes expired nights and compacts the tables."""

@@ -1,0 +1,179 @@
+"""Clean: old nights go by policy, tables are kept in good order. Killed anywhere, it is run again."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from jobs.clean.retention import Retention, RetentionConfig
+from jobs.errors import UserError
+from jobs.lake import storage
+from jobs.lake.lake import Lake
+from jobs.lake.reading import Wanted, matching
+from jobs.run import Counts, Run
+from jobs.tables.records import PUBLISHED
+from jobs.tables.shop import ALL, EVENTS
+from jobs.tables.table import Table
+
+# Upkeep of the Delta tables: few files instead of many, no file that nobody reads, a log that opens quickly.
+
+
+@dataclass(frozen=True)
+class UpkeepConfig:
+    """When it is worth doing, and how long readers of an older version are left in peace."""
+
+    compact_files: int = 8
+    """Small files in one partition (or in a table without partitions) that are worth being joined."""
+    small_mb: float = 32.0
+    """A file below it is small."""
+    vacuum_hours: int = 168
+    """Hours for which a file that the table no longer needs is kept for readers of an older version."""
+    checkpoint_commits: int = 20
+    """Commits since the last checkpoint of a table's log after which one is written."""
+
+    def __post_init__(self) -> None:
+        if self.vacuum_hours < 1:
+            raise UserError(f"vacuum_hours = {self.vacuum_hours} takes files away under who reads them; use at least 1")
+        for name, least in (("compact_files", 2), ("checkpoint_commits", 1)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name} = {getattr(self, name)}; use at least {least}")
+
+
+def compact(lake: Lake, table: Table, config: UpkeepConfig) -> int:
+    """Join the small files of crowded partitions; returns how many files fewer there are. Rows stay as they are."""
+    if not lake.exists(table):
+        return 0
+    fewer = 0
+    for partition in _crowded(lake, table, config):
+        done = lake.delta(table).optimize.compact(partition_filters=partition or None)
+        fewer += done["numFilesRemoved"] - done["numFilesAdded"]
+    return fewer
+
+
+def stale_files(lake: Lake, table: Table, config: UpkeepConfig) -> tuple[int, int]:
+    """(files, bytes) that `vacuum` would remove."""
+    if not lake.exists(table):
+        return 0, 0
+    folder = lake.path(table)
+    sizes = [path.stat().st_size for name in _vacuum(lake, table, config, True) if (path := folder / name).exists()]
+    return len(sizes), sum(sizes)
+
+
+def vacuum(lake: Lake, table: Table, config: UpkeepConfig) -> tuple[int, int]:
+    """Remove files that no version of the last `vacuum_hours` needs, half-written ones too; (files, bytes) removed."""
+    found = stale_files(lake, table, config)
+    if found[0]:
+        _vacuum(lake, table, config, False)
+    return found
+
+
+def checkpoint(lake: Lake, table: Table, config: UpkeepConfig) -> None:
+    """Sum the log up where that is due, and let Delta drop what its retention says of the log before."""
+    if not lake.exists(table):
+        return
+    delta = lake.delta(table)
+    try:
+        last = json.loads((lake.path(table) / "_delta_log" / "_last_checkpoint").read_text("utf-8"))["version"]
+    except FileNotFoundError:
+        last = -1
+    if delta.version() - last >= config.checkpoint_commits:
+        delta.create_checkpoint()
+        delta.cleanup_metadata()
+
+
+def _crowded(lake: Lake, table: Table, config: UpkeepConfig) -> list[list[tuple[str, str, str]]]:
+    """Filter of every partition with many small files; an empty one for a table without partitions."""
+    files = pa.table(lake.delta(table).get_add_actions(flatten=True))
+    keys = list(table.partition)
+    columns = [files["size_bytes"], *(files[f"partition.{key}"] for key in keys)]
+    small: Counter[tuple[Any, ...]] = Counter()
+    for size, *values in zip(*(column.to_pylist() for column in columns), strict=True):
+        small[tuple(values)] += size < config.small_mb * 1e6
+    crowded = sorted(values for values, count in small.items() if count >= config.compact_files)
+    return [[(key, "=", str(value)) for key, value in zip(keys, values, strict=True)] for values in crowded]
+
+
+def _vacuum(lake: Lake, table: Table, config: UpkeepConfig, dry_run: bool) -> list[str]:
+    found: list[str] = lake.delta(table).vacuum(
+        config.vacuum_hours, dry_run=dry_run, enforce_retention_duration=False, full=True,
+        keep_versions=_published_versions(lake, table) or None,
+    )  # fmt: skip
+    return found
+
+
+def _published_versions(lake: Lake, table: Table) -> list[int]:
+    """The version that `published` names for the table, where the log still knows it: analysts may be reading it."""
+    rows = matching(lake, PUBLISHED, ("surface", "table_version"), Wanted())
+    versions = {row["table_version"] for row in rows if row["surface"] == table.name} - {None}
+    log = lake.path(table) / "_delta_log"
+    return sorted(version for version in versions if (log / f"{version:020}.json").exists())
+
+
+@dataclass(frozen=True)
+class CleanConfig:
+    """What is kept, and how tables are kept."""
+
+    retention: RetentionConfig = field(default_factory=RetentionConfig)
+    """Nights, models, records and events."""
+    upkeep: UpkeepConfig = field(default_factory=UpkeepConfig)
+    """Files of the tables."""
+
+
+def execute(lake: Lake, run: Run, config: CleanConfig) -> Counts:
+    """Remove what the policy no longer keeps, then compact, vacuum and checkpoint every table."""
+    retention = Retention(lake, run.as_of, config.retention)
+    # All of it is settled before anything goes: what may go follows from what is there.
+    rows, directories, models = list(retention.rows()), retention.directories(), retention.models()
+    for place, going in enumerate(rows):
+        run.progress("tables cleared of old rows", place, len(rows))
+        if going.table.partition:  # whole files go, nothing is written anew
+            lake.delta(going.table).delete(going.predicate)
+        else:
+            lake.remove(going.table, going.wanted)
+    freed = sum(_remove(path) for path in (*directories, *models))
+    fewer = files = 0
+    for place, table in enumerate(ALL):
+        run.progress("tables in order", place, len(ALL))
+        fewer += compact(lake, table, config.upkeep)
+        count, size = vacuum(lake, table, config.upkeep)
+        checkpoint(lake, table, config.upkeep)
+        files, freed = files + count, freed + size
+    run.progress("tables in order", len(ALL), len(ALL))
+    removed = sum(going.rows for going in rows)
+    note = (
+        f"{len(retention.kept):,} nights kept; removed: {removed:,} rows, {len(directories):,} directories, "
+        f"{len(models):,} models; {fewer:,} files fewer by compaction, {files:,} old files vacuumed, "
+        f"{freed / 1e6:,.1f} MB freed"
+    )
+    return Counts(removed, 0, note=note)
+
+
+def planned(lake: Lake, run: Run, config: CleanConfig) -> Iterator[str]:
+    """What `execute` would remove, a line each; changes nothing."""
+    retention = Retention(lake, run.as_of, config.retention)
+    kept = sorted(retention.kept)
+    yield f"kept: {len(kept)} nights{f', {kept[0]} to {kept[-1]}' if kept else ''}"
+    for going in retention.rows():
+        rest = "" if going.table is EVENTS else "of "
+        yield f"rows: {going.rows:,} of {going.table.name}, {rest}{going.why}"
+    for path in retention.directories():
+        yield f"directory: {lake.relative(path)}, {storage.size(path) / 1e6:,.1f} MB"
+    for path in retention.models():
+        yield f"model: {lake.relative(path)}, {storage.size(path) / 1e6:,.1f} MB"
+    for table in ALL:
+        files, size = stale_files(lake, table, config.upkeep)
+        if files:
+            yield f"files: {files:,} of {table.name} that nobody reads any more, {size / 1e6:,.1f} MB"
+
+
+def _remove(path: Path) -> int:
+    """Remove a directory; returns its bytes. Half removed, it is found and removed again."""
+    freed = storage.size(path)
+    storage.remove(path)
+    return freed

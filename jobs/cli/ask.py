@@ -1,0 +1,125 @@
+"""The commands that ask and change nothing: what a service gets, and why."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from jobs.cli.common import LAKE, Root, day_of, lake_at, online_store
+from jobs.errors import UserError
+from jobs.policy.variants import DEFAULT
+
+PANEL = "Questions"
+Customer = Annotated[str | None, typer.Option(help="A customer id.")]
+Product = Annotated[str | None, typer.Option(help="A product id.")]
+Market = Annotated[str | None, typer.Option(help="Market; a customer's own where it is left out.")]
+Variant = Annotated[str, typer.Option(help="A/B variant of the lists.")]
+Night = Annotated[
+    str | None, typer.Option("--as-of", metavar="DATE", help="The night; the one that is live where it is left out.")
+]
+
+
+def add_questions(app: typer.Typer) -> None:
+    """Register the commands of this module."""
+    for command in (lookup, rank, bag, context, explain):
+        app.command(rich_help_panel=PANEL)(command)
+
+
+def lookup(
+    customer: Customer = None, product: Product = None, market: Market = None, variant: Variant = DEFAULT,
+    root: Root = LAKE,
+) -> None:  # fmt: skip
+    """Print what a service gets from Feast online, with names."""
+    from rich.console import Console
+
+    from jobs.ask.lookup import print_customer, print_product
+
+    if (customer is None) == (product is None):
+        raise UserError("give --customer ID or --product ID, one of them")
+    store = online_store(lake_at(root, "sail"))
+    if customer is not None:
+        print_customer(store, customer, market, Console())
+    else:
+        print_product(store, str(product), market, Console(), variant)
+
+
+def rank(
+    customer: Annotated[str, typer.Option(help="A customer id.")],
+    market: Market = None,
+    category: Annotated[str | None, typer.Option(help="A category page; * for all products.")] = None,
+    products: Annotated[str | None, typer.Option(help="Product ids, separated by commas.")] = None,
+    variant: Variant = DEFAULT,
+    root: Root = LAKE,
+) -> None:
+    """Print a category page, or some products, in a customer's own order."""
+    from rich.console import Console
+
+    from jobs.ask.lookup import print_ranking
+
+    if (category is None) == (products is None):
+        raise UserError("give --category NAME or --products A,B,C, one of them")
+    given = None if products is None else [product.strip() for product in products.split(",")]
+    print_ranking(online_store(lake_at(root, "sail")), customer, market, category, given, Console(), variant)
+
+
+def bag(
+    products: Annotated[str, typer.Option(help="Product ids of the bag, separated by commas.")],
+    market: Annotated[str, typer.Option(help="Market.")],
+    variant: Variant = DEFAULT,
+    root: Root = LAKE,
+) -> None:
+    """Print A Little Something Extra for a bag, combined from its products' lists."""
+    from rich.console import Console
+
+    from jobs.ask.lookup import print_bag
+
+    asked = [product.strip() for product in products.split(",")]
+    print_bag(online_store(lake_at(root, "sail")), asked, market, Console(), variant)
+
+
+def context(
+    customer: Annotated[str, typer.Option(help="A customer id.")],
+    product: Annotated[str, typer.Option(help="The product they have just clicked.")],
+    market: Market = None,
+    as_of: Night = None,
+    variant: Variant = DEFAULT,
+    root: Root = LAKE,
+) -> None:
+    """Print a product's alternatives in the order of one customer's history, beside the list for everybody."""
+    from rich.console import Console
+
+    from jobs.ask.context import alternatives_in_context, print_in_context
+    from jobs.lake.reading import live_night
+
+    lake = lake_at(root, "sail")
+    night = live_night(lake) if as_of is None else day_of(as_of)
+    if night is None:
+        raise UserError("no night is live; publish one, or give --as-of DATE for one that has vectors")
+    print_in_context(alternatives_in_context(lake, night, customer, product, market, variant=variant), Console())
+
+
+def explain(
+    touch_point: Annotated[
+        str | None, typer.Option(help="Table of the list; by default you_might_also_like, or the customer's own.")
+    ] = None,
+    product: Annotated[str | None, typer.Option(help="The product whose list it is.")] = None,
+    customer: Annotated[str | None, typer.Option(help="The customer whose list it is.")] = None,
+    category: Annotated[str | None, typer.Option(help="Category of a market_ranking; * for all products.")] = None,
+    market: Annotated[str | None, typer.Option(help="Market; needed where there is a list in several.")] = None,
+    position: Annotated[int, typer.Option(help="The place in the list, 1 being the first.")] = 1,
+    variant: Variant = DEFAULT,
+    as_of: Night = None,
+    root: Root = LAKE,
+) -> None:
+    """Tell why a place of a list shows its product: score, source, rule, night and model, from the tables alone."""
+    from rich.console import Console
+
+    from jobs.ask.explain import default_touch_point, print_explanation
+    from jobs.ask.explain import explain as explained
+
+    key = {"product_id": product, "customer_id": customer, "category": category, "market": market, "variant": variant}
+    found = explained(
+        lake_at(root, "sail"), touch_point or default_touch_point(key), key, position, day_of(as_of) if as_of else None
+    )
+    print_explanation(found, Console())

@@ -1,0 +1,128 @@
+"""The command `status`: the last nights, what is live and who is at work, in the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jobs.cli.common import LAKE, Root, lake_at, now
+from jobs.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    from jobs.nights.status import NightState, Status
+
+STYLES = {"done": "green", "running": "yellow", "failed": "bold red", "killed": "bold red"}
+WIDTH = 160
+"""Of the table where the output is no terminal."""
+BACK = 5
+"""Nights to roll back to that are named."""
+
+
+def add_status(app: typer.Typer) -> None:
+    """Register the command of this module."""
+    app.command()(status)
+
+
+def status(
+    nights: Annotated[int, typer.Option(help="How many of the newest nights.")] = 14,
+    root: Root = LAKE,
+) -> None:
+    """Show the last nights step by step, what is live, what can be rolled back to, and who is at work."""
+    from rich.console import Console
+
+    from jobs.nights.status import status_of
+
+    if nights < 1:
+        raise UserError(f"--nights {nights}: give at least 1")
+    console = Console()
+    show(status_of(lake_at(root, "sail"), nights, now()), console if console.is_terminal else Console(width=WIDTH))
+
+
+def show(found: Status, console: Console) -> None:
+    """Print it; names from data are `Text`, which rich takes for no markup."""
+    from rich.text import Text
+
+    console.print(Text(_live(found), style="bold"))
+    back = ", ".join(map(str, found.back[:BACK])) + (", .." if len(found.back) > BACK else "")
+    console.print(Text(f"Can be rolled back to: {back or 'nothing'}"))
+    at_work = "; ".join(map(str, found.at_work))
+    console.print(Text(f"At work: {at_work}" if at_work else "Nobody is at work."))
+    if not found.nights:
+        console.print(Text("The ledger has no night yet."))
+        return
+    console.print()
+    console.print(_nights(found))
+    console.print()
+    console.print(_steps(found.nights[0]))
+
+
+def _live(found: Status) -> str:
+    if found.live is None:
+        return "Nothing is live yet."
+    since = f" since {found.published_at:%Y-%m-%d %H:%M} UTC" if found.published_at else ""
+    return f"Live: the night of {found.live}{since}; it knows nothing of the last {found.hours_old:,.0f} hours"
+
+
+def _grid() -> Grid:
+    from rich import box
+    from rich.table import Table as Grid
+
+    return Grid(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False, header_style="dim")
+
+
+def _nights(found: Status) -> Grid:
+    """A line a night: seconds of each step that is done, the state of one that is not."""
+    from rich.text import Text
+
+    from jobs.tables.shop import STEPS
+
+    grid = _grid()
+    grid.add_column("night", no_wrap=True)
+    for name in (*STEPS, "rejected"):
+        grid.add_column(name, justify="right", no_wrap=True)
+    grid.add_column("gates", overflow="fold")
+    grid.add_column("champion", overflow="fold")
+    for one in found.nights:
+        live = one.as_of == found.live
+        cells = [Text(f"{one.as_of}{' live' if live else ''}", style="bold green" if live else "")]
+        for name in STEPS:
+            step = one.steps.get(name)
+            text = "-" if step is None else f"{step.seconds:,.1f}" if step.state == "done" else step.state
+            cells.append(Text(text, style="dim" if step is None else STYLES.get(step.state, "")))
+        grid.add_row(*cells, Text(f"{one.rejected:,}"), _gates(one), Text(one.model_id or "-"))
+    return grid
+
+
+def _gates(one: NightState) -> Text:
+    from rich.text import Text
+
+    if not one.gates:
+        return Text("-", style="dim")
+    parts = [f"{one.gates - len(one.failed) - len(one.accepted)} of {one.gates} passed"]
+    parts += [f"failed: {', '.join(one.failed)}"] if one.failed else []
+    parts += [f"accepted: {', '.join(one.accepted)}"] if one.accepted else []
+    return Text("; ".join(parts), style="bold red" if one.failed else "yellow" if one.accepted else "")
+
+
+def _steps(one: NightState) -> Grid:
+    """The steps of one night with all their figures."""
+    from rich.text import Text
+
+    grid = _grid()
+    grid.add_column(f"steps of {one.as_of}", no_wrap=True)
+    grid.add_column("state", no_wrap=True)
+    for name in ("seconds", "rows in", "rows out", "rejected", "MB"):
+        grid.add_column(name, justify="right", no_wrap=True)
+    grid.add_column("note", ratio=1, overflow="fold")
+    for step in one.steps.values():
+        figures = (f"{step.seconds:,.1f}", *(f"{n:,}" for n in (step.rows_in, step.rows_out, step.rejected)),
+                   f"{step.memory_mb:,.0f}")  # fmt: skip
+        grid.add_row(
+            Text(step.name), Text(step.state, style=STYLES.get(step.state, "")), *map(Text, figures), Text(step.note)
+        )
+    return grid

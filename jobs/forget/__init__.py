@@ -1,0 +1,1 @@
+"""Removes one customer from every store."""

@@ -1,0 +1,148 @@
+"""Taking a customer's rows out of Delta tables: out of every night, every old version, and the log of changes."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from functools import cached_property
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.lake.lake import Lake
+from jobs.run import Run
+from jobs.tables.records import REJECTED
+from jobs.tables.shop import ALL
+from jobs.tables.table import Table
+from jobs.text import clean
+
+CUSTOMER = "customer_id"
+NUMBERS_AND_TIMES = ("quantity", "price", "event_ts", "updated_at", "launched_at")
+"""Columns of a raw row in which an id of digits would be found by accident."""
+
+
+def customer_tables() -> tuple[Table, ...]:
+    """Every table with a row that is a customer's."""
+    return tuple(table for table in ALL if CUSTOMER in table.names)
+
+
+def rows_of(lake: Lake, ids: Sequence[str]) -> dict[str, Counter[str]]:
+    """Table -> how many rows each of the customers has in it, over all nights; tables without any are left out."""
+    found = {}
+    wanted = pc.field(CUSTOMER).isin(pa.array(ids, pa.string()))
+    for table in customer_tables():
+        if lake.exists(table):
+            batches = lake.batches(table, [CUSTOMER], where=wanted)
+            found[table.name] = Counter(value for batch in batches for value in batch[CUSTOMER].to_pylist())
+    if lake.exists(REJECTED):
+        found[REJECTED.name] = Counter(id for _, ids_there in _rejected_of(lake, Spellings(ids)) for id in ids_there)
+    return {name: counts for name, counts in found.items() if counts}
+
+
+def remove_rows(lake: Lake, ids: Sequence[str], now: datetime) -> None:
+    """Take the customers' rows out of every table as it is now."""
+    for table in customer_tables():
+        if lake.exists(table):
+            lake.create(table)  # with the columns that a table from before lacks
+            _keep_nights(lake, table, ids, now)
+            lake.remove(table, pc.field(CUSTOMER).isin(pa.array(ids, pa.string())))
+    if lake.exists(REJECTED):
+        raws = {raw for raw, _ in _rejected_of(lake, Spellings(ids))}
+        lake.remove(REJECTED, pc.field("raw").isin(pa.array(sorted(raws), pa.string())))
+
+
+def purge(lake: Lake, table: Table) -> None:
+    """Take the old versions of a table away: their files, and what the log says of them.
+
+    The log names the least and the greatest id of every file. Nobody else may write the
+    table meanwhile: what is not committed yet would be taken for left over.
+    """
+    lake.delta(table).vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False, full=True)
+    lake.delta(table).alter.set_table_description(table.comment)  # a commit that names nobody, to begin the log with
+    delta = lake.delta(table)
+    delta.create_checkpoint()
+    for path in (lake.path(table) / "_delta_log").iterdir():
+        version = path.name.split(".", 1)[0]
+        if version.isdigit() and int(version) < delta.version():
+            path.unlink()
+
+
+def rejected_ids(raw: str, spellings: Spellings) -> list[str]:
+    """Whose row a rejected one is: the ids that stand in its JSON, wherever a broken line has put them."""
+    try:
+        row = json.loads(raw)
+        texts = [str(value) for name, value in row.items() if name not in NUMBERS_AND_TIMES]
+    except (ValueError, AttributeError):
+        texts = [raw]
+    whole = [text.strip(" ") for text in texts]
+    text = "\n".join(whole)
+    return [id for id in spellings.ids if id in whole or (id in text and Spellings([id]).within(text))]
+
+
+def _rejected_of(lake: Lake, spellings: Spellings) -> Iterator[tuple[str, list[str]]]:
+    """(raw, whose) of every rejected row that holds one of the ids."""
+    for batch in lake.batches(REJECTED, ["raw"]):
+        for raw in batch["raw"].to_pylist():
+            if raw and (found := rejected_ids(raw, spellings)):
+                yield raw, found
+
+
+def _keep_nights(lake: Lake, table: Table, ids: Sequence[str], now: datetime) -> None:
+    """Where a night of changes has no other customer's row, state one's anew: without a row it would not be there."""
+    if not table.changes_of:
+        return
+    others = ~pc.field(CUSTOMER).isin(pa.array(ids, pa.string()))
+    for night in lake.nights(table):
+        since = lake.since(table, night)
+        of_night = pc.field("as_of") == pa.scalar(night)
+        if since == night or lake.dataset(table).head(1, columns=[CUSTOMER], filter=of_night & others).num_rows:
+            continue
+        one = next((b[CUSTOMER][0] for b in lake.batches(table, [CUSTOMER], night, where=others) if b.num_rows), None)
+        if one is not None:
+            batches = list(lake.batches(table, table.names, night, where=pc.field(CUSTOMER) == one))
+            run_id = lake.dataset(table).head(1, columns=["run_id"], filter=of_night)["run_id"][0].as_py()
+            lake.replace(table, batches, Run(night, run_id, now), since=since)
+
+
+# How an id may be spelt in a file: in a table's cell, in JSON, in a page, in a line of a log.
+
+WORD = re.compile(r"\w+")
+
+
+class Spellings:
+    """Finds any of some ids in text, where it stands as a whole: `C12` is not in `C123`."""
+
+    def __init__(self, ids: Iterable[str]) -> None:
+        self.ids = tuple(dict.fromkeys(ids))
+        self._words = {spelling: frozenset(WORD.findall(spelling)) for spelling in self._all()}
+
+    def _all(self) -> Iterable[str]:
+        for customer in self.ids:
+            in_json = (json.dumps(customer, ensure_ascii=pure)[1:-1] for pure in (True, False))
+            shown = (customer, clean(customer), html.escape(customer), *in_json)
+            yield from (spelling for spelling in shown if spelling)
+
+    def within(self, text: str) -> list[str]:
+        """The spellings that stand in the text."""
+        there = set(WORD.findall(text))
+        likely = [spelling for spelling, words in self._words.items() if words <= there and spelling in text]
+        return [spelling for spelling in likely if _whole([spelling]).search(text)]
+
+    def taken_out(self, text: str, instead: str) -> str:
+        """The text with `instead` where an id stood."""
+        found = self.within(text)
+        return _whole(found).sub(lambda _: instead, text) if found else text
+
+    @cached_property
+    def set(self) -> frozenset[str]:
+        """The ids themselves."""
+        return frozenset(self.ids)
+
+
+def _whole(spellings: Sequence[str]) -> re.Pattern[str]:
+    longest_first = sorted(spellings, key=len, reverse=True)
+    return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)")

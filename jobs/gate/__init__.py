@@ -1,0 +1,1 @@
+"""Checks the staged night before it may be published."""

@@ -1,0 +1,1 @@
+"""Turns raw files into events, catalogue, availability and rejected rows."""

@@ -1,0 +1,125 @@
+"""Figures of a night's input, by the names that gates and reports find them under in the table `inputs`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs.ingest.raw_files import RawFile, columns_of
+from jobs.ingest.rules import OPTIONAL
+from jobs.ingest.source import Source
+from jobs.lake.lake import Lake
+from jobs.lake.rows import night
+from jobs.run import Run
+from jobs.tables.records import INPUTS
+from jobs.tables.shop import AVAILABILITY, CATALOGUE, EVENTS
+
+ALL = "all"
+EVENTS_READ = "events"
+"""Events that the night added, corrections among them; also by `market CODE` and `type TYPE`."""
+LATE = "late events"
+"""Those of them from before the oldest day of the files read."""
+CORRECTED = "corrected events"
+"""Those of them that replaced another night's row."""
+RETRACTED = "retracted events"
+"""Events of earlier nights that the source excludes now."""
+KNOWN = "known events"
+"""Rows that another night had read: files that were delivered again or that grow."""
+REJECTED = "rejected rows"
+"""Faulty rows; also by `select NAME`. What the source excludes itself is not among them."""
+EXCLUDED = "excluded rows"
+"""Rows that the source's own SELECT leaves out."""
+FILES = "raw files"
+"""Files that the night read."""
+CUSTOMERS = "customers"
+"""Distinct customers of the night's events."""
+PRODUCTS = "catalogue products"
+PAIRS = "available pairs"
+"""Products that can be bought in a market; also by `market CODE`."""
+PRODUCT_PRICE = "mean product price"
+EVENT_PRICE = "mean event price"
+NULLS = "share of nulls"
+"""By `column TABLE.NAME`: of events as they were delivered, of products as they are in the catalogue."""
+AGE = "days since newest event"
+"""Days from the newest event before the night to its midnight."""
+VERSION = "events version"
+"""Delta version of events after the load; of a night that was run again without a change, the first load's."""
+EVENT_NULLS = tuple(name for name in OPTIONAL[EVENTS.name] if name != "excluded")
+PRODUCT_NULLS = tuple(name for name in OPTIONAL[CATALOGUE.name] if name in CATALOGUE.names and name != "name")
+Figures = list[dict[str, Any]]
+
+
+def figure(name: str, value: float | None, part: str = ALL) -> Figures:
+    """One figure as rows of `inputs`; none where there is no value, or no finite one.
+
+    Rounded to six places: a mean depends on the order of rows, which no engine promises.
+    """
+    if value is None or not math.isfinite(value):  # a sum of absurd prices overflows
+        return []
+    return [{"figure": name, "slice": part, "value": round(float(value), 6)}]
+
+
+def figures_of_events(rows: DataFrame) -> Figures:
+    """Figures of the night's judged and settled events."""
+    good = rows.where(F.col("reason").isNull())
+    totals = good.agg(
+        F.count("*").alias(EVENTS_READ), F.count(F.when(F.col("late"), 1)).alias(LATE),
+        F.count(F.when(F.col("corrects"), 1)).alias(CORRECTED), F.count_distinct("customer_id").alias(CUSTOMERS),
+        F.avg("price").alias(EVENT_PRICE),
+    ).toArrow().to_pylist()[0]  # fmt: skip
+    found = [row for name, value in totals.items() for row in figure(name, value)]
+    for column, word in (("market", "market"), ("event_type", "type")):
+        counted = good.groupBy(column).count().toArrow().to_pylist()
+        found += [row for one in counted for row in figure(EVENTS_READ, one["count"], f"{word} {one[column]}")]
+    absent = good.agg(
+        *[F.avg(F.array_contains("absent", name).cast("double")).alias(name) for name in EVENT_NULLS]
+    ).toArrow().to_pylist()[0]  # fmt: skip
+    return found + [row for name, share in absent.items() for row in figure(NULLS, share, f"column events.{name}")]
+
+
+def figures_of_tables(lake: Lake, run: Run) -> Figures:
+    """Figures of the night's catalogue and availability, and the age of its newest event."""
+    products = lake.frame(CATALOGUE).where(night(run.as_of))
+    shares = [F.avg(F.col(name).isNull().cast("double")).alias(name) for name in PRODUCT_NULLS]
+    totals = products.agg(F.count("*").alias(PRODUCTS), F.avg("price").alias(PRODUCT_PRICE), *shares)
+    of_products = totals.toArrow().to_pylist()[0]
+    found = figure(PRODUCTS, of_products[PRODUCTS]) + figure(PRODUCT_PRICE, of_products[PRODUCT_PRICE])
+    for name in PRODUCT_NULLS:
+        found += figure(NULLS, of_products[name], f"column catalogue.{name}")
+    pairs = lake.frame(AVAILABILITY).where(night(run.as_of)).where("available").groupBy("market").count()
+    counted = pairs.toArrow().to_pylist()
+    found += figure(PAIRS, sum(row["count"] for row in counted))
+    for row in counted:
+        found += figure(PAIRS, row["count"], f"market {row['market']}")
+    return found + figure(AGE, _age(lake, run))
+
+
+def _age(lake: Lake, run: Run) -> float | None:
+    days = [values["event_date"] for values in lake.files(EVENTS, lake.version(EVENTS)).values()]
+    known = [day for day in days if day < run.as_of]
+    if not known:
+        return None
+    newest = lake.frame(EVENTS).where(F.col("event_date") == F.lit(max(known))).agg(F.max("event_ts").alias("at"))
+    at: datetime = newest.toArrow()["at"][0].as_py()
+    return (run.midnight - at) / timedelta(days=1)
+
+
+# Which columns the raw files have: a figure of the table `inputs`, so that one that is gone is noticed.
+
+COLUMNS = "columns"
+"""1 for each `column VIEW.NAME` of the raw files."""
+
+
+def record_columns(lake: Lake, run: Run, files: Sequence[RawFile], source: Source) -> None:
+    """Add the columns of each view's newest file to the night's figures."""
+    newest = {file.view: file for file in files}
+    rows = [
+        {"figure": COLUMNS, "slice": f"column {view}.{name}", "value": 1.0}
+        for view, file in newest.items() for name in dict.fromkeys(columns_of(file, source))
+    ]  # fmt: skip
+    lake.replace_rows(INPUTS, rows, run, where=f"{night(run.as_of)} AND figure = '{COLUMNS}'")

@@ -1,0 +1,300 @@
+"""Which raw rows are good: pure frame-to-frame rules, each with the reason it gives."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from jobs.errors import UserError
+from jobs.lake.forgotten import LEFT_OUT
+from jobs.tables.shop import AVAILABILITY, CATALOGUE, EVENTS
+
+EVENT_COLUMNS = ("event_id", "customer_id", "product_id", "event_type", "event_ts", "market", "basket_id", "quantity",
+                 "price")  # fmt: skip
+EVENT_TYPES = ("click", "save", "bag", "purchase")
+REQUIRED = {
+    EVENTS.name: ("customer_id", "product_id", "event_type", "event_ts"),
+    CATALOGUE.name: ("product_id",),
+    AVAILABILITY.name: ("product_id", "market", "available"),
+}
+OPTIONAL = {
+    EVENTS.name: ("event_id", "market", "basket_id", "quantity", "price", "excluded"),
+    CATALOGUE.name: ("name", "brand", "category", "department", "colour", "price", "currency", "launched_at",
+                     "image_url", "updated_at", "excluded"),
+    AVAILABILITY.name: ("updated_at",),
+}  # fmt: skip
+"""Columns a SELECT may leave out; `excluded` is the author's own reason to leave a row out."""
+
+KEYS = {CATALOGUE.name: CATALOGUE.key, AVAILABILITY.name: AVAILABILITY.key}
+ONLY_MARKET = "all"
+"""Market of the events of a shop that names none."""
+LONGEST_ID = 200
+OLDEST_YEAR = 1990
+BROKEN = "\ufffd"
+"""What a byte that is no UTF-8 reads as."""
+
+
+def contract_rows(selected: DataFrame, kind: str, where: str) -> DataFrame:
+    """A SELECT's rows as strings, with every column of the contract and `given`, the row as it was.
+
+    Raises UserError naming columns that are missing or not known.
+    """
+    there = set(selected.columns)
+    missing = [name for name in REQUIRED[kind] if name not in there]
+    unknown = sorted(there - {*REQUIRED[kind], *OPTIONAL[kind]})
+    if missing or unknown:
+        raise UserError(
+            f"{where}: the SELECT for {kind} must yield {', '.join(REQUIRED[kind])} and may yield "
+            f"{', '.join(OPTIONAL[kind])}; it lacks {missing or 'none'} and has unknown {unknown or 'none'}"
+        )
+    named = [F.col(name).cast("string").alias(name) for name in selected.columns]
+    absent = [F.lit(None).cast("string").alias(name) for name in OPTIONAL[kind] if name not in there]
+    texts = selected.select(*named)
+    return texts.select("*", F.struct(*selected.columns).alias("given"), *absent)
+
+
+def repeated_ids(rows: DataFrame) -> DataFrame:
+    """`hash` of the event_ids that more than one row has."""
+    return _repeated(rows, F.xxhash64(_event_id()))
+
+
+def repeated_keys(rows: DataFrame, kind: str) -> DataFrame:
+    """The same of the keys of products, or of pairs of product and market."""
+    return _repeated(rows, _key(kind))
+
+
+def _key(kind: str) -> Column:
+    # Of the columns as they are: Sail breaks off where all that it hashes is the same for a whole batch.
+    return F.xxhash64(*[F.trim(F.coalesce(F.col(name), F.lit(""))) for name in KEYS[kind]])
+
+
+def _repeated(rows: DataFrame, key: Column) -> DataFrame:
+    """`hash` of the keys that several rows have; a superset by as many as collide. A first night's texts would fill the
+    memory, their hashes do not."""
+    hashes = rows.select(key.alias("hash"))
+    return hashes.groupBy("hash").count().where(F.col("count") > 1).select("hash")
+
+
+def judge_events(
+    rows: DataFrame, as_of: date, products: DataFrame | None, oldest: date | None, late_days: int,
+    repeated: DataFrame | None,
+) -> DataFrame:  # fmt: skip
+    """Typed events, each judged on its own: `reason` (null for a good row), `expected` (true where the source excluded
+    it), `late`, `absent`, the optional columns that the row leaves blank, and `repeated`, which asks for
+    `without_repeats`. `raw` is kept of rows that are not simply good.
+
+    `products` are the valid product_ids (None: the source has no catalogue), `oldest` the oldest day of the files
+    of one day each that are read (None: they have no days). In such a file a time at or after the night is wrong, in
+    an undated one it is just not yet; an event before `oldest` is late, at most by `late_days`. `repeated` are the
+    `repeated_ids` (None: there are none).
+    """
+    dated = oldest is not None
+    typed = rows.select(
+        *[_blank_to_null(name).alias(name) for name in ("customer_id", "product_id", "basket_id", "excluded")],
+        _event_id().alias("event_id"),
+        F.lower(F.trim("event_type")).alias("event_type"),
+        _timestamp("event_ts").alias("event_ts"),
+        F.coalesce(_blank_to_null("market"), F.lit(ONLY_MARKET)).alias("market"),
+        F.coalesce(F.expr("try_cast(quantity AS BIGINT)"), F.when(_is_blank("quantity"), F.lit(1))).alias("quantity"),
+        _price().alias("price"),
+        _is_blank("price").alias("no_price"),
+        F.array_compact(F.array(*[F.when(_is_blank(name), name) for name in OPTIONAL[EVENTS.name][:-1]])).alias(
+            "absent"
+        ),
+        F.to_json("given").alias("raw"),
+    ).withColumn("event_date", F.to_date("event_ts"))
+    if products is not None:
+        listed = products.select(F.col("product_id").alias("listed_id"))
+        typed = typed.join(listed, typed["product_id"] == listed["listed_id"], "left")
+    else:
+        typed = typed.withColumn("listed_id", F.col("product_id"))
+    midnight = F.lit(as_of).cast("timestamp")
+    not_yet = F.when(F.col("event_ts") >= midnight, F.lit("future timestamp" if dated else LATER))
+    days_late = F.datediff(F.lit(oldest or date.min), F.col("event_date"))
+    too_late = F.when(days_late > late_days, f"more than {late_days} days late")
+    judged = typed.withColumn("reason", F.coalesce(_excluded(), _event_fault(), not_yet, too_late))
+    if repeated is None:
+        judged = judged.withColumn("repeated", F.lit(False))
+    else:
+        found = F.broadcast(repeated.withColumnRenamed("hash", "repeated_hash"))
+        judged = judged.join(found, F.xxhash64("event_id") == F.col("repeated_hash"), "left").withColumn(
+            "repeated", F.col("repeated_hash").isNotNull()
+        )
+    return judged.select(
+        *EVENT_COLUMNS, "event_date",
+        F.when(F.col("reason").isNotNull() | F.col("repeated"), F.col("raw")).alias("raw"), "reason",
+        F.col("excluded").isNotNull().alias("expected"),
+        F.coalesce(days_late > 0, F.lit(False)).alias("late"), "absent", "repeated",
+    )  # fmt: skip
+
+
+LATER = "later"
+"""Reason of rows of an undated file that a later night will ingest; they are counted, not rejected."""
+KNOWN = "known"
+"""Reason of rows that another night has ingested: of an undated file, or of one that was delivered again."""
+
+
+def _event_fault() -> Column:
+    ids = ("customer_id", "product_id", "event_id", "market", "basket_id")
+    return F.coalesce(
+        F.when(F.col("customer_id").isNull(), "missing customer"),
+        F.when(F.col("product_id").isNull(), "missing product"),
+        *[_id_fault(name) for name in ids],
+        F.when(~F.col("event_type").isin(*EVENT_TYPES) | F.col("event_type").isNull(), "unknown event type"),
+        F.when(F.col("event_ts").isNull(), "unparseable timestamp"),
+        F.when(F.year("event_ts") < OLDEST_YEAR, f"timestamp before {OLDEST_YEAR}"),
+        F.when(F.col("listed_id").isNull(), "unknown product"),
+        F.when(F.col("quantity").isNull(), "unparseable quantity"),
+        F.when(F.col("quantity") < 1, "quantity below 1"),
+        F.when(F.col("price").isNull() & ~F.col("no_price"), "unparseable price"),
+        _price_fault(),
+    )
+
+
+def without_repeats(judged: DataFrame) -> DataFrame:
+    """Give a reason to every good row whose event_id an earlier row has; only rows that are `repeated` can have one."""
+    first = Window.partitionBy("event_id").orderBy(F.col("reason").isNotNull(), "event_ts", "raw")
+    return (
+        judged.withColumn("copy", F.row_number().over(first))
+        .withColumn("reason", F.coalesce("reason", F.when(F.col("copy") > 1, "duplicate event")))
+        .drop("copy")
+    )
+
+
+def judge_catalogue(rows: DataFrame, repeated: DataFrame | None) -> DataFrame:
+    """Typed products with `reason` and `expected`; of the good rows of a product the newest is kept, the
+    others have the reason SUPERSEDED. `repeated` are the `repeated_keys` (None: there are none)."""
+    texts = ("product_id", "name", "brand", "category", "department", "colour", "currency", "image_url", "updated_at",
+             "excluded")  # fmt: skip
+    typed = rows.select(
+        *[_blank_to_null(name).alias(name) for name in texts],
+        _price().alias("price"),
+        _is_blank("price").alias("no_price"),
+        F.to_date(_timestamp("launched_at")).alias("launched_at"),
+        _is_blank("launched_at").alias("no_launch"),
+        _key(CATALOGUE.name).alias("hash"),
+        "given",
+    )
+    broken = [F.when(F.col(name).contains(BROKEN), f"broken encoding in {name}") for name in texts[1:6]]
+    fault = F.coalesce(
+        F.when(F.col("product_id").isNull(), "missing product"),
+        _id_fault("product_id"),
+        *broken,
+        F.when(F.col("price").isNull() & ~F.col("no_price"), "unparseable price"),
+        _price_fault(),
+        F.when(F.col("launched_at").isNull() & ~F.col("no_launch"), "unparseable launch date"),
+    )
+    judged = typed.withColumn("reason", F.coalesce(_excluded(), fault))
+    return _newest(judged, CATALOGUE.key, repeated).select(
+        *(name for name in CATALOGUE.names if name not in ("as_of", "run_id", "name")),
+        F.coalesce("name", "product_id").alias("name"),
+        "raw", "reason", F.col("excluded").isNotNull().alias("expected"),
+    )  # fmt: skip
+
+
+def judge_availability(rows: DataFrame, products: DataFrame, repeated: DataFrame | None) -> DataFrame:
+    """Typed product and market pairs with `reason`; the newest good row of a pair is kept; `repeated` as above."""
+    typed = rows.select(
+        *[_blank_to_null(name).alias(name) for name in ("product_id", "market", "updated_at")],
+        _boolean("available").alias("available"),
+        _key(AVAILABILITY.name).alias("hash"),
+        "given",
+    )
+    listed = products.select(F.col("product_id").alias("listed_id"))
+    joined = typed.join(listed, typed["product_id"] == listed["listed_id"], "left")
+    fault = F.coalesce(
+        F.when(F.col("product_id").isNull(), "missing product"),
+        F.when(F.col("market").isNull(), "missing market"),
+        _id_fault("market"),
+        F.when(F.col("listed_id").isNull(), "unknown product"),
+        F.when(F.col("available").isNull(), "availability is neither true nor false"),
+    )
+    return _newest(joined.withColumn("reason", fault), AVAILABILITY.key, repeated).select(
+        "product_id", "market", "available", "raw", "reason", F.lit(False).alias("expected")
+    )
+
+
+SUPERSEDED = "superseded"
+"""Reason of good rows that a newer good row of the same key replaces; counted, not rejected."""
+FORGOTTEN = f"excluded: {LEFT_OUT}"
+"""Reason of rows of customers who asked to be forgotten; counted, and kept nowhere."""
+NOT_FAULTS = (LATER, KNOWN, SUPERSEDED, FORGOTTEN)
+
+
+def _newest(judged: DataFrame, key: tuple[str, ...], repeated: DataFrame | None) -> DataFrame:
+    """Rows of keys that stand once need no order, and `raw` only where they are rejected: most rows of a shop."""
+    rejected = F.when(F.col("reason").isNotNull(), F.to_json("given"))
+    if repeated is None:
+        return judged.withColumn("raw", rejected)
+    found = F.broadcast(repeated.withColumnRenamed("hash", "repeated_hash"))
+    # From the right: Sail holds the left side of a join in memory.
+    marked = found.join(judged, F.col("hash") == F.col("repeated_hash"), "right")
+    newest = Window.partitionBy(*key).orderBy(
+        F.col("reason").isNotNull(), F.col("updated_at").desc_nulls_last(), F.col("raw").desc()
+    )
+    superseded = F.when(F.row_number().over(newest) > 1, SUPERSEDED)
+    several = marked.where(F.col("repeated_hash").isNotNull()).withColumn("raw", F.to_json("given"))
+    several = several.withColumn("superseded", superseded)
+    alone = marked.where(F.col("repeated_hash").isNull()).withColumn("raw", rejected)
+    return alone.unionByName(several.withColumn("reason", F.coalesce("reason", "superseded")).drop("superseded"))
+
+
+def _excluded() -> Column:
+    return F.when(F.col("excluded").isNotNull(), F.concat(F.lit("excluded: "), F.col("excluded")))
+
+
+def _id_fault(name: str) -> Column:
+    value = F.col(name)
+    return F.coalesce(
+        F.when(value.contains(BROKEN), f"broken encoding in {name}"),
+        F.when((F.length(value) > LONGEST_ID) | value.rlike("[\\x00-\\x1f\\x7f]"), f"malformed {name}"),
+    )
+
+
+def _price_fault() -> Column:
+    price = F.col("price")
+    return F.coalesce(
+        F.when(F.isnan(price) | (F.abs(price) == float("inf")), "price is not a number"),
+        F.when(price < 0, "negative price"),
+    )
+
+
+def _price() -> Column:
+    # Without the guard Spark, but not Sail, reads Java's literals: 1.5d, 0x1p3.
+    return F.when(F.trim("price").rlike("^[-+]?([0-9.]+([eE][-+]?[0-9]+)?|(?i:nan|inf|infinity))$"),
+                  F.expr("try_cast(price AS DOUBLE)"))  # fmt: skip
+
+
+def _boolean(name: str) -> Column:
+    # The words of Spark's cast; Sail's also takes `on`, `off` and beginnings of words.
+    word = F.lower(F.trim(F.col(name)))
+    return F.when(word.isin("true", "t", "yes", "y", "1"), F.lit(True)).when(
+        word.isin("false", "f", "no", "n", "0"), F.lit(False)
+    )
+
+
+def _is_blank(name: str) -> Column:
+    return F.col(name).isNull() | (F.trim(F.col(name)) == "")
+
+
+def _blank_to_null(name: str) -> Column:
+    return F.when(~_is_blank(name), F.trim(F.col(name)))
+
+
+def _timestamp(name: str) -> Column:
+    # Without the guard a bare time of day would read as today's.
+    return F.when(
+        F.trim(F.col(name)).rlike("^[0-9]{4}-[0-9]{2}-[0-9]{2}"), F.expr(f"try_cast(trim({name}) AS TIMESTAMP)")
+    )
+
+
+def _event_id() -> Column:
+    return F.coalesce(_blank_to_null("event_id"), _content_id())
+
+
+def _content_id() -> Column:
+    """Identity of an event whose source gives none: equal rows are one event."""
+    names = [name for name in EVENT_COLUMNS if name != "event_id"]
+    return F.sha2(F.concat_ws("\x1f", *[F.coalesce(F.col(name), F.lit("\x1e")) for name in names]), 256)

@@ -1,0 +1,1 @@
+"""Reads and writes the lake: Delta tables, files, engines and locks."""

@@ -1,0 +1,83 @@
+"""Tables whose nights hold changes: which night one can go on from, and when to write every customer again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
+from itertools import chain
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.lake.lake import Lake
+from jobs.run import Run
+from jobs.tables.table import Table
+
+MOST = 0.5
+"""Rows that changed since the last complete night, as a share of it, up to which a night holds changes alone."""
+
+
+def night_before(lake: Lake, table: Table, as_of: date) -> date | None:
+    """The newest earlier night of a table. An older one is no ground to go on from: a night's rows count in every
+    later night that holds changes.
+    """
+    return max((night for night in lake.nights(table) if night < as_of), default=None)
+
+
+def known_since(lake: Lake, table: Table, before: date, as_of: date) -> bool:
+    """Whether the table says what changed from the night `before` to the night `as_of`."""
+    return {before, as_of} <= set(lake.nights(table)) and lake.since(table, as_of) <= before
+
+
+def changed_customers(lake: Lake, table: Table, after: date, as_of: date) -> pa.Array:
+    """[n] ids of the customers whose row of the night is newer than the night `after`."""
+    (customer,) = table.changes_of
+    return lake.changed(table, table.changes_of, after, as_of)[customer].combine_chunks()
+
+
+def replace_changed(
+    lake: Lake, table: Table, rows: Iterable[pa.RecordBatch], customers: pa.Array, before: date, run: Run
+) -> int:
+    """Write `rows`, those of `customers`, as what changed since the night `before`; returns how many were written.
+
+    With them and the changes before them beyond `MOST`, the night is complete: the other customers' rows are copied.
+    """
+    if may_hold_changes(lake, table, before, len(customers)):
+        return lake.replace(table, rows, run, since=lake.since(table, before))
+    return lake.replace(table, chain(rows, _others(lake, table, customers, before)), run)
+
+
+def may_hold_changes(lake: Lake, table: Table, before: date, more: int = 0) -> bool:
+    """Whether what changed up to the night `before`, and so many rows `more`, stay within `MOST`."""
+    since = lake.since(table, before)
+    return more + _rows(lake, table, since, before) <= MOST * _rows(lake, table, None, since)
+
+
+def _rows(lake: Lake, table: Table, after: date | None, until: date) -> int:
+    """Stored rows of the nights after `after` up to `until`; of `until` alone without `after`."""
+    night = pc.field("as_of")
+    wanted = night == pa.scalar(until) if after is None else (night > pa.scalar(after)) & (night <= pa.scalar(until))
+    return int(lake.dataset(table).count_rows(filter=wanted))
+
+
+def _others(lake: Lake, table: Table, customers: pa.Array, before: date) -> Iterator[pa.RecordBatch]:
+    own = [name for name in table.names if name not in ("as_of", "run_id", "since")]
+    (customer,) = table.changes_of
+    yield from lake.batches(table, own, before, where=~pc.field(customer).isin(customers))
+
+
+# What tells a table's content from that of another history: of a lake that was restored, or made anew in its place.
+#
+# There a Delta version is the same number again, with other rows behind it.
+
+
+def stamp(lake: Lake, table: Table) -> str:
+    """Of the table as it is now; equal stamps are equal rows."""
+    delta = lake.delta(table)
+    return stamp_of(delta, delta.history(1)[0])
+
+
+def stamp_of(delta: Any, commit: Mapping[str, Any]) -> str:
+    """Of a table (`Lake.delta`) as a commit of its history left it."""
+    return f"{delta.metadata().id} {commit.get('version')} {commit.get('timestamp')}"

@@ -1,0 +1,1 @@
+"""Builds the top-N lists of every touch point and market."""

@@ -1,0 +1,1 @@
+"""Runs whole nights and keeps their ledger."""

@@ -1,0 +1,76 @@
+"""One step under the ledger: say that it runs, run it, record what it did or why it failed."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import resource
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from jobs.config import NightConfig
+from jobs.lake.engine import told_if_lost
+from jobs.lake.lake import Lake
+from jobs.run import Counts, Run
+from jobs.tables.records import RUNS
+from jobs.tables.shop import ALL, STEPS
+
+RUNNING, DONE, FAILED = "running", "done", "failed"
+
+
+def run_step(
+    step: str, lake: Lake, run: Run, config: NightConfig, code_version: str, clock: Callable[[], datetime]
+) -> Counts:
+    """Execute `step` (a name in STEPS) under its row of `runs`; a failure is recorded and raised again.
+
+    The row says `running` from before the step's first write, so that a step that was killed stands in the ledger.
+    """
+    assert step in STEPS, f"{step} is no step of the night"
+    execute = importlib.import_module(f"jobs.{step}").execute
+    run = replace(run, started_at=clock(), code_version=code_version, config_hash=config.hash)
+    row = {
+        "step": step,
+        "started_at": run.started_at,
+        "status": RUNNING,
+        "code_version": code_version,
+        "config_hash": config.hash,
+        "versions": json.dumps(versions_of(lake)),
+    }
+    _record(lake, run, row)
+    try:
+        with told_if_lost():
+            counts: Counts = execute(lake, run, getattr(config, step))
+    except Exception as error:
+        _record(lake, run, row | _end(run, FAILED, Counts(note=f"{type(error).__name__}: {error}"), clock()))
+        raise
+    _record(lake, run, row | _end(run, DONE, counts, clock()))
+    return counts
+
+
+def versions_of(lake: Lake) -> dict[str, int]:
+    """Delta version of every table that is there, by name."""
+    return {table.name: lake.version(table) for table in ALL if lake.exists(table)}
+
+
+def peak_memory_mb() -> float:
+    """The most memory that this process ever held, resident."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _end(run: Run, status: str, counts: Counts, ended: datetime) -> dict[str, Any]:
+    return {
+        "ended_at": ended,
+        "status": status,
+        "rows_in": counts.rows_in,
+        "rows_out": counts.rows_out,
+        "rejected": counts.rejected,
+        "note": counts.note[:2000],
+        "memory_mb": peak_memory_mb(),
+        "seconds": (ended - run.started_at).total_seconds(),
+    }
+
+
+def _record(lake: Lake, run: Run, row: dict[str, Any]) -> None:
+    lake.replace_rows(RUNS, [row], run, where=f"run_id = '{run.run_id}' AND step = '{row['step']}'")

@@ -1,0 +1,1 @@
+"""Parses and compiles the merchandisers' rules."""

@@ -1,0 +1,332 @@
+"""The merchandisers' rules that hold on a night, read from the table policy and checked again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from difflib import get_close_matches
+from functools import cached_property, lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from jobs.errors import UserError
+from jobs.lake.lake import Lake
+from jobs.policy.parse import rules_of, unknown_variants
+from jobs.policy.rules import ANY, ATTRIBUTES, COLUMNS, KINDS, TOUCH_POINTS, Rule
+from jobs.policy.variants import StandingRules, Variant
+from jobs.tables.shop import POLICY, RECOMMENDED_FOR_YOU
+from jobs.text import clean
+from models.arrays import BoolMask, Rows
+from models.assembly.rulebook import BRAND_CAP, CATEGORY_CAP, GUARD, PRICE, STANDING, Attributes, Rulebook, RuleNumbers
+from models.vocabulary import Vocabulary
+
+FIRST = len(STANDING)
+"""Number of a policy's first rule."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The rules of one night; `jobs.policy.compile` compiles them for a night's products."""
+
+    as_of: date
+    rules: tuple[Rule, ...] = ()
+    """Those that hold on the night, by rule_id; the number of the i-th is FIRST + i."""
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Rule number -> name, as `Rulebook.names`: the same for every touch point, market and variant."""
+        return (*STANDING, *(rule.rule_id for rule in self.rules))
+
+    def rule(self, number: int) -> Rule:
+        """The rule of a number from FIRST on."""
+        return self.rules[number - FIRST]
+
+    def holding(self, touch_point: str, market: str, variant: Variant) -> tuple[int, ...]:
+        """Numbers of the rules for the lists of a touch point, market and variant, rising."""
+        assert touch_point in TOUCH_POINTS, touch_point
+        if not variant.policy:
+            return ()
+        return tuple(
+            number for number, rule in enumerate(self.rules, start=FIRST)
+            if rule.within(touch_point, market, variant.name)
+        )  # fmt: skip
+
+    def as_json(self, name: str) -> str | None:
+        """What the rule called `name` says, for the table rule_effects; None for a standing rule.
+
+        Raises KeyError for a name that no rule of the night has.
+        """
+        return None if name in STANDING else self._by_name[name].as_json()
+
+    @cached_property
+    def _by_name(self) -> dict[str, Rule]:
+        return {rule.rule_id: rule for rule in self.rules}
+
+
+def policy_on(rules: Sequence[Rule], as_of: date) -> Policy:
+    """The policy of one night: those of the checked rules that hold then."""
+    return Policy(as_of, tuple(sorted((rule for rule in rules if rule.on(as_of)), key=lambda rule: rule.rule_id)))
+
+
+def stored_rules(lake: Lake) -> list[Rule]:
+    """Every rule of the table policy; none where the table is not there.
+
+    Raises UserError where the rows are no rules: other tools may write the table.
+    """
+    if not lake.exists(POLICY):
+        return []
+    remedy = "; load a checked file with `python -m jobs policy --file rules.csv`"
+    try:
+        return rules_of(lake.arrow(POLICY, COLUMNS).to_pylist())
+    except (UserError, pa.ArrowException) as error:
+        raise UserError(f"the table policy cannot be used: {error}{remedy}") from None
+
+
+def read_policy(lake: Lake, as_of: date, variants: Sequence[Variant] | None = None) -> Policy:
+    """The rules that hold on a night.
+
+    Raises UserError where the table has mistakes, or a rule of the night names none of `variants`
+    (None: not checked); a rule that is over may name a variant that is gone.
+    """
+    policy = policy_on(stored_rules(lake), as_of)
+    if variants is not None and (unknown := unknown_variants(policy.rules, [variant.name for variant in variants])):
+        raise UserError("\n  ".join(["the policy does not fit the variants; end these rules, or correct either:",
+                                     *unknown]))  # fmt: skip
+    return policy
+
+
+# What a person should know about rules that are right in themselves: names that nothing has tonight.
+
+
+def names_nobody_has(rules: Iterable[Rule], names: Names, markets: Vocabulary | None = None) -> list[str]:
+    """One text a name that no product, or no market, of the night has; `markets` None: not looked at.
+
+    No error: a product may come back, and a market may open.
+    """
+    known = {attribute: set(names.of(attribute).ids.to_pylist()) for attribute in ATTRIBUTES}
+    if markets is not None:
+        known["market"] = set(markets.ids.to_pylist())
+    return [
+        f"{clean(rule.rule_id)}: no {what} {clean(value)!r} tonight{_nearest(what, value, known[what])}"
+        for rule in rules
+        for what, value in [*rule.selects, *([("market", rule.market)] if rule.market else [])]
+        if what in known and value not in known[what]
+    ]
+
+
+def _nearest(what: str, value: str, known: set[str]) -> str:
+    if what in ("product_id", "market"):  # codes that look alike have nothing in common
+        return ""
+    spelt = {name.casefold(): name for name in sorted(known)}
+    close = get_close_matches(value.casefold(), spelt, n=1)
+    return f", but {clean(spelt[close[0]])!r}" if close else ""
+
+
+def note(rules: int, unmatched: list[str], shown: int = 3) -> str:
+    """One line for the ledger: how many rules hold, and the first of the names that nothing has."""
+    counted = f"{rules} rule" + ("" if rules == 1 else "s")
+    if not unmatched:
+        return counted
+    more = f" and {len(unmatched) - shown} more" if len(unmatched) > shown else ""
+    return f"{counted}; {len(unmatched)} of their names fit nothing: {'; '.join(unmatched[:shown])}{more}"
+
+
+# Compiles the policy of a night into the arrays of `models.assembly.rulebook`.
+#
+# Legend: P products, C categories, D departments.
+
+NONE = -1
+KEPT = 64
+"""Compiled parts that are kept: markets without rules of their own share one, and memory stays bounded."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the numbers in `Attributes` stand for."""
+
+    products: Vocabulary
+    """[P], in the order of the attributes' arrays."""
+    brands: Vocabulary
+    categories: Vocabulary
+    departments: Vocabulary
+
+    def of(self, attribute: str) -> Vocabulary:
+        """The values of an attribute as the table policy calls it."""
+        return {"product_id": self.products, "brand": self.brands, "category": self.categories,
+                "department": self.departments}[attribute]  # fmt: skip
+
+    def numbers(self, attribute: str, values: Iterable[str]) -> dict[str, int]:
+        """Value -> its number; -1 where no product has it."""
+        asked = list(values)
+        return dict(zip(asked, self.of(attribute).encode(asked, missing="negative").tolist(), strict=True))
+
+
+class Rulebooks:
+    """The rulebooks of a night: one policy over one night's products.
+
+    Markets under the same rules get the same arrays, so nobody may write into them.
+    """
+
+    def __init__(self, policy: Policy, names: Names, attributes: Attributes) -> None:
+        assert len(names.products) == len(attributes.brand), "names and attributes are of different products"
+        self.policy = policy
+        self.names = names
+        self.attributes = attributes
+        self._numbers = _numbers(policy.rules, names)
+        selecting = [(n, r) for n, r in enumerate(policy.rules, FIRST) if r.kind in ("exclude", "boost", "bury")]
+        self._rows = {number: self._selected(rule) for number, rule in selecting}
+        self._compiled = lru_cache(KEPT)(self._compile)
+        self._excluded = lru_cache(KEPT)(self._compile_excluded)
+        self._moved = lru_cache(KEPT)(self._compile_moved)
+
+    def rulebook(self, touch_point: str, market: str, variant: Variant, standing: StandingRules) -> Rulebook:
+        """What the lists of a touch point, market and variant must keep to.
+
+        `standing` is the touch point's own; the variant may replace it.
+        """
+        holding = self.policy.holding(touch_point, market, variant)
+        return self._compiled(holding, variant.standing.get(touch_point, standing))
+
+    def repeat_purchase_days(self, market: str, variant: Variant) -> npt.NDArray[np.float32]:
+        """[C], days after a purchase from which a customer's list may show the product again; infinity: never."""
+        days = np.full(len(self.names.categories), np.inf, dtype=np.float32)
+        holding = self.policy.holding(RECOMMENDED_FOR_YOU.name, market, variant)
+        rules = [rule for _, rule in self._of_kind(holding, "repeat_purchase")]
+        for rule in sorted(rules, key=lambda rule: rule.rank, reverse=True):  # the rule that wins comes last
+            if (number := self._number("category", rule.value)) >= 0:
+                days[number] = rule.amount
+        return days
+
+    def hidden_includes(self) -> list[str]:
+        """One text an include whose product another rule excludes, in some of its lists; exclusion wins."""
+        shown_at = (None, *KINDS["include"].touch_points)
+        excludes = [
+            (number, rule) for number, rule in enumerate(self.policy.rules, FIRST)
+            if rule.kind == "exclude" and rule.touch_point in shown_at
+        ]  # fmt: skip
+        return [
+            f"{clean(rule.rule_id)}: {clean(rule.value)!r} is excluded by {clean(other.rule_id)}"
+            for rule in self.policy.rules if rule.kind == "include"
+            for number, other in excludes
+            if rule.meets(other) and self._number("product_id", rule.value) in self._rows[number]
+        ]  # fmt: skip
+
+    # --- parts
+
+    def _number(self, attribute: str, value: str | None) -> int:
+        return self._numbers[attribute, str(value)]
+
+    def _selected(self, rule: Rule) -> Rows:
+        """Products with the rule's value, ascending."""
+        attribute = str(rule.attribute)
+        number = self._number(attribute, rule.value)
+        if number < 0 or attribute == "product_id":
+            return np.array([number] if number >= 0 else [], dtype=np.int64)
+        return np.flatnonzero(getattr(self.attributes, attribute) == number)
+
+    def _of_kind(self, holding: Sequence[int], *kinds: str) -> list[tuple[int, Rule]]:
+        """(number, rule) of those kinds, by rising number."""
+        return [(n, self.policy.rule(n)) for n in holding if self.policy.rule(n).kind in kinds]
+
+    def _first(self, holding: Sequence[int], kind: str) -> tuple[int, Rule | None]:
+        """The rule that wins among those of a kind of which one can hold; (-1, None) where there is none."""
+        ranked = sorted(self._of_kind(holding, kind), key=lambda found: found[1].rank)
+        return ranked[0] if ranked else (NONE, None)
+
+    def _compile(self, holding: tuple[int, ...], standing: StandingRules) -> Rulebook:
+        excluded = self._excluded(tuple(number for number, _ in self._of_kind(holding, "exclude")))
+        places, mover = self._moved(tuple(number for number, _ in self._of_kind(holding, "boost", "bury")))
+        pins, pin_places, pin_rules = self._pins(holding, excluded)
+        mixes, guard_rule = self._mixes(holding, standing.guard)
+        brand_cap, brand_rule = self._cap(holding, "brand_cap", standing.brand_cap, BRAND_CAP)
+        category_cap, category_rule = self._cap(holding, "category_cap", standing.category_cap, CATEGORY_CAP)
+        low, high, price_rule = self._window(holding, standing)
+        return Rulebook(
+            names=self.policy.names, excluded=excluded, places=places, mover=mover,
+            pins=pins, pin_places=pin_places, pin_rules=pin_rules,
+            brand_cap=brand_cap, brand_cap_rule=brand_rule,
+            category_cap=category_cap, category_cap_rule=category_rule,
+            mixes=mixes, guard_rule=guard_rule, price_low=low, price_high=high, price_rule=price_rule,
+            diversity=standing.diversity, explore_place=standing.explore_place - 1,
+        )  # fmt: skip
+
+    def _compile_excluded(self, numbers: tuple[int, ...]) -> RuleNumbers:
+        excluded = np.full(len(self.names.products), NONE, dtype=np.int16)
+        for number in reversed(numbers):  # of several rules the one with the lowest number is named
+            excluded[self._rows[number]] = number
+        return excluded
+
+    def _compile_moved(self, numbers: tuple[int, ...]) -> tuple[npt.NDArray[np.int16], RuleNumbers]:
+        total = np.zeros(len(self.names.products), dtype=np.int64)
+        mover = np.full(len(total), NONE, dtype=np.int16)
+        # The farthest mover is written last, and of equally far ones the one with the lowest number.
+        for number in sorted(numbers, key=lambda number: (self.policy.rule(number).amount, -number)):
+            rule = self.policy.rule(number)
+            total[self._rows[number]] += int(rule.amount or 0) * (1 if rule.kind == "boost" else -1)
+            mover[self._rows[number]] = number
+        mover[total == 0] = NONE
+        return np.clip(total, -32_767, 32_767).astype(np.int16), mover
+
+    def _pins(self, holding: Sequence[int], excluded: RuleNumbers) -> tuple[Rows, Rows, RuleNumbers]:
+        """Included products of the catalogue by place; what another rule excludes is not shown at all."""
+        pins = [
+            (int(rule.amount or 0) - 1, row, number)
+            for number, rule in self._of_kind(holding, "include")
+            if (row := self._number("product_id", rule.value)) >= 0 and excluded[row] == NONE
+        ]
+        places, rows, numbers = zip(*sorted(pins), strict=True) if pins else ((), (), ())
+        return np.array(rows, np.int64), np.array(places, np.int64), np.array(numbers, np.int16)
+
+    def _cap(self, holding: Sequence[int], kind: str, standing: int, standing_rule: int) -> tuple[int, int]:
+        number, rule = self._first(holding, kind)
+        if rule is not None:
+            return int(rule.amount or 0), number
+        return standing, standing_rule if standing else NONE
+
+    def _window(self, holding: Sequence[int], standing: StandingRules) -> tuple[float, float, int]:
+        number, rule = self._first(holding, "price_window")
+        if rule is not None:
+            return rule.low or 0.0, float("inf") if rule.high is None else rule.high, number
+        bounded = standing.price_low > 0 or standing.price_high < float("inf")
+        return standing.price_low, standing.price_high, PRICE if bounded else NONE
+
+    def _mixes(self, holding: Sequence[int], guard: bool) -> tuple[BoolMask, int]:
+        """[D + 1, D + 1] and the rule to name for what is kept out.
+
+        A department that rules speak of shows itself and what they name, whether or not there is
+        a guard; any other follows the guard. Without a department everything mixes.
+        """
+        departments = len(self.names.departments)
+        own, rules = np.eye(departments, dtype=bool), self._of_kind(holding, "mix_departments")
+        allowed = np.zeros_like(own)
+        spoken_of = np.zeros(departments, dtype=bool)
+        for _, rule in rules:
+            lists, shown = self._departments(rule.value), self._departments(rule.shown)
+            spoken_of[lists] = True
+            allowed[np.ix_(lists, shown)] = True
+        mixes = np.ones((departments + 1, departments + 1), dtype=bool)
+        mixes[:-1, :-1] = np.where(spoken_of[:, None], own | allowed, own | (not guard))
+        if guard:
+            return mixes, GUARD
+        return mixes, rules[0][0] if rules and not mixes.all() else NONE
+
+    def _departments(self, value: str | None) -> Rows:
+        if value == ANY:
+            return np.arange(len(self.names.departments))
+        number = self._number("department", value)
+        return np.array([number] * (number >= 0), np.int64)
+
+
+def _numbers(rules: Sequence[Rule], names: Names) -> dict[tuple[str, str], int]:
+    """(attribute, value) -> number of everything that rules select by; -1 where no product has it."""
+    values: dict[str, set[str]] = {}
+    for attribute, value in (pair for rule in rules for pair in rule.selects):
+        values.setdefault(attribute, set()).add(value)
+    return {
+        (attribute, value): number
+        for attribute, asked in values.items()
+        for value, number in names.numbers(attribute, asked).items()
+    }

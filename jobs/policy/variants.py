@@ -1,0 +1,89 @@
+"""A/B variants of the lists, and which customer sees which: a function of the customer's id alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from jobs.errors import UserError
+
+# The rules that a touch point keeps without anybody asking; a policy may change them.
+
+
+@dataclass(frozen=True)
+class StandingRules:
+    """Settings of one touch point; `policy` rows of the same kind go before them in their scope."""
+
+    guard: bool = False
+    """Whether a list of a product shows its own department only, and products without a department."""
+    brand_cap: int = 0
+    """Most products of one brand in a list; 0: any number."""
+    category_cap: int = 0
+    """Most products of one category in a list; 0: any number."""
+    price_low: float = 0.0
+    """Least price, as a share of the price of the product whose list it is."""
+    price_high: float = float("inf")
+    """Greatest price, as such a share."""
+    diversity: float = 0.0
+    """Places that a product loses for each product of its brand that is shown before it."""
+    explore_place: int = 0
+    """Place (1 being the first) kept for a product younger than `ListsConfig.young_days`; 0: none."""
+
+    def __post_init__(self) -> None:
+        for name in ("brand_cap", "category_cap", "diversity", "explore_place", "price_low", "price_high"):
+            if not getattr(self, name) >= 0:
+                raise UserError(f"{name} = {getattr(self, name)} must be at least 0")
+        if self.price_low > self.price_high:
+            raise UserError(f"price_low = {self.price_low} must not exceed price_high = {self.price_high}")
+
+
+DEFAULT = "default"
+BUCKETS = 10_000
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One side of an A/B test; the one variant of a shop that tests nothing is `default`."""
+
+    name: str = DEFAULT
+    share: float = 1.0
+    """Share of the customers who see it; the shares of all variants add up to 1."""
+    policy: bool = True
+    """Whether the rules of the table policy hold."""
+    standing: dict[str, StandingRules] = field(default_factory=dict)
+    """Standing rules by touch point, in place of the touch point's own."""
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier():
+            raise UserError(f"a variant's name is a word of letters, digits and underscores, not {self.name!r}")
+        if not 0 < self.share <= 1:
+            raise UserError(f"the share of variant {self.name} is {self.share}; it must be above 0 and at most 1")
+
+
+def check_variants(variants: Sequence[Variant]) -> None:
+    """Raise UserError unless names differ and shares add up to 1."""
+    names = [variant.name for variant in variants]
+    if len(set(names)) < len(names):
+        raise UserError(f"two variants have one name: {', '.join(names)}")
+    if abs(sum(variant.share for variant in variants) - 1) > 1e-9:
+        raise UserError(f"the shares of {', '.join(names)} add up to {sum(v.share for v in variants):g}, must be 1")
+
+
+def bucket(customer_id: str, experiment: str) -> int:
+    """0 .. BUCKETS - 1, from the first 8 hex digits of sha256("EXPERIMENT:CUSTOMER").
+
+    In SQL: `conv(substr(sha2(concat('EXPERIMENT:', customer_id), 256), 1, 8), 16, 10) % 10000`.
+    """
+    digits = hashlib.sha256(f"{experiment}:{customer_id}".encode()).hexdigest()[:8]
+    return int(digits, 16) % BUCKETS
+
+
+def variant_of(customer_id: str, experiment: str, variants: Sequence[Variant]) -> str:
+    """The variant that a customer sees: buckets are given out in the order of `variants`."""
+    place, end = bucket(customer_id, experiment), 0.0
+    for variant in variants:
+        end += variant.share * BUCKETS
+        if place < round(end):
+            return variant.name
+    return variants[-1].name

@@ -1,0 +1,1 @@
+"""Loads the checked night into the online store and makes it live."""

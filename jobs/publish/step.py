@@ -1,0 +1,116 @@
+"""Publish: make the checked night live online, then flip `published` in one commit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.errors import UserError
+from jobs.gate.step import require_passed
+from jobs.lake import storage
+from jobs.lake.lake import Lake
+from jobs.lake.reading import live_night
+from jobs.lake.rows import arrow_schema
+from jobs.publish.store import REPO, OnlineStore
+from jobs.run import Counts, Run
+from jobs.tables.records import PUBLISHED
+from jobs.tables.shop import (
+    BAG_EXTRAS,
+    CATALOGUE,
+    CUSTOMER_EMBEDDINGS,
+    CUSTOMER_SEQUENCES,
+    MARKET_RANKING,
+    PEOPLE_ALSO_BOUGHT,
+    PRODUCT_EMBEDDINGS,
+    RECOMMENDED_FOR_YOU,
+    YOU_MIGHT_ALSO_LIKE,
+)
+from jobs.tables.table import Table
+
+SURFACES: tuple[Table, ...] = (
+    CATALOGUE, CUSTOMER_SEQUENCES, PRODUCT_EMBEDDINGS, CUSTOMER_EMBEDDINGS, MARKET_RANKING, YOU_MIGHT_ALSO_LIKE,
+    PEOPLE_ALSO_BOUGHT, BAG_EXTRAS, RECOMMENDED_FOR_YOU,
+)  # fmt: skip
+"""What is pushed, in this order: what lists and rankings refer to is there before them."""
+
+
+@dataclass(frozen=True)
+class PublishConfig:
+    """Where services read."""
+
+    feature_store: Path = REPO / "feature_store.yaml"
+    """Feast's settings: which online store, which registry."""
+    batch_rows: int = 100_000
+    """Rows written online at once."""
+    replace_newer: bool = False
+    """Make a night live although a newer one is: a rollback."""
+
+
+def execute(lake: Lake, run: Run, config: PublishConfig) -> Counts:
+    """Make the night `run.as_of` what services and analysts see; raises GateError unless its gates passed."""
+    require_passed(lake, run.as_of)
+    live = live_night(lake)
+    if live and live > run.as_of and not config.replace_newer:
+        return Counts(note=_only_staged(run.as_of, live))
+    store = OnlineStore(lake.root, config.feature_store, lake.work)
+    store.ensure_applied()
+    for table in SURFACES:
+        if run.as_of not in lake.nights(table):
+            raise UserError(f"{table.name} has no row of {run.as_of}, so that night cannot be published")
+    online = store.live()
+    if online.as_of > run.as_of.isoformat() and not config.replace_newer:
+        return Counts(note=_only_staged(run.as_of, online.as_of))
+    loaded = store.load(lake, run, SURFACES, config.batch_rows)
+    # Services see the night from here on. A run that ends before the next line is done is put right by the next one:
+    # it finds the night live online, and says so in `published`.
+    rows = _live_rows(lake, run, loaded.live.published_at)
+    lake.overwrite(PUBLISHED, pa.Table.from_pylist(rows, schema=arrow_schema(PUBLISHED)))
+    read, wrote, gone = (sum(counts.values()) for counts in (loaded.read, loaded.written, loaded.gone))
+    if loaded.moved:
+        note = f"{run.as_of} is live: its rows were online, {len(SURFACES)} surfaces flipped"
+    else:
+        note = f"{run.as_of} is live: {wrote:,} of {read:,} rows written online, {len(SURFACES)} surfaces flipped"
+    return Counts(read, wrote, note=f"{note}, {gone:,} rows taken away" if gone else note)
+
+
+def _only_staged(as_of: date, live: object) -> str:
+    return f"staged, not published: {live} is live and newer (`python -m jobs rollback --to {as_of}`)"
+
+
+def nights_to_roll_back_to(lake: Lake) -> list[date]:
+    """Nights with rows of every surface whose gates passed, oldest first."""
+    nights = []
+    for night in sorted(set.intersection(*(set(lake.nights(table)) for table in SURFACES))):
+        try:
+            require_passed(lake, night)
+        except UserError:
+            continue
+        nights.append(night)
+    return nights
+
+
+def _live_rows(lake: Lake, run: Run, published_at: datetime) -> list[dict[str, Any]]:
+    rows = []
+    for table in SURFACES:
+        index = lake.directory(storage.INDEXES, run.as_of) / table.name
+        names = [name for name in ("model_id", "run_id") if name in table.names]
+        own = pc.field("as_of") == pa.scalar(run.as_of)
+        first = lake.dataset(table).head(1, columns=names, filter=own).to_pylist()[0]
+        rows.append(
+            {
+                "surface": table.name,
+                "as_of": run.as_of,
+                "since": lake.since(table, run.as_of),
+                "run_id": first["run_id"],
+                "model_id": first.get("model_id"),
+                "table_version": lake.version(table),
+                "index_path": lake.relative(index) if index.is_dir() else None,
+                "published_at": published_at,
+            }
+        )
+    return rows

@@ -1,0 +1,1 @@
+"""Writes the night's HTML pages."""

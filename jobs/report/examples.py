@@ -1,0 +1,217 @@
+"""Examples of a night's lists by product name, for the report and the terminal: chosen by the data, not by chance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.lake.change_tables import among, chosen_rows
+from jobs.lake.lake import Lake
+from jobs.lake.reading import matching, of_night
+from jobs.report.recent import LONG_HISTORY, Recent, RecentEvents
+from jobs.tables.shop import CATALOGUE, PEOPLE_ALSO_BOUGHT, RECOMMENDED_FOR_YOU, YOU_MIGHT_ALSO_LIKE
+from jobs.tables.table import Table
+from jobs.text import clean
+from models.arrays import BoolMask
+
+KNOWN_PER_EXAMPLE = 40
+"""Well-known products looked at for each example, so that categories can differ."""
+SIGNS = {"GBP": "£", "EUR": "€", "USD": "$"}
+
+
+@dataclass(frozen=True)
+class Product:
+    """A product as it is shown; texts are clean, empty where the catalogue has none."""
+
+    product_id: str
+    name: str
+    brand: str = ""
+    category: str = ""
+    colour: str = ""
+    price: float | None = None
+    currency: str = ""
+
+    @property
+    def price_text(self) -> str:
+        """The price for people; empty where there is none."""
+        if self.price is None:
+            return ""
+        sign = SIGNS.get(self.currency)
+        return f"{sign}{self.price:,.2f}" if sign else f"{self.price:,.2f} {self.currency}".strip()
+
+
+@dataclass(frozen=True)
+class Place:
+    """One position of a list."""
+
+    product: Product
+    source: str
+    """Why the product stands there."""
+
+
+@dataclass(frozen=True)
+class ProductPage:
+    """A product with its two carousels in one market."""
+
+    product: Product
+    market: str
+    events: int
+    """Recent events in all markets."""
+    alternatives: tuple[Place, ...]
+    """You Might Also Like, best first."""
+    bought: tuple[Place, ...]
+    """People Also Bought, best first."""
+
+
+@dataclass(frozen=True)
+class Touch:
+    """One event of a customer's history."""
+
+    product: Product
+    event_type: str
+    at: datetime | None
+
+
+@dataclass(frozen=True)
+class CustomerPage:
+    """A customer's history, most recent last, and their own list, best first."""
+
+    customer_id: str
+    market: str
+    history: tuple[Touch, ...]
+    places: tuple[Place, ...]
+
+
+def product_pages(
+    lake: Lake, as_of: date, wanted: int, awkward: bool = False, recent: Recent | None = None
+) -> list[ProductPage]:  # fmt: skip
+    """The products with the most recent events, of different categories where there are any.
+
+    With `awkward` the last one is, where there is one, the best known product whose name holds a `<`: a page that
+    shows it proves that names cannot become markup. `recent` is what the caller has read already.
+    """
+    events = (recent or Recent(lake, as_of)).events
+    order = sorted(events.of_products, key=lambda product: (-events.of_products[product], product))
+    known = order[: wanted * KNOWN_PER_EXAMPLE]
+    odd = _odd_names(lake, as_of, order) if awkward else []
+    markets = _listed_markets(lake, as_of, [*known, *odd], events)
+    chosen = _of_different(known, {p: d.category for p, d in _products(lake, as_of, known).items()}, markets, wanted)
+    extra = [product for product in odd if product in markets][:1]
+    if extra and extra[0] not in chosen:
+        chosen = [*chosen[: wanted - 1], *extra]
+    return _pages(lake, as_of, chosen, markets, events)
+
+
+def customer_pages(lake: Lake, as_of: date, wanted: int, recent: Recent | None = None) -> list[CustomerPage]:
+    """The customers with the most recent events among those with a long history, of different markets."""
+    recent = recent or Recent(lake, as_of)
+    ids: list[str] = []
+    for least in (LONG_HISTORY, 1):
+        homes = recent.homes(least)
+        ids = _of_different(list(homes), homes, homes, wanted)
+        if ids:
+            break
+    histories = recent.histories(ids)
+    columns = ("customer_id", "market", "product_ids", "sources")
+    lists = {
+        (row["customer_id"], row["market"]): row
+        for batch in chosen_rows(lake, RECOMMENDED_FOR_YOU, columns, as_of, lambda b: among(b["customer_id"], ids))
+        for row in batch.to_pylist()
+    }
+    shown = {p for row in [*histories.values(), *lists.values()] for p in row["product_ids"]}
+    products = _products(lake, as_of, shown)
+    pages = []
+    for customer in ids:
+        row = histories[customer]
+        events = zip(row["product_ids"], row["event_types"], row["event_timestamps"], strict=True)
+        history = tuple(Touch(_named(products, p), clean(kind), at) for p, kind, at in events)
+        places = _places(lists.get((customer, row["market"])), products)
+        pages.append(CustomerPage(clean(customer), clean(row["market"]), history, places))
+    return pages
+
+
+def _odd_names(lake: Lake, as_of: date, order: Sequence[str]) -> list[str]:
+    where = of_night(as_of) & pc.match_substring(pc.field("name"), "<")
+    rank = {product: place for place, product in enumerate(order)}
+    odd = [row["product_id"] for row in matching(lake, CATALOGUE, ("product_id",), where)]
+    return sorted(odd, key=lambda product: (rank.get(product, len(rank)), product))[:KNOWN_PER_EXAMPLE]
+
+
+def _listed_markets(lake: Lake, as_of: date, products: Sequence[str], events: RecentEvents) -> dict[str, str]:
+    """Product -> the market it is most wanted in among those it has a list in."""
+    counted = events.in_markets(products)
+    best: dict[str, tuple[int, str]] = {}
+    keys = ("product_id", "market")
+    for batch in chosen_rows(lake, YOU_MIGHT_ALSO_LIKE, keys, as_of, lambda b: among(b["product_id"], products)):
+        for product, market in zip(*(batch[name].to_pylist() for name in keys), strict=True):
+            here = (-counted.get((product, market), 0), market)
+            best[product] = min(best.get(product, here), here)
+    return {product: market for product, (_, market) in best.items()}
+
+
+def _of_different(order: Sequence[str], group: dict[str, str], usable: Iterable[str], wanted: int) -> list[str]:
+    """The first `wanted` usable keys in `order`, one of each group first; an empty group is nobody's."""
+    usable = set(usable)
+    candidates = [key for key in order if key in usable]
+    seen: set[str] = set()
+    first = []
+    for key in candidates:
+        name = group.get(key, "")
+        if not name or name not in seen:
+            first.append(key)
+            seen.add(name)
+    rest = [key for key in candidates if key not in set(first)]
+    return [*first, *rest][:wanted]
+
+
+def _pages(
+    lake: Lake, as_of: date, chosen: Sequence[str], markets: dict[str, str], events: RecentEvents
+) -> list[ProductPage]:
+    there = {markets[product] for product in chosen}
+
+    def wanted(batch: pa.RecordBatch) -> BoolMask:
+        return among(batch["market"], there) & among(batch["product_id"], chosen)
+
+    def lists(table: Table) -> dict[tuple[str, str], dict[str, Any]]:
+        columns = ("product_id", "market", "variant", "product_ids", "sources")
+        found = [row for b in chosen_rows(lake, table, columns, as_of, wanted) for row in b.to_pylist()]
+        found.sort(key=lambda row: str(row["variant"]))  # of several variants the last one is shown
+        return {(row["product_id"], row["market"]): row for row in found}
+
+    alternatives, bought = lists(YOU_MIGHT_ALSO_LIKE), lists(PEOPLE_ALSO_BOUGHT)
+    keys = [(product, markets[product]) for product in chosen]
+    shown = {p for key in keys for rows in (alternatives, bought) if key in rows for p in rows[key]["product_ids"]}
+    products = _products(lake, as_of, shown | set(chosen))
+    return [
+        ProductPage(
+            _named(products, product), clean(market), events.of_products.get(product, 0),
+            _places(alternatives.get((product, market)), products), _places(bought.get((product, market)), products),
+        )
+        for product, market in keys
+    ]  # fmt: skip
+
+
+def _products(lake: Lake, as_of: date, ids: Iterable[str]) -> dict[str, Product]:
+    where = of_night(as_of) & pc.field("product_id").isin(pa.array(sorted(ids), pa.string()))
+    columns = ("product_id", "name", "brand", "category", "colour", "price", "currency")
+    found = {}
+    for row in matching(lake, CATALOGUE, columns, where):
+        text = {name: clean(row[name]) for name in columns if name != "price"}
+        found[row["product_id"]] = Product(**(text | {"name": text["name"] or text["product_id"]}), price=row["price"])
+    return found
+
+
+def _named(products: dict[str, Product], product: str) -> Product:
+    """The product, under its id where tonight's catalogue has it no more."""
+    return products.get(product) or Product(clean(product), clean(product))
+
+
+def _places(row: dict[str, Any] | None, products: dict[str, Product]) -> tuple[Place, ...]:
+    if row is None:
+        return ()
+    return tuple(Place(_named(products, p), clean(s)) for p, s in zip(row["product_ids"], row["sources"], strict=True))

@@ -1,0 +1,282 @@
+"""What the tables say about one night: where it stands, its steps, rejections, gates and held-out quality."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from textwrap import shorten
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.gate.counts import Catalogue, ListCounts
+from jobs.lake.lake import Lake
+from jobs.lake.reading import Tally, Wanted, matching, of_night, scan
+from jobs.tables.records import EVALUATIONS, GATES, PUBLISHED, REJECTED, RUNS
+from jobs.tables.shop import RECOMMENDED_FOR_YOU, STEPS
+from jobs.text import clean
+
+HEADLINE = "ndcg@10"
+"""The metric of the chart, as `evaluations` names it."""
+LONGEST_CAUSE = 220
+"""Characters of an error in the headline; the table of steps has it whole."""
+TITLES = {
+    "you_might_also_like": "You Might Also Like",
+    "people_also_bought": "People Also Bought",
+    "bag_extras": "A Little Something Extra",
+    "recommended_for_you": "Recommended for you",
+    "market_ranking": "Category pages",
+}
+"""Published list -> what customers see above it."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where the night stands for services."""
+
+    state: str
+    """live, staged or failed."""
+    sentence: str
+    """The state in words."""
+    model_id: str
+    """The model behind the night's lists; empty where there are none."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of one run as the ledger has it."""
+
+    name: str
+    status: str
+    rows_in: int
+    rows_out: int
+    rejected: int
+    seconds: float
+    memory_mb: float
+    note: str
+    code_version: str
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """Rows that were left out for one reason."""
+
+    source: str
+    reason: str
+    rows: int
+    expected: bool
+    """Whether the source's own SELECT left them out on purpose."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One check with its figure and limit."""
+
+    gate: str
+    group: str
+    """The list it is about, as customers know it."""
+    value: float
+    rule: str
+    passed: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class Quality:
+    """One scorer's figure on one slice, with its 95 % interval."""
+
+    scorer: str
+    metric: str
+    slice: str
+    value: float
+    low: float
+    high: float
+    customers: int
+    trained: bool
+    """Whether it is a trained candidate and no baseline."""
+    champion: bool
+    """Whether its vectors made the night's lists."""
+    dataset: str
+
+
+def steps_of(lake: Lake, as_of: date, run_id: str) -> list[Step]:
+    """The run's steps in the order of the night, but the report that is being written."""
+    where = of_night(as_of) & (pc.field("run_id") == pa.scalar(run_id))
+    where &= ~((pc.field("step") == "report") & (pc.field("status") == "running"))
+    rows = {row["step"]: row for row in matching(lake, RUNS, RUNS.names, where)}
+    order = [*STEPS, *sorted(set(rows) - set(STEPS))]
+    return [_step(rows[name]) for name in order if name in rows]
+
+
+def _step(row: dict[str, Any]) -> Step:
+    started, ended = row["started_at"], row["ended_at"]
+    seconds = (ended - started).total_seconds() if started and ended else 0.0
+    return Step(
+        clean(row["step"]), clean(row["status"]), row["rows_in"] or 0, row["rows_out"] or 0, row["rejected"] or 0,
+        seconds, row["memory_mb"] or 0.0, clean(row["note"]), clean(row["code_version"]),
+    )  # fmt: skip
+
+
+def standing_of(lake: Lake, as_of: date, steps: list[Step], gates: list[Gate]) -> Standing:
+    """Where the night stands; a step or gate that failed outweighs what an earlier run of it published."""
+    surfaces = matching(lake, PUBLISHED, ("as_of", "run_id", "published_at"), Wanted())
+    live = surfaces[0] if surfaces else None
+    state = "live" if live and live["as_of"] == as_of else "staged"
+    # The page is written by `report`, so what the ledger has about that step is an earlier attempt.
+    stopped = [step for step in steps if step.status == "failed" and step.name != "report"]
+    trouble = [shorten(f"The step {step.name} failed: {step.note}", LONGEST_CAUSE) for step in stopped]
+    failed = [gate.gate for gate in gates if not gate.passed]
+    if failed and not trouble:
+        trouble = [f"{len(failed)} of {len(gates)} gates failed: {', '.join(failed)}"]
+    model = _model_of(lake, as_of)
+    if trouble:
+        kept = f"the night {live['as_of']} (run {clean(live['run_id'])}) stays live" if live else "nothing is live yet"
+        return Standing("failed", f"{trouble[0].rstrip('.')}. For services nothing changed: {kept}.", model)
+    if state == "live" and live:
+        since = f" since {moment(live['published_at'])}" if live["published_at"] else ""
+        return Standing(state, f"Services and analysts have read this night’s lists{since}.", model)
+    instead = f"services read the night {live['as_of']}" if live else "nothing has been published yet"
+    made = "The lists are made, but" if model else "No lists are made yet;"
+    return Standing(state, f"{made} {instead}.", model)
+
+
+def moment(at: datetime) -> str:
+    """A time for people, in UTC: 2026-04-06 02:13 UTC."""
+    return f"{at:%Y-%m-%d %H:%M} UTC"
+
+
+def _model_of(lake: Lake, as_of: date) -> str:
+    for batch in scan(lake, RECOMMENDED_FOR_YOU, ("model_id",), of_night(as_of), batch_rows=1_024):
+        return clean(batch["model_id"][0].as_py())
+    return ""
+
+
+def rejections_of(lake: Lake, as_of: date) -> list[Rejection]:
+    """What the night left out, by source and reason, most rows first."""
+    tally = Tally(("source", "reason", "expected"))
+    for batch in scan(lake, REJECTED, tally.keys, of_night(as_of)):
+        tally.add(batch.columns)
+    return [
+        Rejection(clean(source), clean(reason).removeprefix("excluded: "), rows, bool(expected))
+        for source, reason, expected, rows in tally.most_first()
+    ]
+
+
+def gates_of(lake: Lake, as_of: date) -> list[Gate]:
+    """The night's checks, failed ones first, then by list."""
+    rows = matching(lake, GATES, ("gate", "value", "rule", "passed", "detail"), of_night(as_of))
+    gates = [_gate(row) for row in rows]
+    groups = ["Model", *TITLES.values()]
+    return sorted(gates, key=lambda gate: (gate.passed, groups.index(gate.group), gate.gate))
+
+
+def _gate(row: dict[str, Any]) -> Gate:
+    name = clean(row["gate"])
+    group = next((title for table, title in TITLES.items() if name.startswith(table)), "Model")
+    value = math.nan if row["value"] is None else row["value"]
+    return Gate(name, group, value, clean(row["rule"]), bool(row["passed"]), clean(row["detail"]))
+
+
+def quality_of(lake: Lake, as_of: date, model_id: str) -> list[Quality]:
+    """Every figure of the comparison that the night's model comes from; the newest up to the night."""
+    known = matching(lake, EVALUATIONS, (*EVALUATIONS.names,), Wanted(where=pc.field("as_of") <= pa.scalar(as_of)))
+    own = [row["as_of"] for row in known if clean(row["model_id"]) == model_id]
+    newest = max(own or [row["as_of"] for row in known], default=None)
+    return [_quality(row, model_id) for row in known if row["as_of"] == newest]
+
+
+def _quality(row: dict[str, Any], model_id: str) -> Quality:
+    scorer, low, high = clean(row["model_id"]), row["ci_low"], row["ci_high"]
+    return Quality(
+        scorer, clean(row["metric"]), clean(row["slice"]), row["value"], low, high, row["customers"],
+        trained=scorer.endswith(f"-{clean(row['run_id'])}"), champion=scorer == model_id, dataset=clean(row["dataset"]),
+    )  # fmt: skip
+
+
+# What the night's lists are made of: where positions come from, and which brands and categories hold them.
+
+UNNAMED = "without one"
+
+
+@dataclass(frozen=True)
+class Share:
+    """A name with its share of a whole."""
+
+    name: str
+    count: int
+    share: float
+
+
+@dataclass(frozen=True)
+class ListShares:
+    """One list: how many there are, how full, and where their positions come from."""
+
+    name: str
+    title: str
+    lists: int
+    positions: int
+    markets: int
+    """That have such lists."""
+    short: int
+    """Lists with a short_reason."""
+    sources: tuple[Share, ...]
+    """Every source, in the order lists are filled."""
+    products: int
+    """Products that stand in at least one of the lists."""
+
+
+@dataclass(frozen=True)
+class GroupShare:
+    """A brand or category: its share of what customers are shown beside its share of the catalogue."""
+
+    name: str
+    shown: float
+    catalogue: float
+
+
+@dataclass(frozen=True)
+class Shares:
+    """The lists of a night, summed up."""
+
+    lists: tuple[ListShares, ...]
+    products: int
+    """Products of the catalogue."""
+    brands: tuple[GroupShare, ...]
+    categories: tuple[GroupShare, ...]
+
+
+def shares_of(counts: Mapping[str, ListCounts], catalogue: Catalogue, most: int) -> Shares:
+    """Of every position of every list; brands and categories, at most `most`, of customers' lists."""
+    customers = counts.get(RECOMMENDED_FOR_YOU.name, ListCounts(0, {}))
+    return Shares(
+        tuple(_summed(name, found) for name, found in counts.items()),
+        len(catalogue),
+        _groups([brand for brand, _ in catalogue.values()], customers.brands, most),
+        _groups([category for _, category in catalogue.values()], customers.categories, most),
+    )
+
+
+def _summed(name: str, found: ListCounts) -> ListShares:
+    from jobs.lists.touch_points import SOURCES
+
+    positions = sum(found.sources.values())
+    counted = sorted(found.sources, key=lambda source: (-found.sources[source], source))
+    names = [*SOURCES, *(source for source in counted if source not in SOURCES)]
+    parts = tuple(Share(n, found.sources.get(n, 0), found.sources.get(n, 0) / max(positions, 1)) for n in names)
+    return ListShares(
+        name, TITLES[name], found.lists, positions, len(found.markets), found.short, parts, found.products
+    )
+
+
+def _groups(group: Sequence[str], held: Mapping[str, int], most: int) -> tuple[GroupShare, ...]:
+    """The groups with the most positions; none where no product has a group."""
+    if not any(group):
+        return ()
+    stocked = Counter(group)
+    order = sorted(held, key=lambda name: (-held[name], name or UNNAMED))[:most]
+    shown = max(sum(held.values()), 1)
+    return tuple(GroupShare(n or UNNAMED, held[n] / shown, stocked[n] / max(len(group), 1)) for n in order)

@@ -1,0 +1,1 @@
+"""Writes the page that explains the night's models."""

@@ -1,0 +1,130 @@
+"""What a model with attention reads: maps of each layer and head over the last events of chosen customers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from jobs.report.examples import Touch
+from jobs.report.model.shop import Shop
+from models.contract import FloatMatrix
+from models.sequences import Sequences
+
+
+@runtime_checkable
+class Attentive(Protocol):
+    """A model that tells what it reads."""
+
+    def attention(self, sequences: Sequences) -> Iterator[FloatMatrix]:
+        """For each history [layers + 1, heads, L, L]: row i is what event i reads; the last layer is the readout."""
+        ...
+
+
+@dataclass(frozen=True)
+class HeadMap:
+    """One head's weights over the n events that are shown."""
+
+    title: str
+    weights: FloatMatrix
+    """[n, n], row i is what event i reads of event j."""
+    earlier: npt.NDArray[np.float32]
+    """[n], what row i reads of the events before those shown; with it a row sums to 1."""
+    reading: str
+    """The map in a sentence."""
+
+
+@dataclass(frozen=True)
+class AttentionView:
+    """One customer's last events and every head's map over them."""
+
+    customer: str
+    events: tuple[Touch, ...]
+    before: int
+    """Events that the model reads beside those shown."""
+    maps: tuple[HeadMap, ...]
+
+
+def attention_views(shop: Shop, customers: int, shown: int) -> list[AttentionView]:
+    """So many customers' maps over their last `shown` events; nothing where the model has no attention."""
+    if not isinstance(shop.model, Attentive):
+        return []
+    rows = chosen(shop, customers, shown)
+    views = []
+    for row, found in zip(rows, shop.model.attention(shop.sequences.take(np.array(rows, np.int64))), strict=True):
+        length = int(shop.sequences.lengths[row])
+        events = shop.touches(row, max(0, length - shown), length)
+        maps = tuple(_maps(found, events))
+        views.append(AttentionView(shop.customers[row], events, found.shape[-1] - len(events), maps))
+    return views
+
+
+def chosen(shop: Shop, customers: int, shown: int) -> list[int]:
+    """The customers whose last `shown` events differ most in type and category, of different categories where possible.
+
+    A history that is shorter is taken only where no other is left; one of a single event shows nothing.
+    """
+    rated: list[tuple[tuple[float, ...], str, int]] = []
+    for row, length in enumerate(shop.sequences.lengths):
+        if length < 2:
+            continue
+        events = slice(max(0, int(length) - shown), int(length))
+        start = int(shop.sequences.offsets[row])
+        products = shop.sequences.products[start + events.start : start + events.stop]
+        kinds = Counter(shop.sequences.events[start + events.start : start + events.stop].tolist())
+        categories = Counter(shop.categories[product] for product in products)
+        # Categories that return are what attention can follow; each event in its own leaves nothing to see.
+        returning = sum(count > 1 for count in categories.values())
+        # A long past spreads attention over many events that are not drawn.
+        past = int(length) - len(products) > shown
+        rate = (-len(products), -len(kinds), past, -min(returning, 4), -min(kinds.values()))
+        rated.append((tuple(map(float, rate)), categories.most_common(1)[0][0], row))
+    rated.sort(key=lambda entry: (entry[0], entry[2]))
+    seen: set[str] = set()
+    first = []
+    for _, category, row in rated:
+        if category not in seen:
+            first.append(row)
+            seen.add(category)
+    rest = [row for _, _, row in rated if row not in set(first)]
+    return [*first, *rest][:customers]
+
+
+def _maps(found: FloatMatrix, events: tuple[Touch, ...]) -> Iterator[HeadMap]:
+    before = found.shape[-1] - len(events)
+    layers, heads = found.shape[:2]
+    for layer in range(layers):
+        # The readout is the same in every head.
+        for head in range(1 if layer == layers - 1 else heads):
+            weights, earlier = found[layer, head, before:, before:], found[layer, head, before:, :before].sum(1)
+            title = "Readout" if layer == layers - 1 else f"Layer {layer + 1}, head {head + 1}"
+            yield HeadMap(title, weights, earlier, reading(weights, events))
+
+
+def reading(weights: FloatMatrix, events: tuple[Touch, ...]) -> str:
+    """A map [n, n] in words: what an event reads of itself, of the one before, and of its own category."""
+    own = float(np.diag(weights).mean())
+    before = float(np.diag(weights, -1).mean()) if len(events) > 1 else 0.0
+    older = max(0.0, 1 - own - before * (len(events) - 1) / len(events))
+    parts = [f"An event reads itself with {own:.0%}, the one before with {before:.0%}, older ones with {older:.0%}"]
+    lift = _category_lift(weights, events)
+    if lift is not None:
+        parts.append(f"events of its own category weigh {lift:.{0 if lift >= 10 else 1}f} times those of others")
+    return f"{'; '.join(parts)}. The strongest blue is {weights.max():.0%}."
+
+
+def _category_lift(weights: FloatMatrix, events: tuple[Touch, ...]) -> float | None:
+    """The mean weight of an earlier event of the same category over that of one of another; None without either."""
+    categories = [touch.product.category for touch in events]
+    same: list[float] = []
+    other: list[float] = []
+    for i, j in zip(*np.tril_indices(len(events), -1), strict=True):
+        if categories[i] and categories[j]:
+            (same if categories[i] == categories[j] else other).append(float(weights[i, j]) * i)
+    if not same or not other or not sum(other):
+        return None
+    return float(np.mean(same) / np.mean(other))

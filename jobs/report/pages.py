@@ -1,0 +1,61 @@
+"""What all pages of a night share: the templates' environment, how figures read, and how a page is written."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from jobs.lake.storage import write_whole
+from jobs.report.figures import moment
+from jobs.report.window.swatches import paint
+
+TEMPLATES = Path(__file__).resolve().parent / "templates"
+
+
+def environment() -> Environment:
+    """Jinja with every value escaped, and an error for a name the template misspells."""
+    jinja = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    jinja.filters |= {
+        "number": _number, "counted": _counted, "percent": _percent, "seconds": _seconds, "figure": _figure,
+        "moment": moment, "day": _day, "paint": paint,
+    }  # fmt: skip
+    return jinja
+
+
+def write_page(path: Path, page: str) -> None:
+    """Write a page whole or not at all, in place of what is there."""
+    write_whole(path, page.encode())
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _counted(value: int, noun: str) -> str:
+    """A number with its noun: 1 row, 1,234 rows."""
+    return f"{value:,} {noun if value == 1 else noun + 's'}"
+
+
+def _percent(share: float) -> str:
+    """A share as percent: one decimal, and neither nothing nor all unless it is."""
+    if 0 < share < 0.0005:
+        return "< 0.1%"
+    return "> 99.9%" if 0.9995 <= share < 1 else f"{100 * share:.1f}%"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:,.1f} s" if value < 120 else f"{value / 60:,.1f} min"
+
+
+def _figure(value: float) -> str:
+    """A gate's figure: counts whole, shares with up to four digits."""
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4g}"
+
+
+def _day(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%d}" if at else ""

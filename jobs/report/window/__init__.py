@@ -1,0 +1,1 @@
+"""Writes the shop window: the lists as a shopper would see them."""

@@ -1,0 +1,81 @@
+"""Products in two customers' contexts for the shop window: chosen and ranked by the night's model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.lake.lake import Lake
+from jobs.lake.reading import of_night, scan
+from jobs.report.model.page import Champion
+from jobs.report.model.shop import Shop
+from jobs.report.model.views import Meeting, alternatives, widest
+from jobs.report.recent import Recent
+from jobs.report.window.data import ContextPair, ContextSide
+from jobs.tables.shop import AVAILABILITY
+
+MARKETS, PAIRS = 3, 4
+"""Markets with the most customers looked at, and pairs of each."""
+LOOKED_AT = 40
+"""Most met products that the pairs of a market are chosen among."""
+SHOWN = 6
+"""Products of each side."""
+
+
+def context_pairs(
+    lake: Lake, as_of: date, served: Champion, recent: Recent | None = None
+) -> list[ContextPair]:  # fmt: skip
+    """The pairs whose contexts differ most, in the markets that most of the customers looked at live in.
+
+    A side's list ranks the products of the product's category that its market sells. Empty where there is no model.
+    """
+    if served.shop is None:
+        return []
+    shop = served.shop
+    rows = (recent or Recent(lake, as_of)).histories(shop.customers, ("market",))
+    homes = {customer: row["market"] for customer, row in rows.items() if row["market"]}
+    pairs = []
+    busiest = sorted(Counter(homes.values()).items(), key=lambda item: (-item[1], item[0]))[:MARKETS]
+    sold = _sold(lake, as_of, [market for market, _ in busiest])
+    for market, _ in busiest:
+        local = _in_market(shop, homes, market, sold[market])
+        pairs += [_pair(local, found, market, served.model_id) for found in widest(local, 2, PAIRS, LOOKED_AT)]
+    return pairs
+
+
+def _pair(shop: Shop, found: Meeting, market: str, model_id: str) -> ContextPair:
+    ids = shop.model.vocabulary.ids
+    allowed = alternatives(shop, found.product)
+    sides = []
+    for row, state in zip(found.rows.tolist(), found.states, strict=True):
+        best = shop.first(state, allowed, SHOWN)
+        scores = shop.vectors[best] @ state
+        listed = tuple((ids[int(p)].as_py(), float(s)) for p, s in zip(best, scores, strict=True))
+        sides.append(ContextSide(shop.customers[row], listed))
+    return ContextPair(ids[found.product].as_py(), market, (sides[0], sides[1]), model_id)
+
+
+def _sold(lake: Lake, as_of: date, markets: Sequence[str]) -> dict[str, set[str]]:
+    """Market -> what can be bought there; of some markets, in one pass over all."""
+    sold: dict[str, set[str]] = {market: set() for market in markets}
+    where = of_night(as_of) & pc.field("market").isin(pa.array(markets, pa.string())) & pc.field("available")
+    for batch in scan(lake, AVAILABILITY, ("market", "product_id"), where):
+        for market in markets:
+            sold[market].update(batch.filter(pc.equal(batch["market"], market))["product_id"].to_pylist())
+    return sold
+
+
+def _in_market(shop: Shop, homes: Mapping[str, str], market: str, sold: set[str]) -> Shop:
+    """The shop with the customers of one market and what it sells."""
+    rows = np.array([n for n, customer in enumerate(shop.customers) if homes.get(customer) == market], dtype=np.int64)
+    here = np.array([product in sold for product in shop.model.vocabulary.ids.to_pylist()], dtype=bool)
+    return replace(
+        shop, customers=tuple(shop.customers[n] for n in rows.tolist()), sequences=shop.sequences.take(rows),
+        on_sale=shop.on_sale & here,
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Builds each customer's sequence of recent events."""

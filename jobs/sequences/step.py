@@ -1,0 +1,128 @@
+"""Customer sequences: the most recent events of every customer before the night."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from jobs.errors import UserError
+from jobs.lake.lake import Lake
+from jobs.lake.storage import emptied
+from jobs.run import Counts, Run
+from jobs.sequences.update import Base, Night, State, Update, changes_between, find_base, gather, read_night
+from jobs.tables.shop import CUSTOMER_SEQUENCES, EVENTS
+
+
+@dataclass(frozen=True)
+class SequencesConfig:
+    """How much history a customer keeps."""
+
+    max_length: int = 100
+    """Most recent events kept per customer."""
+
+    def __post_init__(self) -> None:
+        if self.max_length < 1:
+            raise UserError(f"max_length = {self.max_length} keeps no event; use at least 1")
+
+
+def build_sequences(events: DataFrame, before: datetime, max_length: int) -> DataFrame:
+    """One row a customer with events strictly before `before`: parallel arrays, oldest event first.
+
+    Events at equal times keep the order of their event_id, which no product id influences.
+    """
+    newest_first = Window.partitionBy("customer_id").orderBy(F.col("event_ts").desc(), F.col("event_id").desc())
+    recent = (
+        events.where(F.col("event_ts") < F.lit(before.isoformat()).cast("timestamp"))
+        .withColumn("age", F.row_number().over(newest_first))
+        .where(F.col("age") <= max_length)
+    )
+    event = F.struct((-F.col("age")).alias("place"), "product_id", "event_type", "event_ts", "market", "event_id")
+    grouped = recent.groupBy("customer_id").agg(F.array_sort(F.collect_list(event)).alias("history"))
+    arrays = {"product_ids": "product_id", "event_types": "event_type", "event_timestamps": "event_ts",
+              "event_ids": "event_id"}  # fmt: skip
+    return grouped.select(
+        "customer_id",
+        *[F.transform("history", _field(name)).alias(array) for array, name in arrays.items()],
+        F.element_at("history", -1)["event_ts"].alias("last_event_at"),
+        F.element_at("history", -1)["market"].alias("market"),
+    )
+
+
+def _field(name: str) -> Callable[[Column], Column]:
+    return lambda struct: struct[name]
+
+
+def build_bought(events: DataFrame, before: datetime) -> DataFrame:
+    """(customer_id, bought, bought_at) of each customer who bought before `before`: parallel, in order of product."""
+    known = (F.col("event_type") == "purchase") & (F.col("event_ts") < F.lit(before.isoformat()).cast("timestamp"))
+    last = events.where(known).groupBy("customer_id", "product_id").agg(F.max("event_ts").alias("at"))
+    pairs = last.groupBy("customer_id").agg(F.array_sort(F.collect_list(F.struct("product_id", "at"))).alias("pairs"))
+    return pairs.select(
+        "customer_id",
+        F.transform("pairs", lambda pair: pair["product_id"]).alias("bought"),
+        F.transform("pairs", lambda pair: pair["at"]).alias("bought_at"),
+    )
+
+
+def execute(lake: Lake, run: Run, config: SequencesConfig) -> Counts:
+    """Write customer_sequences of the night: the customers that changed since an earlier night, or all of them."""
+    lake.create(EVENTS)
+    version = lake.version(EVENTS)
+    before = lake.frame(EVENTS).where(F.col("event_ts") < F.lit(run.midnight.isoformat()).cast("timestamp"))
+    there = read_night(lake, run.as_of) if lake.exists(CUSTOMER_SEQUENCES) else None
+    with emptied(lake.root / ".sequences") as aside:
+        base, update = _plan(lake, run, config, there, version, before, aside)
+        known = _known_version(lake, run, there, base, version)
+        events, purchases = (update.events, update.purchases) if isinstance(update, Update) else (before, before)
+        sequences = build_sequences(events, run.midnight, config.max_length)
+        rows = sequences.join(build_bought(purchases, run.midnight), "customer_id", "left").withColumns(
+            {"events_version": F.lit(known), "max_length": F.lit(config.max_length)}
+        )
+        lake.replace_frame(CUSTOMER_SEQUENCES, rows, run, base.since if base else None)
+    written = read_night(lake, run.as_of)
+    if written is None:
+        raise UserError(f"no customer has an event before {run.as_of}; ingest earlier days first")
+    if base and isinstance(update, Update):
+        note = f"{written.rows:,} customers changed by {update.came:,} events since {base.night.as_of}"
+        return Counts(update.came, written.rows, note=note)
+    rows_in = before.count()
+    return Counts(rows_in, written.rows, note=f"{written.rows:,} customers from {rows_in:,} events, all: {update}")
+
+
+def _plan(
+    lake: Lake, run: Run, config: SequencesConfig, there: Night | None, version: int, before: DataFrame, aside: Path
+) -> tuple[Base | None, Update | str]:
+    """The night to build on with what to add to it, or None with why every customer is built."""
+    if there and there.complete:  # other nights may refer to it
+        return None, "the night is complete"
+    base = find_base(lake, run.as_of, config.max_length, version)
+    if isinstance(base, str):
+        return None, base
+    assert base.night.events_version is not None
+    try:
+        changes = changes_between(lake, State(base.night.events_version, base.night.as_of), State(version, run.as_of))
+    except LookupError as error:
+        return None, str(error)
+    update = gather(lake, base, changes, before, aside)
+    return (base, update) if isinstance(update, Update) else (None, update)
+
+
+def _known_version(lake: Lake, run: Run, there: Night | None, base: Base | None, version: int) -> int:
+    """Version of events that the rows know: the one that is recorded where nothing of the night changed since.
+
+    A night that is run again gives an equal table, whatever later nights have added to events.
+    """
+    recorded = there.events_version if there else None
+    if recorded is None or recorded > version or (base and (base.night.events_version or 0) > recorded):
+        return version
+    try:
+        changes = changes_between(lake, State(recorded, run.as_of), State(version, run.as_of))
+    except LookupError:
+        return version
+    same = changes is None or not (changes.came.limit(1).count() or (changes.gone and changes.gone.limit(1).count()))
+    return recorded if same else version

@@ -1,0 +1,1 @@
+"""Defines every table's name, key, columns and comments."""

@@ -1,0 +1,1 @@
+"""Compares the candidate models and refits the champion."""

@@ -1,0 +1,158 @@
+"""Who serves which night: the log of decisions, by contests and by people, and the registry it refers to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+from jobs.errors import UserError
+from jobs.lake import storage
+from jobs.lake.lake import Lake
+from jobs.lake.rows import night
+from jobs.run import Run, fingerprint
+from jobs.tables.records import CHAMPIONS, MODELS
+from models.networks import artefacts
+
+CONTEST, PROMOTE, DEMOTE = "contest", "promote", "demote"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One row of `champions`: `model_id` serves nights from `as_of` on, until the next decision."""
+
+    as_of: date
+    decided_at: datetime
+    model_id: str
+    decided_by: str
+    reason: str
+
+    @property
+    def order(self) -> tuple[date, bool, datetime]:
+        """Later nights win; for one night a person wins over a contest, whenever that is run again."""
+        return self.as_of, self.decided_by != CONTEST, self.decided_at
+
+
+def decisions(lake: Lake, up_to: date | None = None) -> list[Decision]:
+    """Every decision for nights up to `up_to`, the one that holds for that night last.
+
+    Lakes from before there was a log have champions in `models` alone: each is a decision of its own contest.
+    """
+    columns = ("as_of", "decided_at", "model_id", "decided_by", "reason")
+    rows = lake.arrow(CHAMPIONS, columns).to_pylist() if lake.exists(CHAMPIONS) else []
+    logged = [Decision(**{name: row[name] for name in columns}) for row in rows]
+    held = {decision.as_of for decision in logged if decision.decided_by == CONTEST}
+    unlogged = [
+        Decision(row["as_of"], _midnight(row["as_of"]), row["model_id"], CONTEST, row["reason"] or "")
+        for row in registered(lake) if row["champion"] and row["as_of"] not in held
+    ]  # fmt: skip
+    every = sorted([*logged, *unlogged], key=lambda decision: decision.order)
+    return [decision for decision in every if up_to is None or decision.as_of <= up_to]
+
+
+def registered(lake: Lake) -> list[dict[str, Any]]:
+    """The rows of `models`, oldest night first."""
+    rows = lake.arrow(MODELS).to_pylist() if lake.exists(MODELS) else []
+    return sorted(rows, key=lambda row: (row["as_of"], row["model_id"]))
+
+
+def champion(lake: Lake, run: Run) -> dict[str, Any] | None:
+    """The row of `models` whose vectors serve this night; None where nothing was decided up to it.
+
+    Raises UserError where the log names a model that the registry does not have.
+    """
+    log = decisions(lake, run.as_of)
+    if not log:
+        return None
+    return _row(lake, log[-1].model_id)
+
+
+def record_contest(lake: Lake, run: Run, model_id: str, reason: str) -> None:
+    """Log the contest's winner in the place of an earlier contest of the same night; people's decisions stay."""
+    row = {"decided_at": run.started_at, "model_id": model_id, "decided_by": CONTEST, "reason": reason}
+    lake.replace_rows(CHAMPIONS, [row], run, where=f"{night(run.as_of)} AND decided_by = '{CONTEST}'")
+
+
+def promote(lake: Lake, model_id: str, first: date, reason: str, now: datetime) -> Decision | None:
+    """Let a refitted model serve the nights from `first` on; None where it serves that night already.
+
+    Raises UserError for a model that is unknown, was only compared, is newer than `first`, or whose artefact is
+    missing or was changed.
+    """
+    row = _row(lake, model_id)
+    if not row["champion"]:
+        raise UserError(
+            f"{model_id} was only compared: it has not seen the last days before {row['as_of']} and was never fitted "
+            f"on everything, so it cannot serve. Run the step train with {row['kind']} as its only candidate, which "
+            "fits it on everything"
+        )
+    if row["as_of"] > first:
+        raise UserError(f"{model_id} was trained on events up to {row['as_of']}, so it cannot serve the night {first}; "
+                        f"give --from {row['as_of']} or later")  # fmt: skip
+    _whole(lake, model_id)
+    return _decide(lake, model_id, first, PROMOTE, reason, now)
+
+
+def demote(lake: Lake, first: date, reason: str, now: datetime) -> Decision:
+    """Let the champion before the present one serve the nights from `first` on.
+
+    Raises UserError where there is none, or its artefact is missing or was changed.
+    """
+    served = _stack(decisions(lake, first))
+    if len(served) < 2:
+        there = f"{served[0]} is the only one so far" if served else "nothing was trained yet"
+        raise UserError(f"there is no champion before that of {first} to go back to: {there}; "
+                        "`python -m jobs models` lists what there is")  # fmt: skip
+    before = served[-2]
+    _row(lake, before)
+    _whole(lake, before)
+    decision = _decide(lake, before, first, DEMOTE, reason or f"in place of {served[-1]}", now)
+    assert decision is not None, "the champion before is another one"
+    return decision
+
+
+def next_after(lake: Lake, decision: Decision) -> Decision | None:
+    """The decision of a later night that ends this one; None where it holds until somebody decides anew."""
+    return next((other for other in decisions(lake) if other.as_of > decision.as_of), None)
+
+
+def _stack(log: list[Decision]) -> list[str]:
+    """Who would serve if the last one were demoted, one demotion below the other."""
+    served: list[str] = []
+    for decision in log:
+        if decision.decided_by == DEMOTE and decision.model_id in served:
+            del served[served.index(decision.model_id) + 1 :]
+        elif not served or served[-1] != decision.model_id:
+            served.append(decision.model_id)
+    return served
+
+
+def _row(lake: Lake, model_id: str) -> dict[str, Any]:
+    rows = registered(lake)
+    found = [row for row in rows if row["model_id"] == model_id]
+    if not found:
+        there = ", ".join(row["model_id"] for row in rows if row["champion"]) or "none yet"
+        raise UserError(f"no model is called {model_id!r}; champions so far: {there} (see `python -m jobs models`)")
+    return found[-1]
+
+
+def _whole(lake: Lake, model_id: str) -> None:
+    try:
+        artefacts.verify(lake.root / storage.MODELS / model_id)
+    except artefacts.ArtefactError as error:
+        raise UserError(f"{model_id} cannot serve: {error}") from None
+
+
+def _decide(lake: Lake, model_id: str, first: date, by: str, reason: str, now: datetime) -> Decision | None:
+    log = decisions(lake, first)
+    if log and log[-1].model_id == model_id:
+        return None
+    decision = Decision(first, now, model_id, by, reason)
+    run_id = f"{first}-{fingerprint([model_id, by, now.isoformat()])[:8]}"
+    row = {"decided_at": now, "model_id": model_id, "decided_by": by, "reason": reason}
+    lake.replace_rows(CHAMPIONS, [row], Run(first, run_id, now), where=f"run_id = '{run_id}'")
+    return decision
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)

@@ -1,0 +1,89 @@
+"""Which model serves: the champion rule, on figures alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from models.evaluation.bootstrap import Interval, paired_difference
+
+LAST_CHAMPION = "last champion"
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One candidate's figures on the held-out customers."""
+
+    ndcg: npt.NDArray[np.float64]
+    """[m], NDCG@10 of each customer, the same customers for all."""
+    train_seconds: float
+    """To fit it on the data before the split."""
+    encode_per_second: float
+    """Customers."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a champion may cost."""
+
+    train_minutes: float = 120.0
+    """Most minutes of one fit; every candidate is fitted twice, for the comparison and on everything."""
+    encode_per_second: float = 200.0
+    """Fewest customers encoded per second."""
+
+    def breach(self, contestant: Contestant) -> str:
+        """What is over budget, in words; empty where nothing is."""
+        if contestant.train_seconds > 60 * self.train_minutes:
+            return f"training took {contestant.train_seconds / 60:.0f} of {self.train_minutes:g} minutes"
+        if contestant.encode_per_second < self.encode_per_second:
+            return f"encodes {contestant.encode_per_second:,.0f} customers a second of {self.encode_per_second:,.0f}"
+        return ""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Who serves, and why the others do not."""
+
+    winner: str
+    """A candidate, or LAST_CHAMPION where the model that served goes on."""
+    reasons: dict[str, str]
+    """Of every candidate and, where it was judged, of LAST_CHAMPION."""
+    differences: dict[str, Interval]
+    """NDCG@10 of every other contestant minus the winner's, on the same customers."""
+
+
+def decide(
+    candidates: Mapping[str, Contestant],
+    incumbent: str | None,
+    last_champion: npt.NDArray[np.float64] | None,
+    budget: Budget,
+) -> Decision:
+    """The kind that served (`incumbent`) goes on unless another is better beyond doubt; so does its model of last
+    time (`last_champion`, [m] NDCG@10 of the artefact itself), where the new one is worse beyond doubt.
+
+    Beyond doubt: the 95 % interval of the paired difference lies on one side of 0. A candidate over budget cannot
+    win; where all are, the cheapest to train does, since somebody has to serve.
+    """
+    breaches = {name: budget.breach(found) for name, found in candidates.items()}
+    able = [name for name in candidates if not breaches[name]]
+    able = able or [min(candidates, key=lambda name: candidates[name].train_seconds)]
+    best = max(able, key=lambda name: float(candidates[name].ndcg.mean()))
+    reason, winner = "highest ndcg@10", best
+    if incumbent in able and incumbent != best:
+        lead = paired_difference(candidates[best].ndcg, candidates[incumbent].ndcg)
+        reason = f"beats {incumbent}, which served, by {lead}"
+        if lead.low <= 0:
+            winner, reason = incumbent, f"served, and {best}'s lead of {lead} is within the interval"
+    scores = {name: found.ndcg for name, found in candidates.items()}
+    if last_champion is not None:
+        scores[LAST_CHAMPION] = last_champion
+        loss = paired_difference(candidates[winner].ndcg, last_champion)
+        if loss.high < 0:
+            winner, reason = LAST_CHAMPION, f"the best new model, {winner}, falls behind it by {loss}"
+    differences = {name: paired_difference(values, scores[winner]) for name, values in scores.items() if name != winner}
+    reasons = {name: f"ndcg@10 minus that of {winner}: {gap}" for name, gap in differences.items()}
+    reasons |= {name: f"over budget: {text}" for name, text in breaches.items() if text and name != winner}
+    return Decision(winner, reasons | {winner: reason}, differences)

@@ -1,0 +1,1 @@
+"""Assembles lists from candidates under rules."""

@@ -1,0 +1,76 @@
+"""What the lists of one touch point in one market must keep to, as arrays.
+
+Legend: P products, D departments. Rule numbers point into `Rulebook.names`; -1 is no rule.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from models.arrays import BoolMask, Rows
+
+RuleNumbers = npt.NDArray[np.int16]
+STANDING = (
+    "department guard", "price window", "brand cap", "category cap", "diversity", "exploration", "page duplicates",
+    "bought",
+)  # fmt: skip
+"""Rules that hold without a policy, in the order of their numbers; a policy's rules have the numbers after them."""
+GUARD, PRICE, BRAND_CAP, CATEGORY_CAP, DIVERSITY, EXPLORATION, PAGE, BOUGHT = range(len(STANDING))
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """The products of a night as rules see them."""
+
+    brand: Rows
+    """[P], number of the brand; -1 where the catalogue has none."""
+    category: Rows
+    """[P], the same for the category."""
+    department: Rows
+    """[P], the same for the department."""
+    price: npt.NDArray[np.float32]
+    """[P], list price; NaN where there is none, and then no price window holds."""
+    young: BoolMask
+    """[P], launched so recently that exploration may show it."""
+
+
+@dataclass(frozen=True)
+class Rulebook:
+    """The rules of one touch point, market and variant."""
+
+    names: tuple[str, ...]
+    """Rule number -> name; begins with STANDING."""
+    excluded: RuleNumbers
+    """[P], the rule that takes the product away; -1 where none does."""
+    places: npt.NDArray[np.int16]
+    """[P], places that boosts (above 0) and buries (below 0) move it, summed."""
+    mover: RuleNumbers
+    """[P], the rule to name for it: the one that moves it farthest; -1 where `places` is 0."""
+    pins: Rows
+    """[pins], products that must be in the list, each at most once, by rising place."""
+    pin_places: Rows
+    """[pins], 0 being the first place of a list; no place twice."""
+    pin_rules: RuleNumbers
+    """[pins]."""
+    brand_cap: int
+    """Most products of one brand in a list; 0: any number. Products without a brand are not counted."""
+    brand_cap_rule: int
+    category_cap: int
+    """The same for categories."""
+    category_cap_rule: int
+    mixes: BoolMask
+    """[D + 1, D + 1], whether a list that belongs to a product of the first department may show the second one;
+    the last row and column stand for products without a department."""
+    guard_rule: int
+    price_low: float
+    """Least price as a share of the price of the product (or bag) the list belongs to; 0: any."""
+    price_high: float
+    """Greatest price as such a share; infinity: any."""
+    price_rule: int
+    diversity: float
+    """Places that a product loses for each product of its brand that is shown before it; 0: off."""
+    explore_place: int
+    """Place (0 being the first) that a young product gets where none stands before it; -1: off."""

@@ -1,0 +1,1 @@
+"""Finds products that are bought together."""

@@ -1,0 +1,187 @@
+"""Trained models on disk: a directory of safetensors, JSON and checksums; never pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load, save_file
+
+from models.contract import Compute, Recommender
+from models.in_place import written_aside
+from models.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from models.networks.recommender import TorchRecommender
+
+FORMAT = 1
+WEIGHTS, VOCABULARY, MANIFEST = "weights.safetensors", "vocabulary.json", "manifest.json"
+
+
+class ArtefactError(ValueError):
+    """The directory is not a model that this code wrote, or it was changed since."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What `manifest.json` says, beside a checksum of itself."""
+
+    format: int
+    """Version of this layout."""
+    kind: str
+    """Key of `models.networks.artefacts.KINDS`."""
+    config: dict[str, Any]
+    """What the model was built with."""
+    vocabulary_digest: str
+    """`Vocabulary.digest` of the ids in vocabulary.json."""
+    files: dict[str, str]
+    """sha256 of each other file, by name. That of the weights identifies what was learned."""
+    metadata: dict[str, Any]
+    """The caller's own: as_of, Delta versions read, metrics."""
+
+
+def write(
+    model: Recommender, directory: Path, metadata: Mapping[str, Any],
+    written: Callable[[Path], AbstractContextManager[Path]] = written_aside,
+) -> Manifest:  # fmt: skip
+    """Write `model` to `directory`, whole or not at all, in place of what is there.
+
+    It is written to a folder that takes its place, which `written` gives; by default a sibling. Raises TypeError or
+    ValueError for metadata that strict JSON cannot hold (NaN is one).
+    """
+    with written(directory) as aside:
+        tensors = {name: np.ascontiguousarray(value) for name, value in model.tensors().items()}
+        save_file(tensors, aside / WEIGHTS)
+        (aside / VOCABULARY).write_text(json.dumps(model.vocabulary.ids.to_pylist(), ensure_ascii=False), "utf-8")
+        files = {name: _sha256((aside / name).read_bytes()) for name in (WEIGHTS, VOCABULARY)}
+        manifest = Manifest(
+            FORMAT, model.kind, model.config(), model.vocabulary.digest, files, json.loads(_json(dict(metadata)))
+        )
+        body = asdict(manifest)
+        (aside / MANIFEST).write_text(_json({**body, "sha256": _sha256(_json(body).encode())}) + "\n", "utf-8")
+    return manifest
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """The checked manifest alone; raises ArtefactError where it is absent, altered or of another format."""
+    try:
+        body = json.loads((directory / MANIFEST).read_text("utf-8"))
+    except FileNotFoundError:
+        there = sorted(p.name for p in directory.iterdir()) if directory.is_dir() else "no such directory"
+        raise ArtefactError(f"{directory} holds no {MANIFEST} (there: {there}); train a model there first") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ArtefactError(f"{directory / MANIFEST} is not JSON ({error}); restore it or train again") from None
+    if not isinstance(body, dict) or body.pop("sha256", None) != _digest(body):
+        raise ArtefactError(f"{directory / MANIFEST} was changed after it was written; restore it or train again")
+    if body.get("format") != FORMAT:
+        raise ArtefactError(f"{directory} has format {body.get('format')!r:.40}, this code reads {FORMAT}; train again")
+    if body.keys() != {field.name for field in fields(Manifest)} or not _lists_both(body["files"]):
+        raise ArtefactError(f"{directory / MANIFEST} has other entries than this code writes; train again")
+    return Manifest(**body)
+
+
+def verify(directory: Path) -> Manifest:
+    """The manifest, after every file was checked against it; raises ArtefactError naming the file that is wrong."""
+    manifest, _ = _verified(directory)
+    return manifest
+
+
+def read(directory: Path, compute: Compute) -> tuple[Recommender, Manifest]:
+    """The model in `directory`, every file checked first; raises ArtefactError naming the file that is wrong."""
+    manifest, content = _verified(directory)
+    try:
+        return _restored(directory, manifest, content, compute), manifest
+    except (TypeError, KeyError, ValueError, RuntimeError, RecursionError, SafetensorError) as error:
+        if isinstance(error, ArtefactError):
+            raise
+        raise ArtefactError(f"{directory} fits its checksums and is no model ({error}); train again") from None
+
+
+def _restored(directory: Path, manifest: Manifest, content: Mapping[str, bytes], compute: Compute) -> Recommender:
+    vocabulary = Vocabulary(json.loads(content[VOCABULARY]))
+    if vocabulary.digest != manifest.vocabulary_digest:
+        raise ArtefactError(
+            f"the ids in {directory / VOCABULARY} are not those the model was trained with; train again"
+        )
+    return restore(manifest.kind, vocabulary, manifest.config, load(content[WEIGHTS]), compute)
+
+
+def _verified(directory: Path) -> tuple[Manifest, dict[str, bytes]]:
+    manifest = read_manifest(directory)
+    return manifest, {name: _checked(directory / name, sha256) for name, sha256 in manifest.files.items()}
+
+
+def _checked(path: Path, wanted: str) -> bytes:
+    if not path.is_file():
+        raise ArtefactError(f"{path} is missing, though {MANIFEST} lists it; restore it or train again")
+    content = path.read_bytes()
+    if (found := _sha256(content)) != wanted:
+        raise ArtefactError(
+            f"{path} was changed after it was written: its sha256 is {found[:12]}.., {MANIFEST} says {wanted[:12]}..; "
+            "restore it or train again"
+        )
+    return content
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _lists_both(files: object) -> bool:
+    return isinstance(files, dict) and files.keys() == {WEIGHTS, VOCABULARY}
+
+
+def _digest(body: dict[str, Any]) -> str | None:
+    """Checksum of a manifest; None for what strict JSON cannot hold, which `write` never wrote."""
+    try:
+        return _sha256(_json(body).encode())
+    except (ValueError, RecursionError):
+        return None
+
+
+def _json(value: dict[str, Any]) -> str:
+    return json.dumps(value, indent=1, sort_keys=True, allow_nan=False)
+
+
+# Every kind of model by name; a kind's module is imported when it is first asked for.
+
+KINDS: Mapping[str, str] = {
+    "amf": "models.networks.amf:AMF",
+    "transformer": "models.networks.transformer:Transformer",
+    "transformers4rec": "models.networks.transformers4rec:Transformers4Rec",
+}
+"""kind -> module:class."""
+
+
+def model_class(kind: str) -> type[TorchRecommender]:
+    """The class of `kind`; raises ValueError for a kind that does not exist."""
+    if kind not in KINDS:
+        raise ValueError(f"there is no model kind {kind!r}; there are {', '.join(sorted(KINDS))}")
+    module, name = KINDS[kind].split(":")
+    found: type[TorchRecommender] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def create(kind: str, vocabulary: Vocabulary, compute: Compute, **config: Any) -> Recommender:
+    """An untrained model; `config` are fields of the kind's config class, ValueError names one that is wrong."""
+    return model_class(kind).create(vocabulary, compute, **config)
+
+
+def restore(
+    kind: str,
+    vocabulary: Vocabulary,
+    config: dict[str, Any],
+    tensors: Mapping[str, npt.NDArray[Any]],
+    compute: Compute,
+) -> Recommender:
+    """The trained model that `config` and `tensors` came from."""
+    return model_class(kind).restore(vocabulary, config, tensors, compute)

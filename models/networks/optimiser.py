@@ -1,0 +1,117 @@
+"""AdamW for networks with large product tables, of which a batch touches few rows."""
+
+from __future__ import annotations
+
+import torch
+
+
+class TableAdamW:
+    """AdamW (Loshchilov and Hutter 2019); a parameter with a sparse gradient is updated in the touched rows alone.
+
+    The moments, step and decay of a row stand still while nothing touches it, as in torch's SparseAdam, which has no
+    decay. A dense update reads and writes the gradient, two moments and weights of a table of 50,000 products whole,
+    for the sake of a few thousand rows.
+    """
+
+    def __init__(self, module: torch.nn.Module, rate: float, table_rate: float, decay: float, norm: float) -> None:
+        """`rate` is the peak for dense parameters, `table_rate` for touched rows; `decay` is for matrices only. Dense
+        gradients are scaled down to the global L2 norm `norm`; Adam's own division already bounds what a row moves.
+        """
+        every = list(module.parameters())
+        sparse = (part for part in module.modules() if isinstance(part, torch.nn.Embedding) and part.sparse)
+        tables = {id(part.weight) for part in sparse}
+        self._tables = [p for p in every if id(p) in tables]
+        self._dense = [p for p in every if id(p) not in tables]
+        groups = [
+            {"params": [p for p in self._dense if p.ndim >= 2], "weight_decay": decay},
+            {"params": [p for p in self._dense if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        filled = [group for group in groups if group["params"]]
+        self._adam = torch.optim.AdamW(filled, lr=rate, fused=True) if filled else None
+        self._moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in self._tables]
+        self._rate, self._table_rate = rate, table_rate
+        self._decay, self._norm, self._steps = decay, norm, 0
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for parameter in (*self._dense, *self._tables):
+            parameter.grad = None
+
+    @torch.no_grad()
+    def step(self, share: float) -> None:
+        """One update with `share` of the peak learning rate."""
+        self._steps += 1
+        if self._adam is not None:
+            torch.nn.utils.clip_grad_norm_(self._dense, self._norm)
+            for group in self._adam.param_groups:
+                group["lr"] = self._rate * share
+            self._adam.step()
+        for table, moments in zip(self._tables, self._moments, strict=True):
+            if table.grad is not None:
+                self._update_rows(table, *touched(table.grad), *moments, rate=self._table_rate * share)
+
+    def _update_rows(
+        self, table: torch.Tensor, rows: torch.Tensor, values: torch.Tensor, first: torch.Tensor, second: torch.Tensor,
+        rate: float, beta: tuple[float, float] = (0.9, 0.999), epsilon: float = 1e-8,
+    ) -> None:  # fmt: skip
+        mean = first.index_select(0, rows).lerp_(values, 1 - beta[0])
+        square = second.index_select(0, rows).mul_(beta[1]).addcmul_(values, values, value=1 - beta[1])
+        first.index_copy_(0, rows, mean)
+        second.index_copy_(0, rows, square)
+        root = square.div_(1 - beta[1] ** self._steps).sqrt_().add_(epsilon)
+        moved = table.index_select(0, rows).mul_(1 - rate * self._decay)
+        table.index_copy_(0, rows, moved.addcdiv_(mean, root, value=-rate / (1 - beta[0] ** self._steps)))
+
+
+def touched(grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(rows [n], gradients [n, D]) of a sparse gradient [V, D]; the same row twice has the same gradient twice."""
+    if grad.device.type == "cpu":
+        grad = grad.coalesce()
+        return grad.indices()[0], grad.values()
+    return summed_by_row(grad._indices()[0], grad._values())
+
+
+def summed_by_row(rows: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(rows [n], sums [n, D]) of rows [n] in any order and their values [n, D].
+
+    As many as came in, the last one again and again past the last: `coalesce` asks a card how many rows are left,
+    which waits for all that is begun there, in every step of a training.
+    """
+    rows, order = rows.sort(stable=True)
+    opens = torch.ones_like(rows, dtype=torch.bool)
+    opens[1:] = rows[1:] != rows[:-1]
+    group = opens.cumsum(0) - 1
+    sums = torch.zeros_like(values).index_add_(0, group, values.index_select(0, order))
+    row_of = torch.zeros_like(rows).scatter_(0, group, rows)
+    place = torch.minimum(torch.arange(len(rows), device=rows.device), group[-1])
+    return row_of.index_select(0, place), sums.index_select(0, place)
+
+
+def table(rows: int, width: int, std: float) -> torch.nn.Embedding:
+    """An embedding whose gradient holds only the rows that were read; normal with `std`."""
+    found = torch.nn.Embedding(rows, width, sparse=True)
+    torch.nn.init.normal_(found.weight, std=std)
+    return found
+
+
+# Dropout with cheap random numbers.
+
+
+class ByteDropout(torch.nn.Module):
+    """Dropout whose mask costs one random byte per number: torch's own draw took 13 times as
+    long on a CPU, more than most of the layers it follows.
+
+    The share is met to 1/256, which is why it is rounded; what is kept is scaled by the rounded share.
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.dropped = round(256 * share)
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """`values` of any shape, in eval mode as they came."""
+        if not self.training or not self.dropped:
+            return values
+        draws = torch.empty(-(-values.numel() // 8), dtype=torch.int64, device=values.device)
+        draws = draws.random_(-(1 << 63), None).view(torch.uint8)[: values.numel()]
+        return values * (draws >= self.dropped).view(values.shape) * (256 / (256 - self.dropped))

@@ -1,0 +1,201 @@
+"""The one training loop of the torch models."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from models.contract import Fitted, Progress
+from models.networks.batching import (
+    Batch,
+    IntArray,
+    Targets,
+    buckets,
+    future_window,
+    next_basket,
+    pad,
+    predicting,
+    windows,
+)
+from models.networks.device import full_float32, mixed_precision, reproducible, to_device
+from models.networks.losses import LossConfig, Sampler, softmax_loss
+from models.networks.optimiser import TableAdamW
+from models.sequences import EVENT_TYPES, Sequences
+
+
+@dataclass(frozen=True)
+class TrainingConfig(LossConfig):
+    """How a model is optimised."""
+
+    max_length: int = 50
+    """Events of history that a model sees; longer histories are cut into windows for training, and to their most
+    recent events for encoding."""
+    epochs: int = 5
+    """Passes over the training data; fixed, so that a refit on more data needs no validation window."""
+    batch_events: int = 2048
+    """Events per batch, padding included."""
+    learning_rate: float = 3e-3
+    """Peak of the schedule: a linear rise over the first tenth of the steps, then a half cosine down to 0."""
+    table_learning_rate: float = 0.01
+    """The same for product tables, whose rows move only in the batches that touch them."""
+    weight_decay: float = 0.01
+    """AdamW's decoupled decay, on matrices only."""
+    gradient_norm: float = 1.0
+    """Gradients are scaled down to this global L2 norm where they exceed it."""
+    recency: float = 0.0
+    """An epoch reads a window with probability exp(-recency * age), the age being 0 for the newest window and 1 for
+    the oldest one: assortments and tastes drift, and what is left out costs no time. 0 reads everything."""
+    target_weights: tuple[float, ...] = (1.0,) * len(EVENT_TYPES)
+    """How much a target counts by its event type, in the order of EVENT_TYPES."""
+    future_days: float = 0.0
+    """0: each basket predicts the next one. Above 0: one event drawn from so many days after it, anew each epoch."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "target_weights", tuple(self.target_weights))  # JSON gives a list
+        for name in ("max_length", "epochs", "batch_events"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)} must be at least 1")
+        for name in ("learning_rate", "table_learning_rate", "gradient_norm"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} {getattr(self, name)} must be a finite number above 0")
+        for name in ("weight_decay", "recency", "future_days"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} {getattr(self, name)} must be a finite number, 0 or more")
+        if len(self.target_weights) != len(EVENT_TYPES) or min(self.target_weights) < 0 or not any(self.target_weights):
+            raise ValueError(f"target_weights {self.target_weights} must be {len(EVENT_TYPES)} numbers, none below 0, "
+                             f"not all 0: one for each of {', '.join(EVENT_TYPES)}")  # fmt: skip
+
+
+class NextProductModule(nn.Module, ABC):
+    """What the loop trains: a network that turns prefixes of histories into vectors, and a vector per product."""
+
+    @abstractmethod
+    def states(self, batch: Batch) -> torch.Tensor:
+        """[B, L, D]: at each position, the customer vector after that event; it must not read later events."""
+
+    @abstractmethod
+    def vectors(self, products: torch.Tensor) -> torch.Tensor:
+        """[.., D], the vectors of `products` [..] int64 as candidates."""
+
+    def last_states(self, batch: Batch) -> torch.Tensor:
+        """[B, D], the state at each history's last event: all that encoding needs, so it may cost less."""
+        rows = torch.arange(len(batch.products), device=batch.products.device)
+        return self.states(batch)[rows, batch.mask.sum(1) - 1]
+
+    def bias(self) -> torch.Tensor | None:
+        """[V], product biases, or None where the model has none."""
+        return None
+
+
+def train(
+    module: NextProductModule,
+    sequences: Sequences,
+    products: int,
+    config: TrainingConfig,
+    seed: int,
+    device: torch.device,
+    progress: Progress,
+) -> Fitted:
+    """Fit `module`, of so many products, in place and leave it in eval mode.
+
+    AdamW (Loshchilov and Hutter 2019); `progress` is told of every batch. Nothing within an epoch waits for a card:
+    while it computes a batch, the next ones are prepared and copied. Raises ValueError where the histories hold
+    nothing to predict, FloatingPointError where the loss is not finite.
+    """
+    rng = np.random.default_rng(seed)
+    wanted = _targets(sequences, config, rng)
+    cut = windows(sequences, config.max_length)
+    epochs = [_batches(cut, wanted, config, rng) for _ in range(config.epochs)]
+    steps = sum(map(len, epochs))
+    counts = np.bincount(sequences.products, minlength=products)
+    sampler = Sampler(counts, config, device)
+    weights = torch.tensor(config.target_weights, device=device)
+    means, done = [], 0
+    with reproducible(seed, device), full_float32():
+        optimiser = TableAdamW(
+            module,
+            config.learning_rate,
+            config.table_learning_rate,
+            config.weight_decay,
+            config.gradient_norm,
+        )
+        module.train()
+        for number, epoch in enumerate(epochs):
+            if number and config.future_days:
+                wanted = _targets(sequences, config, rng)
+            total, pairs = torch.zeros((), device=device), 0
+            for rows in epoch:
+                batch = pad(cut, rows, device, wanted)
+                loss = _loss(module, batch, sampler, weights, config, rng)
+                optimiser.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimiser.step(_rate(done, steps))
+                total += loss.detach() * len(batch.targets)
+                pairs += len(batch.targets)
+                done += 1
+                progress("batches", done, steps)
+            means.append(_finite(total.item() / pairs, config))
+        module.eval()
+    return Fitted(tuple(means), len(wanted), steps)
+
+
+def _targets(sequences: Sequences, config: TrainingConfig, rng: np.random.Generator) -> Targets:
+    wanted = future_window(sequences, config.future_days, rng) if config.future_days else next_basket(sequences)
+    if not len(wanted):
+        raise ValueError(f"{len(sequences)} histories hold no event that follows an earlier one: nothing to learn from")
+    return wanted
+
+
+def _batches(cut: Sequences, wanted: Targets, config: TrainingConfig, rng: np.random.Generator) -> list[IntArray]:
+    """One epoch's batches; windows without a single pair (one-basket histories) only cost time and are left out."""
+    lengths = predicting(cut, wanted)
+    if config.recency:
+        newest = cut.times[cut.offsets[1:] - 1]
+        age = (newest.max() - newest) / max(1, np.ptp(newest))
+        kept = np.where(rng.random(len(cut)) < np.exp(-config.recency * age), lengths, 0)
+        lengths = kept if kept.any() else lengths
+    return buckets(lengths, config.batch_events, rng)
+
+
+def _loss(
+    module: NextProductModule,
+    batch: Batch,
+    sampler: Sampler,
+    weights: torch.Tensor,
+    config: TrainingConfig,
+    rng: np.random.Generator,
+) -> torch.Tensor:
+    device = batch.products.device
+    negatives = sampler.draw(batch.targets, rng)
+    targets, kinds = to_device(device, batch.targets, batch.target_events)
+    weight = weights[kinds]
+    with mixed_precision(device):
+        states = module.states(batch).flatten(0, 1).index_select(0, batch.positions)
+        bias = module.bias()
+        biases = None if bias is None else (bias[targets], bias[negatives.products])
+        candidates = module.vectors(negatives.products)
+        wanted = module.vectors(targets)
+    share = weight / weight.sum().clamp(min=1e-9)
+    return softmax_loss(states, wanted, candidates, biases, negatives, share, config)
+
+
+def _rate(step: int, steps: int) -> float:
+    """Share of the peak learning rate in step 0, 1, .."""
+    rise = max(1, steps // 10)
+    if step < rise:
+        return (step + 1) / rise
+    return 0.5 * (1 + float(np.cos(np.pi * (step - rise) / max(1, steps - rise))))
+
+
+def _finite(loss: float, config: TrainingConfig) -> float:
+    if not np.isfinite(loss):
+        raise FloatingPointError(
+            f"the training loss became {loss}; lower learning_rate ({config.learning_rate}) "
+            f"or gradient_norm ({config.gradient_norm})"
+        )
+    return loss

@@ -1,0 +1,327 @@
+"""The network of our own transformer, read top to bottom.
+
+Legend: B histories, L events, Q queries, D width, H heads, V products, F features of a product.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from models.catalogue import BUCKETS, Catalogue
+from models.contract import FloatMatrix
+from models.networks.batching import Batch, pad
+from models.networks.optimiser import ByteDropout, table
+from models.networks.recommender import TorchRecommender
+from models.networks.training import NextProductModule, TrainingConfig
+from models.sequences import EVENT_TYPES, Sequences
+from models.vocabulary import Vocabulary
+
+# Settings that every transformer has, whoever wrote its blocks.
+
+
+@dataclass(frozen=True)
+class BlockConfig(TrainingConfig):
+    """Size of a transformer."""
+
+    width: int = 64
+    """d, the length of a product vector and of the hidden state."""
+    layers: int = 2
+    """Transformer blocks."""
+    heads: int = 2
+    """Attention heads; must divide width."""
+    dropout: float = 0.2
+    """Share zeroed while training, of the input vectors and of each block's two outputs."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("width", "layers", "heads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)} must be at least 1")
+        if self.width % self.heads:
+            raise ValueError(f"heads {self.heads} must divide width {self.width}; try 1, 2 or 4")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout {self.dropout} must be at least 0 and below 1")
+
+
+GAPS = 32
+"""Time gaps are read by their power of two in seconds, up to 34 years; the last code is a history's first event."""
+
+
+@dataclass(frozen=True)
+class TransformerConfig(BlockConfig):
+    """Settings of `Transformer`."""
+
+    dropout: float = 0.25
+    id_dropout: float = 0.05
+    """Share of the look-ups that know a product by its features alone while training, so that a product without a
+    vector of its own is nothing new. Without a catalogue there is nothing to fall back on and none is dropped."""
+    temperature: float | None = 0.07
+    negatives: int = 1024
+    epochs: int = 6
+    table_learning_rate: float = 0.02
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.id_dropout < 1:
+            raise ValueError(f"id_dropout {self.id_dropout} must be at least 0 and below 1")
+
+
+class ProductTable(nn.Module):
+    """A product's vector: its own plus the mean of its features' vectors."""
+
+    features: torch.Tensor
+
+    def __init__(self, catalogue: Catalogue, config: TransformerConfig) -> None:
+        super().__init__()
+        self.own = table(len(catalogue), config.width, config.width**-0.5)
+        self.id_dropout = config.id_dropout
+        self.feature: nn.Embedding | None = None
+        self.register_buffer("features", torch.from_numpy(np.array(catalogue.features)))
+        if catalogue.features.shape[1]:
+            self.feature = nn.Embedding(BUCKETS, config.width)  # read by every batch almost whole: not worth a table
+            # Small at first, so that words which only a new product has add next to nothing to what was learned.
+            nn.init.normal_(self.feature.weight, std=0.1 * config.width**-0.5)
+
+    def append(self, catalogue: Catalogue) -> None:
+        """Add products that have no vector of their own."""
+        joined = Catalogue(self.features.cpu().numpy()).followed_by(catalogue)
+        device, width = self.own.weight.device, self.own.embedding_dim
+        self.features = torch.from_numpy(joined.features).to(device)
+        own = torch.cat([self.own.weight.detach(), torch.zeros(len(catalogue), width, device=device)])
+        self.own = nn.Embedding.from_pretrained(own, sparse=True)  # type: ignore[no-untyped-call]
+
+    def forward(self, products: torch.Tensor) -> torch.Tensor:
+        """[.., D] of products [..]."""
+        own: torch.Tensor = self.own(products)
+        if self.feature is None:
+            return own
+        features = self.features[products.flatten()].long()
+        share = (features > 0) / (features > 0).sum(1, keepdim=True).clamp(min=1)
+        described = F.embedding_bag(features, self.feature.weight, mode="sum", per_sample_weights=share)
+        if self.training and self.id_dropout:
+            own = own * (torch.rand(products.shape, device=own.device) >= self.id_dropout)[..., None]
+        return own + described.view(own.shape)
+
+
+class Attention(nn.Module):
+    """Causal self-attention with a learned bias for each distance back."""
+
+    def __init__(self, config: TransformerConfig, heads: int, value_from_input: bool = True) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(config.width, config.width, bias=False)
+        self.key = nn.Linear(config.width, config.width, bias=False)
+        self.value = nn.Linear(config.width, config.width, bias=False) if value_from_input else nn.Identity()
+        self.distance = nn.Parameter(torch.zeros(heads, config.max_length))
+
+    def forward(
+        self, query: torch.Tensor, read: torch.Tensor, values: torch.Tensor, ages: torch.Tensor
+    ) -> torch.Tensor:
+        """[B, Q, D] from query [B, Q, D], read and values [B, L, D]; ages [.., Q, L] events back, below 0 unseen."""
+        if query.shape[1] == 1:
+            return self.of_one(query, read, values, ages)
+        q, k, v = self.split(self.query(query)), self.split(self.key(read)), self.split(self.value(values))
+        found = F.scaled_dot_product_attention(q, k, v, attn_mask=self.bias(ages))
+        return found.transpose(1, 2).flatten(2)
+
+    def of_one(self, query: torch.Tensor, read: torch.Tensor, values: torch.Tensor, ages: torch.Tensor) -> torch.Tensor:
+        """`forward` for one query [B, 1, D]: the key matrix is applied to the query and the value matrix to the sum,
+        once a history, instead of both to every event. The same numbers up to rounding, for a fraction of the work.
+        """
+        q = self.split(self.query(query))  # [B, H, 1, D / H]
+        asked = torch.einsum("bhqe,hed->bhd", q, self.by_head(self.key))
+        scores = (asked @ read.transpose(1, 2))[:, :, None] * q.shape[-1] ** -0.5 + self.bias(ages)
+        found: torch.Tensor = scores.softmax(-1)[:, :, 0] @ values  # [B, H, D]
+        if isinstance(self.value, nn.Linear):
+            found = torch.einsum("bhd,hed->bhe", found, self.by_head(self.value))
+        return found.flatten(1)[:, None]
+
+    def by_head(self, linear: nn.Linear) -> torch.Tensor:
+        """[H, D / H, D], the matrix of each head."""
+        return linear.weight.view(self.heads, -1, linear.in_features)
+
+    def weights(self, query: torch.Tensor, read: torch.Tensor, ages: torch.Tensor) -> torch.Tensor:
+        """[B, H, Q, L], what `forward` weighs the values with."""
+        q, k = self.split(self.query(query)), self.split(self.key(read))
+        weights: torch.Tensor = (q @ k.transpose(2, 3) * q.shape[-1] ** -0.5 + self.bias(ages)).softmax(-1)
+        return weights
+
+    def split(self, vectors: torch.Tensor) -> torch.Tensor:
+        """[B, L, D] as [B, H, L, D / H]."""
+        return vectors.view(*vectors.shape[:2], self.heads, -1).transpose(1, 2)
+
+    def bias(self, ages: torch.Tensor) -> torch.Tensor:
+        """[.., H, Q, L], what is added to the scores; minus infinity for events that may not be read."""
+        bias = self.distance[:, ages.clamp(min=0)].movedim(0, -3)
+        return bias.masked_fill(ages.unsqueeze(-3) < 0, -torch.inf)
+
+
+class Block(nn.Module):
+    """Attention, then a network per event, each added to what came in."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.read = nn.LayerNorm(config.width)
+        self.attention = Attention(config, config.heads)
+        self.join = nn.Linear(config.width, config.width, bias=False)
+        self.network = nn.Sequential(
+            nn.LayerNorm(config.width),
+            nn.Linear(config.width, 2 * config.width),
+            nn.GELU(),
+            nn.Linear(2 * config.width, config.width),
+        )
+        self.dropout = ByteDropout(config.dropout)
+
+    def forward(self, states: torch.Tensor, ages: torch.Tensor, last: torch.Tensor | None = None) -> torch.Tensor:
+        """[B, L, D] as it came; with `last` [B], only that position's [B, 1, D]."""
+        read = self.read(states)
+        query = read if last is None else pick(read, last)
+        states = states if last is None else pick(states, last)
+        states = states + self.dropout(self.join(self.attention(query, read, read, ages)))
+        result: torch.Tensor = states + self.dropout(self.network(states))
+        return result
+
+
+class TransformerModule(NextProductModule):
+    """The network of `Transformer`."""
+
+    def __init__(self, catalogue: Catalogue, config: TransformerConfig) -> None:
+        super().__init__()
+        self.products = ProductTable(catalogue, config)
+        self.event = nn.Linear(len(EVENT_TYPES), config.width, bias=False)
+        self.gap = nn.Linear(GAPS, config.width, bias=False)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.read, self.norm = nn.LayerNorm(config.width), nn.LayerNorm(config.width)
+        self.readout = Attention(config, 1, value_from_input=False)
+        self.state = nn.Linear(config.width, config.width, bias=False)
+        self.dropout = ByteDropout(config.dropout)
+        self.unit = config.temperature is not None
+        for linear in (self.event, self.gap):
+            nn.init.normal_(linear.weight, std=0.02)
+        with torch.no_grad():  # at first the state itself, at a product vector's length
+            self.state.weight.copy_(torch.eye(config.width) * config.width**-0.5)
+
+    def vectors(self, products: torch.Tensor) -> torch.Tensor:
+        """[.., D], the same vectors that histories are read with."""
+        vectors = self.products(products)
+        return F.normalize(vectors, dim=-1) if self.unit else vectors
+
+    def states(self, batch: Batch) -> torch.Tensor:
+        """[B, L, D], the customer vector after each event."""
+        products, before, ages = self.inputs(batch)
+        for block in self.blocks[:-1]:
+            before = block(before, ages)
+        return self.answer(self.blocks[-1](before, ages), before, products, ages)
+
+    def last_states(self, batch: Batch) -> torch.Tensor:
+        """[B, D]: the last block and the answer are computed for the last event alone."""
+        products, before, ages = self.inputs(batch)
+        last = batch.mask.sum(1) - 1
+        for block in self.blocks[:-1]:
+            before = block(before, ages)
+        ages = ages[last][:, None]
+        return self.answer(self.blocks[-1](before, ages, last), before, products, ages)[:, 0]
+
+    def inputs(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Product vectors and input states [B, L, D] each, and how many events back each event is, [L, L]."""
+        products = self.dropout(self.vectors(batch.products))
+        events = look_up(self.event, batch.events)
+        gaps = batch.times.diff(dim=1, prepend=batch.times[:, :1]).clamp(min=0)
+        codes = (gaps + 1).log2().long().clamp(max=GAPS - 2)
+        codes[:, 0] = GAPS - 1
+        states = products + events + look_up(self.gap, codes)
+        place = torch.arange(products.shape[1], device=products.device)
+        return products, states, place[:, None] - place
+
+    def answer(
+        self, states: torch.Tensor, before: torch.Tensor, products: torch.Tensor, ages: torch.Tensor
+    ) -> torch.Tensor:
+        """[B, Q, D]: the products of the history as the states [B, Q, D] weigh them, plus what the states add.
+
+        The products are found by their states `before` the last block, which is computed for the last event alone
+        where only that one is asked for.
+        """
+        states = self.norm(states)
+        found: torch.Tensor = self.readout(states, self.read(before), products, ages) + self.state(states)
+        return found
+
+    def attention(self, batch: Batch) -> torch.Tensor:
+        """[layers + 1, H, L, L] of a batch of one history."""
+        _, states, ages = self.inputs(batch)
+        found, before = [], states
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            read, before = block.read(states), states
+            found.append(block.attention.weights(read, read, ages)[0])
+            states = block(states, ages)
+        found.append(self.readout.weights(self.norm(states), self.read(before), ages)[0].expand_as(found[0]))
+        return torch.stack(found)
+
+
+def look_up(table: nn.Linear, codes: torch.Tensor) -> torch.Tensor:
+    """[.., D], the columns of a small table [D, codes]. While training as a product with one-hot rows: the gradient of
+    a look-up would add every event into a few cells, one after the other.
+    """
+    if not torch.is_grad_enabled():
+        return F.embedding(codes, table.weight.T)
+    found: torch.Tensor = table(F.one_hot(codes, table.in_features).to(table.weight.dtype))
+    return found
+
+
+def pick(states: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """[B, 1, D], each history's state at its own position rows [B]."""
+    return states.gather(1, rows[:, None, None].expand(-1, 1, states.shape[2]))
+
+
+# Our own transformer over a customer's events: what it promises, around the network that does it.
+
+
+class Transformer(TorchRecommender):
+    """A causal transformer whose answer is a mix of the products it has read.
+
+    Input: product vector, event type and time since the event before. Blocks: causal self-attention with a learned
+    bias per distance (Shaw et al. 2018), then a two-layer network, both pre-normalised. Output: the products of the
+    history, weighted by one last attention, plus the hidden state; products are scored by the same vectors that are
+    read, so that history and answer live in one space (Hou et al. 2022, "CORE").
+    """
+
+    kind: ClassVar[str] = "transformer"
+    config_class = TransformerConfig
+    settings: TransformerConfig
+
+    def build(self, catalogue: Catalogue) -> NextProductModule:
+        """A fresh network, initialised from torch's global generator."""
+        return TransformerModule(catalogue, self.settings)
+
+    def extended(self, ids: Sequence[str], catalogue: Catalogue) -> Self:
+        """A copy that also knows `ids` from their features; their own vectors are zero, as under id dropout."""
+        if not len(ids):
+            return self
+        module = copy.deepcopy(self.module)
+        assert isinstance(module, TransformerModule)
+        module.products.append(catalogue)
+        larger = copy.copy(self)
+        larger.vocabulary = Vocabulary([*self.vocabulary.ids.to_pylist(), *ids])
+        larger._module = module.eval()
+        return larger
+
+    def attention(self, sequences: Sequences) -> Iterator[FloatMatrix]:
+        """For each history its attention [layers + 1, heads, L, L]: row i is what event i reads, over the events
+        up to it, and sums to 1; L is at most `max_length`. The last layer is the readout, the same in every head.
+        """
+        recent = sequences.last(self.settings.max_length)
+        assert isinstance(self.module, TransformerModule)
+        for row in range(len(recent)):
+            if not recent.lengths[row]:
+                yield np.zeros((self.settings.layers + 1, self.settings.heads, 0, 0), dtype=np.float32)
+                continue
+            with torch.inference_mode():
+                yield self.module.attention(pad(recent, np.array([row]), self._device)).cpu().numpy()

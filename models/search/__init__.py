@@ -1,0 +1,1 @@
+"""Finds the nearest products to a vector."""

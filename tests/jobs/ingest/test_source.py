@@ -1,0 +1,91 @@
+"""A source file says what it means, or which line is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jobs.errors import UserError
+from jobs.ingest.source import Directives, read_source
+
+SHIPPED = sorted((Path(__file__).parents[3] / "jobs" / "sources").glob("*.sql"))
+
+
+def source_file(folder: Path, text: str) -> Path:
+    path = folder / "shop.sql"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_source_has_directives_and_one_select_per_label(tmp_path: Path) -> None:
+    source = read_source(source_file(tmp_path, """
+--! # A comment inside the directives.
+--! delimiter = ";"
+--! closed_weekdays = ["sunday"]
+-- Anybody's remark.
+-- events
+SELECT a AS customer_id -- a remark at a line's end; not a statement's end
+FROM raw;
+-- catalogue
+WITH newest AS (SELECT 1) SELECT * FROM newest;
+"""))  # fmt: skip
+    assert source.directives == Directives(delimiter=";", closed_weekdays=["sunday"])
+    assert list(source.statements) == ["events", "catalogue"]
+    assert source.statements["events"].startswith("SELECT a AS customer_id")
+    assert source.statements["events"].endswith("FROM raw")
+    assert source.statements["catalogue"] == "WITH newest AS (SELECT 1) SELECT * FROM newest"
+
+
+def test_a_single_select_without_label_is_the_one_for_events(tmp_path: Path) -> None:
+    assert read_source(source_file(tmp_path, "select 1")).statements == {"events": "select 1"}
+
+
+def test_a_semicolon_inside_a_line_does_not_end_a_statement(tmp_path: Path) -> None:
+    assert read_source(source_file(tmp_path, "SELECT ';' AS a;")).statements == {"events": "SELECT ';' AS a"}
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_source_can_be_read(path: Path) -> None:
+    assert "events" in read_source(path).statements
+
+
+def test_there_are_shipped_sources() -> None:
+    assert {"sample", "online_retail", "fashion_rental"} <= {path.stem for path in SHIPPED}
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("-- events\nSELECT 1;\n-- events\nSELECT 2;", ["two SELECTs for events", "shop.sql"]),
+        ("SELECT 1;\nSELECT 2;", ["two SELECTs for events"]),
+        ("-- catalogue\nSELECT 1;", ["no SELECT for events"]),
+        ("", ["no SELECT for events"]),
+        ("-- events\nDROP TABLE raw;", ["must be one SELECT", "DROP TABLE raw"]),
+        ("-- events\nSELECT 1;\n-- availability\nINSERT INTO x VALUES (1);", ["availability", "must be one SELECT"]),
+        ('--! formatt = "csv"\nSELECT 1;', ["unknown directive ['formatt']", "known are", "max_rejected_share"]),
+        ("--! format = csv\nSELECT 1;", ["not TOML", "shop.sql"]),
+        ('--! format = "xml"\nSELECT 1;', ["'xml'", "'parquet'"]),
+        ("--! max_rejected_share = 5\nSELECT 1;", ["max_rejected_share = 5", "0 to 1"]),
+        ('--! max_rejected_share = "5 %"\nSELECT 1;', ["shop.sql", "max_rejected_share"]),
+        ('--! closed_weekdays = "sunday"\nSELECT 1;', ["closed_weekdays = 'sunday' must be a list"]),
+        ("--! live_days = 1.5\nSELECT 1;", ["live_days = 1.5 must be a whole number"]),
+        ("--! delimiter = 5\nSELECT 1;", ["delimiter = 5 must be text in quotes"]),
+        ('--! closed_weekdays = ["samstag"]\nSELECT 1;', ["samstag", "saturday"]),
+    ],
+)
+def test_a_mistake_in_a_source_is_named(tmp_path: Path, text: str, parts: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        read_source(source_file(tmp_path, text))
+    assert [part for part in parts if part not in str(caught.value)] == [], str(caught.value)
+
+
+def test_a_source_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"gone\.sql cannot be read"):
+        read_source(tmp_path / "gone.sql")
+
+
+def test_a_source_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bytes.sql").write_bytes(b"SELECT '\xff\xfe'")
+    with pytest.raises(UserError, match=r"bytes\.sql cannot be read"):
+        read_source(tmp_path / "bytes.sql")

@@ -1,0 +1,171 @@
+"""The model report as a page: names stay text, nothing comes from outside, equal input is equal bytes."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from jobs.errors import UserError
+from jobs.lake.lake import Lake
+from jobs.report.model.page import ModelReportConfig, comparison_of, examples_of, page, written_of
+from jobs.report.model.plots import WIDTH, colour, draw
+from jobs.report.step import ReportConfig, execute, report_path
+from tests.jobs.model_shop import HOSTILE, Arithmetic, Attentive, everyone, histories, shop
+from tests.jobs.page import Page
+from tests.jobs.report.test_model_report_quality import MODELS, figure
+from tests.jobs.small_night import NIGHT, RUN, finish
+from tests.jobs.small_night import shop as small_lake
+from tests.night.nights import REPOSITORY
+
+CONFIG = ModelReportConfig(attention_events=6)
+TITLE = {"as_of": "2026-04-06", "run_id": "r1", "model_id": "m1", "kind": "transformer"}
+SECTIONS = ("comparison", "decision", "learning", "slices", "attention", "contexts", "session", "shift")
+
+
+def made(name: str = "", model: Arithmetic | None = None) -> str:
+    """A page with every section filled."""
+    rivals = [{**row, "reason": f"{name}{row['reason']}"} for row in MODELS]
+    quality = [figure(scorer, 0.1, part) for scorer in ("amf", "transformer") for part in ("all", "history 1-4")]
+    quality += [
+        figure(f"{name}popularity", 0.05),
+        figure("amf", 0.1, f"market {name}GB"),
+        figure("amf", -0.1, "decision"),
+    ]
+    metadata = {"learning": {f"{name}amf": [2.0, 1.0]}, "validation": {"amf": [0.1, 0.2]}}
+    compared = comparison_of(quality, rivals, metadata)
+    examples = examples_of(shop(model or Attentive(), everyone(), name), CONFIG)
+    return page(TITLE, compared, examples, "index.html")
+
+
+@pytest.fixture(scope="module")
+def hostile() -> str:
+    return made(HOSTILE + " ")
+
+
+def test_names_are_text_in_lists_and_plots(hostile: str) -> None:
+    parsed = Page(hostile)
+    assert "script" not in parsed.tags
+    assert not [value for name in ("onload", "onclick", "src", "srcset") for value in parsed.values(name)]
+    assert HOSTILE in parsed.text, "in the lists"
+    plots = " ".join(re.findall(r"<text[^>]*>([^<]*)</text>", hostile))
+    assert "&lt;script&gt;alert" in plots and "$x_1$" in Page(plots).text, "in the plots, as written"
+    assert any(HOSTILE in value for value in parsed.values("aria-label"))
+
+
+def test_the_page_needs_nothing_from_outside(hostile: str) -> None:
+    parsed = Page(hostile)
+    assert "://" not in hostile
+    assert not re.search(r"@import|<!ENTITY|<\?xml|@font-face", hostile)
+    addresses = parsed.values("href")
+    assert all(a.startswith(("#", "data:")) or a in ("index.html", "shop.html") for a in addresses), addresses
+    assert set(re.findall(r"url\((.)", hostile)) == {"#"}
+    assert parsed.tags.count("style") == 1
+    assert "default-src 'none'" in " ".join(parsed.values("content"))
+    assert len(hostile.encode()) < 2_000_000
+
+
+def test_every_section_is_filled_and_linked(hostile: str) -> None:
+    parsed = Page(hostile)
+    ids = parsed.values("id")
+    assert len(set(ids)) == len(ids), "an id stands twice"
+    assert [i for i in ids if i in SECTIONS] == list(SECTIONS)
+    assert {f"#{name}" for name in SECTIONS} <= set(parsed.values("href"))
+    assert "note" not in parsed.values("class"), "nothing is missing here"
+    referred = set(re.findall(r"url\(#([^)]*)\)", hostile)) | {a[1:] for a in parsed.values("href") if a[0] == "#"}
+    assert referred <= set(ids)
+
+
+def test_every_figure_has_a_caption_and_words_for_a_screen_reader(hostile: str) -> None:
+    parsed = Page(hostile)
+    plots = parsed.values("class").count("plot")
+    assert plots == parsed.tags.count("figure") == parsed.tags.count("figcaption") >= 15
+    assert (
+        len([label for tag, key, label in parsed.attributes if (tag, key) == ("svg", "aria-label") and label]) == plots
+    )
+
+
+def test_equal_input_gives_equal_bytes() -> None:
+    assert made() == made()
+
+
+def test_a_model_without_attention_says_so_and_shows_the_rest() -> None:
+    text = Page(made(model=Arithmetic())).text
+    assert "which has no attention to show" in text
+    assert "Layer 1" not in text
+    assert "Alternatives in this context" in text and "The list before it" in text
+
+
+def test_what_is_missing_is_said() -> None:
+    nobody = examples_of(shop(Attentive(), histories([])), CONFIG)
+    text = Page(page(TITLE, comparison_of([], [], {}), nobody)).text
+    for said in ("No model has been measured", "No candidate has been trained", "No course of the loss",
+                 "was not cut by", "No customer has a history", "was met by two customers",
+                 "No customer has a last session", "long enough to show a shift"):  # fmt: skip
+        assert said in text, said
+    text = Page(page(TITLE | {"model_id": ""}, comparison_of([], [], {}), None)).text
+    assert "No model has been trained" in text and text.count("There is no trained model") == 4
+
+
+@pytest.mark.parametrize("prepare", [Lake, small_lake], ids=["an empty lake", "no model trained"])
+def test_a_night_without_a_model_has_a_page_and_no_new_table(tmp_path: Path, prepare: type[Lake]) -> None:
+    lake = prepare(tmp_path)
+    before = sorted(tmp_path.rglob("_delta_log"))
+    assert "No model has been trained" in written_of(lake, RUN, ModelReportConfig())
+    assert sorted(tmp_path.rglob("_delta_log")) == before
+
+
+def test_the_step_writes_the_page_beside_the_nights_own_and_links_it(tmp_path: Path) -> None:
+    lake = small_lake(tmp_path)
+    finish(lake)
+    execute(lake, RUN, ReportConfig())
+    own = report_path(lake, NIGHT)
+    assert 'href="model.html"' in own.read_text("utf-8")
+    beside = own.with_name("model.html").read_text("utf-8")
+    assert 'href="index.html"' in beside and "popularity" in Page(beside).text
+
+
+def test_a_plot_keeps_text_as_text_and_ids_apart() -> None:
+    def paint(figure: object) -> None:
+        axes = figure.add_axes((0, 0, 1, 1))  # type: ignore[attr-defined]
+        axes.plot([0, 1], [0, 1], "o-", color=colour("c0"))
+        axes.text(0.5, 0.5, "$\\frac{a}$ #fe0100 </svg><b>\U0001f45f")
+
+    one, other = (Page(str(draw(paint, 100, '"><b>', name))) for name in ("one", "other"))
+    assert "$\\frac{a}$ #fe0100 </svg><b>\U0001f45f" in one.text
+    assert "b" not in one.tags and '"><b>' in one.values("aria-label")
+    assert set(one.values("id")) and not set(one.values("id")) & set(other.values("id"))
+    assert one.values("viewbox") == [f"0 0 {WIDTH} 100"]
+    assert any("var(--c0)" in style for style in one.values("style"))
+    with pytest.raises(KeyError):
+        colour("no such")
+
+
+def test_drawing_leaves_the_settings_of_others_alone() -> None:
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    draw(lambda figure: None, 10, "nothing", "x")
+    assert dict(matplotlib.rcParams) == before
+    assert "pyplot" not in (REPOSITORY / "jobs" / "model_report_canvas.py").read_text("utf-8")
+
+
+def test_only_a_page_needs_matplotlib_and_only_one_module_imports_it() -> None:
+    owners = [
+        f.name
+        for f in sorted((REPOSITORY / "jobs").glob("*.py"))
+        if re.search(r"^\s+from matplotlib import|^import matplotlib|^from matplotlib", f.read_text("utf-8"), re.M)
+    ]
+    assert owners == ["model_report_canvas.py"]
+    code = "import sys, jobs.report.step; print([m for m in ('matplotlib', 'torch') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+def test_a_size_below_one_is_refused() -> None:
+    with pytest.raises(UserError, match="looked_at = 0"):
+        replace(ModelReportConfig(), looked_at=0)

@@ -1,0 +1,27 @@
+"""Visits cut from histories."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from models.copurchase.pairs import visits
+from models.sequences import EVENT_TYPES, Sequences
+
+HOUR = 3_600
+
+
+def test_a_pause_or_another_customer_begins_a_visit_and_purchases_are_no_views() -> None:
+    kinds = ["click", "save", "purchase", "click", "bag", "click"]
+    history = Sequences(
+        np.array([0, 5, 5, 6]), np.array([1, 2, 3, 4, 5, 6], np.int32),
+        np.array([EVENT_TYPES.index(kind) for kind in kinds], np.int8),
+        np.array([0, 600, 700, 600 + HOUR, 2 * HOUR - 1, 50]),
+    )  # fmt: skip
+    offsets, products, times = visits(history, 3_000)
+    assert (offsets.tolist(), products.tolist(), times.tolist()) == ([0, 2, 4, 5], [1, 2, 4, 5, 6], [0, 4_200, 50])
+
+
+def test_nobody_looked_at_anything() -> None:
+    nothing = Sequences(np.zeros(3, np.int64), np.empty(0, np.int32), np.empty(0, np.int8), np.empty(0, np.int64))
+    offsets, products, times = visits(nothing, HOUR)
+    assert (offsets.tolist(), len(products), len(times)) == ([0], 0, 0)
