@@ -52,14 +52,9 @@ from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, Param, chain
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from jobs.tables.shop import STEPS
+from jobs.steps import GPU_POOL, NIGHT, Step
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-SPARK_POOL, GPU_POOL = "nightrail_spark", "nightrail_gpu"
-POOLS = dict.fromkeys(("ingest", "sequences", "index", "gate"), SPARK_POOL)
-ON_GPU = ("train", "embed", "lists")
-POOLS |= dict.fromkeys(ON_GPU, GPU_POOL)
-"""Step -> the pool that limits how many such steps run at once, whatever DAG they belong to."""
 ALERT_SECONDS = 60.0
 """What an alert command may take."""
 
@@ -114,17 +109,17 @@ def alert(context: Any) -> None:
             print(f"nightrail: the alert was not sent: {failure}", flush=True)
 
 
-def step_task(step: str) -> StepOperator:
+def step_task(step: Step) -> StepOperator:
     """`python -m jobs STEP` for the run's night."""
-    pooled = os.environ.get("NIGHTRAIL_POOLS") == "1" and step in POOLS
-    pod = os.environ.get("NIGHTRAIL_GPU_POD") if step in ON_GPU else None
+    pool = step.pool if os.environ.get("NIGHTRAIL_POOLS") == "1" else None
+    pod = os.environ.get("NIGHTRAIL_GPU_POD") if step.pool == GPU_POOL else None
     return StepOperator(
-        task_id=step,
+        task_id=step.name,
         # The night comes in the environment: what a person types as `as_of` is never part of the command.
-        bash_command=f'exec "{sys.executable}" -m jobs {step} --as-of "$NIGHTRAIL_AS_OF"',
+        bash_command=f'exec "{sys.executable}" -m jobs {step.name} --as-of "$NIGHTRAIL_AS_OF"',
         env={"NIGHTRAIL_AS_OF": "{{ params.as_of or ds }}"},
         append_env=True,
-        **({"pool": POOLS[step]} if pooled else {}),
+        **({"pool": pool} if pool else {}),
         **({"executor_config": {"pod_template_file": pod}} if pod else {}),
     )
 
@@ -163,4 +158,4 @@ with DAG(
         "on_failure_callback": alert,
     },
 ) as dag:
-    chain(*(step_task(step) for step in STEPS))
+    chain(*(step_task(step) for step in NIGHT))

@@ -7,7 +7,7 @@ import sys
 import time
 import warnings
 
-from jobs.cli.app import _add_step, app
+from jobs.cli.app import app
 from jobs.cli.ask import add_questions
 from jobs.cli.common import (
     check_text,
@@ -15,25 +15,11 @@ from jobs.cli.common import (
     set_process_defaults,
 )
 from jobs.cli.models import add_models
-from jobs.cli.operate import add_backfill, add_clean, add_forget, add_rollback, add_serve
+from jobs.cli.operate import add_backfill, add_forget, add_rollback, add_serve
 from jobs.cli.status import add_status
 from jobs.errors import UserError
 
-for _step, _text in {
-    "sequences": "Each customer's recent events.",
-    "train": "Compare the candidates and refit the champion, if that is due.",
-    "embed": "Customers and products to vectors.",
-    "index": "FAISS indexes for both carousels.",
-    "lists": "Stage the top-N lists.",
-}.items():
-    _add_step(_step, _text)
-
-
-for _step, _text in {"publish": "Push the checked night online and flip `published`.",
-                     "report": "Write the night's HTML page."}.items():  # fmt: skip
-    _add_step(_step, _text)
-
-for _add in (add_clean, add_rollback, add_backfill, add_status, add_questions, add_models, add_serve):
+for _add in (add_rollback, add_backfill, add_status, add_questions, add_models, add_serve):
     _add(app)
 add_forget(app, now, time.monotonic)
 

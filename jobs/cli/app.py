@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -36,8 +37,9 @@ from jobs.cli.common import (
     work_of,
     writing,
 )
+from jobs.cli.operate import clean
 from jobs.errors import UserError
-from jobs.tables.shop import STEPS
+from jobs.steps import NIGHT, STEPS, Step
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=(
     "Nightrail: a fashion shop's recommendation night. A night is the steps "
@@ -46,21 +48,6 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
     "nothing was changed, try again later."))  # fmt: skip
 
 
-def _add_step(step: str, text: str) -> None:
-    def command(
-        as_of: AsOf,
-        root: Root = LAKE,
-        source: Source = SAMPLE_SQL,
-        raw: Raw = SAMPLE_RAW,
-        engine: EngineOption = "sail",
-        config: Config = "standard",
-    ) -> None:
-        run_one(step, as_of, root, source, raw, engine, config)
-
-    app.command(step, help=text, rich_help_panel="Steps of the night")(command)
-
-
-@app.command(rich_help_panel="Steps of the night")
 def ingest(
     as_of: AsOf,
     root: Root = LAKE,
@@ -80,7 +67,6 @@ def ingest(
     run_one("ingest", as_of, root, source, raw, engine, config, **changes)
 
 
-@app.command(rich_help_panel="Steps of the night")
 def gate(
     as_of: AsOf,
     root: Root = LAKE,
@@ -94,6 +80,27 @@ def gate(
     may_fail = accepted("gate", accept)
     changes = {"accepted": may_fail} if may_fail else {}
     run_one("gate", as_of, root, source, raw, engine, config, **changes)
+
+
+def _command_of(step: Step) -> Callable[..., None]:
+    def command(
+        as_of: AsOf,
+        root: Root = LAKE,
+        source: Source = SAMPLE_SQL,
+        raw: Raw = SAMPLE_RAW,
+        engine: EngineOption = "sail",
+        config: Config = "standard",
+    ) -> None:
+        run_one(step.name, as_of, root, source, raw, engine, config)
+
+    return command
+
+
+OWN_OPTIONS: dict[str, Callable[..., None]] = {"ingest": ingest, "gate": gate, "clean": clean}
+"""Steps whose commands have options that the others lack."""
+for _step in NIGHT:
+    _run = OWN_OPTIONS.get(_step.name) or _command_of(_step)
+    app.command(_step.name, help=_step.text, rich_help_panel="Steps of the night")(_run)
 
 
 @app.command()

@@ -185,7 +185,7 @@ def whole_night(root: Path, doing: str, night: date | str) -> AbstractContextMan
     return locks.whole_night(root.resolve(), _holder(doing, night))
 
 
-def _holder(doing: str, night: date | str) -> locks.Holder:
+def _holder(doing: str, night: date | str) -> locks.LockOwner:
     return locks.here(doing, str(night), f"{now():%Y-%m-%d %H:%M:%S} UTC")
 
 

@@ -33,7 +33,7 @@ from jobs.cli.common import (
     writing,
 )
 from jobs.errors import UserError
-from jobs.tables.shop import STEPS
+from jobs.steps import STEPS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -88,11 +88,6 @@ def backfill(
 
 
 # The command `clean`: the night's last step, which can also say what it would do.
-
-
-def add_clean(app: typer.Typer) -> None:
-    """Register the command of this module."""
-    app.command(rich_help_panel="Steps of the night")(clean)
 
 
 def clean(

@@ -79,7 +79,7 @@ def _nights(found: Status) -> Grid:
     """A line a night: seconds of each step that is done, the state of one that is not."""
     from rich.text import Text
 
-    from jobs.tables.shop import STEPS
+    from jobs.steps import STEPS
 
     grid = _grid()
     grid.add_column("night", no_wrap=True)

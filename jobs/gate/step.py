@@ -22,6 +22,7 @@ from jobs.lake.lake import Lake
 from jobs.lake.reading import live_night
 from jobs.policy.compile import read_policy
 from jobs.run import Counts, Run
+from jobs.steps import STAGING
 from jobs.tables.records import GATES, RUNS
 from jobs.tables.shop import (
     BAG_EXTRAS,
@@ -31,7 +32,6 @@ from jobs.tables.shop import (
     MARKET_RANKING,
     PEOPLE_ALSO_BOUGHT,
     RECOMMENDED_FOR_YOU,
-    STEPS,
     YOU_MIGHT_ALSO_LIKE,
 )
 from jobs.tables.table import Table
@@ -203,8 +203,6 @@ def _customer_checks(lake: Lake, run: Run, config: GateConfig, live: date) -> It
 
 
 # Whether a night's steps ran in their order: what was made before its input was made anew is of another night.
-
-STAGING = STEPS[: STEPS.index("gate")]
 
 
 def stale_check(lake: Lake, run: Run) -> Check:

@@ -27,7 +27,7 @@ MANY_DAYS = 60
 
 
 @dataclass(frozen=True)
-class Settled:
+class ReconciledEvents:
     """A night's judged rows, and the rows of other nights that they change."""
 
     rows: DataFrame
@@ -40,7 +40,7 @@ class Settled:
     """Rows of `corrected` that stay this night's: a later night has read their event again."""
 
 
-def settle(lake: Lake, run: Run, judged: DataFrame, days: Iterable[date], aside: Path) -> Settled:
+def settle(lake: Lake, run: Run, judged: DataFrame, days: Iterable[date], aside: Path) -> ReconciledEvents:
     """Compare judged events with the rows of other nights on those days; frames are read from below `aside`."""
     of_days, mine = _of_days(days), lake.frame(CORRECTED).where(night(run.as_of))
     again = mine.limit(1).count() > 0
@@ -51,7 +51,7 @@ def settle(lake: Lake, run: Run, judged: DataFrame, days: Iterable[date], aside:
         nothing = lake.spark.createDataFrame([], judged.select(*EVENT_COLUMNS).schema).withColumns(
             {"first_as_of": F.lit(run.as_of), "there": F.lit(True)}
         )
-        return Settled(judged.withColumn("corrects", F.lit(False)), nothing, nothing, nothing.drop("there"))
+        return ReconciledEvents(judged.withColumn("corrects", F.lit(False)), nothing, nothing, nothing.drop("there"))
     joined = judged.join(known, judged["event_id"] == known["old_id"], "left")
     same = F.lit(True)
     for name in EVENT_COLUMNS[1:]:
@@ -74,10 +74,12 @@ def settle(lake: Lake, run: Run, judged: DataFrame, days: Iterable[date], aside:
     restored = open_rows.where(~F.col("there")).join(changing, "event_id", "left_anti")
     decided = known.where("decided").select(F.col("old_id").alias("event_id"))
     kept = mine.select(*EVENT_COLUMNS, "first_as_of").join(decided, "event_id", "left_semi")
-    return Settled(settled, replaced, _aside(lake, restored, aside / "restored"), _aside(lake, kept, aside / "kept"))
+    return ReconciledEvents(
+        settled, replaced, _aside(lake, restored, aside / "restored"), _aside(lake, kept, aside / "kept")
+    )
 
 
-def write_events(lake: Lake, run: Run, settled: Settled) -> None:
+def write_events(lake: Lake, run: Run, settled: ReconciledEvents) -> None:
     """Replace the night's rows of events, and of corrected what they replaced; equal rows are not written again.
 
     What events loses is in corrected before, and what corrected loses is in events before.
@@ -94,12 +96,12 @@ def write_events(lake: Lake, run: Run, settled: Settled) -> None:
         lake.replace_frame(CORRECTED, replaced, run)
 
 
-def good_events(settled: Settled) -> DataFrame:
+def good_events(settled: ReconciledEvents) -> DataFrame:
     """The rows that the night adds to events, without its identity."""
     return settled.rows.where(F.col("reason").isNull()).select(*EVENT_COLUMNS, "event_date")
 
 
-def _write_rows(lake: Lake, run: Run, settled: Settled) -> None:
+def _write_rows(lake: Lake, run: Run, settled: ReconciledEvents) -> None:
     events = lake.frame(EVENTS)
     own = _stamped(good_events(settled), F.lit(run.as_of), run)
     gone = settled.replaced.where("there")

@@ -20,7 +20,7 @@ from jobs.ingest.figures import record_columns
 from jobs.ingest.gates import InputGates, check_inputs, decide_inputs
 from jobs.ingest.raw_files import RawFile, check_names, check_raw_files, list_raw_files, read_by, unreadable
 from jobs.ingest.source import Source, read_source
-from jobs.ingest.validate import Judged, first_line
+from jobs.ingest.validate import ValidatedRows, first_line
 from jobs.lake.engine import is_lost
 from jobs.lake.lake import Lake
 from jobs.lake.storage import emptied
@@ -57,7 +57,7 @@ def execute(lake: Lake, run: Run, config: IngestConfig) -> Counts:
     new = _new_files(lake, files, run)
     check_raw_files(new, source)
     with emptied(lake.root / ".ingest") as scratch:
-        judged = Judged(lake, run, source, files, new, scratch)
+        judged = ValidatedRows(lake, run, source, files, new, scratch)
         with _readable(source, files):
             judged.judge_all(dated)
         _check_rejections(judged, source, config)
@@ -115,7 +115,7 @@ def _may_be_empty(day: date, config: IngestConfig, source: Source) -> bool:
     return config.allow_empty_day or day.strftime("%A").lower() in source.directives.closed_weekdays
 
 
-def _check_rejections(judged: Judged, source: Source, config: IngestConfig) -> None:
+def _check_rejections(judged: ValidatedRows, source: Source, config: IngestConfig) -> None:
     for table in judged.tables():
         counts = {(r, e): n for (name, r, e), n in judged.counts.items() if name == table.name}
         rows = sum(counts.values())
@@ -134,7 +134,7 @@ def _check_rejections(judged: Judged, source: Source, config: IngestConfig) -> N
 
 
 def _check_day_has_events(
-    lake: Lake, judged: Judged, run: Run, config: IngestConfig, source: Source, dated: bool
+    lake: Lake, judged: ValidatedRows, run: Run, config: IngestConfig, source: Source, dated: bool
 ) -> None:
     last = run.as_of - timedelta(days=1)
     if dated and not _may_be_empty(last, config, source):
@@ -150,7 +150,7 @@ def _check_day_has_events(
         raise UserError(f"{config.raw} gives no valid event before {run.as_of}; check the source {source.path}")
 
 
-def _write(lake: Lake, run: Run, judged: Judged, read: list[RawFile]) -> Counts:
+def _write(lake: Lake, run: Run, judged: ValidatedRows, read: list[RawFile]) -> Counts:
     """The files count as read last: a night that is cut short before has its files read again, and loses nothing."""
     version = lake.version(EVENTS) if lake.exists(EVENTS) else None
     if judged.settled:
@@ -175,7 +175,7 @@ def _write(lake: Lake, run: Run, judged: Judged, read: list[RawFile]) -> Counts:
     return _counts(judged, whole)
 
 
-def _figures(lake: Lake, run: Run, judged: Judged, version: int | None) -> figures.Figures:
+def _figures(lake: Lake, run: Run, judged: ValidatedRows, version: int | None) -> figures.Figures:
     """What the night's input looked like; `version` is that of events before the load."""
     found = figures.figure(figures.FILES, len(judged.new))
     faults = {
@@ -199,7 +199,7 @@ def _figures(lake: Lake, run: Run, judged: Judged, version: int | None) -> figur
     return found + figures.figure(figures.VERSION, first if now == version and first is not None else now)
 
 
-def _counts(judged: Judged, totals: dict[str, int]) -> Counts:
+def _counts(judged: ValidatedRows, totals: dict[str, int]) -> Counts:
     bad = sum(n for (_, r, _), n in judged.counts.items() if r and r not in rules.NOT_FAULTS)
     other = judged.count(EVENTS, rules.LATER, rules.KNOWN)
     good = {table.name: judged.count(table, None) for table in judged.tables()}

@@ -11,7 +11,7 @@ from pyspark.sql.types import StructType
 
 from jobs.errors import UserError
 from jobs.ingest import rules
-from jobs.ingest.events import Settled, good_events, settle
+from jobs.ingest.events import ReconciledEvents, good_events, settle
 from jobs.ingest.raw_files import RawFile, columns_of, read_by, register_views
 from jobs.ingest.source import Source
 from jobs.lake.engine import is_lost
@@ -23,7 +23,7 @@ from jobs.tables.table import Table
 from jobs.text import clean
 
 
-class Judged:
+class ValidatedRows:
     """Every statement's rows, judged once and kept aside as Parquet until all of them are known to be good."""
 
     def __init__(
@@ -33,7 +33,7 @@ class Judged:
         self.files, self.new = files, new
         self.counts: dict[tuple[str, str | None, bool], int] = {}
         self.schemas: dict[str, StructType] = {}
-        self.settled: Settled | None = None
+        self.settled: ReconciledEvents | None = None
         """The events beside those of other nights; None where no file is new."""
 
     def judge_all(self, dated: bool) -> None:

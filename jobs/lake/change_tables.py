@@ -19,7 +19,7 @@ from deltalake.transaction import AddAction, CommitProperties, RemoveAction
 
 from jobs.lake.digests import Words, digests
 from jobs.lake.lake import Lake
-from jobs.lake.prefetch import own_thread
+from jobs.lake.prefetch import prefetched
 from jobs.lake.rows import arrow_schema, identity_of
 from jobs.run import Run
 from jobs.tables.table import GONE, Table
@@ -140,7 +140,7 @@ def replace_coded(
     schema = pa.schema([field for field in arrow_schema(table) if field.name != "as_of"])
     night = run.as_of.isoformat()
     written = _Files(lake.dataset(table).filesystem, f"as_of={night}")
-    with own_thread(iter(batches)) as computed:
+    with prefetched(iter(batches)) as computed:
         for batch in computed:
             written.add(_stamped(batch, schema, identity))
     delta = lake.delta(table)

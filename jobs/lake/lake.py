@@ -14,7 +14,7 @@ from deltalake import DeltaTable, Field, Schema, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from jobs.errors import UserError
-from jobs.lake.prefetch import own_thread
+from jobs.lake.prefetch import prefetched
 from jobs.lake.rows import (
     FEW_AHEAD,
     arrow_schema,
@@ -252,7 +252,7 @@ class Lake:
                 written += batch.num_rows
                 yield stamped_batch(batch, schema, identity)
 
-        with own_thread(stamped()) as batches:
+        with prefetched(stamped()) as batches:
             reader = pa.RecordBatchReader.from_batches(schema, batches)
             write_deltalake(
                 str(self.path(table)),
@@ -283,7 +283,7 @@ class Lake:
         where = " OR ".join(f"{column} = '{value}'" for value in found.to_pylist()) if table.partition else None
         if removed:
             rows = (batch.cast(schema) for batch in data.scanner(columns=schema.names, filter=kept).to_batches())
-            with own_thread(rows) as batches:
+            with prefetched(rows) as batches:
                 reader = pa.RecordBatchReader.from_batches(schema, batches)
                 write_deltalake(str(self.path(table)), reader, mode="overwrite", predicate=where)
         return removed

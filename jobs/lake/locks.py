@@ -36,7 +36,7 @@ TRIES, PAUSE = 5, 0.05
 
 
 @dataclass(frozen=True)
-class Holder:
+class LockOwner:
     """Who holds a lock, as the lock's file says it to who comes second."""
 
     doing: str
@@ -58,12 +58,12 @@ class Holder:
         return f"{self.doing}{of}, process {self.pid} on {self.host} since {self.since}"
 
 
-def here(doing: str, night: str, since: str) -> Holder:
+def here(doing: str, night: str, since: str) -> LockOwner:
     """This process as a holder."""
-    return Holder(doing, night, since, socket.gethostname(), os.getpid())
+    return LockOwner(doing, night, since, socket.gethostname(), os.getpid())
 
 
-def busy(root: Path, holder: Holder, owner: Holder | None) -> BusyError:
+def busy(root: Path, holder: LockOwner, owner: LockOwner | None) -> BusyError:
     """What is raised by who comes second."""
     return BusyError(
         f"the lake {root} is in use by {owner or 'another process'}; {holder.doing} has changed nothing. Try "
@@ -72,7 +72,7 @@ def busy(root: Path, holder: Holder, owner: Holder | None) -> BusyError:
 
 
 @contextmanager
-def writing(root: Path, holder: Holder, token: str = "") -> Iterator[None]:
+def writing(root: Path, holder: LockOwner, token: str = "") -> Iterator[None]:
     """Hold the lake below `root` for one step or command; `token` is that of the night it belongs to, if any.
 
     Raises BusyError, at once and without changing anything, where somebody else writes.
@@ -93,7 +93,7 @@ def writing(root: Path, holder: Holder, token: str = "") -> Iterator[None]:
 
 
 @contextmanager
-def whole_night(root: Path, holder: Holder) -> Iterator[str]:
+def whole_night(root: Path, holder: LockOwner) -> Iterator[str]:
     """Hold the lake below `root` for a night or several; yields the token that lets the night's own steps in.
 
     Raises BusyError, at once and without changing anything, where somebody else writes.
@@ -114,10 +114,10 @@ def whole_night(root: Path, holder: Holder) -> Iterator[str]:
             yield holder.token
 
 
-def holders(root: Path) -> list[Holder]:
+def lock_owners(root: Path) -> list[LockOwner]:
     """Who writes to the lake below `root` right now: a night, a step, both or nobody."""
     if is_remote(root):
-        return holders(root)
+        return lock_owners(root)
     found = []
     for name in (NIGHT, STEP):
         if not (root / storage.LOCKS / name).exists():
@@ -150,7 +150,7 @@ def _taken(file: int, kind: int, tries: int = TRIES) -> bool:
 
 
 @contextmanager
-def _signed(file: int, holder: Holder) -> Iterator[None]:
+def _signed(file: int, holder: LockOwner) -> Iterator[None]:
     """Write down who holds the lock, for as long as it does."""
     text = json.dumps(asdict(holder)).encode()
     os.pwrite(file, text, 0)
@@ -161,9 +161,9 @@ def _signed(file: int, holder: Holder) -> Iterator[None]:
         os.ftruncate(file, 0)
 
 
-def _read(file: int) -> Holder | None:
+def _read(file: int) -> LockOwner | None:
     try:
-        return Holder(**json.loads(os.pread(file, 65_536, 0)))
+        return LockOwner(**json.loads(os.pread(file, 65_536, 0)))
     except (ValueError, TypeError):  # between taking the lock and signing it
         return None
 
@@ -191,18 +191,18 @@ class _Found:
     """Seconds since it was written, by the server's clock."""
 
     @property
-    def holder(self) -> Holder | None:
+    def holder(self) -> LockOwner | None:
         """Who holds it; None where it is free, was left, or cannot be read."""
         if self.content == FREE or self.age > LEASE_SECONDS:
             return None
         try:
-            return Holder(**json.loads(self.content)["holder"])
+            return LockOwner(**json.loads(self.content)["holder"])
         except (ValueError, TypeError, KeyError):
-            return Holder("another process", "", "an unknown time")
+            return LockOwner("another process", "", "an unknown time")
 
 
 @contextmanager
-def lease_writing(root: Path, holder: Holder, token: str = "") -> Iterator[None]:
+def lease_writing(root: Path, holder: LockOwner, token: str = "") -> Iterator[None]:
     """`jobs.lake.locks.writing` for a lake in object storage."""
 
     def own_night() -> None:
@@ -218,7 +218,7 @@ def lease_writing(root: Path, holder: Holder, token: str = "") -> Iterator[None]
 
 
 @contextmanager
-def lease_whole_night(root: Path, holder: Holder) -> Iterator[None]:
+def lease_whole_night(root: Path, holder: LockOwner) -> Iterator[None]:
     """`jobs.lake.locks.whole_night` for a lake in object storage."""
     with _held(root, NIGHT, holder):
         if owner := _holder(root, STEP):
@@ -226,8 +226,8 @@ def lease_whole_night(root: Path, holder: Holder) -> Iterator[None]:
         yield
 
 
-def lease_holders(root: Path) -> list[Holder]:
-    """`jobs.lake.locks.holders` for a lake in object storage."""
+def lease_holders(root: Path) -> list[LockOwner]:
+    """`jobs.lake.locks.lock_owners` for a lake in object storage."""
     return [owner for name in (NIGHT, STEP) if (owner := _holder(root, name))]
 
 
@@ -242,7 +242,7 @@ def _tried(look: Callable[[], None]) -> None:
     return None
 
 
-def _holder(root: Path, name: str) -> Holder | None:
+def _holder(root: Path, name: str) -> LockOwner | None:
     found = _found(root / storage.LOCKS / name)
     return found.holder if found else None
 
@@ -262,7 +262,7 @@ def _found(path: Path) -> _Found | None:
 
 
 @contextmanager
-def _held(root: Path, name: str, holder: Holder) -> Iterator[None]:
+def _held(root: Path, name: str, holder: LockOwner) -> Iterator[None]:
     path = root / storage.LOCKS / name
     lease = _Lease(path, holder)
     if owner := lease.take():
@@ -281,13 +281,13 @@ def _held(root: Path, name: str, holder: Holder) -> Iterator[None]:
 class _Lease:
     """One lease as its holder knows it."""
 
-    def __init__(self, path: Path, holder: Holder) -> None:
+    def __init__(self, path: Path, holder: LockOwner) -> None:
         self.path, self.holder = path, holder
         self.tag = ""
         self._mark = secrets.token_hex(8)
         self._count = 0
 
-    def take(self) -> Holder | None:
+    def take(self) -> LockOwner | None:
         """Take the lease; returns who holds it where somebody does."""
         content = self._content()
         while True:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 
 @contextmanager
-def own_thread(batches: Iterator[pa.RecordBatch], ahead: int = 2) -> Iterator[Iterator[pa.RecordBatch]]:
+def prefetched(batches: Iterator[pa.RecordBatch], ahead: int = 2) -> Iterator[Iterator[pa.RecordBatch]]:
     """Compute batches in a thread of their own, a few ahead of the writer.
 
     The writer pulls from inside its own runtime, where reading another Delta table would fail; and an error of

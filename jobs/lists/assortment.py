@@ -31,7 +31,7 @@ ROWS = 262_144
 
 
 @dataclass(frozen=True)
-class Shelf:
+class Assortment:
     """The catalogue of a night as arrays; products and markets in id order."""
 
     products: Vocabulary
@@ -70,7 +70,7 @@ def read_availability(lake: Lake, run: Run) -> tuple[Vocabulary, Vocabulary, Boo
     return products, markets, available
 
 
-def read_shelf(lake: Lake, run: Run, of: PopularConfig, young_days: int) -> Shelf:
+def read_shelf(lake: Lake, run: Run, of: PopularConfig, young_days: int) -> Assortment:
     """The night's shelf; raises UserError where nothing can be sold anywhere."""
     products, markets, available = read_availability(lake, run)
     columns = ("brand", "category", "department", "price", "launched_at")
@@ -83,7 +83,7 @@ def read_shelf(lake: Lake, run: Run, of: PopularConfig, young_days: int) -> Shel
     attributes = Attributes(codes["brand"], codes["category"], codes["department"], price, young)
     popular = popular_products(lake, run, of, products, markets)
     filling, settled = filling_products(lake, run, of, products, markets, popular)
-    return Shelf(
+    return Assortment(
         products, markets, available, attributes, names["brand"], names["category"], names["department"], popular,
         filling, settled,
     )  # fmt: skip

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from jobs.lists.assortment import Shelf
+from jobs.lists.assortment import Assortment
 from jobs.lists.touch_points import CATEGORY, FOR_YOU, GLOBAL, MARKET, POLICY, SOURCES, TouchPoint
 from jobs.policy.compile import Names, Policy, Rulebooks
 from jobs.policy.variants import Variant
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     pass
 
 
-def candidates_of(maker: ListMaker, market: int, variant: Variant, n: int) -> int:
+def candidates_of(maker: ListBuilder, market: int, variant: Variant, n: int) -> int:
     """How many candidates a customer's list of n places is made from: as many as it reads unless rules take more than
     half of them away.
     """
@@ -38,17 +38,17 @@ PER_CATEGORY = 20
 """Popular products of a category, per place it may have, that fill a list with a cap on categories."""
 
 
-class ListMaker:
+class ListBuilder:
     """Turns candidates into lists, and counts what the rules did."""
 
-    def __init__(self, shelf: Shelf, policy: Policy) -> None:
+    def __init__(self, shelf: Assortment, policy: Policy) -> None:
         self.shelf, self.policy = shelf, policy
         self.names = Names(shelf.products, shelf.brands, shelf.categories, shelf.departments)
         self.rulebooks = Rulebooks(policy, self.names, shelf.attributes)
         self.tallies: dict[tuple[Table, str], Tally] = defaultdict(Tally)
         """By table and variant."""
 
-    def counting_anew(self) -> ListMaker:
+    def counting_anew(self) -> ListBuilder:
         """The same maker with nothing counted yet."""
         other = copy(self)
         other.tallies = defaultdict(Tally)
@@ -200,7 +200,7 @@ class Tally:
 
 
 def list_rows(
-    keys: Mapping[str, pa.Array], made: Assembled, shelf: Shelf, market: int, book: Rulebook, variant: str,
+    keys: Mapping[str, pa.Array], made: Assembled, shelf: Assortment, market: int, book: Rulebook, variant: str,
     model_id: str, with_categories: bool = False,
 ) -> pa.RecordBatch:  # fmt: skip
     """The columns of a list table but as_of and run_id; `keys` are those of its key beside market and variant.

@@ -8,16 +8,16 @@ from functools import cached_property
 import numpy as np
 
 from jobs.index import ProductIndex
-from jobs.lists.assortment import Shelf
+from jobs.lists.assortment import Assortment
 from jobs.lists.touch_points import COLD, MODEL, OTHER_CATEGORY, TouchPoint, own_category_first
 from models.arrays import BoolMask, Rows
 from models.assembly.assembly import Candidates
 
 
-class Searching:
+class CandidateRetriever:
     """The candidates of one touch point; rows are the shelf's products, not the index's."""
 
-    def __init__(self, point: TouchPoint, index: ProductIndex, shelf: Shelf, cold: BoolMask, depth: int) -> None:
+    def __init__(self, point: TouchPoint, index: ProductIndex, shelf: Assortment, cold: BoolMask, depth: int) -> None:
         self.point, self.index, self.shelf, self.cold, self.depth = point, index, shelf, cold, depth
         self.to_shelf: Rows = shelf.products.encode(index.vocabulary.ids).astype(np.int64)
         self.to_index: Rows = np.full(len(shelf.products), -1)

@@ -24,7 +24,7 @@ from jobs.lake import storage
 from jobs.lake.changes import changed_customers, known_since, night_before
 from jobs.lake.lake import Lake
 from jobs.lake.storage import write_whole
-from jobs.lists.builder import ListMaker, candidates_of
+from jobs.lists.builder import ListBuilder, candidates_of
 from jobs.lists.touch_points import FOR_YOU
 from jobs.model_inputs import BOUGHT_COLUMNS as BOUGHT
 from jobs.model_inputs import Bought, ProductVectors, matrix, vectors_column
@@ -57,7 +57,7 @@ class Due:
     """[n] ids, each once."""
 
 
-def due_customers(lake: Lake, run: Run, basis: Basis) -> Due | None:
+def due_customers(lake: Lake, run: Run, basis: InputSnapshot) -> Due | None:
     """The customers whose lists may differ from the night before; None where that cannot be told: all of them."""
     before = night_before(lake, RECOMMENDED_FOR_YOU, run.as_of)
     earlier = None if before is None else read_basis(lake, before)
@@ -72,7 +72,7 @@ def due_customers(lake: Lake, run: Run, basis: Basis) -> Due | None:
     return Due(before, pc.unique(pa.chunked_array(parts, pa.string())))
 
 
-def changed_products(earlier: Basis, basis: Basis) -> dict[Group, FloatMatrix | None]:
+def changed_products(earlier: InputSnapshot, basis: InputSnapshot) -> dict[Group, FloatMatrix | None]:
     """By market and variant the vectors [c, d + 1], of then and of now, of the products that are another candidate now
     than then: sold or not, with another vector or under other rules. None where all lists may have changed.
     """
@@ -101,14 +101,16 @@ def changed_products(earlier: Basis, basis: Basis) -> dict[Group, FloatMatrix | 
     return found
 
 
-def _same_vectors(earlier: Basis, basis: Basis, then: Rows, now: Rows) -> BoolMask:
+def _same_vectors(earlier: InputSnapshot, basis: InputSnapshot, then: Rows, now: Rows) -> BoolMask:
     if earlier.vectors.shape[1] != basis.vectors.shape[1]:
         return np.zeros(len(then), dtype=bool)
     old, new = earlier.vectors[then], basis.vectors[now]
     return np.asarray(((old == new) | (np.isnan(old) & np.isnan(new))).all(axis=1))
 
 
-def _same_facts(earlier: Basis, basis: Basis, then: Rows, now: Rows, names: list[tuple[str, str]]) -> BoolMask:
+def _same_facts(
+    earlier: InputSnapshot, basis: InputSnapshot, then: Rows, now: Rows, names: list[tuple[str, str]]
+) -> BoolMask:
     """[both], whether two columns say the same of each product; those missing on one side are not looked at."""
     same = np.ones(len(then), dtype=bool)
     for old, new in names:
@@ -179,7 +181,9 @@ def _scored(lake: Lake, run: Run, lists: pa.Table, tests: list[FloatMatrix]) -> 
         yield batch["customer_id"].filter(pa.array(affected))
 
 
-def _buying_again(lake: Lake, run: Run, before: date, earlier: Basis, basis: Basis) -> Iterator[pa.Array]:
+def _buying_again(
+    lake: Lake, run: Run, before: date, earlier: InputSnapshot, basis: InputSnapshot
+) -> Iterator[pa.Array]:
     """Customers for whom a product has become one to buy again, or is none any more."""
     windows = {
         market: {variant: (earlier.header["markets"].get(market, {}).get(variant, {}).get("again", {}), frame["again"])
@@ -218,7 +222,7 @@ OF_BOOKS = ("excluded", "places", "mover")
 
 
 @dataclass(frozen=True)
-class Basis:
+class InputSnapshot:
     """Two nights with equal bases give a customer with an equal vector and equal purchases an equal list."""
 
     products: pa.Table
@@ -228,7 +232,7 @@ class Basis:
     """Whose the lists are and, by market and variant, what the rules say of all products alike."""
 
     @staticmethod
-    def of(maker: ListMaker, vectors: ProductVectors, config: ListsConfig) -> Basis:
+    def of(maker: ListBuilder, vectors: ProductVectors, config: ListsConfig) -> InputSnapshot:
         """That of the night."""
         shelf, attributes = maker.shelf, maker.shelf.attributes
         columns = {
@@ -256,7 +260,7 @@ class Basis:
             "shares": [[variant.name, variant.share] for variant in config.variants],
             "markets": frames,
         }
-        return Basis(pa.table(columns), json.loads(json.dumps(header)))  # as it is read back
+        return InputSnapshot(pa.table(columns), json.loads(json.dumps(header)))  # as it is read back
 
     @cached_property
     def ids(self) -> Vocabulary:
@@ -279,7 +283,7 @@ class Basis:
         packed = np.asarray(pc.list_element(self.products["available"].combine_chunks(), number // 8))
         return np.asarray(packed >> (7 - number % 8) & 1, dtype=bool)
 
-    def alike(self, other: Basis) -> bool:
+    def alike(self, other: InputSnapshot) -> bool:
         """Whether lists can be compared at all: one model, and the same customers in each variant."""
         return all(self.header.get(name) == other.header.get(name) for name in self.header if name != "markets")
 
@@ -291,14 +295,14 @@ class Basis:
         write_whole(_path(lake, run.as_of), content.getvalue().to_pybytes())
 
 
-def read_basis(lake: Lake, as_of: date) -> Basis | None:
+def read_basis(lake: Lake, as_of: date) -> InputSnapshot | None:
     """That of a night; None where it has none that can be read."""
     try:
         products = feather.read_table(pa.BufferReader(_path(lake, as_of).read_bytes()), memory_map=False)
         header = json.loads((products.schema.metadata or {})[b"basis"])
     except (OSError, pa.ArrowException, KeyError, ValueError):
         return None
-    return Basis(products, header) if header.get("format") == FORMAT else None
+    return InputSnapshot(products, header) if header.get("format") == FORMAT else None
 
 
 def forget_basis(lake: Lake, as_of: date) -> None:
@@ -310,7 +314,7 @@ def _path(lake: Lake, as_of: date) -> Path:
     return lake.directory(storage.LISTS, as_of) / "basis.arrow"
 
 
-def _frame(maker: ListMaker, market: int, variant: Variant, config: ListsConfig) -> dict[str, Any]:
+def _frame(maker: ListBuilder, market: int, variant: Variant, config: ListsConfig) -> dict[str, Any]:
     """What all lists of a market and variant have in common, numbers of products and rules as names."""
     book, n = maker.book(FOR_YOU, market, variant), FOR_YOU.places or config.top_n
     name = dict(enumerate(book.names))

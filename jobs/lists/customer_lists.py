@@ -19,14 +19,14 @@ from jobs import model_inputs
 from jobs.lake.changes import replace_changed
 from jobs.lake.executors import Parcel, computed, only, own_columns, spread
 from jobs.lake.lake import Lake
-from jobs.lists.assortment import Shelf
-from jobs.lists.builder import ListMaker, Tally, candidates_of, no_lists
-from jobs.lists.customer_changes import Basis, due_customers, forget_basis
+from jobs.lists.assortment import Assortment
+from jobs.lists.builder import ListBuilder, Tally, candidates_of, no_lists
+from jobs.lists.customer_changes import InputSnapshot, due_customers, forget_basis
 from jobs.lists.touch_points import COLD, FOR_YOU, MODEL
 from jobs.model_inputs import Bought, ProductVectors, matrix
 from jobs.policy.compile import policy_on
 from jobs.policy.parse import rules_of
-from jobs.policy.variants import StandingRules, Variant, variant_of
+from jobs.policy.variants import DefaultRules, Variant, variant_of
 from jobs.run import Run
 from jobs.tables.shop import CUSTOMER_EMBEDDINGS, CUSTOMER_SEQUENCES
 from jobs.tables.table import Column
@@ -42,12 +42,12 @@ if TYPE_CHECKING:
     from jobs.lists.config import ListsConfig
 
 
-def stage_customer_lists(lake: Lake, maker: ListMaker, vectors: ProductVectors, config: ListsConfig, run: Run) -> int:
+def stage_customer_lists(lake: Lake, maker: ListBuilder, vectors: ProductVectors, config: ListsConfig, run: Run) -> int:
     """Write the night's lists that may differ from those of the night before, or all; returns the rows written.
 
     The night's basis is there only beside finished lists.
     """
-    basis = Basis.of(maker, vectors, config)
+    basis = InputSnapshot.of(maker, vectors, config)
     due = due_customers(lake, run, basis)
     forget_basis(lake, run.as_of)
     ranker = Ranker.on(maker, vectors, config, run)
@@ -66,7 +66,7 @@ def customer_lists(
     lake: Lake, ranker: Ranker, config: ListsConfig, run: Run, chosen: pa.Array | None = None
 ) -> Iterator[Iterator[pa.RecordBatch]]:
     """Batches of the ranker's columns: of everybody's lists, or of those of the customers `chosen`."""
-    of_homes, of_vectors = ("customer_id", "market", *model_inputs.HISTORY_COLUMNS), ("customer_id", "vector")
+    of_homes, of_vectors = ("customer_id", "market", *model_inputs.BOUGHT_COLUMNS), ("customer_id", "vector")
     if lake.on_executors:
         vectors, homes = (
             only(lake, lake.frame(table, run.as_of), "customer_id", chosen).select(*columns)
@@ -105,7 +105,7 @@ def _told(batches: Iterator[pa.RecordBatch], run: Run, total: int) -> Iterator[p
         run.progress("customers ranked", done, total)
 
 
-def _counted(batches: Iterator[pa.RecordBatch], maker: ListMaker) -> Iterator[pa.RecordBatch]:
+def _counted(batches: Iterator[pa.RecordBatch], maker: ListBuilder) -> Iterator[pa.RecordBatch]:
     """Rows of recommended_for_you; what was counted of them is added to the maker's."""
     for batch in batches:
         for text in batch[TALLY.name].drop_null().to_pylist():
@@ -120,7 +120,7 @@ FILLING = tuple(field.name for field in fields(Popularity))
 ATTRIBUTES = tuple(field.name for field in fields(Attributes))
 
 
-def packed_maker(maker: ListMaker) -> Parcel:
+def packed_maker(maker: ListBuilder) -> Parcel:
     """What makes the same lists elsewhere; not what it has counted."""
     shelf, policy = maker.shelf, maker.policy
     header = {name: getattr(shelf, name).ids.to_pylist() for name in VOCABULARIES} | {
@@ -135,22 +135,22 @@ def packed_maker(maker: ListMaker) -> Parcel:
     return Parcel(header, arrays | {name: getattr(shelf.attributes, name) for name in ATTRIBUTES})
 
 
-def unpacked_maker(parcel: Parcel) -> ListMaker:
+def unpacked_maker(parcel: Parcel) -> ListBuilder:
     """The maker that the parcel came from."""
     attributes = Attributes(**{name: parcel.arrays[name] for name in ATTRIBUTES})
     parts: dict[str, Any] = {name: Vocabulary(parcel.header[name]) for name in VOCABULARIES}
     filling = Popularity(**{name: parcel.arrays[name] for name in FILLING})
     settled = date.fromisoformat(parcel.header["settled"])
     # Pages of what is popular tonight are made in the step's own process.
-    shelf = Shelf(**parts, available=parcel.arrays["available"], attributes=attributes, popular=filling,
+    shelf = Assortment(**parts, available=parcel.arrays["available"], attributes=attributes, popular=filling,
                   filling=filling, settled=settled)  # fmt: skip
     policy = policy_on(rules_of(parcel.header["rules"]), date.fromisoformat(parcel.header["as_of"]))
-    return ListMaker(shelf, policy)
+    return ListBuilder(shelf, policy)
 
 
 def variant_from(plain: Mapping[str, Any]) -> Variant:
     """A variant of `dataclasses.asdict`."""
-    standing = {table: StandingRules(**rules) for table, rules in plain["standing"].items()}
+    standing = {table: DefaultRules(**rules) for table, rules in plain["standing"].items()}
     return Variant(**{**plain, "standing": standing})
 
 
@@ -165,7 +165,7 @@ class Ranker:
 
     columns: ClassVar[tuple[Column, ...]] = (*own_columns(FOR_YOU.table), TALLY)
 
-    maker: ListMaker
+    maker: ListBuilder
     """One of its own: it counts what is yielded."""
     products: ProductVectors
     places: int
@@ -176,7 +176,7 @@ class Ranker:
     """Where customers' candidates are searched: auto, cpu or cuda, of whoever does the ranking."""
 
     @staticmethod
-    def on(maker: ListMaker, products: ProductVectors, config: ListsConfig, run: Run) -> Ranker:
+    def on(maker: ListBuilder, products: ProductVectors, config: ListsConfig, run: Run) -> Ranker:
         """That of a night."""
         places = FOR_YOU.places or config.top_n
         return Ranker(
@@ -253,13 +253,13 @@ class Ranker:
         )  # fmt: skip
 
 
-def add_tallies(maker: ListMaker, text: str) -> None:
+def add_tallies(maker: ListBuilder, text: str) -> None:
     """Count what TALLY says of a batch."""
     for variant, (lists, short, moved, rules) in json.loads(text).items():
         maker.tallies[FOR_YOU.table, variant].join(Tally(lists, short, moved, Counter(rules)))
 
 
-def _kept_out(owned: Bought, maker: ListMaker, market: int, variant: Variant) -> Bought:
+def _kept_out(owned: Bought, maker: ListBuilder, market: int, variant: Variant) -> Bought:
     """What customers bought but for what a policy says is bought again by now."""
     again = maker.rulebooks.repeat_purchase_days(maker.shelf.markets.ids[market].as_py(), variant)
     return owned if np.isinf(again).all() else owned.where(owned.lasting(maker.shelf.attributes.category, again))
@@ -274,7 +274,7 @@ def _reach(found: Candidates, made: Assembled) -> pa.Array:
 class _Search:
     """Candidates of customers; rows are the shelf's products."""
 
-    def __init__(self, products: ProductVectors, maker: ListMaker, compute: Compute) -> None:
+    def __init__(self, products: ProductVectors, maker: ListBuilder, compute: Compute) -> None:
         self.vectors, self.model_id, self.shelf = placed(products.vectors, compute), products.model_id, maker.shelf
         self.to_shelf: Rows = self.shelf.products.encode(products.ids.ids).astype(np.int64)
         self.to_index: Rows = np.full(len(self.shelf.products), -1)

@@ -23,8 +23,8 @@ from jobs.lake.change_tables import replace_coded
 from jobs.lake.changes import may_hold_changes, night_before
 from jobs.lake.lake import Lake
 from jobs.lake.storage import write_whole
-from jobs.lists.builder import ListMaker
-from jobs.lists.candidates import Searching
+from jobs.lists.builder import ListBuilder
+from jobs.lists.candidates import CandidateRetriever
 from jobs.lists.touch_points import CAROUSELS, SOURCES, TouchPoint
 from jobs.policy.variants import Variant
 from jobs.run import Run
@@ -134,7 +134,7 @@ def read_indexes(lake: Lake, config: ListsConfig, run: Run) -> dict[Table, Produ
 
 
 def stage_product_lists(
-    lake: Lake, maker: ListMaker, indexes: dict[Table, ProductIndex], cold: BoolMask, config: ListsConfig, run: Run
+    lake: Lake, maker: ListBuilder, indexes: dict[Table, ProductIndex], cold: BoolMask, config: ListsConfig, run: Run
 ) -> int:
     """Write the night's lists of every touch point of a product that differ from those of the night before, or all;
     returns the rows written.
@@ -178,7 +178,7 @@ def _known(lake: Lake, table: Table, before: date, groups: list[Group], as_of: d
     return found
 
 
-def _groups(maker: ListMaker, config: ListsConfig) -> list[Group]:
+def _groups(maker: ListBuilder, config: ListsConfig) -> list[Group]:
     """Every market and variant."""
     return [(market, v.name) for v in config.variants for market in maker.shelf.markets.ids.to_pylist()]
 
@@ -189,7 +189,7 @@ class _Making:
 
     point: TouchPoint
     index: ProductIndex
-    maker: ListMaker
+    maker: ListBuilder
     cold: BoolMask
     groups: list[Group]
     """Every market and variant, in the order of the rows."""
@@ -224,7 +224,7 @@ class _Making:
         Some are made at once: what is no compiled loop keeps one core alone.
         """
         shelf, n = self.maker.shelf, self.point.places or self.config.top_n
-        search = Searching(self.point, self.index, shelf, self.cold, n * self.config.search_depth)
+        search = CandidateRetriever(self.point, self.index, shelf, self.cold, n * self.config.search_depth)
         category = shelf.attributes.category if "categories" in self.point.table.names else None
         digest = digests_of(shelf.products, shelf.categories, category, self.model_id)
         names = shelf.markets.ids.to_pylist()

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from jobs.lake.lake import Lake
 from jobs.lists.assortment import read_shelf
-from jobs.lists.builder import ListMaker
+from jobs.lists.builder import ListBuilder
 from jobs.lists.config import ListsConfig
 from jobs.lists.customer_lists import stage_customer_lists
 from jobs.lists.product_lists import read_indexes, stage_product_lists
@@ -30,7 +30,7 @@ WHOLE = "*"
 def execute(lake: Lake, run: Run, config: ListsConfig) -> Counts:
     """Stage the night's lists; nothing is live until publish."""
     shelf = read_shelf(lake, run, config.popular, config.young_days)
-    maker = ListMaker(shelf, read_policy(lake, run.as_of, config.variants))
+    maker = ListBuilder(shelf, read_policy(lake, run.as_of, config.variants))
     vectors = ProductVectors.read(lake, run.as_of)
     cold = np.zeros(len(shelf.products), dtype=bool)
     cold[shelf.products.encode(vectors.ids.ids.filter(pa.array(vectors.cold)))] = True
@@ -45,7 +45,7 @@ def execute(lake: Lake, run: Run, config: ListsConfig) -> Counts:
     return _counts(maker, written)
 
 
-def _counts(maker: ListMaker, written: int) -> Counts:
+def _counts(maker: ListBuilder, written: int) -> Counts:
     """How many lists there are, how many of them are short with a reason, and how many were `written` of products'."""
     parts, of_products = [], {point.table for point in CAROUSELS}
     for (table, variant), tally in maker.tallies.items():
@@ -64,7 +64,7 @@ def _counts(maker: ListMaker, written: int) -> Counts:
     return Counts(int(maker.shelf.available.sum()), made - alike + written, note=note)
 
 
-def _ranked_pages(maker: ListMaker, config: ListsConfig, run: Run) -> Iterator[pa.RecordBatch]:
+def _ranked_pages(maker: ListBuilder, config: ListsConfig, run: Run) -> Iterator[pa.RecordBatch]:
     """The order of every category page, and of all products, for customers nobody knows."""
     shelf = maker.shelf
     pages = pa.concat_arrays([shelf.categories.ids, pa.array([WHOLE])])

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from jobs.index import ProductIndex
-from jobs.policy.variants import StandingRules
+from jobs.policy.variants import DefaultRules
 from jobs.tables.shop import BAG_EXTRAS, MARKET_RANKING, PEOPLE_ALSO_BOUGHT, RECOMMENDED_FOR_YOU, YOU_MIGHT_ALSO_LIKE
 from jobs.tables.table import Table
 from models.arrays import BoolMask, Rows
@@ -36,7 +36,7 @@ class TouchPoint:
 
     table: Table
     """Where its lists go; the first column of its key says whose they are."""
-    standing: StandingRules = field(default_factory=StandingRules)
+    standing: DefaultRules = field(default_factory=DefaultRules)
     """What it keeps to where no policy says otherwise."""
     places: int | None = None
     """Products per list; None: `ListsConfig.top_n`."""
@@ -139,18 +139,18 @@ def _labels(rows: Rows, label: Rows | int) -> np.ndarray[tuple[int, int], np.dty
 
 
 ALTERNATIVES = TouchPoint(
-    YOU_MIGHT_ALSO_LIKE, StandingRules(guard=True, brand_cap=8, diversity=0.25, explore_place=12),
+    YOU_MIGHT_ALSO_LIKE, DefaultRules(guard=True, brand_cap=8, diversity=0.25, explore_place=12),
     index=YOU_MIGHT_ALSO_LIKE, find=_similar, find_in=_similar_in, own_category_first=True,
 )  # fmt: skip
 GOES_WITH = TouchPoint(
-    PEOPLE_ALSO_BOUGHT, StandingRules(guard=True, brand_cap=8), index=PEOPLE_ALSO_BOUGHT, find=_bought,
+    PEOPLE_ALSO_BOUGHT, DefaultRules(guard=True, brand_cap=8), index=PEOPLE_ALSO_BOUGHT, find=_bought,
     find_in=_bought_in, beside=YOU_MIGHT_ALSO_LIKE,
 )  # fmt: skip
 SOMETHING_EXTRA = TouchPoint(
-    BAG_EXTRAS, StandingRules(guard=True, category_cap=1, price_high=0.5), places=12, index=PEOPLE_ALSO_BOUGHT,
+    BAG_EXTRAS, DefaultRules(guard=True, category_cap=1, price_high=0.5), places=12, index=PEOPLE_ALSO_BOUGHT,
     find=_bag, find_in=_bag_in, other_category=True, comparable=True,
 )  # fmt: skip
-FOR_YOU = TouchPoint(RECOMMENDED_FOR_YOU, StandingRules(brand_cap=8, diversity=0.25, explore_place=12))
+FOR_YOU = TouchPoint(RECOMMENDED_FOR_YOU, DefaultRules(brand_cap=8, diversity=0.25, explore_place=12))
 RANKED_PAGE = TouchPoint(MARKET_RANKING, places=500)
 CAROUSELS = (ALTERNATIVES, GOES_WITH, SOMETHING_EXTRA)
 """Lists of products, each after the one that it stands beside."""

@@ -27,7 +27,7 @@ from jobs.report.drift import path_beside as drift_beside
 from jobs.report.model.page import path_beside
 from jobs.report.step import report_path
 from jobs.report.window.page import path_beside as window_beside
-from jobs.tables.shop import STEPS
+from jobs.steps import STEPS
 
 DAG = "nightly_recommendations"
 LOG_WIDTH = 110

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import resource
 from collections.abc import Callable
@@ -14,8 +13,9 @@ from jobs.config import NightConfig
 from jobs.lake.engine import told_if_lost
 from jobs.lake.lake import Lake
 from jobs.run import Counts, Run
+from jobs.steps import step_named
 from jobs.tables.records import RUNS
-from jobs.tables.shop import ALL, STEPS
+from jobs.tables.shop import ALL
 
 RUNNING, DONE, FAILED = "running", "done", "failed"
 
@@ -27,8 +27,7 @@ def run_step(
 
     The row says `running` from before the step's first write, so that a step that was killed stands in the ledger.
     """
-    assert step in STEPS, f"{step} is no step of the night"
-    execute = importlib.import_module(f"jobs.{step}").execute
+    execute = step_named(step).execute
     run = replace(run, started_at=clock(), code_version=code_version, config_hash=config.hash)
     row = {
         "step": step,
@@ -41,7 +40,7 @@ def run_step(
     _record(lake, run, row)
     try:
         with told_if_lost():
-            counts: Counts = execute(lake, run, getattr(config, step))
+            counts = execute(lake, run, config)
     except Exception as error:
         _record(lake, run, row | _end(run, FAILED, Counts(note=f"{type(error).__name__}: {error}"), clock()))
         raise

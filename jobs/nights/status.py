@@ -11,10 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.lake.lake import Lake
-from jobs.lake.locks import Holder, holders
+from jobs.lake.locks import LockOwner, lock_owners
 from jobs.lake.reading import Wanted, matching, scan
+from jobs.steps import STEPS
 from jobs.tables.records import GATES, PUBLISHED, RUNS
-from jobs.tables.shop import PRODUCT_EMBEDDINGS, STEPS
+from jobs.tables.shop import PRODUCT_EMBEDDINGS
 from jobs.tables.table import Table
 from jobs.text import clean
 
@@ -70,7 +71,7 @@ class Status:
     """Hours from the live night's midnight to now: what services see knows nothing of them."""
     back: tuple[date, ...]
     """Nights that can be rolled back to, newest first; the live one is not among them."""
-    at_work: tuple[Holder, ...]
+    at_work: tuple[LockOwner, ...]
 
 
 def status_of(lake: Lake, nights: int, now: datetime) -> Status:
@@ -80,7 +81,7 @@ def status_of(lake: Lake, nights: int, now: datetime) -> Status:
     known = sorted({row["as_of"] for row in matching(lake, RUNS, ("as_of",), Wanted())}, reverse=True)[:nights]
     since = pc.field("as_of") >= pa.scalar(known[-1] if known else date.max)
     runs, gates = _rows(lake, RUNS, since), _rows(lake, GATES, since)
-    at_work = tuple(holders(lake.root))
+    at_work = tuple(lock_owners(lake.root))
     live = matching(lake, PUBLISHED, ("as_of", "published_at"), Wanted())
     night = live[0]["as_of"] if live else None
     old = now - datetime.combine(night, time(), UTC) if night else None

@@ -16,7 +16,7 @@ from jobs.errors import UserError
 from jobs.lake.lake import Lake
 from jobs.policy.parse import rules_of, unknown_variants
 from jobs.policy.rules import ANY, ATTRIBUTES, COLUMNS, KINDS, TOUCH_POINTS, Rule
-from jobs.policy.variants import StandingRules, Variant
+from jobs.policy.variants import DefaultRules, Variant
 from jobs.tables.shop import POLICY, RECOMMENDED_FOR_YOU
 from jobs.text import clean
 from models.arrays import BoolMask, Rows
@@ -182,7 +182,7 @@ class Rulebooks:
         self._excluded = lru_cache(KEPT)(self._compile_excluded)
         self._moved = lru_cache(KEPT)(self._compile_moved)
 
-    def rulebook(self, touch_point: str, market: str, variant: Variant, standing: StandingRules) -> Rulebook:
+    def rulebook(self, touch_point: str, market: str, variant: Variant, standing: DefaultRules) -> Rulebook:
         """What the lists of a touch point, market and variant must keep to.
 
         `standing` is the touch point's own; the variant may replace it.
@@ -236,7 +236,7 @@ class Rulebooks:
         ranked = sorted(self._of_kind(holding, kind), key=lambda found: found[1].rank)
         return ranked[0] if ranked else (NONE, None)
 
-    def _compile(self, holding: tuple[int, ...], standing: StandingRules) -> Rulebook:
+    def _compile(self, holding: tuple[int, ...], standing: DefaultRules) -> Rulebook:
         excluded = self._excluded(tuple(number for number, _ in self._of_kind(holding, "exclude")))
         places, mover = self._moved(tuple(number for number, _ in self._of_kind(holding, "boost", "bury")))
         pins, pin_places, pin_rules = self._pins(holding, excluded)
@@ -286,7 +286,7 @@ class Rulebooks:
             return int(rule.amount or 0), number
         return standing, standing_rule if standing else NONE
 
-    def _window(self, holding: Sequence[int], standing: StandingRules) -> tuple[float, float, int]:
+    def _window(self, holding: Sequence[int], standing: DefaultRules) -> tuple[float, float, int]:
         number, rule = self._first(holding, "price_window")
         if rule is not None:
             return rule.low or 0.0, float("inf") if rule.high is None else rule.high, number

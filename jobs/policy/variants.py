@@ -12,7 +12,7 @@ from jobs.errors import UserError
 
 
 @dataclass(frozen=True)
-class StandingRules:
+class DefaultRules:
     """Settings of one touch point; `policy` rows of the same kind go before them in their scope."""
 
     guard: bool = False
@@ -51,7 +51,7 @@ class Variant:
     """Share of the customers who see it; the shares of all variants add up to 1."""
     policy: bool = True
     """Whether the rules of the table policy hold."""
-    standing: dict[str, StandingRules] = field(default_factory=dict)
+    standing: dict[str, DefaultRules] = field(default_factory=dict)
     """Standing rules by touch point, in place of the touch point's own."""
 
     def __post_init__(self) -> None:

@@ -210,6 +210,7 @@ class OnlineStore:
 
 
 def _definitions_digest() -> str:
-    files = (REPO / "definitions.py", REPO / "served.py", REPO.parent / "jobs" / "tables.py")
+    tables = sorted((REPO.parent / "jobs" / "tables").glob("*.py"))
+    files = (REPO / "definitions.py", REPO / "served.py", *tables)
     text = b"".join(file.read_bytes() for file in files)
     return hashlib.sha256(text).hexdigest()

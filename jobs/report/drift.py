@@ -21,8 +21,9 @@ from jobs.lake.reading import Wanted, matching
 from jobs.report.figures import TITLES
 from jobs.report.pages import environment
 from jobs.run import Run
+from jobs.steps import STEPS
 from jobs.tables.records import GATES, INPUTS, RUNS
-from jobs.tables.shop import BAG_EXTRAS, PEOPLE_ALSO_BOUGHT, STEPS, YOU_MIGHT_ALSO_LIKE
+from jobs.tables.shop import BAG_EXTRAS, PEOPLE_ALSO_BOUGHT, YOU_MIGHT_ALSO_LIKE
 from jobs.tables.table import Table
 from jobs.text import clean
 

@@ -16,8 +16,9 @@ import pyarrow.compute as pc
 from jobs.gate.counts import Catalogue, ListCounts
 from jobs.lake.lake import Lake
 from jobs.lake.reading import Tally, Wanted, matching, of_night, scan
+from jobs.steps import STEPS
 from jobs.tables.records import EVALUATIONS, GATES, PUBLISHED, REJECTED, RUNS
-from jobs.tables.shop import RECOMMENDED_FOR_YOU, STEPS
+from jobs.tables.shop import RECOMMENDED_FOR_YOU
 from jobs.text import clean
 
 HEADLINE = "ndcg@10"

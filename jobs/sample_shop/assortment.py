@@ -17,7 +17,7 @@ TREND = 0.5
 
 
 @dataclass(frozen=True)
-class Shelf:
+class DayAssortment:
     """The live products of a day, sorted by group. A slot is a place on the shelf; S slots."""
 
     product: Ints
@@ -75,7 +75,7 @@ class Shelf:
         return np.minimum(np.searchsorted(self.demand, demand, side="right") - 1, self._last)
 
 
-def shelf_of(world: World, stock: StockDay) -> Shelf:
+def shelf_of(world: World, stock: StockDay) -> DayAssortment:
     """The shelf of one day: lasting appeal, this week's trend, novelty and season."""
     live = np.arange(stock.live)
     age = stock.day - world.launch_day[: stock.live]
@@ -85,7 +85,7 @@ def shelf_of(world: World, stock: StockDay) -> Shelf:
     order = np.argsort(world.cell[: stock.live], kind="stable")
     cell = world.cell[order]
     demand = (world.appeal[: stock.live] * np.exp(trend) * novelty)[order] * season[cell]
-    return Shelf(
+    return DayAssortment(
         product=order,
         cell=cell,
         start=np.searchsorted(cell, np.arange(len(season) + 1)),

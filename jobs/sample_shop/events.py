@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from jobs.sample_shop.assortment import Shelf, StockDay, shelf_of
+from jobs.sample_shop.assortment import DayAssortment, StockDay, shelf_of
 from jobs.sample_shop.customers import FAVOURITE_WEIGHTS, Customers
 from jobs.sample_shop.draws import Bools, Floats, Ints, Stream, generator, pick
 from jobs.sample_shop.world import Cells, World
@@ -135,7 +135,7 @@ class Actions:
         return Actions(self.visit[mask], self.turn[mask], self.slot[mask], self.kind[mask])
 
 
-def start_visits(customers: Customers, shelf: Shelf, day: int, count: int, rng: np.random.Generator) -> Visits:
+def start_visits(customers: Customers, shelf: DayAssortment, day: int, count: int, rng: np.random.Generator) -> Visits:
     """Who comes and why: mostly this week's focus, else another favourite, else whatever is in season."""
     customer = customers.visitors(day, count, rng)
     focus, product = customers.week_focus(customer, day)
@@ -157,7 +157,7 @@ def start_visits(customers: Customers, shelf: Shelf, day: int, count: int, rng: 
     )
 
 
-def browse(visits: Visits, shelf: Shelf, cells: Cells, rng: np.random.Generator) -> tuple[Actions, Ints]:
+def browse(visits: Visits, shelf: DayAssortment, cells: Cells, rng: np.random.Generator) -> tuple[Actions, Ints]:
     """Looking, saving and bagging of a day's visits, and (V,) the last bagged slot of each, -1 for none.
 
     A step mostly goes to the next product of the page or to a liked one of the same group; a few steps wander off
@@ -191,7 +191,7 @@ def browse(visits: Visits, shelf: Shelf, cells: Cells, rng: np.random.Generator)
 
 
 def _look(
-    visits: Visits, shelf: Shelf, who: Ints, intent: Ints, current: Ints, step: int, rng: np.random.Generator
+    visits: Visits, shelf: DayAssortment, who: Ints, intent: Ints, current: Ints, step: int, rng: np.random.Generator
 ) -> Ints:
     """The slot each visit looks at; `current` is its last slot in the group, AFRESH or ANYTHING (in the shop)."""
 
@@ -209,7 +209,7 @@ def _look(
     return in_stock(shelf, visits.market[who], propose)
 
 
-def in_stock(shelf: Shelf, market: Ints, propose: Callable[[Ints, int], Ints]) -> Ints:
+def in_stock(shelf: DayAssortment, market: Ints, propose: Callable[[Ints, int], Ints]) -> Ints:
     """Ask for a slot for every market until it is in stock there, a few times; -1 where it never was.
 
     `propose` gets the positions still without a slot and the number of the attempt, and gives a slot for each.
@@ -249,7 +249,7 @@ BASKET_TURN = 4 * MOST_STEPS
 PURCHASE_TURN = BASKET_TURN + 10
 
 
-def buy(visits: Visits, bagged: Ints, shelf: Shelf, cells: Cells, rng: np.random.Generator) -> Actions:
+def buy(visits: Visits, bagged: Ints, shelf: DayAssortment, cells: Cells, rng: np.random.Generator) -> Actions:
     """Purchases of a day's visits, with the looking and bagging of what was added at the end.
 
     `bagged` is the last bagged slot of each visit or -1; at most one basket a visit, without repeated products.
@@ -274,7 +274,9 @@ def buy(visits: Visits, bagged: Ints, shelf: Shelf, cells: Cells, rng: np.random
     return together(parts)
 
 
-def _extra(visits: Visits, visit: Ints, first: Ints, shelf: Shelf, cells: Cells, rng: np.random.Generator) -> Ints:
+def _extra(
+    visits: Visits, visit: Ints, first: Ints, shelf: DayAssortment, cells: Cells, rng: np.random.Generator
+) -> Ints:
     """One further product for each basket, a slot, -1 where nothing suitable is in stock."""
     route = rng.random(len(visit))
     cell = shelf.cell[first]

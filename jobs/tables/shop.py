@@ -234,5 +234,3 @@ ALL = (
     CUSTOMER_EMBEDDINGS, PRODUCT_EMBEDDINGS, *LISTS, MARKET_RANKING, POLICY, RULE_EFFECTS,
     MODELS, CHAMPIONS, EVALUATIONS, GATES, PUBLISHED, RUNS,
 )  # fmt: skip
-STEPS = ("ingest", "sequences", "train", "embed", "index", "lists", "gate", "publish", "report", "clean")
-"""The night in order; each is `python -m jobs STEP --as-of DATE`."""

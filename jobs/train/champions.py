@@ -67,7 +67,7 @@ def champion(lake: Lake, run: Run) -> dict[str, Any] | None:
     return _row(lake, log[-1].model_id)
 
 
-def record_contest(lake: Lake, run: Run, model_id: str, reason: str) -> None:
+def record_comparison(lake: Lake, run: Run, model_id: str, reason: str) -> None:
     """Log the contest's winner in the place of an earlier contest of the same night; people's decisions stay."""
     row = {"decided_at": run.started_at, "model_id": model_id, "decided_by": CONTEST, "reason": reason}
     lake.replace_rows(CHAMPIONS, [row], run, where=f"{night(run.as_of)} AND decided_by = '{CONTEST}'")

@@ -33,7 +33,7 @@ from models.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
-class Ground:
+class EvaluationSplit:
     """One split of a night's histories; products without an event before it are new."""
 
     at: datetime
@@ -60,7 +60,7 @@ class Ground:
     """[judged customers], the new products they went on to."""
 
 
-def prepare(lake: Lake, run: Run, holdout_days: int, most_customers: int, seed: int) -> Ground:
+def prepare(lake: Lake, run: Run, holdout_days: int, most_customers: int, seed: int) -> EvaluationSplit:
     """Split the night's histories; raises UserError where that leaves nothing to compare on."""
     at = run.midnight - timedelta(days=holdout_days)
     vocabulary = Vocabulary.build(product_ids_seen(lake, run.as_of, before=at))
@@ -79,7 +79,7 @@ def prepare(lake: Lake, run: Run, holdout_days: int, most_customers: int, seed: 
     later = histories.sequences.where(
         (histories.sequences.times >= int(at.timestamp())) & (histories.sequences.products >= len(vocabulary))
     )
-    return Ground(
+    return EvaluationSplit(
         at=at,
         split=split,
         judged=judged,
@@ -116,7 +116,7 @@ class Results:
     """Of everyone who was judged."""
 
 
-def hold(ground: Ground, trained: dict[str, Recommender], seconds: dict[str, float], last: Recommender | None,
+def hold(ground: EvaluationSplit, trained: dict[str, Recommender], seconds: dict[str, float], last: Recommender | None,
          run: Run) -> Results:  # fmt: skip
     """Judge the baselines, the candidates (`trained`, with the `seconds` each took) and the `last` champion."""
     candidates = np.ones(len(ground.vocabulary), dtype=bool)
@@ -151,7 +151,7 @@ def _encoded(model: Recommender, histories: Sequences, run: Run) -> tuple[RowSco
     return from_vectors(vectors, model.product_vectors()), len(histories) / took if took > 0 else float("inf")
 
 
-def _on_new_products(ground: Ground, trained: dict[str, Recommender]) -> Iterator[Figure]:
+def _on_new_products(ground: EvaluationSplit, trained: dict[str, Recommender]) -> Iterator[Figure]:
     if not len(ground.new):
         return
     larger = {name: model.extended(ground.new.ids.to_pylist(), ground.new_catalogue) for name, model in trained.items()}
@@ -159,7 +159,7 @@ def _on_new_products(ground: Ground, trained: dict[str, Recommender]) -> Iterato
     yield from new_products(able, ground.judged, ground.wanted_new, ground.categories, len(ground.vocabulary))
 
 
-def _translated(ground: Ground, model: Recommender) -> Scorer:
+def _translated(ground: EvaluationSplit, model: Recommender) -> Scorer:
     """A model of an earlier night over the products of this split; those it lacks, from their features if it can."""
     ours = ground.vocabulary.ids
     lacking = np.flatnonzero(model.vocabulary.encode(ours, missing="negative") < 0)

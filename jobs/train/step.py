@@ -15,8 +15,8 @@ from jobs.model_inputs import product_ids_seen, read_features, read_histories
 from jobs.run import Counts, Progress, Run
 from jobs.tables.records import EVALUATIONS, MODELS
 from jobs.tables.shop import CATALOGUE, CUSTOMER_SEQUENCES
-from jobs.train.champions import champion, record_contest, registered
-from jobs.train.comparison import Ground, Results, hold, prepare
+from jobs.train.champions import champion, record_comparison, registered
+from jobs.train.comparison import EvaluationSplit, Results, hold, prepare
 from jobs.train.decision import LAST_CHAMPION, Budget, Decision, decide
 from jobs.train.evaluate import HEADLINE
 from models.contract import Compute, Recommender
@@ -87,7 +87,7 @@ def execute(lake: Lake, run: Run, config: TrainConfig) -> Counts:
     _keep_losers(lake, run, ground, {kind: model for kind, model in trained.items() if kind != decision.winner})
     _record(lake, run, config, results, decision)
     served = last["model_id"] if decision.winner == LAST_CHAMPION and last else f"{decision.winner}-{run.run_id}"
-    record_contest(lake, run, served, decision.reasons[decision.winner])
+    record_comparison(lake, run, served, decision.reasons[decision.winner])
     headline = {kind: float(found.ndcg.mean()) for kind, found in results.contestants.items()}
     figures = ", ".join(f"{kind} {value:.4f}" for kind, value in headline.items())
     note = f"{decision.winner} serves: {decision.reasons[decision.winner]} ({HEADLINE}: {figures}"
@@ -109,7 +109,7 @@ def _nothing_due(lake: Lake, last: dict[str, Any], run: Run, config: TrainConfig
 
 
 def _train(
-    ground: Ground, run: Run, config: TrainConfig, compute: Compute
+    ground: EvaluationSplit, run: Run, config: TrainConfig, compute: Compute
 ) -> tuple[dict[str, Recommender], dict[str, float], dict[str, list[float]]]:
     """Every candidate on the days before the split, the seconds it took, and its loss by epoch."""
     trained: dict[str, Recommender] = {}
@@ -122,7 +122,7 @@ def _train(
     return trained, seconds, losses
 
 
-def _unspoilt(lake: Lake, last: dict[str, Any] | None, ground: Ground, compute: Compute) -> Recommender | None:
+def _unspoilt(lake: Lake, last: dict[str, Any] | None, ground: EvaluationSplit, compute: Compute) -> Recommender | None:
     """The model that serves, if it was trained on nothing of the days that it would be judged on."""
     if last is None or last["as_of"] > ground.at.date():
         return None
@@ -159,7 +159,7 @@ def _refit(
     return len(histories.sequences.products)
 
 
-def _keep_losers(lake: Lake, run: Run, ground: Ground, trained: dict[str, Recommender]) -> None:
+def _keep_losers(lake: Lake, run: Run, ground: EvaluationSplit, trained: dict[str, Recommender]) -> None:
     """Write the other candidates as they were compared: for people to look into, they never serve."""
     for kind, model in trained.items():
         metadata = {

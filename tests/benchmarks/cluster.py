@@ -32,8 +32,9 @@ import pyarrow.compute as pc
 from jobs.lake.lake import Lake
 from jobs.model_inputs import matrix
 from jobs.sample_shop import SIZES, ShopSize, write_shop
+from jobs.steps import STEPS
 from jobs.tables.records import EVALUATIONS, MODELS, RUNS
-from jobs.tables.shop import CUSTOMER_EMBEDDINGS, STEPS
+from jobs.tables.shop import CUSTOMER_EMBEDDINGS
 from jobs.tables.table import Table
 from tests.night.test_whole_night import COMPARED
 from tests.spark_cluster import REPOSITORY, SparkCluster, running_cluster

@@ -36,7 +36,7 @@ from jobs.index import IndexConfig
 from jobs.lists.config import ListsConfig
 from jobs.sample_shop import SIZES, ShopSize, write_shop
 from jobs.sequences.step import SequencesConfig
-from jobs.tables.shop import STEPS
+from jobs.steps import STEPS
 from tests.benchmarks.documented_stack_process import Measured, measured
 from tests.benchmarks.documented_stack_report import (
     Spent,

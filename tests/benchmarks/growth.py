@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from jobs.tables.shop import STEPS
+from jobs.steps import STEPS
 
 FILE = Path(__file__).with_name("growth.json")
 README = Path(__file__).resolve().parents[2] / "README.md"

@@ -23,12 +23,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from jobs.lists.assortment import Shelf
-from jobs.lists.builder import ListMaker
+from jobs.lists.assortment import Assortment
+from jobs.lists.builder import ListBuilder
 from jobs.lists.touch_points import ALTERNATIVES, FOR_YOU, GOES_WITH, MODEL, TouchPoint
 from jobs.policy.compile import policy_on
 from jobs.policy.parse import rules_of
-from jobs.policy.variants import StandingRules, Variant
+from jobs.policy.variants import DefaultRules, Variant
 from models.arrays import Rows
 from models.assembly.assembly import Candidates, Owners
 from models.assembly.rulebook import Attributes
@@ -73,7 +73,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     return result
 
 
-def make_maker(shop: RetrievalShop) -> ListMaker:
+def make_maker(shop: RetrievalShop) -> ListBuilder:
     """The step's own maker of lists, over a made-up catalogue."""
     random, count = np.random.default_rng(5), len(shop.vectors)
 
@@ -90,14 +90,14 @@ def make_maker(shop: RetrievalShop) -> ListMaker:
     )  # fmt: skip
     wanted = random.pareto(1.2, (len(shop.available), count)).astype(np.float32).round()
     popular = Popularity(wanted, wanted.sum(axis=0))
-    shelf = Shelf(
+    shelf = Assortment(
         names("p", count, 6), names("m", len(shop.available), 3), shop.available, attributes, names("b", BRANDS, 3),
         names("c", CATEGORIES, 2), names("d", DEPARTMENTS, 1), popular, popular, NIGHT,
     )  # fmt: skip
-    return ListMaker(shelf, policy_on(rules_of(POLICY), NIGHT))
+    return ListBuilder(shelf, policy_on(rules_of(POLICY), NIGHT))
 
 
-def warm_up(maker: ListMaker, variant: Variant) -> None:
+def warm_up(maker: ListBuilder, variant: Variant) -> None:
     """Load what is compiled."""
     few = np.arange(4)
     keys = {"product_id": maker.shelf.products.decode(few)}
@@ -107,7 +107,7 @@ def warm_up(maker: ListMaker, variant: Variant) -> None:
 
 
 def product_lists(
-    maker: ListMaker, variant: Variant, point: TouchPoint, vectors: FloatMatrix, shop: RetrievalShop
+    maker: ListBuilder, variant: Variant, point: TouchPoint, vectors: FloatMatrix, shop: RetrievalShop
 ) -> Seconds:
     """One search over all products, then every market."""
     spent: Seconds = {}
@@ -124,7 +124,7 @@ def product_lists(
     return _both_ways(spent, lists, point, maker)
 
 
-def customer_lists(maker: ListMaker, variant: Variant, shop: RetrievalShop) -> Seconds:
+def customer_lists(maker: ListBuilder, variant: Variant, shop: RetrievalShop) -> Seconds:
     """Each market's customers, searched among what it sells without what they bought."""
     spent: Seconds = {}
     found: dict[int, tuple[FloatMatrix, Rows]] = {}
@@ -145,8 +145,8 @@ def customer_lists(maker: ListMaker, variant: Variant, shop: RetrievalShop) -> S
     return _both_ways(spent, lists, FOR_YOU, maker)
 
 
-def _both_ways(spent: Seconds, lists: Callable[[TouchPoint], None], point: TouchPoint, maker: ListMaker) -> Seconds:
-    plain = replace(point, standing=StandingRules(), own_category_first=False)
+def _both_ways(spent: Seconds, lists: Callable[[TouchPoint], None], point: TouchPoint, maker: ListBuilder) -> Seconds:
+    plain = replace(point, standing=DefaultRules(), own_category_first=False)
     books = maker.rulebooks
     maker.rulebooks = type(books)(policy_on([], NIGHT), books.names, maker.shelf.attributes)
     with timed(spent, "first available"):

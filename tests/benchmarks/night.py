@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from jobs.sample_shop import SIZES, ShopSize, write_days, write_shop
-from jobs.tables.shop import STEPS
+from jobs.steps import STEPS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 UNMEASURED = "train"

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from jobs.tables.shop import STEPS
+from jobs.steps import STEPS
 from models.search.search import exact_top_n
 from tests.benchmarks.documented_stack import STAGES, spent_of
 from tests.benchmarks.documented_stack_checks import equal_lists, equal_rows

@@ -13,8 +13,9 @@ from jobs.lake.lake import Lake
 from jobs.lake.rows import arrow_schema
 from jobs.publish.step import SURFACES
 from jobs.run import Run
+from jobs.steps import STEPS
 from jobs.tables.records import GATES, INPUTS, MODELS, PUBLISHED, REJECTED, RUNS
-from jobs.tables.shop import EVENTS, LISTS, STEPS
+from jobs.tables.shop import EVENTS, LISTS
 from jobs.tables.table import GONE, Table
 
 FIRST = date(2026, 4, 1)

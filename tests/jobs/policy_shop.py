@@ -11,7 +11,7 @@ import numpy as np
 from jobs.policy.compile import Names, Rulebooks, policy_on
 from jobs.policy.parse import rules_of
 from jobs.policy.rules import TOUCH_POINTS
-from jobs.policy.variants import StandingRules, Variant
+from jobs.policy.variants import DefaultRules, Variant
 from models.assembly.rulebook import Attributes, Rulebook
 from models.vocabulary import Vocabulary
 
@@ -44,7 +44,7 @@ def book(
     at: str = YMAL,
     market: str = "GB",
     variant: Variant = VARIANT,
-    standing: StandingRules = StandingRules(),
+    standing: DefaultRules = DefaultRules(),
 ) -> Rulebook:
     """The rulebook of rows for one touch point, market and variant."""
     return books(*rows).rulebook(at, market, variant, standing)

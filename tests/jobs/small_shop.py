@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from jobs.lake.lake import Lake
 from jobs.lists.assortment import read_shelf
-from jobs.lists.builder import ListMaker
+from jobs.lists.builder import ListBuilder
 from jobs.lists.config import ListsConfig
 from jobs.lists.customer_lists import Ranker, stage_customer_lists
 from jobs.model_inputs import ProductVectors, vectors_column
@@ -140,12 +140,12 @@ class SmallShop:
         """Stage the customers' lists of a written night; returns the rows written."""
         return self.stage(self.maker(as_of, config), as_of, config)
 
-    def maker(self, as_of: date, config: ListsConfig) -> ListMaker:
+    def maker(self, as_of: date, config: ListsConfig) -> ListBuilder:
         """That of a written night."""
         shelf = read_shelf(self.lake, run_of(as_of), config.popular, config.young_days)
-        return ListMaker(shelf, read_policy(self.lake, as_of, config.variants))
+        return ListBuilder(shelf, read_policy(self.lake, as_of, config.variants))
 
-    def stage(self, maker: ListMaker, as_of: date, config: ListsConfig) -> int:
+    def stage(self, maker: ListBuilder, as_of: date, config: ListsConfig) -> int:
         """Stage the customers' lists with a maker; returns the rows written."""
         return stage_customer_lists(self.lake, maker, ProductVectors.read(self.lake, as_of), config, run_of(as_of))
 

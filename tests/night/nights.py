@@ -20,15 +20,15 @@ from jobs.nights.ledger import run_step
 from jobs.publish.store import REPO, OnlineStore
 from jobs.run import Counts, Run
 from jobs.sample_shop import SIZES
+from jobs.steps import STAGING as STAGING
+from jobs.steps import STEPS
 from jobs.tables.records import PUBLISHED
-from jobs.tables.shop import STEPS
 from jobs.tables.table import Table
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SAMPLE_SQL = REPOSITORY / "jobs" / "sources" / "sample.sql"
 FIRST = SIZES["tiny"].as_of
 SECOND = FIRST + timedelta(days=1)
-STAGING = STEPS[: STEPS.index("gate")]
 """The steps that only stage."""
 Rows = list[dict[str, Any]]
 LakeFactory = Callable[..., Lake]

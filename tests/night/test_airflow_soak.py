@@ -13,8 +13,9 @@ from jobs.lake.lake import Lake
 from jobs.nights.airflow import DAG
 from jobs.run import Run
 from jobs.sample_shop import SIZES, write_shop
+from jobs.steps import STEPS
 from jobs.tables.records import PUBLISHED
-from jobs.tables.shop import RECOMMENDED_FOR_YOU, STEPS
+from jobs.tables.shop import RECOMMENDED_FOR_YOU
 from tests.night.airflow_server import Airflow, running, wait_for
 
 

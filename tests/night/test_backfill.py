@@ -25,8 +25,9 @@ from jobs.lake.lake import Lake
 from jobs.lake.rows import arrow_schema
 from jobs.nights.backfill import nights_between, run_nights
 from jobs.nights.progress import StepLines
+from jobs.steps import STEPS
 from jobs.tables.records import INPUTS, RUNS
-from jobs.tables.shop import CUSTOMER_SEQUENCES, EVENTS, POLICY, STEPS
+from jobs.tables.shop import CUSTOMER_SEQUENCES, EVENTS, POLICY
 from tests.night.nights import FIRST, REPOSITORY, LakeFactory, Shop
 from tests.night.test_night_again import contents, differing
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.tables.shop import STEPS
+from jobs.steps import STEPS
 from tests.night.nights import REPOSITORY
 
 

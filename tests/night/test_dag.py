@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 import pytest
 
-from jobs.tables.shop import STEPS
+from jobs.steps import STEPS
 from tests.night.nights import REPOSITORY
 
 DAGS = REPOSITORY / "dags"

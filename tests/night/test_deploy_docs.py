@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from jobs.tables.shop import STEPS
+from jobs.steps import STEPS
 from tests.night.nights import REPOSITORY
 from tests.night.test_rules import PRODUCT, calls, commands, modules
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from jobs.steps import STEPS
 from jobs.tables.records import RUNS
-from jobs.tables.shop import STEPS
 from tests.faults.harness import KILLED, Nights, copied, sample, zygote
 from tests.faults.state import describe, differences
 from tests.night.nights import FIRST, SECOND, Shop, feast_below

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jobs.lists.touch_points import SOURCES, TOUCH_POINTS
-from jobs.policy.variants import StandingRules, Variant
+from jobs.policy.variants import DefaultRules, Variant
 from jobs.sample_shop import SIZES, truth
 from jobs.tables.shop import (
     AVAILABILITY,
@@ -241,7 +241,7 @@ def test_people_also_bought_is_asymmetric(night: Shop) -> None:
 
 
 def test_a_list_longer_than_the_market_shows_all_of_it_and_says_so(copied_night: Shop, shelves: Shelves) -> None:
-    free = {table.name: StandingRules() for table in LISTS}
+    free = {table.name: DefaultRules() for table in LISTS}
     copied_night.step("lists", top_n=400, variants=(Variant(standing=free),), beside_places=0)
     for table in (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT, RECOMMENDED_FOR_YOU):
         for row in copied_night.rows(table):

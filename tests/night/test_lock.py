@@ -46,7 +46,7 @@ def held_elsewhere(kind: str, root: Path, doing: str, token: str = "") -> Iterat
             process.stdin.close()
 
 
-def holder(doing: str) -> locks.Holder:
+def holder(doing: str) -> locks.LockOwner:
     """This process."""
     return locks.here(doing, "2026-04-06", "2026-04-06 02:00:01 UTC")
 
@@ -99,9 +99,9 @@ def test_a_killed_holder_holds_nothing(kind: str, tmp_path: Path) -> None:
             pass
         process.send_signal(signal.SIGKILL)
         process.wait()
-        assert locks.holders(tmp_path) == []
+        assert locks.lock_owners(tmp_path) == []
         with locks.whole_night(tmp_path, holder("night")) as token, locks.writing(tmp_path, holder("ingest"), token):
-            assert [h.doing for h in locks.holders(tmp_path)] == ["night", "ingest"]
+            assert [h.doing for h in locks.lock_owners(tmp_path)] == ["night", "ingest"]
 
 
 def test_a_step_that_outlives_its_killed_night_keeps_the_next_night_out(tmp_path: Path) -> None:
@@ -147,5 +147,5 @@ def test_a_lock_is_free_again_after_an_error(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), locks.writing(tmp_path, holder("lists")):
         raise ZeroDivisionError
     with locks.whole_night(tmp_path, holder("night")):
-        assert [str(h).split(",")[0] for h in locks.holders(tmp_path)] == ["night of 2026-04-06"]
-    assert locks.holders(tmp_path) == []
+        assert [str(h).split(",")[0] for h in locks.lock_owners(tmp_path)] == ["night of 2026-04-06"]
+    assert locks.lock_owners(tmp_path) == []

@@ -14,8 +14,9 @@ from jobs.config import quick
 from jobs.errors import GateError
 from jobs.lake.engine import Engine
 from jobs.publish.step import nights_to_roll_back_to
+from jobs.steps import STEPS
 from jobs.tables.records import CHAMPIONS, MODELS, PUBLISHED, RUNS
-from jobs.tables.shop import ALL, RECOMMENDED_FOR_YOU, STEPS
+from jobs.tables.shop import ALL, RECOMMENDED_FOR_YOU
 from tests.night.nights import FIRST, SECOND, STAGING, LakeFactory, Shop
 
 TIMED = {PUBLISHED.name, RUNS.name, CHAMPIONS.name}

@@ -75,11 +75,11 @@ def test_who_comes_second_says_so_and_changes_nothing(kind: str, root: Path) -> 
         assert done.returncode == 4, done.stderr
         words = rf"in use by lists of 2026-04-06, process {process.pid} on \S+ since 2026-04-06 02:00:00 UTC"
         assert re.search(words, done.stderr) and "Traceback" not in done.stderr
-        assert [owner.pid for owner in locks.holders(root)] == [process.pid]
+        assert [owner.pid for owner in locks.lock_owners(root)] == [process.pid]
         assert content(root) == []
         inside = jobs(root, *STEP, **{NIGHT_TOKEN: token})
         assert inside.returncode == (2 if kind == "night" else 4), "a night lets its own steps in"
-    assert locks.holders(root) == []
+    assert locks.lock_owners(root) == []
 
 
 def begin_night(root: Path) -> str:
@@ -106,9 +106,9 @@ def test_the_lease_of_a_killed_holder_is_taken_over_when_it_has_run_out(root: Pa
     with pytest.raises(BusyError, match="in use by train"), locks.writing(root, holder):
         pass
     s3_server.age(root / storage.LOCKS / "step", LATER)
-    assert locks.holders(root) == []
+    assert locks.lock_owners(root) == []
     with locks.writing(root, holder):
-        assert [owner.doing for owner in locks.holders(root)] == ["lists"]
+        assert [owner.doing for owner in locks.lock_owners(root)] == ["lists"]
 
 
 def test_a_lease_is_renewed_while_it_is_held(root: Path, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,9 +117,9 @@ def test_a_lease_is_renewed_while_it_is_held(root: Path, s3_server: S3Server, mo
     with locks.writing(root, holder):
         s3_server.age(root / storage.LOCKS / "step", LATER)
         deadline = time.monotonic() + 20
-        while not locks.holders(root) and time.monotonic() < deadline:
+        while not locks.lock_owners(root) and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert [owner.doing for owner in locks.holders(root)] == ["lists"]
+        assert [owner.doing for owner in locks.lock_owners(root)] == ["lists"]
 
 
 LOSE = """

@@ -11,7 +11,8 @@ from functools import cache
 
 import pytest
 
-from jobs.tables.shop import ALL, STEPS
+from jobs.steps import STEPS
+from jobs.tables.shop import ALL
 from tests.night.nights import REPOSITORY
 
 OURS = ("jobs", "models", "feature_repo", "dags", "tests")

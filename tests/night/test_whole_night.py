@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jobs.publish.step import SURFACES
+from jobs.steps import STEPS
 from jobs.tables.records import EVALUATIONS, GATES, MODELS, PUBLISHED, RAW_FILES, REJECTED, RUNS
 from jobs.tables.shop import (
     AVAILABILITY,
@@ -14,7 +15,6 @@ from jobs.tables.shop import (
     EVENTS,
     LISTS,
     PRODUCT_EMBEDDINGS,
-    STEPS,
 )
 from jobs.tables.table import Table
 from models.contract import Compute

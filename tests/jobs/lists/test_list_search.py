@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.index import ProductIndex
-from jobs.lists.assortment import Shelf
-from jobs.lists.candidates import Searching
+from jobs.lists.assortment import Assortment
+from jobs.lists.candidates import CandidateRetriever
 from jobs.lists.touch_points import ALTERNATIVES, COLD, MODEL
 from models.assembly.rulebook import Attributes
 from models.popularity import Popularity
@@ -33,12 +33,12 @@ def test_the_first_a_market_sells_are_its_nearest(seed: int, products: int, n: i
     available = rng.random((2, products)) < share
     cold = rng.random(products) < 0.2
     nothing = Popularity(np.zeros((2, products), np.float32), np.zeros(products, np.float32))
-    shelf = Shelf(
+    shelf = Assortment(
         ids, Vocabulary(pa.array(["A", "B"])), available,
         Attributes(unknown, unknown, unknown, np.full(products, np.nan, np.float32), np.zeros(products, bool)),
         *(Vocabulary(pa.array([], pa.string())) for _ in range(3)), nothing, nothing, date(2026, 3, 2),
     )  # fmt: skip
-    searching = Searching(ALTERNATIVES, index, shelf, cold, n * depth)
+    searching = CandidateRetriever(ALTERNATIVES, index, shelf, cold, n * depth)
     for market in range(2):
         found = searching.in_market(market, n)[np.arange(available[market].sum())]
         for row, product in enumerate(np.flatnonzero(available[market])):

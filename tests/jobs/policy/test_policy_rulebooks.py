@@ -10,7 +10,7 @@ import pytest
 
 from jobs.policy.compile import FIRST, names_nobody_has, note
 from jobs.policy.rules import TOUCH_POINTS
-from jobs.policy.variants import StandingRules, Variant
+from jobs.policy.variants import DefaultRules, Variant
 from models.assembly.rulebook import BRAND_CAP, CATEGORY_CAP, GUARD, PRICE, STANDING, Rulebook
 from models.vocabulary import Vocabulary
 from tests.jobs.policy_shop import (
@@ -38,7 +38,7 @@ def test_without_rules_the_standing_ones_hold() -> None:
     assert (empty.price_low, empty.price_high, empty.price_rule) == (0, float("inf"), -1)
     assert empty.mixes.all() and empty.guard_rule == -1
     assert (empty.diversity, empty.explore_place) == (0, -1)
-    standing = StandingRules(True, 3, 2, 0.5, 2.0, 1.5, 4)
+    standing = DefaultRules(True, 3, 2, 0.5, 2.0, 1.5, 4)
     kept = book(standing=standing)
     assert (kept.brand_cap, kept.brand_cap_rule, kept.category_cap, kept.category_cap_rule) == (
         3, BRAND_CAP, 2, CATEGORY_CAP)  # fmt: skip
@@ -95,8 +95,8 @@ def test_includes_stand_by_place() -> None:
 
 def test_what_is_excluded_is_not_included() -> None:
     rules = books(on("product_id", "P0", "include", amount=1), on("brand", "Acme", "exclude", market="GB"))
-    assert rules.rulebook(YMAL, "GB", VARIANT, StandingRules()).pins.tolist() == []
-    assert rules.rulebook(YMAL, "FR", VARIANT, StandingRules()).pins.tolist() == [0]
+    assert rules.rulebook(YMAL, "GB", VARIANT, DefaultRules()).pins.tolist() == []
+    assert rules.rulebook(YMAL, "FR", VARIANT, DefaultRules()).pins.tolist() == [0]
     assert rules.hidden_includes() == ["r0: 'P0' is excluded by r1"]
     apart = books(on("product_id", "P0", "include", amount=1), on("brand", "Acme", "exclude", touch_point=RANKING))
     assert apart.hidden_includes() == []
@@ -116,7 +116,7 @@ def test_a_rule_for_every_touch_point_holds_where_its_kind_can() -> None:
 
 
 def test_a_cap_of_the_policy_goes_before_the_standing_one() -> None:
-    standing = StandingRules(brand_cap=5, category_cap=5)
+    standing = DefaultRules(brand_cap=5, category_cap=5)
     capped = book({"kind": "brand_cap", "amount": 2}, {"kind": "category_cap", "amount": 0}, standing=standing)
     assert (capped.brand_cap, capped.brand_cap_rule) == (2, FIRST)
     assert (capped.category_cap, capped.category_cap_rule) == (0, FIRST + 1)
@@ -141,7 +141,7 @@ def test_a_market_goes_before_touch_point_and_variant_and_names_decide_the_rest(
 
 
 def test_a_price_window_replaces_the_standing_one_whole() -> None:
-    standing = StandingRules(price_low=0.5, price_high=2)
+    standing = DefaultRules(price_low=0.5, price_high=2)
     window = book({"kind": "price_window", "high": 3}, standing=standing)
     assert (window.price_low, window.price_high, window.price_rule) == (0, 3, FIRST)
     window = book({"kind": "price_window", "low": 0.1}, standing=standing)
@@ -159,7 +159,7 @@ def mix(value: str, shown: str) -> dict[str, Any]:
 
 
 def test_departments_mix_as_rules_say() -> None:
-    guard = StandingRules(guard=True)
+    guard = DefaultRules(guard=True)
     assert mixes(book(standing=guard)) == ["1001", "0101", "0011", "1111"]
     assert mixes(book(mix("women", "children"), standing=guard)) == ["1001", "0101", "1011", "1111"]
     assert mixes(book(mix("*", "children"), standing=guard)) == ["1001", "1101", "1011", "1111"]
@@ -191,17 +191,17 @@ def test_bought_products_come_back_after_days() -> None:
 def test_a_variant_may_leave_the_policy_out_or_change_the_standing_rules() -> None:
     row = {"kind": "brand_cap", "amount": 2}
     without = book(row, on("brand", "Acme", "exclude"), variant=Variant("a", policy=False),
-                   standing=StandingRules(brand_cap=7))  # fmt: skip
+                   standing=DefaultRules(brand_cap=7))  # fmt: skip
     assert (without.brand_cap, without.brand_cap_rule) == (7, BRAND_CAP)
     assert (without.excluded == -1).all()
-    own = Variant("a", standing={YMAL: StandingRules(category_cap=4)})
-    assert book(row, variant=own, standing=StandingRules(category_cap=9)).category_cap == 4
-    assert book(row, variant=own, standing=StandingRules(category_cap=9), at=PAB).category_cap == 9
+    own = Variant("a", standing={YMAL: DefaultRules(category_cap=4)})
+    assert book(row, variant=own, standing=DefaultRules(category_cap=9)).category_cap == 4
+    assert book(row, variant=own, standing=DefaultRules(category_cap=9), at=PAB).category_cap == 9
 
 
 def test_markets_under_the_same_rules_share_their_arrays() -> None:
     rules = books(on("brand", "Acme", "exclude"), on("brand", "Best", "boost", amount=1, market="GB"))
-    gb, fr, de = (rules.rulebook(YMAL, market, VARIANT, StandingRules()) for market in ("GB", "FR", "DE"))
+    gb, fr, de = (rules.rulebook(YMAL, market, VARIANT, DefaultRules()) for market in ("GB", "FR", "DE"))
     assert fr is de
     assert gb.excluded is fr.excluded
     assert gb.places.tolist() != fr.places.tolist()
@@ -223,7 +223,7 @@ def test_names_that_nothing_has_are_said_and_no_error() -> None:
         on("brand", "acme", "exclude"), on("product_id", "P9", "boost", amount=1), mix("*", "woman"),
         on("category", "hats", "bury", amount=1, market="UK"),
     )  # fmt: skip
-    assert (rules.rulebook(PAB, "GB", VARIANT, StandingRules()).excluded == -1).all()
+    assert (rules.rulebook(PAB, "GB", VARIANT, DefaultRules()).excluded == -1).all()
     said = names_nobody_has(rules.policy.rules, NAMES, Vocabulary(["GB"]))
     assert said == [
         "r0: no brand 'acme' tonight, but 'Acme'",

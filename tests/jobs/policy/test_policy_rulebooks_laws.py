@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from jobs.policy.parse import rules_of
 from jobs.policy.rules import Rule
-from jobs.policy.variants import StandingRules, Variant
+from jobs.policy.variants import DefaultRules, Variant
 from models.assembly.rulebook import BRAND_CAP
 from tests.jobs.policy_shop import (
     ATTRIBUTES,
@@ -60,7 +60,7 @@ def test_every_product_gets_what_the_rules_in_scope_say(
     rows: list[dict[str, Any]], at: str, market: str, variant: str
 ) -> None:
     rules = books(*rows)
-    made = rules.rulebook(at, market, Variant(variant), StandingRules(brand_cap=99))
+    made = rules.rulebook(at, market, Variant(variant), DefaultRules(brand_cap=99))
     scope = {"touch_point": at, "market": market, "variant": variant}
     valid = [
         rule for rule in rules_of([{"rule_id": f"r{i}"} | row for i, row in enumerate(rows)])

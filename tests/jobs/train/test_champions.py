@@ -16,7 +16,7 @@ from jobs.errors import UserError
 from jobs.lake.lake import Lake
 from jobs.run import Run
 from jobs.tables.records import CHAMPIONS, MODELS
-from jobs.train.champions import champion, decisions, demote, next_after, promote, record_contest
+from jobs.train.champions import champion, decisions, demote, next_after, promote, record_comparison
 from models.contract import Compute, Recommender
 from models.networks import artefacts
 from models.sequences import Sequences
@@ -59,7 +59,7 @@ def contest(lake: Lake, number: int, winner: str = "amf", log: bool = True, run:
     for model_id in ids.values():
         artefacts.write(model, lake.root / "models" / model_id, {})
     if log:
-        record_contest(lake, run_of(number, run), ids[winner], "highest ndcg@10")
+        record_comparison(lake, run_of(number, run), ids[winner], "highest ndcg@10")
     return ids[winner]
 
 
