@@ -22,7 +22,7 @@ from jobs.errors import UserError
 from jobs.lake import storage
 from jobs.lake.lake import Lake
 from jobs.lake.storage import local_copy, written_aside
-from jobs.model_inputs import key_column, read_histories, read_product_vectors
+from jobs.model_inputs import ProductVectors, key_column, read_histories
 from jobs.run import Counts, Run, fingerprint
 from jobs.tables.shop import CATALOGUE, EVENTS, PEOPLE_ALSO_BOUGHT, YOU_MIGHT_ALSO_LIKE
 from jobs.tables.table import Table
@@ -160,12 +160,13 @@ def similarity_vectors(vectors: FloatMatrix) -> FloatMatrix:
 
 
 def _write_similar(lake: Lake, run: Run, config: IndexConfig) -> dict[str, Any]:
-    vocabulary, vectors, model_id = read_product_vectors(lake, run.as_of)
+    products = ProductVectors.read(lake, run.as_of)
+    vocabulary = products.ids
     if not len(vocabulary):
         raise UserError(f"no product has a vector on {run.as_of}; run the step embed first")
-    unit = similarity_vectors(vectors)
+    unit = similarity_vectors(products.vectors)
     tensors: dict[str, npt.NDArray[Any]] = {"vectors": unit}
-    manifest: dict[str, Any] = {"model_id": model_id, "products": len(vocabulary)}
+    manifest: dict[str, Any] = {"model_id": products.model_id, "products": len(vocabulary)}
     views, fit = _co_views(lake, run, config, vocabulary)
     if views is not None:
         tensors |= {CO_VIEWS + name: value for name, value in views.tensors().items()}

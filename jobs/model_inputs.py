@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +20,6 @@ from models.catalogue import Catalogue
 from models.contract import FloatMatrix, Recommender
 from models.sequences import EVENT_TYPES, Sequences
 from models.vocabulary import Vocabulary
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -97,16 +94,6 @@ def product_ids_seen(lake: Lake, as_of: date, before: Any = None) -> pa.Array:
             pc.less(_flat(rows["event_timestamps"]), pa.scalar(before, pa.timestamp("us", "UTC")))
         )
     return pc.unique(products)
-
-
-def read_product_vectors(lake: Lake, as_of: date) -> tuple[Vocabulary, FloatMatrix, str]:
-    """(products, vectors [p, d + 1], model_id) of the night, in id order."""
-    rows = lake.arrow(PRODUCT_EMBEDDINGS, ("product_id", "vector", "model_id"), as_of)
-    return (
-        Vocabulary(_whole(rows["product_id"])),
-        matrix(rows["vector"]),
-        rows["model_id"][0].as_py() if len(rows) else "",
-    )
 
 
 def matrix(column: pa.ChunkedArray | pa.Array) -> FloatMatrix:

@@ -18,7 +18,7 @@ from jobs.errors import UserError
 from jobs.lake import storage
 from jobs.lake.lake import Lake
 from jobs.lake.reading import Wanted, matching, of_night, scan
-from jobs.model_inputs import HISTORY_COLUMNS, categories, read_product_vectors, to_histories, with_new_products
+from jobs.model_inputs import HISTORY_COLUMNS, ProductVectors, categories, to_histories, with_new_products
 from jobs.policy.variants import DEFAULT
 from jobs.report.examples import Product
 from jobs.report.model.shop import COLUMNS as PRODUCT_COLUMNS
@@ -71,7 +71,8 @@ def alternatives_in_context(
     """
     history = _history(lake, as_of, customer)
     market = market or str(history["market"][0])
-    vocabulary, vectors, model_id = read_product_vectors(lake, as_of)
+    vectors = ProductVectors.read(lake, as_of)
+    vocabulary = vectors.ids
     if product not in vocabulary.ids.to_pylist():
         raise UserError(
             f"product {product!r} has no vector on {as_of}; it is not in that night's catalogue, or the model that "
@@ -80,12 +81,12 @@ def alternatives_in_context(
     plain = _own_list(lake, as_of, product, market, variant)
     candidates = _candidates(lake, as_of, vocabulary, product, market, plain, _bought(lake, as_of, customer))
     at = now or datetime(as_of.year, as_of.month, as_of.day, tzinfo=UTC)
-    state = _state(_model(lake, as_of, model_id, compute), history, product, at)
-    order = vocabulary.decode(in_context(state[0], vectors, candidates)[:shown]).to_pylist()
+    state = _state(_model(lake, as_of, vectors.model_id, compute), history, product, at)
+    order = vocabulary.decode(in_context(state[0], vectors.vectors, candidates)[:shown]).to_pylist()
     recent = history["product_ids"][0].as_py()[-5:]
     named = _named(lake, as_of, [product, *recent, *order, *plain[:shown]])
     return InContext(
-        as_of, model_id, customer, market, named[product], *(
+        as_of, vectors.model_id, customer, market, named[product], *(
             tuple(named[each] for each in ids) for ids in (recent, order, plain[:shown])
         ),
     )  # fmt: skip

@@ -22,34 +22,19 @@ from jobs.lake.reading import Wanted, matching, of_night
 from jobs.policy.variants import DEFAULT
 from jobs.tables.records import MODELS, PUBLISHED, RUNS
 from jobs.tables.shop import (
-    BAG_EXTRAS,
     CATALOGUE,
     MARKET_RANKING,
-    PEOPLE_ALSO_BOUGHT,
     RECOMMENDED_FOR_YOU,
     RULE_EFFECTS,
+    SOURCES,
+    TITLES,
+    TOUCH_POINTS,
     YOU_MIGHT_ALSO_LIKE,
 )
 from jobs.tables.table import Table
 from jobs.text import clean
 from models.arrays import BoolMask
 
-TOUCH_POINTS = {
-    table.name: table
-    for table in (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT, BAG_EXTRAS, RECOMMENDED_FOR_YOU, MARKET_RANKING)
-}
-SOURCES = {
-    "model": "its vector is among the nearest the model found",
-    "co-view": "customers looked at it in one visit with the product",
-    "co-purchase": "customers bought it together with the product",
-    "model, other category": "its vector is near, but the product's own category had no more to offer",
-    "category popularity": "it is popular in the category; the model had no more to offer",
-    "market popularity": "it is popular in the market; the model had no more to offer",
-    "cold-start vector": "its vector, made from the catalogue alone, is among the nearest; the model never saw it",
-    "global popularity": "it is popular in other markets; this one had no more to offer",
-    "policy": "the policy puts it there; no source offered it",
-}
-"""What the column `sources` means; a text that is not here says it itself."""
 RULES = {
     "department guard": "products of other departments are left out",
     "price window": "products too cheap or too dear beside the product (or bag) are left out",
@@ -116,9 +101,9 @@ def explain(
 
     Raises UserError for a list that is not there, and for a position beyond its end.
     """
-    if touch_point not in TOUCH_POINTS:
-        raise UserError(f"--touch-point {touch_point!r} is not one of {', '.join(TOUCH_POINTS)}")
-    table = TOUCH_POINTS[touch_point]
+    if touch_point not in TITLES:
+        raise UserError(f"--touch-point {touch_point!r} is not one of {', '.join(TITLES)}")
+    table = next(table for table in TOUCH_POINTS if table.name == touch_point)
     live = _first(lake, PUBLISHED, Wanted() & (pc.field("surface") == table.name))
     night: date | None = as_of or live.get("as_of")
     if night is None:

@@ -24,17 +24,21 @@ from jobs.tables.shop import (
     CUSTOMER_EMBEDDINGS,
     CUSTOMER_SEQUENCES,
     EVENTS,
-    LISTS,
-    MARKET_RANKING,
     PRODUCT_EMBEDDINGS,
     RULE_EFFECTS,
+    TOUCH_POINTS,
 )
 from jobs.tables.table import Table
 
 DATED = (
-    CATALOGUE, AVAILABILITY, CUSTOMER_SEQUENCES, CUSTOMER_EMBEDDINGS, PRODUCT_EMBEDDINGS, *LISTS, MARKET_RANKING,
+    CATALOGUE,
+    AVAILABILITY,
+    CUSTOMER_SEQUENCES,
+    CUSTOMER_EMBEDDINGS,
+    PRODUCT_EMBEDDINGS,
+    *TOUCH_POINTS,
     RULE_EFFECTS,
-)  # fmt: skip
+)
 """Tables whose nights nobody needs but who reads those nights."""
 RECORDS = (REJECTED, CORRECTED, INPUTS, GATES, RUNS)
 """Small tables in which nights record themselves; raw_files, policy, models and who was forgotten are kept for good."""

@@ -19,7 +19,7 @@ from jobs.index import read_index, read_manifest
 from jobs.lake.change_tables import coded_batches
 from jobs.lake.lake import Lake
 from jobs.model_inputs import HISTORY_COLUMNS as COLUMNS
-from jobs.model_inputs import read_product_vectors, to_histories
+from jobs.model_inputs import ProductVectors, to_histories
 from jobs.run import Run
 from jobs.tables.records import EVALUATIONS
 from jobs.tables.shop import (
@@ -40,7 +40,6 @@ from models.evaluation.baselines import Popularity
 from models.evaluation.bootstrap import Interval, paired_difference
 from models.evaluation.metrics import from_scorer, from_vectors
 from models.sequences import Split, time_split
-from models.vocabulary import Vocabulary
 
 Models = Mapping[str, set[str]]
 """What was made -> the model_ids behind it."""
@@ -161,33 +160,31 @@ def fresh_lead(lake: Lake, run: Run, config: GateConfig) -> tuple[Interval, int]
     """
     split_at = run.midnight - timedelta(days=config.fresh_days)
     rows = _active(lake, run, split_at, config.fresh_customers)
-    products, vectors, _ = read_product_vectors(lake, run.as_of)
-    if rows.num_rows < FEWEST or not len(products):
+    products = ProductVectors.read(lake, run.as_of)
+    if rows.num_rows < FEWEST or not len(products.ids):
         return None
     try:
-        split = time_split(to_histories(rows, products).sequences, int(split_at.timestamp()), config.fresh_days)
+        split = time_split(to_histories(rows, products.ids).sequences, int(split_at.timestamp()), config.fresh_days)
     except ValueError:  # nobody has events on both sides of that midnight
         return None
     compared = replace(split, train=split.train.take(split.known_customers),
                        targets=split.targets.take(split.known_customers))  # fmt: skip
     if np.count_nonzero(compared.targets.lengths) < FEWEST:
         return None
-    return _lead(lake, run, compared, products, vectors, config.device)
+    return _lead(lake, run, compared, products, config.device)
 
 
-def _lead(
-    lake: Lake, run: Run, split: Split, products: Vocabulary, vectors: FloatMatrix, device: str
-) -> tuple[Interval, int] | None:
+def _lead(lake: Lake, run: Run, split: Split, products: ProductVectors, device: str) -> tuple[Interval, int] | None:
     _, model = load_champion(lake, run, Compute(device))
-    own = model.vocabulary.encode(products.ids, missing="negative")
+    own = model.vocabulary.encode(products.ids.ids, missing="negative")
     read = replace(split.train, products=own[split.train.products])
     encoded = model.encode(read.where(read.products >= 0))
-    if encoded.shape[1] != vectors.shape[1]:
+    if encoded.shape[1] != products.vectors.shape[1]:
         return None
-    every = np.ones(len(products), dtype=bool)
+    every = np.ones(len(products.ids), dtype=bool)
     scores = {
-        "champion": from_vectors(encoded, vectors),
-        "popularity": from_scorer(Popularity(split.train, len(products)), split.train),
+        "champion": from_vectors(encoded, products.vectors),
+        "popularity": from_scorer(Popularity(split.train, len(products.ids)), split.train),
     }
     found = {name: judge(name, of, split, every).metrics[HEADLINE] for name, of in scores.items()}
     return paired_difference(found["champion"], found["popularity"]), len(found["champion"])

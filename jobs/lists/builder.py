@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.lists.assortment import Assortment
-from jobs.lists.touch_points import CATEGORY, FOR_YOU, GLOBAL, MARKET, POLICY, SOURCES, TouchPoint
+from jobs.lists.touch_points import CATEGORY, FOR_YOU, GLOBAL, MARKET, POLICY, TouchPoint
 from jobs.policy.compile import Names, Policy, Rulebooks
 from jobs.policy.variants import Variant
-from jobs.tables.shop import MARKET_RANKING
+from jobs.tables.shop import MARKET_RANKING, SOURCES
 from jobs.tables.table import Table
 from models.arrays import BoolMask, Rows
 from models.assembly.assembly import Assembled, Candidates, Owners, Tiers, assemble, rankings
@@ -166,7 +166,7 @@ def stacked(parts: list[tuple[Rows, Rows, Any]], of: Rows, labels: list[int], sc
 
 # Assembled lists as rows of their tables.
 
-_SOURCES = Vocabulary(SOURCES)
+_SOURCES = Vocabulary(list(SOURCES))
 NO_RULE = ""
 """The rule of a position that none moved."""
 

@@ -25,9 +25,10 @@ from jobs.lake.lake import Lake
 from jobs.lake.storage import write_whole
 from jobs.lists.builder import ListBuilder
 from jobs.lists.candidates import CandidateRetriever
-from jobs.lists.touch_points import CAROUSELS, SOURCES, TouchPoint
+from jobs.lists.touch_points import CAROUSELS, TouchPoint
 from jobs.policy.variants import Variant
 from jobs.run import Run
+from jobs.tables.shop import SOURCES
 from jobs.tables.table import GONE, Table
 from models.arrays import BoolMask, Digests, Rows
 from models.assembly.assembly import Assembled, Owners
@@ -101,7 +102,7 @@ def digests_of(
     """Lists to their digests [Q], over all that their rows say; `category` [products] where the rows name it."""
     from models.digest_kernels import add_places, add_values
 
-    of_row, of_label = of_words(products.ids.to_pylist()).copy(), of_words(SOURCES)
+    of_row, of_label = of_words(products.ids.to_pylist()).copy(), of_words(list(SOURCES))
     if category is not None:
         add_values(of_row, of_words([*categories.ids.to_pylist(), None])[category])
     begin = begun(1)

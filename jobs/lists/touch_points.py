@@ -9,7 +9,14 @@ import numpy as np
 
 from jobs.index import ProductIndex
 from jobs.policy.variants import DefaultRules
-from jobs.tables.shop import BAG_EXTRAS, MARKET_RANKING, PEOPLE_ALSO_BOUGHT, RECOMMENDED_FOR_YOU, YOU_MIGHT_ALSO_LIKE
+from jobs.tables.shop import (
+    BAG_EXTRAS,
+    MARKET_RANKING,
+    PEOPLE_ALSO_BOUGHT,
+    RECOMMENDED_FOR_YOU,
+    SOURCES,
+    YOU_MIGHT_ALSO_LIKE,
+)
 from jobs.tables.table import Table
 from models.arrays import BoolMask, Rows
 from models.assembly.assembly import Candidates
@@ -17,12 +24,8 @@ from models.copurchase.candidates import neighbours_through_index
 from models.copurchase.model import Neighbours
 from models.search import search
 
-SOURCES = (
-    "model", "co-purchase", "model, other category", "category popularity", "market popularity", "cold-start vector",
-    "global popularity", "policy", "co-view",
-)  # fmt: skip
-"""Why a product stands in a list; lists store the text, arrays the position."""
 MODEL, CO_PURCHASE, OTHER_CATEGORY, CATEGORY, MARKET, COLD, GLOBAL, POLICY, CO_VIEW = range(len(SOURCES))
+"""Positions in SOURCES: arrays store these, tables the texts."""
 
 Find = Callable[[ProductIndex, int], Candidates]
 """The best `depth` of all products for each product of an index, never the product itself. Rows are the index's."""

@@ -6,18 +6,12 @@ import json
 from dataclasses import asdict, dataclass
 from datetime import date
 
-from jobs.tables.shop import (
-    BAG_EXTRAS,
-    MARKET_RANKING,
-    PEOPLE_ALSO_BOUGHT,
-    POLICY,
-    RECOMMENDED_FOR_YOU,
-    YOU_MIGHT_ALSO_LIKE,
-)
+from jobs.tables import shop
+from jobs.tables.shop import POLICY, RECOMMENDED_FOR_YOU
 
-PRODUCT_LISTS = (YOU_MIGHT_ALSO_LIKE.name, PEOPLE_ALSO_BOUGHT.name, BAG_EXTRAS.name)
+PRODUCT_LISTS = tuple(table.name for table in shop.PRODUCT_LISTS)
 """Touch points whose lists belong to a product, which has a department and a price to compare with."""
-TOUCH_POINTS = (*PRODUCT_LISTS, RECOMMENDED_FOR_YOU.name, MARKET_RANKING.name)
+TOUCH_POINTS = tuple(table.name for table in shop.TOUCH_POINTS)
 ATTRIBUTES = ("product_id", "brand", "category", "department")
 COLUMNS = tuple(name for name in POLICY.names if name not in ("as_of", "run_id"))
 """What people give; the command adds the day and the run."""

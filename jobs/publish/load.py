@@ -19,15 +19,12 @@ from jobs.lake.digests import Words, digests
 from jobs.lake.lake import Lake
 from jobs.lake.rows import arrow_schema
 from jobs.run import Run
-from jobs.tables.shop import BAG_EXTRAS, PEOPLE_ALSO_BOUGHT, YOU_MIGHT_ALSO_LIKE
+from jobs.tables.shop import PRODUCT_LISTS
 from jobs.tables.table import Table
 from models.arrays import BoolMask, Digests, Rows
 
 HARMLESS = ("OPTIMIZE", "VACUUM START", "VACUUM END", "DELETE", "ADD COLUMN", "SET TBLPROPERTIES")
 """Commits that change no row of a table; a deletion takes rows that a forgotten customer has lost online as well."""
-COMPARED = (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT, BAG_EXTRAS)
-"""Tables with a row a product and market: a complete night's millions are told apart by digests, and a night's changes
-do differ."""
 ONE_NIGHT = re.compile(r"\(?as_of = '(\d{4}-\d\d-\d\d)'(::date)?\)?")
 """The predicate of a commit that replaced one night."""
 
@@ -143,7 +140,7 @@ class _Loading:
         fresh = not self.store.filled(self.view) and name not in load.done
         only_changes = self._only_changes()
         live = None if fresh or only_changes else self._live_rows()
-        differ = live is not None or (only_changes and self.table in COMPARED)
+        differ = live is not None or (only_changes and self.table in PRODUCT_LISTS)
         before, read, wrote = load.done.get(name, 0), 0, load.written.get(name, 0)
         total = 0 if only_changes else self.lake.count(self.table, self.run.as_of)
         for place, (batch, ended) in enumerate(self._batches(only_changes)):
@@ -174,7 +171,7 @@ class _Loading:
     def _live_rows(self) -> LiveRows | None:
         """The live night's rows, where they are what the store shows and can be compared; else None."""
         known, name = self.load.parent.extra, self.table.name
-        if self.table not in COMPARED or name not in known.get("versions", {}) or known.get("amended"):
+        if self.table not in PRODUCT_LISTS or name not in known.get("versions", {}) or known.get("amended"):
             return None
         live = date.fromisoformat(self.load.parent.as_of)
         same_layout = known["layouts"].get(name) == len(self.view.layouts)
@@ -212,13 +209,13 @@ class _Loading:
         names = [*dict.fromkeys((*table.key, *ONLINE[table]))]
         schema = pa.schema([arrow_schema(table).field(name) for name in names])
         live = date.fromisoformat(self.load.parent.as_of) if only_changes else night
-        if only_changes and table in COMPARED:
+        if only_changes and table in PRODUCT_LISTS:
             for batch, gone in coded_changes(lake, table, names, live, night, self.batch_rows):
                 yield batch.filter(pa.array(~gone)), batch.filter(pa.array(gone))
         elif only_changes:
             for batch in lake.changed(table, names, live, night).to_batches(self.batch_rows):
                 yield batch, None
-        elif table in COMPARED:
+        elif table in PRODUCT_LISTS:
             for batch in coded_batches(lake, table, names, night, self.batch_rows):
                 yield batch, None
         else:

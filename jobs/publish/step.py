@@ -20,22 +20,15 @@ from jobs.publish.store import REPO, OnlineStore
 from jobs.run import Counts, Run
 from jobs.tables.records import PUBLISHED
 from jobs.tables.shop import (
-    BAG_EXTRAS,
     CATALOGUE,
     CUSTOMER_EMBEDDINGS,
     CUSTOMER_SEQUENCES,
+    LISTS,
     MARKET_RANKING,
-    PEOPLE_ALSO_BOUGHT,
     PRODUCT_EMBEDDINGS,
-    RECOMMENDED_FOR_YOU,
-    YOU_MIGHT_ALSO_LIKE,
 )
-from jobs.tables.table import Table
 
-SURFACES: tuple[Table, ...] = (
-    CATALOGUE, CUSTOMER_SEQUENCES, PRODUCT_EMBEDDINGS, CUSTOMER_EMBEDDINGS, MARKET_RANKING, YOU_MIGHT_ALSO_LIKE,
-    PEOPLE_ALSO_BOUGHT, BAG_EXTRAS, RECOMMENDED_FOR_YOU,
-)  # fmt: skip
+SURFACES = (CATALOGUE, CUSTOMER_SEQUENCES, PRODUCT_EMBEDDINGS, CUSTOMER_EMBEDDINGS, MARKET_RANKING, *LISTS)
 """What is pushed, in this order: what lists and rankings refer to is there before them."""
 
 

@@ -18,12 +18,11 @@ from jobs.errors import UserError
 from jobs.gate.counts import ListCounts, read_counts
 from jobs.lake.lake import Lake
 from jobs.lake.reading import Wanted, matching
-from jobs.report.figures import TITLES
 from jobs.report.pages import environment
 from jobs.run import Run
 from jobs.steps import STEPS
 from jobs.tables.records import GATES, INPUTS, RUNS
-from jobs.tables.shop import BAG_EXTRAS, PEOPLE_ALSO_BOUGHT, YOU_MIGHT_ALSO_LIKE
+from jobs.tables.shop import PRODUCT_LISTS, TITLES
 from jobs.tables.table import Table
 from jobs.text import clean
 
@@ -285,7 +284,7 @@ def step_panels(lake: Lake, nights: Sequence[date]) -> list[Panel]:
 def list_panels(lake: Lake, nights: Sequence[date]) -> list[Panel]:
     """Length of the lists of each touch point of a product, and where their places come from, as gates counted."""
     panels, read = [], {night: read_counts(lake, night) for night in nights}
-    for table in (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT, BAG_EXTRAS):
+    for table in PRODUCT_LISTS:
         looked = {night: counts[table.name] for night, counts in read.items() if table.name in counts}
         if not looked:
             continue

@@ -18,21 +18,13 @@ from jobs.lake.lake import Lake
 from jobs.lake.reading import Tally, Wanted, matching, of_night, scan
 from jobs.steps import STEPS
 from jobs.tables.records import EVALUATIONS, GATES, PUBLISHED, REJECTED, RUNS
-from jobs.tables.shop import RECOMMENDED_FOR_YOU
+from jobs.tables.shop import RECOMMENDED_FOR_YOU, SOURCES, TITLES
 from jobs.text import clean
 
 HEADLINE = "ndcg@10"
 """The metric of the chart, as `evaluations` names it."""
 LONGEST_CAUSE = 220
 """Characters of an error in the headline; the table of steps has it whole."""
-TITLES = {
-    "you_might_also_like": "You Might Also Like",
-    "people_also_bought": "People Also Bought",
-    "bag_extras": "A Little Something Extra",
-    "recommended_for_you": "Recommended for you",
-    "market_ranking": "Category pages",
-}
-"""Published list -> what customers see above it."""
 
 
 @dataclass(frozen=True)
@@ -262,8 +254,6 @@ def shares_of(counts: Mapping[str, ListCounts], catalogue: Catalogue, most: int)
 
 
 def _summed(name: str, found: ListCounts) -> ListShares:
-    from jobs.lists.touch_points import SOURCES
-
     positions = sum(found.sources.values())
     counted = sorted(found.sources, key=lambda source: (-found.sources[source], source))
     names = [*SOURCES, *(source for source in counted if source not in SOURCES)]

@@ -228,9 +228,32 @@ rule        STRING  the rule as JSON, as it was that night; null for a standing 
 """,
 )
 
-LISTS = (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT, BAG_EXTRAS, RECOMMENDED_FOR_YOU)
+PRODUCT_LISTS = (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT, BAG_EXTRAS)
+"""Touch points with a list of each product in each market."""
+LISTS = (*PRODUCT_LISTS, RECOMMENDED_FOR_YOU)
+TOUCH_POINTS = (*LISTS, MARKET_RANKING)
+TITLES = {
+    YOU_MIGHT_ALSO_LIKE.name: "You Might Also Like",
+    PEOPLE_ALSO_BOUGHT.name: "People Also Bought",
+    BAG_EXTRAS.name: "A Little Something Extra",
+    RECOMMENDED_FOR_YOU.name: "Recommended for you",
+    MARKET_RANKING.name: "Category pages",
+}
+"""Name of a touch point -> the heading that customers see."""
+SOURCES = {
+    "model": "its vector is among the nearest the model found",
+    "co-purchase": "customers bought it together with the product",
+    "model, other category": "its vector is near, but the product's own category had no more to offer",
+    "category popularity": "it is popular in the category; the model had no more to offer",
+    "market popularity": "it is popular in the market; the model had no more to offer",
+    "cold-start vector": "its vector, made from the catalogue alone, is among the nearest; the model never saw it",
+    "global popularity": "it is popular in other markets; this one had no more to offer",
+    "policy": "the policy puts it there; no source offered it",
+    "co-view": "customers looked at it in one visit with the product",
+}
+"""Texts of the column `sources` -> why the product is in the list. Arrays store a source's position here."""
 ALL = (
     EVENTS, REJECTED, CORRECTED, RAW_FILES, INPUTS, FORGOTTEN, CATALOGUE, AVAILABILITY, CUSTOMER_SEQUENCES,
-    CUSTOMER_EMBEDDINGS, PRODUCT_EMBEDDINGS, *LISTS, MARKET_RANKING, POLICY, RULE_EFFECTS,
+    CUSTOMER_EMBEDDINGS, PRODUCT_EMBEDDINGS, *TOUCH_POINTS, POLICY, RULE_EFFECTS,
     MODELS, CHAMPIONS, EVALUATIONS, GATES, PUBLISHED, RUNS,
 )  # fmt: skip

@@ -19,10 +19,10 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.lake.lake import Lake
-from jobs.report.window.data import PRODUCT_LISTS, ShopWindowConfig
+from jobs.report.window.data import ShopWindowConfig
 from jobs.report.window.page import written_of
 from jobs.sample_shop.world import CATEGORIES, COLOURS, brand_names, market_codes
-from jobs.tables.shop import CATALOGUE
+from jobs.tables.shop import CATALOGUE, PRODUCT_LISTS
 from jobs.tables.table import Table
 from tests.jobs.browser import chromium
 from tests.jobs.small_night import RUN

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import pytest
 
-from jobs.lists.touch_points import SOURCES, TOUCH_POINTS
+from jobs.lists.touch_points import TOUCH_POINTS
 from jobs.policy.variants import DefaultRules, Variant
 from jobs.sample_shop import SIZES, truth
 from jobs.tables.shop import (
@@ -20,14 +20,15 @@ from jobs.tables.shop import (
     LISTS,
     MARKET_RANKING,
     PEOPLE_ALSO_BOUGHT,
+    PRODUCT_LISTS,
     RECOMMENDED_FOR_YOU,
     RULE_EFFECTS,
+    SOURCES,
     YOU_MIGHT_ALSO_LIKE,
 )
 from jobs.tables.table import Table
 from tests.night.nights import FIRST, Rows, Shop
 
-PRODUCT_LISTS = (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT, BAG_EXTRAS)
 each_table = pytest.mark.parametrize("table", [*LISTS, MARKET_RANKING], ids=lambda table: table.name)
 each_carousel = pytest.mark.parametrize("table", PRODUCT_LISTS, ids=lambda table: table.name)
 

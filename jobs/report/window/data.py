@@ -26,7 +26,7 @@ from jobs.tables.shop import (
     CATALOGUE,
     CUSTOMER_SEQUENCES,
     MARKET_RANKING,
-    PEOPLE_ALSO_BOUGHT,
+    PRODUCT_LISTS,
     RECOMMENDED_FOR_YOU,
     RULE_EFFECTS,
     YOU_MIGHT_ALSO_LIKE,
@@ -36,9 +36,6 @@ from jobs.text import clean
 from models.arrays import BoolMask
 
 # Which products, markets, variants and customers the shop window shows: chosen by the data, not by chance.
-
-PRODUCT_LISTS = (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT, BAG_EXTRAS)
-"""Lists of a product in a market."""
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from jobs.report.examples import SIGNS
-from jobs.report.window.data import PRODUCT_LISTS, ShopWindow
+from jobs.report.window.data import ShopWindow
 from jobs.report.window.drawings import SILHOUETTES, silhouette
 from jobs.report.window.lists import SEPARATOR, Block, Numbering
 from jobs.report.window.swatches import paint
-from jobs.tables.shop import BAG_EXTRAS, MARKET_RANKING, RECOMMENDED_FOR_YOU
+from jobs.tables.shop import BAG_EXTRAS, MARKET_RANKING, PRODUCT_LISTS, RECOMMENDED_FOR_YOU
 from jobs.text import clean
 
 MANTISSA_KEPT = 12

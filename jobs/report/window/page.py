@@ -11,9 +11,10 @@ from jobs.gate.counts import ListCounts, counts_of
 from jobs.lake.lake import Lake
 from jobs.report.pages import TEMPLATES, environment
 from jobs.report.recent import Recent
-from jobs.report.window.data import PRODUCT_LISTS, ContextPair, ShopWindow, ShopWindowConfig, read_window
+from jobs.report.window.data import ContextPair, ShopWindow, ShopWindowConfig, read_window
 from jobs.report.window.pack import packed
 from jobs.run import Run
+from jobs.tables.shop import PRODUCT_LISTS
 from jobs.text import clean
 
 STYLES = ("report.css", "shop_window.css")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from jobs.ask.explain import RULES, SOURCES, Explanation, default_touch_point, explain, print_explanation
+from jobs.ask.explain import RULES, Explanation, default_touch_point, explain, print_explanation
 from jobs.errors import UserError
 from jobs.lake.lake import Lake
 from jobs.tables.records import MODELS, PUBLISHED, RUNS
@@ -92,12 +92,6 @@ def test_standing_rules_have_words_and_old_lists_have_none(lake: Lake) -> None:
     assert explain(lake, "bag_extras", P1, 1).rule == f"price window: {RULES['price window']}"
     assert explain(lake, "bag_extras", P1, 2).rule.startswith("unheard-of: ")
     assert explain(lake, "market_ranking", {"market": "GB"}, 2).rule == ""
-
-
-def test_every_source_of_the_lists_has_words() -> None:
-    from jobs.lists.touch_points import SOURCES as WRITTEN
-
-    assert set(WRITTEN) <= set(SOURCES)
 
 
 def test_a_table_of_before_there_were_rules_is_told_without(lake: Lake, tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def test_a_size_below_one_is_refused() -> None:
 
 
 def test_every_source_of_a_position_is_in_the_legend(tmp_path: Path) -> None:
-    from jobs.lists.touch_points import SOURCES
+    from jobs.tables.shop import SOURCES
 
     text = Page(written(shop(tmp_path))).text
     assert [source for source in SOURCES if source not in text] == []
