@@ -1,9 +1,11 @@
-"""One writer at a time: locks of a lake, which the system frees when their process ends, however it ends.
+"""Lets one writer at a time into a lake.
 
-A whole night or backfill holds the lock `night` alone, and its steps say by its token that they belong to it. A step
-that belongs to none holds `night` together with its like, so that it keeps nights out and nights keep it out. Every
-step holds `step` alone. Locks are flock's: within one machine, or on a file system that knows it (NFS does). Object
-storage has no such lock; there they are leases with the same rules (`jobs.lake.locks`).
+A whole night or backfill owns the lock `night` exclusively, and gives its steps a token that lets them in. A step of
+its own shares `night`, which keeps whole nights out, and is kept out by them. Every step owns the lock `step`
+exclusively.
+
+A lake in a folder uses flock, which the kernel releases when the process ends, however it ends; it holds within one
+machine, or on a file system that supports it (NFS does). A lake in object storage uses leases with the same rules.
 """
 
 from __future__ import annotations
@@ -28,21 +30,19 @@ from jobs.errors import BusyError, UserError
 from jobs.lake import storage
 from jobs.lake.storage import is_remote, put_if, signed_url
 
-# Who writes to a lake, and what is said to who comes second; the same whatever kind of lock holds it.
-
 NIGHT, STEP = "night", "step"
 TRIES, PAUSE = 5, 0.05
-"""A look at who holds a lock takes it for an instant, which must not turn anybody away."""
+"""`lock_owners` takes a lock for an instant, which must not turn a writer away."""
 
 
 @dataclass(frozen=True)
 class LockOwner:
-    """Who holds a lock, as the lock's file says it to who comes second."""
+    """The process that owns a lock, as it is written in the lock's file for others to read."""
 
     doing: str
     """A step, night, backfill or another command that writes."""
     night: str
-    """The night it works on, or its first and last; empty where it is about none."""
+    """The night it works on, or its first and last; empty for commands that concern no night."""
     since: str
     """When it began, UTC."""
     host: str = ""
@@ -50,7 +50,7 @@ class LockOwner:
 
     @property
     def token(self) -> str:
-        """What the steps of a night show to be let in."""
+        """Lets the steps of a night in while the night owns the lock."""
         return f"{self.host}:{self.pid}:{self.since}"
 
     def __str__(self) -> str:
@@ -59,73 +59,78 @@ class LockOwner:
 
 
 def here(doing: str, night: str, since: str) -> LockOwner:
-    """This process as a holder."""
+    """This process as a lock owner."""
     return LockOwner(doing, night, since, socket.gethostname(), os.getpid())
 
 
-def busy(root: Path, holder: LockOwner, owner: LockOwner | None) -> BusyError:
-    """What is raised by who comes second."""
+@contextmanager
+def writing(root: Path, owner: LockOwner, token: str = "") -> Iterator[None]:
+    """Lock the lake at `root` for one step or command; `token` is that of the night it belongs to, if any.
+
+    Raises BusyError, at once and without changing anything, while another process writes.
+    """
+    with _lease_writing(root, owner, token) if is_remote(root) else _flock_writing(root, owner, token):
+        yield
+
+
+@contextmanager
+def whole_night(root: Path, owner: LockOwner) -> Iterator[str]:
+    """Lock the lake at `root` for one or more whole nights; yields the token that lets the night's own steps in.
+
+    Raises BusyError, at once and without changing anything, while another process writes.
+    """
+    with _lease_whole_night(root, owner) if is_remote(root) else _flock_whole_night(root, owner):
+        yield owner.token
+
+
+def lock_owners(root: Path) -> list[LockOwner]:
+    """The processes that write to the lake at `root` now: a night, a step, both or none."""
+    owner_of = _lease_owner if is_remote(root) else _flock_owner
+    return [owner for name in (NIGHT, STEP) if (owner := owner_of(root, name))]
+
+
+def _busy(root: Path, owner: LockOwner, other: LockOwner | None) -> BusyError:
     return BusyError(
-        f"the lake {root} is in use by {owner or 'another process'}; {holder.doing} has changed nothing. Try "
+        f"the lake {root} is in use by {other or 'another process'}; {owner.doing} has changed nothing. Try "
         "again when that has ended (`python -m jobs status` shows it)"
     )
 
 
-@contextmanager
-def writing(root: Path, holder: LockOwner, token: str = "") -> Iterator[None]:
-    """Hold the lake below `root` for one step or command; `token` is that of the night it belongs to, if any.
+# --- flock, in a folder
 
-    Raises BusyError, at once and without changing anything, where somebody else writes.
-    """
-    if is_remote(root):
-        with writing(root, holder, token):
-            yield
-        return
+
+@contextmanager
+def _flock_writing(root: Path, owner: LockOwner, token: str) -> Iterator[None]:
     with _opened(root, NIGHT) as night, _opened(root, STEP) as step:
         if not _taken(night, fcntl.LOCK_SH):
-            owner = _read(night)
-            if owner is None or owner.token != token:
-                raise busy(root, holder, owner)
+            other = _read(night)
+            if other is None or other.token != token:
+                raise _busy(root, owner, other)
         if not _taken(step, fcntl.LOCK_EX):
-            raise busy(root, holder, _read(step))
-        with _signed(step, holder):
+            raise _busy(root, owner, _read(step))
+        with _signed(step, owner):
             yield
 
 
 @contextmanager
-def whole_night(root: Path, holder: LockOwner) -> Iterator[str]:
-    """Hold the lake below `root` for a night or several; yields the token that lets the night's own steps in.
-
-    Raises BusyError, at once and without changing anything, where somebody else writes.
-    """
-    if is_remote(root):
-        with whole_night(root, holder):
-            yield holder.token
-        return
+def _flock_whole_night(root: Path, owner: LockOwner) -> Iterator[None]:
     with _opened(root, NIGHT) as night, _opened(root, STEP) as step:
         if not _taken(night, fcntl.LOCK_EX):
             by_a_step = _taken(night, fcntl.LOCK_SH, tries=1)
-            raise busy(root, holder, _read(step if by_a_step else night))
-        # A step of a night that was killed may still be at work: nobody holds `night` then, but it holds `step`.
+            raise _busy(root, owner, _read(step if by_a_step else night))
+        # A step of a night that was killed may still run: `night` is free then, but the step owns `step`.
         if not _taken(step, fcntl.LOCK_EX):
-            raise busy(root, holder, _read(step))
+            raise _busy(root, owner, _read(step))
         fcntl.flock(step, fcntl.LOCK_UN)
-        with _signed(night, holder):
-            yield holder.token
+        with _signed(night, owner):
+            yield
 
 
-def lock_owners(root: Path) -> list[LockOwner]:
-    """Who writes to the lake below `root` right now: a night, a step, both or nobody."""
-    if is_remote(root):
-        return lock_owners(root)
-    found = []
-    for name in (NIGHT, STEP):
-        if not (root / storage.LOCKS / name).exists():
-            continue
-        with _opened(root, name, os.O_RDONLY) as file:
-            if not _taken(file, fcntl.LOCK_SH, tries=1) and (owner := _read(file)):
-                found.append(owner)
-    return found
+def _flock_owner(root: Path, name: str) -> LockOwner | None:
+    if not (root / storage.LOCKS / name).exists():
+        return None
+    with _opened(root, name, os.O_RDONLY) as file:
+        return None if _taken(file, fcntl.LOCK_SH, tries=1) else _read(file)
 
 
 @contextmanager
@@ -150,9 +155,9 @@ def _taken(file: int, kind: int, tries: int = TRIES) -> bool:
 
 
 @contextmanager
-def _signed(file: int, holder: LockOwner) -> Iterator[None]:
-    """Write down who holds the lock, for as long as it does."""
-    text = json.dumps(asdict(holder)).encode()
+def _signed(file: int, owner: LockOwner) -> Iterator[None]:
+    """Write the owner into the lock's file until the block ends."""
+    text = json.dumps(asdict(owner)).encode()
     os.pwrite(file, text, 0)
     os.ftruncate(file, len(text))
     try:
@@ -168,14 +173,15 @@ def _read(file: int) -> LockOwner | None:
         return None
 
 
-# One writer at a time in object storage: leases, which a process that ends keeps no longer than two minutes.
+# --- leases, in object storage
 #
-# A lease is an object below `locks/` that says who holds it; an empty one is free. Each change of it is a conditional
-# write (If-None-Match, If-Match), so that of two at once one fails. Its holder writes it anew every RENEW_SECONDS; one
-# that was not renewed for LEASE_SECONDS may be taken over. Both times are the server's own, from one answer, so no
-# clock of ours counts. A holder that finds its lease taken, or cannot renew it in time, ends its process at once.
+# A lease is an object below `locks/` that names its owner; an empty one is free. Every change is a conditional write
+# (If-None-Match, If-Match), so of two simultaneous ones one fails. The owner renews it every RENEW_SECONDS; a lease
+# that was not renewed for LEASE_SECONDS may be taken over, so a process that ended keeps its lease two minutes at most.
+# Both times are the server's own, from one response, so no clock of ours counts. An owner that finds its lease taken,
+# or cannot renew it in time, ends its process at once.
 #
-# Rules are those of `jobs.lake.locks`: a night holds `night`, a step holds `step`, and each then looks at the other.
+# The rules are those of flock above: a night takes `night`, a step takes `step`, and each then checks the other.
 
 LEASE_SECONDS, RENEW_SECONDS = 120.0, 20.0
 FREE = b""
@@ -183,7 +189,7 @@ FREE = b""
 
 @dataclass(frozen=True)
 class _Found:
-    """A lease as the server has it."""
+    """A lease as the server returned it."""
 
     content: bytes
     tag: str
@@ -191,8 +197,8 @@ class _Found:
     """Seconds since it was written, by the server's clock."""
 
     @property
-    def holder(self) -> LockOwner | None:
-        """Who holds it; None where it is free, was left, or cannot be read."""
+    def owner(self) -> LockOwner | None:
+        """Its owner; None if it is free or has run out."""
         if self.content == FREE or self.age > LEASE_SECONDS:
             return None
         try:
@@ -202,39 +208,31 @@ class _Found:
 
 
 @contextmanager
-def lease_writing(root: Path, holder: LockOwner, token: str = "") -> Iterator[None]:
-    """`jobs.lake.locks.writing` for a lake in object storage."""
+def _lease_writing(root: Path, owner: LockOwner, token: str) -> Iterator[None]:
+    def check_night() -> None:
+        other = _lease_owner(root, NIGHT)
+        if other and other.token != token:
+            raise _busy(root, owner, other)
 
-    def own_night() -> None:
-        owner = _holder(root, NIGHT)
-        if owner and owner.token != token:
-            raise busy(root, holder, owner)
-
-    own_night()
-    with _held(root, STEP, holder):
-        # Now that a night that begins can see this step: one that began a moment before has to let go again.
-        _tried(own_night)
+    check_night()
+    with _leased(root, STEP, owner):
+        # A night that begins now sees this step; one that began a moment before has to let go again.
+        _retried(check_night)
         yield
 
 
 @contextmanager
-def lease_whole_night(root: Path, holder: LockOwner) -> Iterator[None]:
-    """`jobs.lake.locks.whole_night` for a lake in object storage."""
-    with _held(root, NIGHT, holder):
-        if owner := _holder(root, STEP):
-            raise busy(root, holder, owner)
+def _lease_whole_night(root: Path, owner: LockOwner) -> Iterator[None]:
+    with _leased(root, NIGHT, owner):
+        if other := _lease_owner(root, STEP):
+            raise _busy(root, owner, other)
         yield
 
 
-def lease_holders(root: Path) -> list[LockOwner]:
-    """`jobs.lake.locks.lock_owners` for a lake in object storage."""
-    return [owner for name in (NIGHT, STEP) if (owner := _holder(root, name))]
-
-
-def _tried(look: Callable[[], None]) -> None:
+def _retried(check: Callable[[], None]) -> None:
     for attempt in range(TRIES):
         try:
-            return look()
+            return check()
         except BusyError:
             if attempt + 1 == TRIES:
                 raise
@@ -242,13 +240,13 @@ def _tried(look: Callable[[], None]) -> None:
     return None
 
 
-def _holder(root: Path, name: str) -> LockOwner | None:
+def _lease_owner(root: Path, name: str) -> LockOwner | None:
     found = _found(root / storage.LOCKS / name)
-    return found.holder if found else None
+    return found.owner if found else None
 
 
 def _found(path: Path) -> _Found | None:
-    """The lease at `path`, in one request, so that its content, its time and the server's time belong together."""
+    """The lease at `path`, in one request, so that its content, its age and the server's clock are of one moment."""
     try:
         with urllib.request.urlopen(signed_url(path), timeout=60) as answer:  # noqa: S310 - the end point we were given
             now, written = (parsedate_to_datetime(answer.headers[name]) for name in ("Date", "Last-Modified"))
@@ -262,11 +260,11 @@ def _found(path: Path) -> _Found | None:
 
 
 @contextmanager
-def _held(root: Path, name: str, holder: LockOwner) -> Iterator[None]:
+def _leased(root: Path, name: str, owner: LockOwner) -> Iterator[None]:
     path = root / storage.LOCKS / name
-    lease = _Lease(path, holder)
-    if owner := lease.take():
-        raise busy(root, holder, owner)
+    lease = _Lease(path, owner)
+    if other := lease.take():
+        raise _busy(root, owner, other)
     ended = threading.Event()
     renewing = threading.Thread(target=lease.keep, args=(ended,), name=f"lease {name}", daemon=True)
     renewing.start()
@@ -279,46 +277,46 @@ def _held(root: Path, name: str, holder: LockOwner) -> Iterator[None]:
 
 
 class _Lease:
-    """One lease as its holder knows it."""
+    """One lease, as its owner knows it."""
 
-    def __init__(self, path: Path, holder: LockOwner) -> None:
-        self.path, self.holder = path, holder
+    def __init__(self, path: Path, owner: LockOwner) -> None:
+        self.path, self.owner = path, owner
         self.tag = ""
         self._mark = secrets.token_hex(8)
         self._count = 0
 
     def take(self) -> LockOwner | None:
-        """Take the lease; returns who holds it where somebody does."""
+        """Take the lease; returns its owner if another process has it."""
         content = self._content()
         while True:
             found = _found(self.path)
-            if found and found.content == content:  # written, though the answer was lost
+            if found and found.content == content:  # written, though the response was lost
                 self.tag = found.tag
                 return None
-            if found and (owner := found.holder):
-                return owner
+            if found and (other := found.owner):
+                return other
             if tag := put_if(self.path, content, found.tag if found else None):
                 self.tag = tag
                 return None
             time.sleep(PAUSE)
 
     def keep(self, ended: threading.Event) -> None:
-        """Renew it until `ended`; ends the process where that fails, since somebody else may write by now."""
+        """Renew it until `ended`; if that fails, end the process, since another one may write by now."""
         renewed = time.monotonic()
         while not ended.wait(RENEW_SECONDS):
             try:
                 kept = self._renew()
-            except Exception:  # whatever it is: what counts is whether it passes in time
+            except Exception:  # whatever it is, a later try may still be in time
                 kept = time.monotonic() - renewed < LEASE_SECONDS - RENEW_SECONDS
             else:
                 renewed = time.monotonic()
             if not kept:
-                print(f"error: the lease {self.path} was lost; {self.holder.doing} ends at once", file=sys.stderr,
-                      flush=True)  # fmt: skip
+                message = f"error: the lease {self.path} was lost; {self.owner.doing} ends at once"
+                print(message, file=sys.stderr, flush=True)
                 os._exit(BusyError.exit_code)
 
     def _renew(self) -> bool:
-        # No two renewals are alike: an ETag is made from the content, and must not fit a later one.
+        # No two renewals have equal content: an ETag follows from it, and must not match a later one.
         self._count += 1
         content = self._content()
         if tag := put_if(self.path, content, self.tag):
@@ -331,9 +329,9 @@ class _Lease:
         return True
 
     def free(self) -> None:
-        """Let it go, if it is still ours."""
-        with suppress(Exception):  # the work is done, and a lease that is not freed runs out
+        """Free it, if it is still ours."""
+        with suppress(Exception):  # the work is done; a lease that is not freed runs out
             put_if(self.path, FREE, self.tag)
 
     def _content(self) -> bytes:
-        return json.dumps({"holder": asdict(self.holder), "mark": self._mark, "renewed": self._count}).encode()
+        return json.dumps({"holder": asdict(self.owner), "mark": self._mark, "renewed": self._count}).encode()

@@ -21,11 +21,11 @@ from tests.night.test_cli import jobs
 
 HOLD = """
 import sys
-from jobs import lock, storage
+from jobs.lake import locks, storage
 kind, root, doing, token = sys.argv[1:]
-holder = lock.here(doing, "2026-04-06", "2026-04-06 02:00:00 UTC")
+holder = locks.here(doing, "2026-04-06", "2026-04-06 02:00:00 UTC")
 root = storage.place(root)
-held = lock.writing(root, holder, token) if kind == "step" else lock.whole_night(root, holder)
+held = locks.writing(root, holder, token) if kind == "step" else locks.whole_night(root, holder)
 with held as given:
     print(given, flush=True)
     sys.stdin.read()
@@ -127,8 +127,8 @@ def test_one_of_many_that_come_at_once_wins(tmp_path: Path) -> None:
 
 def test_who_only_looks_turns_nobody_away(tmp_path: Path) -> None:
     looking = (
-        "import sys; from pathlib import Path; from jobs import lock\nprint('looking', flush=True)\n"
-        "while True: lock.holders(Path(sys.argv[1]))"
+        "import sys; from pathlib import Path; from jobs.lake import locks\nprint('looking', flush=True)\n"
+        "while True: locks.lock_owners(Path(sys.argv[1]))"
     )
     with locks.writing(tmp_path, holder("ingest")):
         pass

@@ -34,7 +34,7 @@ def root(s3_root: Path) -> Path:
 APPEND = """
 import sys
 from datetime import UTC, date, datetime, timedelta
-from jobs import storage
+from jobs.lake import storage
 from jobs.lake.lake import Lake
 from jobs.run import Run
 from jobs.tables.shop import REJECTED
@@ -124,9 +124,9 @@ def test_a_lease_is_renewed_while_it_is_held(root: Path, s3_server: S3Server, mo
 
 LOSE = """
 import sys, time
-from jobs import lease, lock, storage
-lease.RENEW_SECONDS = 0.2
-with lock.writing(storage.place(sys.argv[1]), lock.here("lists", "2026-04-06", "now")):
+from jobs.lake import locks, storage
+locks.RENEW_SECONDS = 0.2
+with locks.writing(storage.place(sys.argv[1]), locks.here("lists", "2026-04-06", "now")):
     print("held", flush=True)
     time.sleep(60)
 print("went on")
