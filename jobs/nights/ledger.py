@@ -12,8 +12,8 @@ from typing import Any
 from jobs.config import NightConfig
 from jobs.lake.engine import told_if_lost
 from jobs.lake.lake import Lake
+from jobs.nights.execute import execute
 from jobs.run import Counts, Run
-from jobs.steps import step_named
 from jobs.tables.records import RUNS
 from jobs.tables.shop import ALL
 
@@ -27,7 +27,6 @@ def run_step(
 
     The row says `running` from before the step's first write, so that a step that was killed stands in the ledger.
     """
-    execute = step_named(step).execute
     run = replace(run, started_at=clock(), code_version=code_version, config_hash=config.hash)
     row = {
         "step": step,
@@ -40,7 +39,7 @@ def run_step(
     _record(lake, run, row)
     try:
         with told_if_lost():
-            counts = execute(lake, run, config)
+            counts = execute(step, lake, run, config)
     except Exception as error:
         _record(lake, run, row | _end(run, FAILED, Counts(note=f"{type(error).__name__}: {error}"), clock()))
         raise
