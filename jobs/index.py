@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import PositiveInt
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from safetensors import SafetensorError
@@ -24,6 +25,7 @@ from jobs.lake.lake import Lake
 from jobs.lake.storage import local_copy, written_aside
 from jobs.model_inputs import ProductVectors, key_column, read_histories
 from jobs.run import Counts, Run, fingerprint
+from jobs.settings import Settings
 from jobs.tables.shop import CATALOGUE, EVENTS, PEOPLE_ALSO_BOUGHT, YOU_MIGHT_ALSO_LIKE
 from jobs.tables.table import Table
 from models.contract import Compute, FloatMatrix
@@ -44,7 +46,7 @@ LOOKED_AT = CoPurchaseConfig(half_life_days=30.0, popularity_discount=0.0, trend
 
 
 @dataclass(frozen=True)
-class IndexConfig:
+class IndexConfig(Settings):
     """How the two indexes are built."""
 
     factory: str = "Flat"
@@ -57,15 +59,11 @@ class IndexConfig:
     """Purchases older than so many days are not used for People Also Bought."""
     pause_minutes: int = 30
     """A pause so long ends a visit; products that were looked at in one visit are alternatives to each other."""
-    refit_days: int = 7
+    refit_days: PositiveInt = 7
     """The models of what is bought and looked at together serve so many nights before they are fitted again."""
     device: str = "auto"
     """Where the exact search that recall is measured against runs: auto (CUDA where there is one, else CPU), cpu or
     cuda."""
-
-    def __post_init__(self) -> None:
-        if self.refit_days < 1:
-            raise UserError(f"refit_days = {self.refit_days}; use at least 1, which fits them every night")
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,13 @@ import ipaddress
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, PositiveInt
 
 from jobs.errors import UserError
 from jobs.publish.store import OnlineStore
+from jobs.settings import Settings
 
 # What stands before Feast's app: who may ask, what, how much at once and for how long. Plain ASGI, one a worker.
 
@@ -127,12 +130,12 @@ SHORTEST_TOKEN = 16
 
 
 @dataclass(frozen=True)
-class ServeConfig:
+class ServeConfig(Settings):
     """Where it listens, and with how many processes."""
 
     host: str = "127.0.0.1"
-    port: int = 6566
-    workers: int = 1
+    port: Annotated[int, Field(ge=1, le=65535)] = 6566
+    workers: PositiveInt = 1
     token: str | None = field(default=None, repr=False)
     """What a request gives as `Authorization: Bearer ..`; None: none is asked for, on loopback alone."""
     key: Path | None = None
@@ -141,6 +144,7 @@ class ServeConfig:
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.token is not None and len(self.token) < SHORTEST_TOKEN:
             raise UserError(f"NIGHTRAIL_TOKEN is shorter than {SHORTEST_TOKEN} characters; make one with "
                             "`openssl rand -hex 32`")  # fmt: skip
@@ -149,8 +153,6 @@ class ServeConfig:
                             "NIGHTRAIL_TOKEN, or stay on 127.0.0.1")  # fmt: skip
         if (self.key is None) != (self.certificate is None):
             raise UserError("give both --tls-key and --tls-cert, or neither")
-        if self.workers < 1 or not 0 < self.port < 65536:
-            raise UserError(f"--workers {self.workers} --port {self.port}: use at least 1, and a port up to 65535")
 
 
 def loopback(host: str) -> bool:

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import NonNegativeInt, PositiveInt
 
 from jobs.errors import UserError
 from jobs.lake import storage
 from jobs.lake.lake import Lake
 from jobs.lake.reading import Wanted, matching, scan
 from jobs.lake.rows import night as night_predicate
+from jobs.settings import Settings
 from jobs.tables.records import CHAMPIONS, CORRECTED, GATES, INPUTS, MODELS, PUBLISHED, REJECTED, RUNS
 from jobs.tables.shop import (
     AVAILABILITY,
@@ -45,27 +47,27 @@ RECORDS = (REJECTED, CORRECTED, INPUTS, GATES, RUNS)
 
 
 @dataclass(frozen=True)
-class RetentionConfig:
+class RetentionConfig(Settings):
     """How long things are kept."""
 
-    keep_nights: int = 14
+    keep_nights: PositiveInt = 14
     """Newest nights that are kept whole; the live one, and nights after the one that cleans, are kept besides."""
-    keep_to_roll_back: int = 2
+    keep_to_roll_back: PositiveInt = 2
     """Newest nights that can be rolled back to and are kept however old they are."""
-    keep_models: int = 12
+    keep_models: PositiveInt = 12
     """Newest models that are kept although no kept night uses them."""
-    keep_records_days: int = 400
+    keep_records_days: PositiveInt = 400
     """Days for which rejected and corrected rows, figures, gates and the ledger are kept."""
-    events_days: int = 0
+    events_days: NonNegativeInt = 0
     """Days for which events are kept, at least 366; 0: for good. A full rebuild knows the kept ones alone."""
 
     def __post_init__(self) -> None:
-        for name in ("keep_nights", "keep_to_roll_back", "keep_models", "keep_records_days"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} = {getattr(self, name)}; use at least 1")
-        if 0 < self.events_days < 366 or self.events_days < 0:
-            raise UserError(f"events_days = {self.events_days}: lists are made from a year of purchases; use at least "
-                            "366, or 0 to keep every event")  # fmt: skip
+        super().__post_init__()
+        if 0 < self.events_days < 366:
+            raise UserError(
+                f"events_days = {self.events_days}: lists are made from a year of purchases; use at least 366, or 0 to "
+                "keep every event"
+            )
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,17 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow as pa
+from pydantic import Field, PositiveInt
 
 from jobs.clean.retention import Retention, RetentionConfig
-from jobs.errors import UserError
 from jobs.lake import storage
 from jobs.lake.lake import Lake
 from jobs.lake.reading import Wanted, matching
 from jobs.run import Counts, Run
+from jobs.settings import Settings
 from jobs.tables.records import PUBLISHED
 from jobs.tables.shop import ALL, EVENTS
 from jobs.tables.table import Table
@@ -25,24 +26,17 @@ from jobs.tables.table import Table
 
 
 @dataclass(frozen=True)
-class UpkeepConfig:
+class UpkeepConfig(Settings):
     """When it is worth doing, and how long readers of an older version are left in peace."""
 
-    compact_files: int = 8
+    compact_files: Annotated[int, Field(ge=2)] = 8
     """Small files in one partition (or in a table without partitions) that are worth being joined."""
     small_mb: float = 32.0
     """A file below it is small."""
-    vacuum_hours: int = 168
+    vacuum_hours: PositiveInt = 168
     """Hours for which a file that the table no longer needs is kept for readers of an older version."""
-    checkpoint_commits: int = 20
+    checkpoint_commits: PositiveInt = 20
     """Commits since the last checkpoint of a table's log after which one is written."""
-
-    def __post_init__(self) -> None:
-        if self.vacuum_hours < 1:
-            raise UserError(f"vacuum_hours = {self.vacuum_hours} takes files away under who reads them; use at least 1")
-        for name, least in (("compact_files", 2), ("checkpoint_commits", 1)):
-            if getattr(self, name) < least:
-                raise UserError(f"{name} = {getattr(self, name)}; use at least {least}")
 
 
 def compact(lake: Lake, table: Table, config: UpkeepConfig) -> int:

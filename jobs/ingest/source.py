@@ -9,52 +9,42 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt
 
 from jobs.errors import UserError
+from jobs.settings import Settings
+from models.settings import Share
 
 STATEMENTS = ("events", "catalogue", "availability")
-WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-
-NAMED = {str: "text in quotes", float: "a number", int: "a whole number", list: "a list in brackets"}
+Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 
 
 @dataclass(frozen=True)
-class Directives:
+class Directives(Settings):
     """The `--! name = value` lines of a source (TOML)."""
 
-    format: str = "csv"
+    format: Literal["csv", "parquet"] = "csv"
     """csv or parquet; csv files may be gzipped."""
     delimiter: str = ","
     """Between the fields of a csv file."""
-    max_rejected_share: float = 0.05
+    max_rejected_share: Share = 0.05
     """A larger share of unexpected rejections among a statement's rows stops the night."""
-    closed_weekdays: list[str] = field(default_factory=list)
+    closed_weekdays: list[Weekday] = field(default_factory=list)
     """Days on which the shop does not trade, so that a missing or empty file is no accident."""
-    late_days: int = 30
+    late_days: NonNegativeInt = 30
     """Days by which an event may come after the files of its day; a later one is rejected."""
-    live_days: int = 90
+    live_days: Annotated[int, Field(ge=1, le=36_500)] = 90
     """Without an availability SELECT: a product is live where it had an event in so many days."""
 
-    max_file_mb: int = 1024
+    max_file_mb: Annotated[int, Field(ge=1, le=1 << 20)] = 1024
     """Most MiB that one raw file may hold when it is unpacked: the engine has a night's new rows in memory."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if len(self.delimiter) != 1 or self.delimiter in '"\r\n\0' or not self.delimiter.isascii():
             raise UserError(f"delimiter = {self.delimiter!r} cannot part fields; use one character, such as ',' or ';'")
-        for name, most in (("live_days", 36_500), ("max_file_mb", 1 << 20)):
-            if not 1 <= getattr(self, name) <= most:
-                raise UserError(f"{name} = {str(getattr(self, name))[:40]} is not from 1 to {most:,}")
-        if any(type(day) is not str for day in self.closed_weekdays):
-            raise UserError(f"closed_weekdays = {self.closed_weekdays!r:.80} must be a list of text in quotes")
-        if self.format not in ("csv", "parquet"):
-            raise UserError(f"format = {self.format!r} is not read; use 'csv' (gzipped or not) or 'parquet'")
-        if not 0 <= self.max_rejected_share <= 1:
-            raise UserError(f"max_rejected_share = {self.max_rejected_share} is no share; use 0 to 1")
-        if self.late_days < 0:
-            raise UserError(f"late_days = {self.late_days} is no number of days; use 0 or more")
-        unknown = set(self.closed_weekdays) - set(WEEKDAYS)
-        if unknown:
-            raise UserError(f"closed_weekdays has {sorted(unknown)}; use names among {', '.join(WEEKDAYS)}")
 
 
 @dataclass(frozen=True)
@@ -103,11 +93,10 @@ def _directives(path: Path, text: str) -> Directives:
     unknown = set(values) - known
     if unknown:
         raise UserError(f"{path}: unknown directive {sorted(unknown)}; known are {', '.join(sorted(known))}")
-    for name, value in values.items():
-        wanted = type(getattr(Directives(), name))
-        if type(value) is not wanted and (wanted, type(value)) != (float, int):
-            raise UserError(f"{path}: {name} = {value!r:.80} must be {NAMED[wanted]}")
-    return Directives(**values)
+    try:
+        return Directives(**values)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 # What a source's SELECT must not contain: read from its words, since the engines run whatever they are given.

@@ -5,35 +5,37 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Annotated
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt
 
 from jobs.errors import UserError
+from jobs.settings import Settings
 
 # The rules that a touch point keeps without anybody asking; a policy may change them.
 
 
 @dataclass(frozen=True)
-class DefaultRules:
+class DefaultRules(Settings):
     """Settings of one touch point; `policy` rows of the same kind go before them in their scope."""
 
     guard: bool = False
     """Whether a list of a product shows its own department only, and products without a department."""
-    brand_cap: int = 0
+    brand_cap: NonNegativeInt = 0
     """Most products of one brand in a list; 0: any number."""
-    category_cap: int = 0
+    category_cap: NonNegativeInt = 0
     """Most products of one category in a list; 0: any number."""
-    price_low: float = 0.0
+    price_low: NonNegativeFloat = 0.0
     """Least price, as a share of the price of the product whose list it is."""
-    price_high: float = float("inf")
+    price_high: NonNegativeFloat = float("inf")
     """Greatest price, as such a share."""
-    diversity: float = 0.0
+    diversity: NonNegativeFloat = 0.0
     """Places that a product loses for each product of its brand that is shown before it."""
-    explore_place: int = 0
+    explore_place: NonNegativeInt = 0
     """Place (1 being the first) kept for a product younger than `ListsConfig.young_days`; 0: none."""
 
     def __post_init__(self) -> None:
-        for name in ("brand_cap", "category_cap", "diversity", "explore_place", "price_low", "price_high"):
-            if not getattr(self, name) >= 0:
-                raise UserError(f"{name} = {getattr(self, name)} must be at least 0")
+        super().__post_init__()
         if self.price_low > self.price_high:
             raise UserError(f"price_low = {self.price_low} must not exceed price_high = {self.price_high}")
 
@@ -43,22 +45,16 @@ BUCKETS = 10_000
 
 
 @dataclass(frozen=True)
-class Variant:
+class Variant(Settings):
     """One side of an A/B test; the one variant of a shop that tests nothing is `default`."""
 
-    name: str = DEFAULT
-    share: float = 1.0
+    name: Annotated[str, Field(pattern=r"^[^\W\d]\w*$")] = DEFAULT
+    share: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the customers who see it; the shares of all variants add up to 1."""
     policy: bool = True
     """Whether the rules of the table policy hold."""
     standing: dict[str, DefaultRules] = field(default_factory=dict)
     """Standing rules by touch point, in place of the touch point's own."""
-
-    def __post_init__(self) -> None:
-        if not self.name.isidentifier():
-            raise UserError(f"a variant's name is a word of letters, digits and underscores, not {self.name!r}")
-        if not 0 < self.share <= 1:
-            raise UserError(f"the share of variant {self.name} is {self.share}; it must be above 0 and at most 1")
 
 
 def check_variants(variants: Sequence[Variant]) -> None:

@@ -13,13 +13,14 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import PositiveInt
 
-from jobs.errors import UserError
 from jobs.gate.counts import ListCounts, read_counts
 from jobs.lake.lake import Lake
 from jobs.lake.reading import Wanted, matching
 from jobs.report.pages import environment
 from jobs.run import Run
+from jobs.settings import Settings
 from jobs.steps import STEPS
 from jobs.tables.records import GATES, INPUTS, RUNS
 from jobs.tables.shop import PRODUCT_LISTS, TITLES
@@ -28,18 +29,13 @@ from jobs.text import clean
 
 
 @dataclass(frozen=True)
-class DriftConfig:
+class DriftConfig(Settings):
     """How far the page looks back."""
 
-    nights: int = 28
+    nights: PositiveInt = 28
     """Newest nights that are drawn."""
-    slices: int = 12
+    slices: PositiveInt = 12
     """Slices of one figure that are drawn: those that moved most."""
-
-    def __post_init__(self) -> None:
-        for name in ("nights", "slices"):
-            if getattr(self, name) < 1:
-                raise UserError(f"drift: {name} = {getattr(self, name)}; use at least 1")
 
 
 def path_beside(report: Path) -> Path:

@@ -8,7 +8,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from jobs.errors import UserError
+from pydantic import PositiveInt
+
 from jobs.gate.counts import Catalogue, ListCounts, counts_of, read_catalogue, read_counts, write_counts
 from jobs.lake import storage
 from jobs.lake.lake import Lake
@@ -25,6 +26,7 @@ from jobs.report.window import page as window_page
 from jobs.report.window.contexts import context_pairs
 from jobs.report.window.data import ShopWindowConfig
 from jobs.run import Counts, Run
+from jobs.settings import Settings
 from jobs.tables.shop import CATALOGUE, CUSTOMER_SEQUENCES, EVENTS, LISTS
 
 Counted = tuple[dict[str, ListCounts], Catalogue]
@@ -33,18 +35,18 @@ PARTS = 8
 
 
 @dataclass(frozen=True)
-class ReportConfig:
+class ReportConfig(Settings):
     """How much the page shows."""
 
-    examples: int = 6
+    examples: PositiveInt = 6
     """Products whose carousels are shown."""
-    customers: int = 3
+    customers: PositiveInt = 3
     """Customers whose history and list are shown."""
-    shown: int = 6
+    shown: PositiveInt = 6
     """Products of each list that are shown."""
-    history: int = 8
+    history: PositiveInt = 8
     """Most recent events of each customer that are shown."""
-    groups: int = 10
+    groups: PositiveInt = 10
     """Brands, and categories, in the tables of shares."""
     model: ModelReportConfig = field(default_factory=ModelReportConfig)
     """Of the page about the model, which lies beside this one."""
@@ -52,11 +54,6 @@ class ReportConfig:
     """Of the shop window, which lies beside this page too."""
     drift: DriftConfig = field(default_factory=DriftConfig)
     """Of the page about the last nights, beside it as well."""
-
-    def __post_init__(self) -> None:
-        for name in ("examples", "customers", "shown", "history", "groups"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} = {getattr(self, name)}; use at least 1")
 
 
 def execute(lake: Lake, run: Run, config: ReportConfig) -> Counts:

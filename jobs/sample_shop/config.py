@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import Annotated
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from models.settings import Settings
 
 MONDAY = 0
 
 
 @dataclass(frozen=True)
-class ShopSize:
+class ShopSize(Settings):
     """One synthetic shop. Two sizes that differ only in `days` agree, byte for byte, on the days they share.
 
     Raises ValueError at construction when a number cannot make a shop.
@@ -21,44 +26,37 @@ class ShopSize:
     """Root of every random stream; equal seeds and sizes give byte-equal files."""
     first_day: date
     """Day of the first files, UTC; a Monday, because weekly launches are counted from it."""
-    days: int
+    days: PositiveInt
     """How many daily files `write_shop` writes."""
-    products: int
+    products: PositiveInt
     """Products already launched on the first day."""
-    weekly_launches: int
+    weekly_launches: NonNegativeInt
     """Products launched in each later week, on random days from Monday to Friday."""
-    brands: int
+    brands: PositiveInt
     """Invented brands."""
-    categories: int
+    categories: Annotated[int, Field(ge=2, le=40)]
     """How many of the fashion categories, in their fixed order, the shop carries."""
-    departments_per_category: int
+    departments_per_category: Annotated[int, Field(ge=1, le=3)]
     """At most how many departments (women, men, children) carry one category."""
-    styles: int
+    styles: Annotated[int, Field(ge=1, le=8)]
     """Styles of the whole shop (outdoor, street, ..), arranged as a ring: neighbours go together."""
-    styles_per_category: int
+    styles_per_category: PositiveInt
     """How many of those styles one category has; category x department x style is a group of alternatives."""
-    markets: int
+    markets: PositiveInt
     """Markets, the first ones with real country codes, those beyond invented."""
-    customers: int
+    customers: PositiveInt
     """Customers, including those who join later and those who never come."""
-    daily_events: int
+    daily_events: PositiveInt
     """Mean clean events a day; a day differs by weekday and by chance."""
-    dirty_share: float = 0.005
+    dirty_share: Annotated[float, Field(ge=0, le=0.2)] = 0.005
     """Dirty rows added per clean row, in the event files and in the product files."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.first_day.weekday() != MONDAY:
             raise ValueError(f"first_day must be a Monday, but {self.first_day} is a {self.first_day:%A}")
-        for field in ("days", "products", "brands", "markets", "customers", "daily_events"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"{field} must be at least 1, it is {getattr(self, field)}")
-        bounds = {"categories": (2, 40), "departments_per_category": (1, 3), "styles": (1, 8)}
-        bounds |= {"styles_per_category": (1, self.styles), "weekly_launches": (0, 1_000_000)}
-        for field, (low, high) in bounds.items():
-            if not low <= getattr(self, field) <= high:
-                raise ValueError(f"{field} must be from {low} to {high}, it is {getattr(self, field)}")
-        if not 0 <= self.dirty_share <= 0.2:
-            raise ValueError(f"dirty_share must be from 0 to 0.2, it is {self.dirty_share}")
+        if self.styles_per_category > self.styles:
+            raise ValueError(f"styles_per_category = {self.styles_per_category} exceeds styles = {self.styles}")
 
     @property
     def last_day(self) -> date:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from pydantic import PositiveInt
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
@@ -15,19 +16,16 @@ from jobs.lake.lake import Lake
 from jobs.lake.storage import emptied
 from jobs.run import Counts, Run
 from jobs.sequences.update import Base, Night, State, Update, changes_between, find_base, gather, read_night
+from jobs.settings import Settings
 from jobs.tables.shop import CUSTOMER_SEQUENCES, EVENTS
 
 
 @dataclass(frozen=True)
-class SequencesConfig:
+class SequencesConfig(Settings):
     """How much history a customer keeps."""
 
-    max_length: int = 100
+    max_length: PositiveInt = 100
     """Most recent events kept per customer."""
-
-    def __post_init__(self) -> None:
-        if self.max_length < 1:
-            raise UserError(f"max_length = {self.max_length} keeps no event; use at least 1")
 
 
 def build_sequences(events: DataFrame, before: datetime, max_length: int) -> DataFrame:

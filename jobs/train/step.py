@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import PositiveInt
+
 from jobs.errors import UserError
 from jobs.lake import storage
 from jobs.lake.lake import Lake
@@ -13,6 +15,7 @@ from jobs.lake.rows import night
 from jobs.lake.storage import written_aside
 from jobs.model_inputs import product_ids_seen, read_features, read_histories
 from jobs.run import Counts, Progress, Run
+from jobs.settings import Settings
 from jobs.tables.records import EVALUATIONS, MODELS
 from jobs.tables.shop import CATALOGUE, CUSTOMER_SEQUENCES
 from jobs.train.champions import champion, record_comparison, registered
@@ -25,16 +28,16 @@ from models.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Settings):
     """Which candidates compete, how often, and on what."""
 
     candidates: dict[str, dict[str, Any]] = field(default_factory=lambda: {"amf": {}, "transformer": {}})
     """Model kind -> fields of its config that differ from the default. `transformers4rec` is the third kind."""
-    retrain_days: int = 7
+    retrain_days: PositiveInt = 7
     """A champion that is so many days old is challenged again."""
-    holdout_days: int = 7
+    holdout_days: PositiveInt = 7
     """Days before the night that candidates are compared on."""
-    evaluated_customers: int = 5_000
+    evaluated_customers: PositiveInt = 5_000
     """At most so many customers are ranked in the comparison."""
     budget: Budget = field(default_factory=Budget)
     """What a champion may cost."""
@@ -44,13 +47,11 @@ class TrainConfig:
     """Of every random draw."""
 
     def __post_init__(self) -> None:
-        unknown = set(self.candidates) - set(artefacts.KINDS)
-        if unknown or not self.candidates:
-            kinds = ", ".join(sorted(artefacts.KINDS))
-            raise UserError(f"candidates = {sorted(self.candidates)}; choose among {kinds}")
-        for name in ("retrain_days", "holdout_days", "evaluated_customers"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} = {getattr(self, name)}; use at least 1")
+        super().__post_init__()
+        if not self.candidates or not artefacts.KINDS.keys() >= self.candidates.keys():
+            raise UserError(
+                f"candidates = {sorted(self.candidates)}; choose among {', '.join(sorted(artefacts.KINDS))}"
+            )
 
 
 def load_champion(lake: Lake, run: Run, compute: Compute) -> tuple[str, Recommender]:

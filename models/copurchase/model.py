@@ -21,11 +21,13 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import PositiveFloat, PositiveInt
 
 from models.arrays import BoolMask, Rows, top_n_of_scores
 from models.contract import FloatMatrix, Progress, silent
 from models.copurchase.pairs import FloatVector, PairCounts, count_together, distinct
 from models.sequences import SECONDS_PER_DAY
+from models.settings import Settings, Share
 
 PAIRS_AT_ONCE = 1_000_000
 PSEUDO_COUNT = 0.1
@@ -33,39 +35,29 @@ PSEUDO_COUNT = 0.1
 
 
 @dataclass(frozen=True)
-class CoPurchaseConfig:
+class CoPurchaseConfig(Settings):
     """How baskets become People Also Bought."""
 
-    half_life_days: float | None = 180.0
+    half_life_days: PositiveFloat | None = 180.0
     """After how many days a basket counts half; None, or baskets without times: all count the same."""
-    size_power: float = 0.25
+    size_power: Share = 0.25
     """A pair in a basket of k products adds (k - 1) ** -size_power: 0 trusts bulk buyers, 1 levels baskets."""
-    largest_basket: int = 1000
+    largest_basket: PositiveInt = 1000
     """Baskets with more distinct products are left out: they are wholesale, and cost memory quadratically."""
-    rank: int = 32
+    rank: PositiveInt = 32
     """Dimensions of the source and target vectors."""
-    shift: float = 30.0
+    shift: PositiveFloat = 30.0
     """Observations of a product before its pairs are believed by the vectors, in pairs."""
-    prior_strength: float = 40.0
+    prior_strength: PositiveFloat = 40.0
     """What the low-rank expectation is worth beside the counts, in pairs."""
-    popularity_discount: float = 0.1
+    popularity_discount: Share = 0.1
     """b: 0 ranks by probability, 1 by lift; more keeps best-sellers out of every list."""
     trend: float = 0.3
     """g: how far a product that sells better lately than before rises; 0 without basket times."""
-    trend_half_life_days: float = 14.0
+    trend_half_life_days: PositiveFloat = 14.0
     """What "lately" means."""
     seed: int = 17
     """Of the randomised SVD."""
-
-    def __post_init__(self) -> None:
-        for name in ("rank", "shift", "prior_strength", "trend_half_life_days", "largest_basket"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it has to be above 0")
-        for name in ("size_power", "popularity_discount"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; choose between 0 and 1")
-        if self.half_life_days is not None and self.half_life_days <= 0:
-            raise ValueError(f"half_life_days is {self.half_life_days}; choose above 0, or None for no decay")
 
 
 @dataclass(frozen=True)

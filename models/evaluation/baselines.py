@@ -7,13 +7,16 @@ has to be as good as it can be. Each takes training histories [events before the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from models.contract import FloatMatrix
 from models.copurchase.pairs import PairCounts, count_following, count_together, ranges
 from models.sequences import SECONDS_PER_DAY, Sequences
+from models.settings import Settings
 
 TIE_BREAK = 1e-4
 """Weight of the popularity share beside the scores: below any difference that evidence makes."""
@@ -68,23 +71,17 @@ class MarkovChain:
 
 
 @dataclass(frozen=True)
-class NeighbourConfig:
+class NeighbourConfig(Settings):
     """How item-kNN looks back."""
 
-    recency: float = 0.8
+    recency: Annotated[float, Field(gt=0, le=1)] = 0.8
     """Weight of a basket relative to the one after it, above 0 and at most 1."""
-    history: int = 100
+    history: Annotated[int, Field(ge=2)] = 100
     """Events of a history that neighbours are counted from, the latest ones."""
-    neighbours: int = 500
+    neighbours: PositiveInt = 500
     """Similar products kept per product."""
-    damping: float = 20.0
+    damping: NonNegativeFloat = 20.0
     """Added to the product of two counts below the root, so that pairs seen once do not lead."""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.recency <= 1:
-            raise ValueError(f"recency is {self.recency}; choose above 0 and at most 1 (1: all baskets count the same)")
-        if self.history < 2 or self.neighbours < 1 or self.damping < 0:
-            raise ValueError(f"{self} cannot find pairs: history >= 2, neighbours >= 1, damping >= 0")
 
 
 class ItemNeighbours:

@@ -6,38 +6,31 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from pydantic import PositiveInt
 from torch import nn
 
 from models.catalogue import Catalogue
 from models.networks.batching import Batch
 from models.networks.optimiser import ByteDropout, table
 from models.networks.recommender import TorchRecommender
-from models.networks.training import NextProductModule, TrainingConfig
+from models.networks.training import FinitePositive, NextProductModule, TrainingConfig
 from models.sequences import EVENT_TYPES
+from models.settings import Dropout, Share
 
 
 @dataclass(frozen=True)
 class AMFConfig(TrainingConfig):
     """Settings of `AMF`."""
 
-    width: int = 64
+    width: PositiveInt = 64
     """d, the length of a product vector."""
-    exponent: float = 0.5
+    exponent: Share = 0.5
     """a in |N|^-a: 0 sums the history, 1 averages it. Without a temperature it decides how much a long history
     outweighs the bias; with one it cancels out, and only the direction of the sum counts."""
-    dropout: float = 0.2
+    dropout: Dropout = 0.2
     """Share of the input vectors' numbers that is zeroed while training."""
-    epochs: int = 5
-    learning_rate: float = 0.01
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.width < 1:
-            raise ValueError(f"width {self.width} must be at least 1; 32 to 256 are usual")
-        if not 0 <= self.exponent <= 1:
-            raise ValueError(f"exponent {self.exponent} must lie in 0 (sum) to 1 (mean)")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout {self.dropout} must be at least 0 and below 1")
+    epochs: PositiveInt = 5
+    learning_rate: FinitePositive = 0.01
 
 
 class AMF(TorchRecommender):

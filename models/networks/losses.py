@@ -12,32 +12,26 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from pydantic import PositiveFloat, PositiveInt
 
 from models.networks.device import to_device
+from models.settings import Settings, Share
 
 IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class LossConfig:
+class LossConfig(Settings):
     """How a model scores and how the softmax over products is approximated."""
 
-    temperature: float | None = 0.0625
+    temperature: PositiveFloat | None = 0.0625
     """A number: customer and product vectors are L2-normalised and their cosine is divided by it while training,
     and there is no product bias. None: plain dot product (plus the product's bias where a model has one)."""
-    negatives: int = 512
+    negatives: PositiveInt = 512
     """Products drawn per batch and shared by its pairs; a vocabulary of at most this many is scored whole, which is
     the exact softmax."""
-    popularity_power: float = 0.75
+    popularity_power: Share = 0.75
     """Negatives are drawn with probability proportional to (count + 1) to this power: 0 uniform, 1 by popularity."""
-
-    def __post_init__(self) -> None:
-        if self.temperature is not None and not self.temperature > 0:
-            raise ValueError(f"temperature {self.temperature} must be above 0; use None for a plain dot product")
-        if self.negatives < 1:
-            raise ValueError(f"negatives {self.negatives} must be at least 1; 512 to 4096 are usual")
-        if not 0 <= self.popularity_power <= 1:
-            raise ValueError(f"popularity_power {self.popularity_power} must lie in 0 (uniform) to 1 (popularity)")
 
 
 @dataclass(frozen=True)

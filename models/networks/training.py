@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
+from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import nn
 
 from models.contract import Fitted, Progress
@@ -26,49 +28,45 @@ from models.networks.losses import LossConfig, Sampler, softmax_loss
 from models.networks.optimiser import TableAdamW
 from models.sequences import EVENT_TYPES, Sequences
 
+FinitePositive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+FiniteNonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
 
 @dataclass(frozen=True)
 class TrainingConfig(LossConfig):
     """How a model is optimised."""
 
-    max_length: int = 50
+    max_length: PositiveInt = 50
     """Events of history that a model sees; longer histories are cut into windows for training, and to their most
     recent events for encoding."""
-    epochs: int = 5
+    epochs: PositiveInt = 5
     """Passes over the training data; fixed, so that a refit on more data needs no validation window."""
-    batch_events: int = 2048
+    batch_events: PositiveInt = 2048
     """Events per batch, padding included."""
-    learning_rate: float = 3e-3
+    learning_rate: FinitePositive = 3e-3
     """Peak of the schedule: a linear rise over the first tenth of the steps, then a half cosine down to 0."""
-    table_learning_rate: float = 0.01
+    table_learning_rate: FinitePositive = 0.01
     """The same for product tables, whose rows move only in the batches that touch them."""
-    weight_decay: float = 0.01
+    weight_decay: FiniteNonNegative = 0.01
     """AdamW's decoupled decay, on matrices only."""
-    gradient_norm: float = 1.0
+    gradient_norm: FinitePositive = 1.0
     """Gradients are scaled down to this global L2 norm where they exceed it."""
-    recency: float = 0.0
+    recency: FiniteNonNegative = 0.0
     """An epoch reads a window with probability exp(-recency * age), the age being 0 for the newest window and 1 for
     the oldest one: assortments and tastes drift, and what is left out costs no time. 0 reads everything."""
-    target_weights: tuple[float, ...] = (1.0,) * len(EVENT_TYPES)
+    target_weights: tuple[NonNegativeFloat, ...] = (1.0,) * len(EVENT_TYPES)
     """How much a target counts by its event type, in the order of EVENT_TYPES."""
-    future_days: float = 0.0
+    future_days: FiniteNonNegative = 0.0
     """0: each basket predicts the next one. Above 0: one event drawn from so many days after it, anew each epoch."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         object.__setattr__(self, "target_weights", tuple(self.target_weights))  # JSON gives a list
-        for name in ("max_length", "epochs", "batch_events"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} {getattr(self, name)} must be at least 1")
-        for name in ("learning_rate", "table_learning_rate", "gradient_norm"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} {getattr(self, name)} must be a finite number above 0")
-        for name in ("weight_decay", "recency", "future_days"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} {getattr(self, name)} must be a finite number, 0 or more")
-        if len(self.target_weights) != len(EVENT_TYPES) or min(self.target_weights) < 0 or not any(self.target_weights):
-            raise ValueError(f"target_weights {self.target_weights} must be {len(EVENT_TYPES)} numbers, none below 0, "
-                             f"not all 0: one for each of {', '.join(EVENT_TYPES)}")  # fmt: skip
+        super().__post_init__()
+        if len(self.target_weights) != len(EVENT_TYPES) or not any(self.target_weights):
+            raise ValueError(
+                f"target_weights {self.target_weights} must be {len(EVENT_TYPES)} numbers, not all 0: "
+                f"one for each of {', '.join(EVENT_TYPES)}"
+            )
 
 
 class NextProductModule(nn.Module, ABC):

@@ -13,6 +13,7 @@ from typing import ClassVar, Self
 import numpy as np
 import torch
 import torch.nn.functional as F
+from pydantic import PositiveFloat, PositiveInt
 from torch import nn
 
 from models.catalogue import BUCKETS, Catalogue
@@ -20,8 +21,9 @@ from models.contract import FloatMatrix
 from models.networks.batching import Batch, pad
 from models.networks.optimiser import ByteDropout, table
 from models.networks.recommender import TorchRecommender
-from models.networks.training import NextProductModule, TrainingConfig
+from models.networks.training import FinitePositive, NextProductModule, TrainingConfig
 from models.sequences import EVENT_TYPES, Sequences
+from models.settings import Dropout
 from models.vocabulary import Vocabulary
 
 # Settings that every transformer has, whoever wrote its blocks.
@@ -31,24 +33,19 @@ from models.vocabulary import Vocabulary
 class BlockConfig(TrainingConfig):
     """Size of a transformer."""
 
-    width: int = 64
+    width: PositiveInt = 64
     """d, the length of a product vector and of the hidden state."""
-    layers: int = 2
+    layers: PositiveInt = 2
     """Transformer blocks."""
-    heads: int = 2
+    heads: PositiveInt = 2
     """Attention heads; must divide width."""
-    dropout: float = 0.2
+    dropout: Dropout = 0.2
     """Share zeroed while training, of the input vectors and of each block's two outputs."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("width", "layers", "heads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} {getattr(self, name)} must be at least 1")
         if self.width % self.heads:
             raise ValueError(f"heads {self.heads} must divide width {self.width}; try 1, 2 or 4")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout {self.dropout} must be at least 0 and below 1")
 
 
 GAPS = 32
@@ -59,19 +56,14 @@ GAPS = 32
 class TransformerConfig(BlockConfig):
     """Settings of `Transformer`."""
 
-    dropout: float = 0.25
-    id_dropout: float = 0.05
+    dropout: Dropout = 0.25
+    id_dropout: Dropout = 0.05
     """Share of the look-ups that know a product by its features alone while training, so that a product without a
     vector of its own is nothing new. Without a catalogue there is nothing to fall back on and none is dropped."""
-    temperature: float | None = 0.07
-    negatives: int = 1024
-    epochs: int = 6
-    table_learning_rate: float = 0.02
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.id_dropout < 1:
-            raise ValueError(f"id_dropout {self.id_dropout} must be at least 0 and below 1")
+    temperature: PositiveFloat | None = 0.07
+    negatives: PositiveInt = 1024
+    epochs: PositiveInt = 6
+    table_learning_rate: FinitePositive = 0.02
 
 
 class ProductTable(nn.Module):

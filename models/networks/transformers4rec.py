@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from pydantic import PositiveFloat
 from torch import nn
 
 from models.catalogue import Catalogue
@@ -25,7 +26,9 @@ from models.sequences import EVENT_TYPES
 class Transformers4RecConfig(BlockConfig):
     """Settings of `Transformers4Rec`."""
 
-    temperature: float | None = None  # the library's own dot product; with few epochs the cosine learned far less
+    temperature: PositiveFloat | None = (
+        None  # the library's own dot product; with few epochs the cosine learned far less
+    )
 
 
 class Transformers4Rec(TorchRecommender):

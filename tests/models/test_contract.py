@@ -230,9 +230,9 @@ def test_the_librarys_own_head_scores_as_our_vectors_do(model: TorchRecommender)
 def test_mistakes_are_named(kind: str) -> None:
     with pytest.raises(ValueError, match=f"{kind} has no setting depth; it has batch_events, "):
         build(kind, depth=3)
-    with pytest.raises(ValueError, match="epochs 0 must be at least 1"):
+    with pytest.raises(ValueError, match="epochs = 0 must be greater than 0"):
         build(kind, epochs=0)
-    with pytest.raises(ValueError, match=r"temperature -1.0 must be above 0"):
+    with pytest.raises(ValueError, match=r"temperature = -1.0 must be greater than 0"):
         build(kind, temperature=-1.0)
     with pytest.raises(ValueError, match="learned nothing yet"):
         build(kind).product_vectors()

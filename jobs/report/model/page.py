@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import PositiveInt
 
 from jobs.errors import UserError
 from jobs.lake import storage
@@ -25,6 +26,7 @@ from jobs.report.model.views import ContextView, SessionView, ShiftView, context
 from jobs.report.pages import environment
 from jobs.report.recent import Recent
 from jobs.run import Run
+from jobs.settings import Settings
 from jobs.tables.records import MODELS
 from jobs.tables.shop import CATALOGUE
 from jobs.text import clean
@@ -36,24 +38,19 @@ from models.networks import artefacts
 
 
 @dataclass(frozen=True)
-class ModelReportConfig:
+class ModelReportConfig(Settings):
     """How much the page shows, and where it computes."""
 
-    looked_at: int = 2_000
+    looked_at: PositiveInt = 2_000
     """Most recent customers with a long history that the examples are chosen among."""
-    fewest_events: int = 8
+    fewest_events: PositiveInt = 8
     """Events of a long history."""
-    attention_customers: int = 2
+    attention_customers: PositiveInt = 2
     """Customers whose attention is drawn."""
-    attention_events: int = 12
+    attention_events: PositiveInt = 12
     """Last events of each that are drawn."""
     device: str = "auto"
     """auto (CUDA where there is one, else CPU), cpu or cuda."""
-
-    def __post_init__(self) -> None:
-        for name in ("looked_at", "fewest_events", "attention_customers", "attention_events"):
-            if getattr(self, name) < 1:
-                raise UserError(f"model report: {name} = {getattr(self, name)}; use at least 1")
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import PositiveInt
 
-from jobs.errors import UserError
 from jobs.gate.counts import ListCounts
 from jobs.lake.change_tables import among
 from jobs.lake.lake import Lake
@@ -21,6 +21,7 @@ from jobs.lake.reading import Tally, count_rows, matching, of_night, scan
 from jobs.policy.variants import DEFAULT
 from jobs.report.recent import LONG_HISTORY, Recent
 from jobs.report.window.lists import Block, Ints, Names, no_names, place_in, read_block
+from jobs.settings import Settings
 from jobs.tables.shop import (
     BAG_EXTRAS,
     CATALOGUE,
@@ -109,28 +110,23 @@ def customers_of(
 
 
 @dataclass(frozen=True)
-class ShopWindowConfig:
+class ShopWindowConfig(Settings):
     """How much the page holds; what does not fit is left out, and the page says so."""
 
-    products: int = 5_000
+    products: PositiveInt = 5_000
     """Products with lists, the most wanted of late first; others that stand in a list are shown in it."""
-    places: int = 12
+    places: PositiveInt = 12
     """Places of each list."""
-    bag_places: int = 24
+    bag_places: PositiveInt = 24
     """Places of the lists that a bag combines: as many as they have, or the combination is not the service's."""
-    markets: int = 60
+    markets: PositiveInt = 60
     """Markets, the busiest first, if `positions` has room for them."""
-    positions: int = 1_200_000
+    positions: PositiveInt = 1_200_000
     """Places of products' lists in all markets and variants together; each takes about 4 bytes of the page."""
-    customers: int = 200
+    customers: PositiveInt = 200
     """Customers with a long history, of different markets."""
-    history: int = 40
+    history: PositiveInt = 40
     """Most recent events of each customer."""
-
-    def __post_init__(self) -> None:
-        for name in ("products", "places", "bag_places", "markets", "positions", "customers", "history"):
-            if getattr(self, name) < 1:
-                raise UserError(f"shop window: {name} = {getattr(self, name)}; use at least 1")
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,7 @@ def test_baskets_of_the_future_and_bad_configs_are_refused() -> None:
         CoPurchase.fit(offsets, products, 2, times=np.array([10]))
     with pytest.raises(ValueError, match="expected 0 to 0"):
         CoPurchase.fit(offsets, products, 1)
-    with pytest.raises(ValueError, match="popularity_discount is 2"):
+    with pytest.raises(ValueError, match="popularity_discount = 2 must be less than or equal to 1"):
         CoPurchaseConfig(popularity_discount=2)
 
 

@@ -115,5 +115,5 @@ def test_pairs_are_counted_once_a_group_both_ways(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_config_that_cannot_work_is_refused() -> None:
-    with pytest.raises(ValueError, match="recency is 0"):
+    with pytest.raises(ValueError, match="recency = 0 must be greater than 0"):
         NeighbourConfig(recency=0)
