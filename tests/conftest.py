@@ -16,8 +16,8 @@ from jobs.lake import engine as engines
 from jobs.lake.lake import Lake
 from jobs.run import Run
 from jobs.sample_shop import SIZES, ShopSize, ShopSummary, write_shop
-from tests.redis_server import MISSING, RedisServer, running_redis
-from tests.s3_server import S3Server, running_s3
+from tests.support.redis_server import MISSING, RedisServer, running_redis
+from tests.support.s3_server import S3Server, running_s3
 
 REAL_DATA = Path(os.environ["REAL_DATA"]) if os.environ.get("REAL_DATA") else None
 """The folder of public data sets; tests on real data are skipped without it."""

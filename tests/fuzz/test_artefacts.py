@@ -24,8 +24,8 @@ from models.contract import Compute
 from models.networks import artefacts
 from models.networks.artefacts import ArtefactError, create
 from models.vocabulary import Vocabulary
-from tests.fuzz.hostile import CELLS, mutated
-from tests.models.strategies import histories
+from tests.support.hostile import CELLS, mutated
+from tests.support.strategies import histories
 
 NIGHT = Run(date(2026, 4, 6), "fuzz", datetime(2026, 5, 1, tzinfo=UTC))
 COMPUTE = Compute(device="cpu", seed=3)

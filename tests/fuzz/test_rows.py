@@ -18,7 +18,7 @@ from jobs.lake.lake import Lake
 from jobs.run import Counts, Run
 from jobs.tables.records import REJECTED
 from jobs.tables.shop import AVAILABILITY, CATALOGUE, EVENTS
-from tests.fuzz.hostile import COLUMNS, GOOD, table
+from tests.support.hostile import COLUMNS, GOOD, table
 
 NIGHT = date(2026, 4, 6)
 SOURCE = Path(ingest.__file__).parents[1] / "sources" / "sample.sql"

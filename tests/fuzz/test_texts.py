@@ -21,7 +21,7 @@ from jobs.ingest.raw_files import NOT_IN_NAMES, RawFile, check_raw_files, csv_he
 from jobs.ingest.source import Directives, Source, not_a_plain_select, read_source
 from jobs.policy.parse import read_rules
 from jobs.policy.rules import COLUMNS, KINDS, TOUCH_POINTS
-from tests.fuzz.hostile import CELLS, cell, letters, mutated, spliced, table
+from tests.support.hostile import CELLS, cell, letters, mutated, spliced, table
 
 SQL = ("SELECT", "FROM", "raw", "WITH", "x", "AS", "(", ")", ",", ";", ";\n", "-- events\n", "-- catalogue\n", "*", "1",
        "INSERT", "INTO", "DROP", "TABLE", "COPY", "csv.`/etc/passwd`", "text", ".", "`a`", "'", '"', "JOIN", "WHERE",

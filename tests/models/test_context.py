@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from models.popularity import in_context, same_category, with_event
 from models.sequences import EVENT_TYPES, Sequences
-from tests.jobs.model_shop import CATEGORIES, COUNT, EACH, MEETING, STYLES, Arithmetic, histories, walk
+from tests.support.model_shop import CATEGORIES, COUNT, EACH, MEETING, STYLES, Arithmetic, histories, walk
 
 HISTORY = Sequences(np.array([0, 2]), np.array([4, 7], np.int32), np.array([0, 3], np.int8), np.array([10, 20]))
 NOBODY = Sequences(np.array([0, 0]), np.array([], np.int32), np.array([], np.int8), np.array([], np.int64))

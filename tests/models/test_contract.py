@@ -22,7 +22,7 @@ from models.networks.batching import next_basket, pad
 from models.networks.recommender import TorchRecommender
 from models.sequences import Sequences
 from models.vocabulary import Vocabulary
-from tests.models.strategies import histories
+from tests.support.strategies import histories
 
 PRODUCTS, CUSTOMERS, EVENTS = 20, 240, 12
 COMPUTE = Compute(device="cpu", seed=3)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from models.networks.batching import buckets, next_basket, pad, windows
 from models.sequences import Sequences
-from tests.models.strategies import histories, sequences
+from tests.support.strategies import histories, sequences
 
 CPU = torch.device("cpu")
 

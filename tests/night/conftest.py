@@ -11,8 +11,8 @@ from jobs.config import quick
 from jobs.lake import storage
 from jobs.lake.engine import Engine
 from jobs.sample_shop import SIZES, write_days
-from tests.night.nights import SAMPLE_SQL, SECOND, STAGING, LakeFactory, Shop
-from tests.s3_server import S3Server
+from tests.support.nights import SAMPLE_SQL, SECOND, STAGING, LakeFactory, Shop
+from tests.support.s3_server import S3Server
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from jobs.sample_shop import SIZES, write_shop
 from jobs.steps import STEPS
 from jobs.tables.records import PUBLISHED
 from jobs.tables.shop import RECOMMENDED_FOR_YOU
-from tests.night.airflow_server import Airflow, running, wait_for
+from tests.support.airflow_server import Airflow, running, wait_for
 
 
 def live(root: Path) -> date | None:

@@ -28,8 +28,9 @@ from jobs.nights.progress import StepLines
 from jobs.steps import STEPS
 from jobs.tables.records import INPUTS, RUNS
 from jobs.tables.shop import CUSTOMER_SEQUENCES, EVENTS, POLICY
-from tests.night.nights import FIRST, REPOSITORY, LakeFactory, Shop
 from tests.night.test_night_again import contents, differing
+from tests.support.nights import FIRST, LakeFactory, Shop
+from tests.support.repository import REPOSITORY
 
 THREE = nights_between(FIRST - timedelta(days=2), FIRST)
 SHORT = ("ingest", "sequences")

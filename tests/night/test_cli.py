@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jobs.steps import STEPS
-from tests.night.nights import REPOSITORY
+from tests.support.repository import REPOSITORY
 
 
 def jobs(root: Path | str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:

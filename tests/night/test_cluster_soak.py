@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from jobs.sample_shop import SIZES
-from tests.benchmarks.cluster import Killer, compare, executed, on_cluster, run_night
-from tests.spark_cluster import REPOSITORY, SparkCluster, running_cluster, wait_for
+from tests.benchmarks.cluster.__main__ import Killer, compare, executed, on_cluster, run_night
+from tests.support.repository import REPOSITORY
+from tests.support.spark_cluster import SparkCluster, running_cluster, wait_for
 
 AS_OF = SIZES["tiny"].as_of
 WORKS = ("jobs.embed:Encoder", "jobs.lists.customer_lists:Ranker")

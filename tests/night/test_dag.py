@@ -14,7 +14,7 @@ import jinja2
 import pytest
 
 from jobs.steps import STEPS
-from tests.night.nights import REPOSITORY
+from tests.support.repository import REPOSITORY
 
 DAGS = REPOSITORY / "dags"
 
@@ -28,7 +28,7 @@ def read_by_airflow(home: Path, **settings: str) -> dict[str, Any]:
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "PYTHONPATH": str(REPOSITORY),
     }
-    probe = Path(__file__).with_name("dag_probe.py")
+    probe = Path(__file__).parents[1] / "support" / "dag_probe.py"
     done = subprocess.run(
         [sys.executable, str(probe), str(DAGS)], env=environment | settings, capture_output=True, text=True, cwd=home,
         timeout=240,

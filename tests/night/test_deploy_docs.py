@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from jobs.steps import STEPS
-from tests.night.nights import REPOSITORY
 from tests.night.test_rules import PRODUCT, calls, commands, modules
+from tests.support.repository import REPOSITORY
 
 VARIABLE = re.compile(r"\b(?:NIGHTRAIL_[A-Z_]*[A-Z]|SPARK_REMOTE)\b")
 DOCUMENTS = ("README.md", "docs/deploy.md", "docs/operations.md")

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from jobs.publish.store import REPO
-from tests.faults.harness import Nights, copied, zygote
-from tests.faults.state import differences
-from tests.night.nights import FIRST, SECOND, Shop
+from tests.support.faults.harness import Nights, copied, zygote
+from tests.support.faults.state import differences
+from tests.support.nights import FIRST, SECOND, Shop
 
 NAMESPACE = ("unshare", "--map-root-user", "--mount")
 """Runs a command where it may mount a small disk that nobody else sees."""

@@ -27,8 +27,8 @@ from jobs.lake.lake import Lake
 from jobs.run import Progress, Run, silent
 from jobs.tables.records import FORGOTTEN, RAW_FILES, REJECTED
 from jobs.tables.shop import CUSTOMER_SEQUENCES, EVENTS, RECOMMENDED_FOR_YOU
-from tests.jobs.helpers import assert_same_rows
-from tests.night.nights import FIRST, SECOND, Shop, feast_below
+from tests.support.nights import FIRST, SECOND, Shop, feast_below
+from tests.support.tables import assert_same_rows
 
 NOW = datetime(2026, 5, 3, 4, 5, tzinfo=UTC)
 

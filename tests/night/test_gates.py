@@ -11,8 +11,8 @@ from jobs.errors import GateError, UserError
 from jobs.tables.records import GATES, RUNS
 from jobs.tables.shop import PEOPLE_ALSO_BOUGHT, RECOMMENDED_FOR_YOU, YOU_MIGHT_ALSO_LIKE
 from jobs.tables.table import Table
-from tests.night.damages import DAMAGES, Damage, repeat_a_product, show_something_else_entirely
-from tests.night.nights import SECOND, Shop
+from tests.support.damages import DAMAGES, Damage, repeat_a_product, show_something_else_entirely
+from tests.support.nights import SECOND, Shop
 
 
 def failed_gates(shop: Shop, as_of: date) -> list[str]:

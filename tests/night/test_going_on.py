@@ -19,8 +19,8 @@ from jobs.tables.shop import (
     YOU_MIGHT_ALSO_LIKE,
 )
 from jobs.tables.table import Table
-from tests.jobs.helpers import assert_same_rows
-from tests.night.nights import FIRST, SECOND, Shop
+from tests.support.nights import FIRST, SECOND, Shop
+from tests.support.tables import assert_same_rows
 
 IDENTITY = ("as_of", "run_id", "since")
 CLOSE = 1e-5

@@ -12,7 +12,7 @@ from jobs.tables.records import GATES
 from jobs.tables.shop import PEOPLE_ALSO_BOUGHT, YOU_MIGHT_ALSO_LIKE
 from jobs.tables.table import Table
 from models.search.search import load
-from tests.night.nights import FIRST, Shop
+from tests.support.nights import FIRST, Shop
 
 CAROUSELS = (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT)
 LEAST = 0.95

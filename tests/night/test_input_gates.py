@@ -18,7 +18,7 @@ from jobs.errors import GateError, UserError
 from jobs.ingest.figures import COLUMNS
 from jobs.lake.rows import arrow_schema
 from jobs.tables.records import GATES, INPUTS, RUNS
-from tests.night.nights import FIRST, SECOND, Rows, Shop
+from tests.support.nights import FIRST, SECOND, Rows, Shop
 
 Raw = dict[str, str | None]
 NIGHTS_BEFORE = 7

@@ -15,9 +15,9 @@ import pytest
 
 from jobs.steps import STEPS
 from jobs.tables.records import RUNS
-from tests.faults.harness import KILLED, Nights, copied, sample, zygote
-from tests.faults.state import describe, differences
-from tests.night.nights import FIRST, SECOND, Shop, feast_below
+from tests.support.faults.harness import KILLED, Nights, copied, sample, zygote
+from tests.support.faults.state import describe, differences
+from tests.support.nights import FIRST, SECOND, Shop, feast_below
 
 POINTS = int(os.environ.get("NIGHTRAIL_KILL_POINTS", "8"))
 """Points at which each step of each night is killed; a very large number means all."""

@@ -7,7 +7,7 @@ from unittest.mock import patch
 from jobs.gate import counts as list_counts
 from jobs.gate.counts import counts_of, read_catalogue, read_counts, write_counts
 from jobs.tables.shop import LISTS, MARKET_RANKING, PEOPLE_ALSO_BOUGHT
-from tests.night.nights import FIRST, SECOND, Shop
+from tests.support.nights import FIRST, SECOND, Shop
 
 
 def test_the_gate_counts_what_reading_the_lists_alone_counts(copied_second: Shop) -> None:

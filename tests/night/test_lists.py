@@ -27,7 +27,7 @@ from jobs.tables.shop import (
     YOU_MIGHT_ALSO_LIKE,
 )
 from jobs.tables.table import Table
-from tests.night.nights import FIRST, Rows, Shop
+from tests.support.nights import FIRST, Rows, Shop
 
 each_table = pytest.mark.parametrize("table", [*LISTS, MARKET_RANKING], ids=lambda table: table.name)
 each_carousel = pytest.mark.parametrize("table", PRODUCT_LISTS, ids=lambda table: table.name)

@@ -16,8 +16,8 @@ import pytest
 from jobs.cli.common import NIGHT_TOKEN
 from jobs.errors import BusyError
 from jobs.lake import locks, storage
-from tests.night.nights import REPOSITORY
 from tests.night.test_cli import jobs
+from tests.support.repository import REPOSITORY
 
 HOLD = """
 import sys

@@ -17,7 +17,7 @@ from jobs.publish.step import nights_to_roll_back_to
 from jobs.steps import STEPS
 from jobs.tables.records import CHAMPIONS, MODELS, PUBLISHED, RUNS
 from jobs.tables.shop import ALL, RECOMMENDED_FOR_YOU
-from tests.night.nights import FIRST, SECOND, STAGING, LakeFactory, Shop
+from tests.support.nights import FIRST, SECOND, STAGING, LakeFactory, Shop
 
 TIMED = {PUBLISHED.name, RUNS.name, CHAMPIONS.name}
 """Tables that hold times of the run itself."""

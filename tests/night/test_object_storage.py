@@ -20,10 +20,11 @@ from jobs.tables.records import PUBLISHED
 from jobs.tables.shop import RECOMMENDED_FOR_YOU
 from models.contract import Compute
 from models.networks import artefacts
-from tests.benchmarks.cluster import compare, run_night
-from tests.night.nights import FIRST, REPOSITORY, SECOND, STAGING, LakeFactory, Shop, feast_below
+from tests.benchmarks.cluster.__main__ import compare, run_night
 from tests.night.test_night_again import contents, differing
-from tests.s3_server import SECRET, S3Server
+from tests.support.nights import FIRST, SECOND, STAGING, LakeFactory, Shop, feast_below
+from tests.support.repository import REPOSITORY
+from tests.support.s3_server import SECRET, S3Server
 
 
 def put_folder(folder: Path, place: Path) -> None:

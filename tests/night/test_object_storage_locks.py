@@ -16,10 +16,10 @@ from jobs.cli.common import NIGHT_TOKEN
 from jobs.errors import BusyError
 from jobs.lake import locks, storage
 from jobs.lake.lake import Lake
-from tests.night.nights import REPOSITORY
 from tests.night.test_cli import jobs
 from tests.night.test_lock import held_elsewhere
-from tests.s3_server import SECRET, S3Server
+from tests.support.repository import REPOSITORY
+from tests.support.s3_server import SECRET, S3Server
 
 STEP = ("sequences", "--as-of", "2026-04-06")
 LATER = timedelta(seconds=locks.LEASE_SECONDS + 1)

@@ -24,8 +24,8 @@ from jobs.tables.shop import (
     RECOMMENDED_FOR_YOU,
     YOU_MIGHT_ALSO_LIKE,
 )
-from tests.night.asking import call, keys_of, only, printed
-from tests.night.nights import FIRST, Shop, feast_below
+from tests.support.asking import call, keys_of, only, printed
+from tests.support.nights import FIRST, Shop, feast_below
 
 PAGE_KEY = ("product_id", "market", "variant")
 

@@ -11,8 +11,8 @@ from jobs.publish.step import SURFACES
 from jobs.publish.store import OnlineStore
 from jobs.tables.records import GATES, PUBLISHED
 from jobs.tables.shop import CUSTOMER_EMBEDDINGS, PRODUCT_EMBEDDINGS
-from tests.night.asking import all_answers
-from tests.night.nights import FIRST, SECOND, Shop
+from tests.support.asking import all_answers
+from tests.support.nights import FIRST, SECOND, Shop
 
 
 class Killed(BaseException):

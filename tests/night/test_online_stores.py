@@ -22,9 +22,9 @@ from jobs.tables.shop import (
     RECOMMENDED_FOR_YOU,
     YOU_MIGHT_ALSO_LIKE,
 )
-from tests.night.asking import all_answers, call, keys_of
-from tests.night.nights import FIRST, SECOND, Rows, Shop, feast_below
-from tests.redis_server import RedisServer, running_redis
+from tests.support.asking import all_answers, call, keys_of
+from tests.support.nights import FIRST, SECOND, Rows, Shop, feast_below
+from tests.support.redis_server import RedisServer, running_redis
 
 REDIS = REPO / "redis.yaml"
 

@@ -22,7 +22,7 @@ from jobs.tables.shop import (
     RULE_EFFECTS,
     YOU_MIGHT_ALSO_LIKE,
 )
-from tests.night.nights import FIRST, Shop
+from tests.support.nights import FIRST, Shop
 
 WITHOUT = Variant("without_policy", 0.5, policy=False)
 VARIANTS = (Variant("default", 0.5), WITHOUT)

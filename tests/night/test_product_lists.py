@@ -14,8 +14,8 @@ from jobs.lists.product_lists import read_digests
 from jobs.run import fingerprint
 from jobs.tables.shop import AVAILABILITY, BAG_EXTRAS, CATALOGUE, PEOPLE_ALSO_BOUGHT, YOU_MIGHT_ALSO_LIKE
 from jobs.tables.table import Table
-from tests.jobs.helpers import assert_same_rows
-from tests.night.nights import FIRST, SECOND, STAGING, Rows, Shop
+from tests.support.nights import FIRST, SECOND, STAGING, Rows, Shop
+from tests.support.tables import assert_same_rows
 
 TABLES = (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT, BAG_EXTRAS)
 IDENTITY = ("as_of", "run_id", "since")

@@ -25,8 +25,8 @@ from jobs.tables.shop import (
     PRODUCT_EMBEDDINGS,
     YOU_MIGHT_ALSO_LIKE,
 )
-from tests.night.asking import call, known_customer, printed, vectors
-from tests.night.nights import FIRST, Shop, feast_below
+from tests.support.asking import call, known_customer, printed, vectors
+from tests.support.nights import FIRST, Shop, feast_below
 
 
 @pytest.fixture(scope="module")

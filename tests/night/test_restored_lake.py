@@ -10,7 +10,7 @@ import pytest
 from jobs.errors import UserError
 from jobs.lake.changes import stamp
 from jobs.tables.shop import RECOMMENDED_FOR_YOU
-from tests.night.nights import Rows, Shop
+from tests.support.nights import Rows, Shop
 
 
 def test_a_table_made_anew_at_the_same_version_is_published(night: Shop, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from jobs.steps import STEPS
 from jobs.tables.shop import ALL
-from tests.night.nights import REPOSITORY
+from tests.support.repository import REPOSITORY
 
 OURS = ("jobs", "models", "feature_repo", "dags", "tests")
 PRODUCT = ("jobs", "models", "feature_repo", "dags")

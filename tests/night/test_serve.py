@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from jobs.tables.shop import YOU_MIGHT_ALSO_LIKE
-from tests.night.nights import REPOSITORY, Shop
+from tests.support.nights import Shop
+from tests.support.repository import REPOSITORY
 
 TOKEN = "a-token-for-this-test-alone"
 

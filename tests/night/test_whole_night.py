@@ -19,8 +19,8 @@ from jobs.tables.shop import (
 from jobs.tables.table import Table
 from models.contract import Compute
 from models.networks import artefacts
-from tests.jobs.helpers import assert_same_rows
-from tests.night.nights import FIRST, Shop
+from tests.support.nights import FIRST, Shop
+from tests.support.tables import assert_same_rows
 
 COMPARED = (
     EVENTS, REJECTED, RAW_FILES, CATALOGUE, AVAILABILITY, CUSTOMER_SEQUENCES, CUSTOMER_EMBEDDINGS, PRODUCT_EMBEDDINGS,

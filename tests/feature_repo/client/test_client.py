@@ -20,9 +20,9 @@ from feature_repo.client.ranking import TooManyError
 from feature_repo.online.reader import backend_at
 from feature_repo.online.store import writer
 from jobs.tables.shop import ALL
-from tests.feature_repo.synthetic import START, Shape, nights_in, publish, roll_back
-from tests.night.nights import REPOSITORY
-from tests.redis_server import RedisServer, running_redis
+from tests.support.redis_server import RedisServer, running_redis
+from tests.support.repository import REPOSITORY
+from tests.support.synthetic import START, Shape, nights_in, publish, roll_back
 
 SHAPE = Shape(products=60, customers=40, ranked=40)
 EVERY_PAGE = ("product_page", "bag", "home", "category_page", "rank", "history", "product")

@@ -27,8 +27,8 @@ from feature_repo.online.reader import Reader
 from feature_repo.online.sqlite_backend import SqliteBackend
 from feature_repo.online.store import Load, Writer, writer
 from feature_repo.online.versions import ROW, Record, records
-from tests.feature_repo.backends import DictBackend, Killed, MortalRedis, MortalSqlite
-from tests.redis_server import RedisServer
+from tests.support.backends import DictBackend, Killed, MortalRedis, MortalSqlite
+from tests.support.redis_server import RedisServer
 
 KEYS = [(f"K{n}",) for n in range(6)]
 FEATURES = (Feature("value", WORD, "values"),)

@@ -25,10 +25,10 @@ from jobs.lake.lake import Lake
 from jobs.tables.records import MODELS, PUBLISHED, RUNS
 from jobs.tables.shop import ALL, CUSTOMER_SEQUENCES, EVENTS, RECOMMENDED_FOR_YOU, YOU_MIGHT_ALSO_LIKE
 from jobs.tables.table import Table
-from tests.jobs.helpers import assert_same_rows
-from tests.jobs.nights_lake import add_night, changing, nth, run_of, written
+from tests.support.nights_lake import add_night, changing, nth, run_of, written
+from tests.support.repository import REPOSITORY
+from tests.support.tables import assert_same_rows
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 THREE = CleanConfig(RetentionConfig(keep_nights=3, keep_models=1, keep_to_roll_back=1))
 LAST = 8
 
@@ -159,7 +159,7 @@ from dataclasses import replace
 from pathlib import Path
 from jobs.clean.step import execute
 from jobs.lake.lake import Lake
-from tests.jobs.nights_lake import run_of
+from tests.support.nights_lake import run_of
 from tests.jobs.clean.test_clean import LAST, THREE
 left = [int(sys.argv[2])]
 def progress(*_):

@@ -20,7 +20,7 @@ from jobs.policy.parse import read_rules
 from jobs.policy.rules import Rule
 from jobs.policy.variants import Variant
 from jobs.tables.shop import AVAILABILITY, CATALOGUE
-from tests.jobs.policy_files import BOOST, NIGHT, SAMPLE, said_by
+from tests.support.policy_files import BOOST, NIGHT, SAMPLE, said_by
 
 
 def with_shop(lake: Lake) -> None:

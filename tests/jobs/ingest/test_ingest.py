@@ -25,7 +25,7 @@ from jobs.tables.records import CORRECTED, REJECTED
 from jobs.tables.shop import AVAILABILITY, CATALOGUE, CUSTOMER_SEQUENCES, EVENTS
 from jobs.tables.table import Table
 from tests.conftest import SampleShop
-from tests.jobs.helpers import INGESTED, assert_same_rows, snapshot
+from tests.support.tables import INGESTED, assert_same_rows, snapshot
 
 SOURCES = Path(__file__).parents[3] / "jobs" / "sources"
 MakeRun = Callable[[date], Run]

@@ -20,7 +20,7 @@ from jobs.tables.records import CORRECTED, INPUTS, REJECTED
 from jobs.tables.shop import EVENTS
 from jobs.tables.table import Table
 from tests.conftest import lake_on, run_of
-from tests.jobs.helpers import INGESTED, assert_same_rows, snapshot, write_text
+from tests.support.tables import INGESTED, assert_same_rows, snapshot, write_text
 
 SELECT = """--! late_days = 5
 --! max_rejected_share = 0.6

@@ -20,7 +20,7 @@ from jobs.lake.lake import Lake
 from jobs.run import Counts, Run
 from jobs.tables.records import RAW_FILES
 from jobs.tables.shop import AVAILABILITY, CATALOGUE, EVENTS
-from tests.jobs.helpers import assert_same_rows, snapshot, versions, write_text
+from tests.support.tables import assert_same_rows, snapshot, versions, write_text
 
 MakeRun = Callable[[date], Run]
 

@@ -11,7 +11,7 @@ import pytest
 from jobs.errors import UserError
 from jobs.ingest.raw_files import RawFile, csv_header, list_raw_files, unreadable
 from jobs.ingest.source import Directives, Source
-from tests.jobs.helpers import write_text
+from tests.support.tables import write_text
 
 
 def source(format: str = "csv") -> Source:

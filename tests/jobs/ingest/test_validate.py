@@ -10,7 +10,7 @@ import pytest
 from jobs.errors import UserError
 from jobs.ingest import rules
 from jobs.lake.engine import Engine
-from tests.jobs.helpers import rows_of, strings
+from tests.support.tables import rows_of, strings
 
 NIGHT = date(2026, 3, 10)
 GOOD_EVENT: dict[str, str | None] = {

@@ -17,7 +17,7 @@ from jobs.lake.change_tables import among, chosen_rows, replace_coded
 from jobs.lake.lake import Lake
 from jobs.tables.shop import RECOMMENDED_FOR_YOU, YOU_MIGHT_ALSO_LIKE
 from jobs.tables.table import Table
-from tests.jobs.nights_lake import nth, run_of
+from tests.support.nights_lake import nth, run_of
 
 Wanted = Callable[[pa.RecordBatch], np.ndarray[tuple[int], np.dtype[np.bool_]]]
 

@@ -24,10 +24,10 @@ from jobs.lists.customer_lists import TALLY, Ranker
 from jobs.policy.variants import Variant
 from jobs.tables.shop import CUSTOMER_EMBEDDINGS, RECOMMENDED_FOR_YOU
 from tests.conftest import lake_on
-from tests.jobs.helpers import assert_same_rows
-from tests.jobs.small_shop import FIRST, SmallShop
 from tests.jobs.test_embed import CUSTOMERS, KNOWN, NIGHTS, catalogue, run_of, sequences
 from tests.jobs.test_embed import lake as embedded  # noqa: F401 - the fixture
+from tests.support.small_shop import FIRST, SmallShop
+from tests.support.tables import assert_same_rows
 
 CONFIG = ListsConfig(top_n=4, variants=(Variant("a", 0.5), Variant("b", 0.5, policy=False)))
 RULES = [

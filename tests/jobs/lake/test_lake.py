@@ -19,7 +19,7 @@ from jobs.run import Run
 from jobs.tables.records import RAW_FILES
 from jobs.tables.shop import ALL, CUSTOMER_EMBEDDINGS, CUSTOMER_SEQUENCES, YOU_MIGHT_ALSO_LIKE
 from jobs.tables.table import Table
-from tests.jobs.helpers import assert_same_rows
+from tests.support.tables import assert_same_rows
 
 FIRST, SECOND = date(2026, 3, 9), date(2026, 3, 10)
 KINDS = Table(

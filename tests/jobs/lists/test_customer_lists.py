@@ -17,8 +17,8 @@ from jobs.lists.config import ListsConfig
 from jobs.policy.variants import Variant
 from jobs.tables.shop import RECOMMENDED_FOR_YOU
 from tests.conftest import lake_on
-from tests.jobs.helpers import assert_same_rows
-from tests.jobs.small_shop import FIRST, MARKETS, SmallShop
+from tests.support.small_shop import FIRST, MARKETS, SmallShop
+from tests.support.tables import assert_same_rows
 
 CONFIG = ListsConfig(top_n=4)
 STILL = ListsConfig(top_n=4, young_days=1)

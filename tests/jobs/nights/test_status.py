@@ -17,10 +17,10 @@ from jobs.lake import locks
 from jobs.lake.lake import Lake
 from jobs.nights.status import status_of
 from jobs.tables.records import GATES, RUNS
-from tests.jobs.nights_lake import nth, run_of, written
-from tests.jobs.small_night import HOSTILE
+from tests.support.nights_lake import nth, run_of, written
+from tests.support.repository import REPOSITORY
+from tests.support.small_night import HOSTILE
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 NOW = run_of(4).started_at + timedelta(hours=10)
 
 

@@ -15,7 +15,7 @@ from jobs.report.examples import customer_pages, product_pages
 from jobs.report.step import report_path
 from jobs.tables.shop import EVENTS
 from jobs.text import clean
-from tests.jobs.small_night import HOSTILE, NIGHT, RUN, event, finish, shop
+from tests.support.small_night import HOSTILE, NIGHT, RUN, event, finish, shop
 
 
 def summary(lake: Lake, width: int = 100) -> str:

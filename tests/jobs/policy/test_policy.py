@@ -25,7 +25,7 @@ from jobs.policy.variants import Variant
 from jobs.sample_shop import SIZES
 from jobs.sample_shop.world import CATEGORIES, DEPARTMENTS, brand_names, market_codes
 from jobs.tables.shop import POLICY
-from tests.jobs.policy_files import BOOST, NIGHT, SAMPLE, said_by
+from tests.support.policy_files import BOOST, NIGHT, SAMPLE, said_by
 
 # --- the file
 

@@ -13,7 +13,7 @@ from jobs.policy.rules import TOUCH_POINTS
 from jobs.policy.variants import DefaultRules, Variant
 from models.assembly.rulebook import BRAND_CAP, CATEGORY_CAP, GUARD, PRICE, STANDING, Rulebook
 from models.vocabulary import Vocabulary
-from tests.jobs.policy_shop import (
+from tests.support.policy_shop import (
     BAG,
     NAMES,
     NIGHT,

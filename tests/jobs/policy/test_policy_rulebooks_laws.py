@@ -13,7 +13,7 @@ from jobs.policy.parse import rules_of
 from jobs.policy.rules import Rule
 from jobs.policy.variants import DefaultRules, Variant
 from models.assembly.rulebook import BRAND_CAP
-from tests.jobs.policy_shop import (
+from tests.support.policy_shop import (
     ATTRIBUTES,
     NIGHT,
     RFY,

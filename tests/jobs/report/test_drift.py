@@ -28,9 +28,9 @@ from jobs.report.drift import (
 )
 from jobs.tables.records import GATES, INPUTS, RUNS
 from jobs.tables.shop import YOU_MIGHT_ALSO_LIKE
-from tests.jobs.nights_lake import nth, row, run_of
-from tests.jobs.page import Page
-from tests.jobs.small_night import HOSTILE
+from tests.support.nights_lake import nth, row, run_of
+from tests.support.page import Page
+from tests.support.small_night import HOSTILE
 
 NIGHTS = 12
 LAST = NIGHTS - 1

@@ -15,12 +15,12 @@ from jobs.lake.lake import Lake
 from jobs.report.model.page import ModelReportConfig, comparison_of, examples_of, page, written_of
 from jobs.report.model.plots import WIDTH, colour, draw
 from jobs.report.step import ReportConfig, execute, report_path
-from tests.jobs.model_shop import HOSTILE, Arithmetic, Attentive, everyone, histories, shop
-from tests.jobs.page import Page
 from tests.jobs.report.test_model_report_quality import MODELS, figure
-from tests.jobs.small_night import NIGHT, RUN, finish
-from tests.jobs.small_night import shop as small_lake
-from tests.night.nights import REPOSITORY
+from tests.support.model_shop import HOSTILE, Arithmetic, Attentive, everyone, histories, shop
+from tests.support.page import Page
+from tests.support.repository import REPOSITORY
+from tests.support.small_night import NIGHT, RUN, finish
+from tests.support.small_night import shop as small_lake
 
 CONFIG = ModelReportConfig(attention_events=6)
 TITLE = {"as_of": "2026-04-06", "run_id": "r1", "model_id": "m1", "kind": "transformer"}

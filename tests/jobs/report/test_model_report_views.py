@@ -13,7 +13,7 @@ from jobs.report.examples import Product
 from jobs.report.model.attention import attention_views, chosen
 from jobs.report.model.shop import best_places, prefixes, products_of, short_name, shortened
 from jobs.report.model.views import context_view, ordinal, session_view, shift_view
-from tests.jobs.model_shop import (
+from tests.support.model_shop import (
     BAG,
     CLICK,
     COUNT,

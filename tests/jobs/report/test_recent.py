@@ -11,7 +11,7 @@ import pytest
 from jobs.lake.lake import Lake
 from jobs.report.recent import Recent
 from jobs.tables.shop import CUSTOMER_SEQUENCES, EVENTS
-from tests.jobs.small_night import MIDNIGHT, NIGHT, RUN, event
+from tests.support.small_night import MIDNIGHT, NIGHT, RUN, event
 
 CUSTOMERS = {"c1": (9, 5), "c2": (3, 1), "c3": (8, 3), "c4": (8, 3), "c5": (12, 60)}
 """Customer -> (events, hours before the night of the last one)."""

@@ -16,8 +16,8 @@ from jobs.report import charts
 from jobs.report.figures import Quality
 from jobs.report.step import ReportConfig, execute, report_path
 from jobs.report.window.swatches import PAINT, paint
-from tests.jobs.page import Page
-from tests.jobs.small_night import HOSTILE, MODEL, NAMES, NIGHT, RUN, finish, shop
+from tests.support.page import Page
+from tests.support.small_night import HOSTILE, MODEL, NAMES, NIGHT, RUN, finish, shop
 
 SECTIONS = ("steps", "rejected", "gates", "quality", "sources", "shares", "products", "customers")
 

@@ -24,10 +24,10 @@ from jobs.report.window.lists import Numbering
 from jobs.report.window.page import written_of
 from jobs.tables.shop import BAG_EXTRAS, LIST, YOU_MIGHT_ALSO_LIKE
 from jobs.text import clean
-from tests.jobs.page import Page
-from tests.jobs.small_night import NIGHT, RUN
-from tests.jobs.small_night import shop as small_lake
-from tests.jobs.window_shop import EXTRAS, HOSTILE, MODEL, PAIR, PRODUCTS, REASON, decoded, listed, window_lake
+from tests.support.page import Page
+from tests.support.small_night import NIGHT, RUN
+from tests.support.small_night import shop as small_lake
+from tests.support.window_shop import EXTRAS, HOSTILE, MODEL, PAIR, PRODUCTS, REASON, decoded, listed, window_lake
 
 CONFIG = ShopWindowConfig()
 

@@ -15,9 +15,9 @@ from feature_repo.client.bag import BagList, combine
 from jobs.report.window.data import ShopWindowConfig
 from jobs.report.window.page import written_of
 from jobs.tables.shop import BAG_EXTRAS
-from tests.jobs.browser import CHROMIUM, MISSING, Browser, chromium
-from tests.jobs.small_night import RUN
-from tests.jobs.window_shop import HOSTILE, MODEL, PAIR, REASON, window_lake
+from tests.support.browser import CHROMIUM, MISSING, Browser, chromium
+from tests.support.small_night import RUN
+from tests.support.window_shop import HOSTILE, MODEL, PAIR, REASON, window_lake
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason=MISSING)
 DRAWN = "document.querySelector('#window h2')"
@@ -303,7 +303,7 @@ def test_a_night_without_lists_says_so(browser: Browser, tmp_path: Path, address
 
 
 def test_a_part_that_is_missing_is_one_sentence(browser: Browser, tmp_path: Path) -> None:
-    from tests.jobs.small_night import shop
+    from tests.support.small_night import shop
 
     path = tmp_path / "shop.html"
     lake = shop(tmp_path / "lake")

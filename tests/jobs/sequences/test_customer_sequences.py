@@ -15,7 +15,7 @@ from jobs.lake.rows import arrow_schema
 from jobs.run import Run
 from jobs.sequences import step as sequences
 from jobs.tables.shop import CUSTOMER_SEQUENCES, EVENTS
-from tests.jobs.helpers import rows_of
+from tests.support.tables import rows_of
 
 MIDNIGHT = datetime(2026, 3, 10, tzinfo=UTC)
 NOON = MIDNIGHT - timedelta(hours=12)

@@ -21,7 +21,7 @@ from jobs.lake.rows import arrow_schema
 from jobs.sequences import step as sequences
 from jobs.tables.shop import CUSTOMER_SEQUENCES, EVENTS
 from tests.conftest import lake_on, run_of
-from tests.jobs.helpers import assert_same_rows
+from tests.support.tables import assert_same_rows
 
 DAY = date(2026, 3, 1)
 OWN = ("as_of", "run_id", "since", "events_version")

@@ -8,7 +8,7 @@ import numpy as np
 
 from models.assembly.assembly import rankings
 from models.assembly.rulebook import Rulebook
-from tests.models.made_lists import (
+from tests.support.made_lists import (
     BOOSTED,
     BURIED,
     EXCLUDED,

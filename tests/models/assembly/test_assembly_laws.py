@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from models.assembly import assembly
 from models.assembly.assembly import Candidates, Owners, Tiers, assemble, rankings
 from models.assembly.rulebook import Attributes, Rulebook
-from tests.models.made_lists import (
+from tests.support.made_lists import (
     BOOSTED,
     BURIED,
     EXCLUDED,

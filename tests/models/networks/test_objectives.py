@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from models.networks.batching import Targets, future_window, next_basket
 from models.sequences import SECONDS_PER_DAY, Sequences
-from tests.models.strategies import histories, sequences
+from tests.support.strategies import histories, sequences
 
 
 def owners(data: Sequences) -> np.ndarray:

@@ -16,7 +16,7 @@ from models.networks.batching import pad
 from models.networks.transformer import Transformer, TransformerModule
 from models.sequences import Sequences
 from models.vocabulary import Vocabulary
-from tests.models.strategies import histories
+from tests.support.strategies import histories
 
 COMPUTE = Compute("cpu", 3)
 COLOURS, PER_COLOUR = 4, 6

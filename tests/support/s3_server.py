@@ -1,0 +1,110 @@
+"""A local S3 server on loopback (moto's), in a process of its own; what it holds goes with it.
+
+Not a thread of the tests: deltalake asks without letting go of the interpreter, which then could not answer.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+SECRET = f"the-secret-{secrets.token_hex(8)}"
+"""The secret key of the tests: it must never be found anywhere."""
+AGE = "/-/age"
+"""A path of the server that no bucket has: PUT seconds, bucket and key."""
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """A running server, which the environment names while it runs."""
+
+    port: int
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process needs to use it."""
+        return {
+            "AWS_ACCESS_KEY_ID": "the-key", "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": "eu-west-1",
+            "AWS_ENDPOINT_URL": self._url, "AWS_ALLOW_HTTP": "true",
+        }  # fmt: skip
+
+    @property
+    def _url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def _put(self, path: str, data: bytes) -> None:
+        request = urllib.request.Request(self._url + path, data, method="PUT")
+        urllib.request.urlopen(request, timeout=30).close()
+
+    def bucket(self) -> str:
+        """A new bucket's name."""
+        name = f"shop-{secrets.token_hex(4)}"
+        self._put(f"/{name}", b"")
+        return name
+
+    def age(self, path: Path, by: timedelta) -> None:
+        """Let an object have been written longer ago."""
+        self._put(AGE, f"{by.total_seconds()} {str(path).removeprefix('s3://')}".encode())
+
+
+@contextmanager
+def running_s3() -> Iterator[S3Server]:
+    """The server, and the environment that names it."""
+    with subprocess.Popen([sys.executable, "-m", "tests.support.s3_server"], stdout=subprocess.PIPE,
+                          text=True, cwd=Path(__file__).parent.parent) as process:  # fmt: skip
+        assert process.stdout is not None
+        server = S3Server(int(process.stdout.readline()))
+        before = {name: os.environ.get(name) for name in server.environment}
+        os.environ |= server.environment
+        try:
+            yield server
+        finally:
+            process.kill()
+            for name, value in before.items():
+                os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def serve() -> None:
+    """Serve until killed."""
+    from moto.core import DEFAULT_ACCOUNT_ID
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+    from moto.s3.models import s3_backends
+    from werkzeug.serving import WSGIRequestHandler, make_server
+
+    class Quiet(WSGIRequestHandler):
+        protocol_version = "HTTP/1.1"  # connections stay open, as they do at S3
+
+        def log_request(self, *_: Any) -> None:
+            pass
+
+    application, one = DomainDispatcherApplication(create_backend_app), Lock()
+
+    def answer(environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+        # Moto looks and then writes; S3's conditional writes are one step.
+        with one:
+            if environ["PATH_INFO"] != AGE:
+                return [b"".join(application(environ, start))]
+            seconds, path = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])).decode().split(" ")
+            bucket, _, key = path.partition("/")
+            found = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets[bucket].keys[key]
+            found.last_modified -= timedelta(seconds=float(seconds))
+        start("200 OK", [("Content-Length", "0")])
+        return [b""]
+
+    made = make_server("127.0.0.1", 0, answer, threaded=True, request_handler=Quiet)
+    print(made.port, flush=True)
+    made.serve_forever()
+
+
+if __name__ == "__main__":
+    serve()

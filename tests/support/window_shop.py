@@ -1,0 +1,133 @@
+"""A very small shop with every kind of list in two markets and two variants, for the shop window."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import zlib
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jobs.lake.lake import Lake
+from jobs.report.window.data import ContextPair, ContextSide
+from jobs.report.window.pack import LAYERS
+from jobs.tables.shop import (
+    BAG_EXTRAS,
+    CATALOGUE,
+    CUSTOMER_SEQUENCES,
+    EVENTS,
+    MARKET_RANKING,
+    PEOPLE_ALSO_BOUGHT,
+    RECOMMENDED_FOR_YOU,
+    RULE_EFFECTS,
+    YOU_MIGHT_ALSO_LIKE,
+)
+from tests.support.small_night import MIDNIGHT, RUN, event
+
+HOSTILE = "</script><img src=x onerror=window.hacked=1><script>window.hacked=1</script> Coat & Co"
+PRODUCTS = {
+    "p1": ("Plain Coat, navy", "Hedge & Sons", "coats", "navy", 100.0),
+    "p2": (HOSTILE, "<b>Bold</b>", "coats", "red", 80.0),
+    "p3": ("Wool Scarf, cream", "Hedge & Sons", "scarves", "cream", 30.0),
+    "p4": ("Striped Socks, white", "Footing", "socks", "white", 5.0),
+    "p5": ("Long Scarf, black", "Footing", "scarves", "black", 20.0),
+    "p6": ("Thing without a kind", "", "", "", None),
+    "p7": ("Leather Belt, brown", "Footing", "belts", "brown", 60.0),
+    "p8": ("Sun Hat, sand", "Footing", "hats", "sand", 15.0),
+}
+MODEL = "transformer-<i>1</i>"
+REASON = "Scarves first, asked for by <u>buying</u>"
+EXTRAS = {
+    "p1": [("p3", 0.9), ("p4", 0.5), ("p7", 0.45), ("p8", 0.2)],
+    "p2": [("p5", 0.8), ("p4", 0.6), ("p8", 0.4), ("p1", 0.1)],
+}
+"""Product in the bag -> (product, score) of its extras."""
+PAIR = ContextPair(
+    "p1", "GB", (ContextSide("c1", (("p2", 0.9), ("p3", 0.7))), ContextSide("c2", (("p3", 0.8), ("p5", 0.1)))), MODEL
+)
+
+
+def listed(owner: dict[str, str], places: list[tuple[str, float]], **given: Any) -> dict[str, Any]:
+    """A row of a list table."""
+    row = {"market": "GB", "product_ids": [p for p, _ in places], "scores": [s for _, s in places],
+           "sources": ["model"] * len(places), "rules": [""] * len(places), "variant": "default",
+           "model_id": MODEL}  # fmt: skip
+    return row | owner | given
+
+
+def window_lake(root: Path) -> Lake:
+    """Eight products, the markets GB and FR, the variants default and calm, three customers."""
+    lake = Lake(root)
+    columns = ("name", "brand", "category", "colour", "price")
+    catalogue = [
+        {"product_id": p, "currency": "GBP"} | dict(zip(columns, row, strict=True)) for p, row in PRODUCTS.items()
+    ]
+    lake.replace_rows(CATALOGUE, catalogue, RUN)
+    clicks = [("p1", 5), ("p2", 4), ("p3", 3), ("p4", 1)]
+    events = [event(f"{p}-{n}", p) for p, count in clicks for n in range(count)]
+    lake.replace_rows(EVENTS, [*events, event("fr", "p2") | {"market": "FR"}], RUN)
+    others = {owner: [(p, 0.75 - 0.0625 * n) for n, p in enumerate(PRODUCTS) if p != owner] for owner in PRODUCTS}
+    moved = ["scarves-first", "brand cap", "", "", "", "", ""]
+    similar = [listed({"product_id": p}, others[p], rules=moved) for p in PRODUCTS]
+    similar += [listed({"product_id": p, "variant": "calm"}, others[p][::-1]) for p in PRODUCTS]
+    similar += [listed({"product_id": "p1", "market": "FR"}, others["p1"][:2], short_reason="few are sold here")]
+    lake.replace_rows(YOU_MIGHT_ALSO_LIKE, similar, RUN)
+    bought = [listed({"product_id": "p1"}, others["p1"][2:4], sources=["co-purchase", "market popularity"], rules=None)]
+    lake.replace_rows(PEOPLE_ALSO_BOUGHT, bought, RUN)
+    extras = [
+        listed({"product_id": p}, places, categories=[PRODUCTS[q][2] for q, _ in places])
+        for p, places in EXTRAS.items()
+    ]
+    lake.replace_rows(BAG_EXTRAS, extras, RUN)
+    orders = [
+        listed({"category": "*"}, [("p1", 9.0), ("p2", 8.0)]),
+        listed({"category": "scarves"}, [("p5", 3.0), ("p3", 1.0)]),
+    ]
+    lake.replace_rows(MARKET_RANKING, orders, RUN)
+    own = [
+        listed({"customer_id": c}, [("p7", 0.5), ("p2", 0.25)], variant=v)
+        for c, v in (("c1", "default"), ("c2", "calm"))
+    ]
+    lake.replace_rows(RECOMMENDED_FOR_YOU, own, RUN)
+    histories = [
+        {"customer_id": customer, "market": market, "product_ids": ["p2", "gone", "p3"],
+         "last_event_at": MIDNIGHT - ago, "event_types": ["click", "bag", "purchase"],
+         "event_timestamps": [MIDNIGHT - ago] * 3}
+        for customer, market, ago in (
+            ("c1", "GB", timedelta(hours=2)), ("c2", "GB", timedelta(hours=3)), ("c3", "FR", timedelta(hours=1))
+        )
+    ]  # fmt: skip
+    lake.replace_rows(CUSTOMER_SEQUENCES, histories, RUN)
+    effect = {"rule_id": "scarves-first", "touch_point": "you_might_also_like", "variant": "default", "positions": 1,
+              "rule": json.dumps({"kind": "boost", "reason": REASON})}  # fmt: skip
+    lake.replace_rows(RULE_EFFECTS, [effect], RUN)
+    return lake
+
+
+def decoded(page: str) -> tuple[dict[str, Any], dict[str, dict[str, np.ndarray[Any, Any]]]]:
+    """(page, blocks) of a written page, read as its script reads them, but in Python."""
+    raw = {
+        name: zlib.decompress(base64.b64decode(text, validate=True))
+        for name, text in re.findall(r'<script type="application/octet-stream" id="data-(\w+)">([^<]*)</script>', page)
+    }
+    head = json.loads(raw.pop("page"))
+    blocks = {}
+    for name, shape in head["blocks"].items():
+        rows, places = shape["rows"], shape["places"]
+        at, found = 0, {}
+        for layer in LAYERS:
+            count = rows if layer == "notes" else rows * places
+            width = 4 if layer == "scores" else shape["widths"][layer]
+            part = np.frombuffer(raw[name], np.uint8, count * width, at)
+            at += count * width
+            if layer == "scores":
+                found[layer] = part.reshape(4, -1).T.copy().view("<f4").reshape(rows, places)
+            else:
+                found[layer] = part.view(f"<u{width}").reshape((rows,) if layer == "notes" else (rows, places))
+        assert at == len(raw[name])
+        blocks[name] = found
+    return head, blocks
