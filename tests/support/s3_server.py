@@ -18,6 +18,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from tests.support.repository import REPOSITORY
+
 SECRET = f"the-secret-{secrets.token_hex(8)}"
 """The secret key of the tests: it must never be found anywhere."""
 AGE = "/-/age"
@@ -61,7 +63,7 @@ class S3Server:
 def running_s3() -> Iterator[S3Server]:
     """The server, and the environment that names it."""
     with subprocess.Popen([sys.executable, "-m", "tests.support.s3_server"], stdout=subprocess.PIPE,
-                          text=True, cwd=Path(__file__).parent.parent) as process:  # fmt: skip
+                          text=True, cwd=REPOSITORY) as process:  # fmt: skip
         assert process.stdout is not None
         server = S3Server(int(process.stdout.readline()))
         before = {name: os.environ.get(name) for name in server.environment}
