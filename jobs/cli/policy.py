@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 
@@ -57,7 +56,7 @@ def run_policy(
 
 def load(lake: Lake, rules: Sequence[Rule], as_of: date) -> str:
     """Replace the table policy by the rules in one commit; says in a line what changed."""
-    rows = sorted((asdict(rule) for rule in rules), key=lambda row: str(row["rule_id"]))
+    rows = sorted((rule.model_dump() for rule in rules), key=lambda row: str(row["rule_id"]))
     before = _stored_rows(lake)
     run_id = f"{as_of}-{fingerprint(rows)[:8]}"
     stamped = [row | {"as_of": as_of, "run_id": run_id} for row in rows]

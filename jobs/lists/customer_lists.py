@@ -127,7 +127,7 @@ def packed_maker(maker: ListBuilder) -> Parcel:
         "as_of": policy.as_of.isoformat(),
         "settled": shelf.settled.isoformat(),
         "rules": [
-            {name: value.isoformat() if isinstance(value, date) else value for name, value in asdict(rule).items()}
+            {name: value.isoformat() if isinstance(value, date) else value for name, value in rule.model_dump().items()}
             for rule in policy.rules
         ],
     }

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from jobs.errors import UserError
 from jobs.lake.lake import Lake
-from jobs.policy.parse import rules_of, unknown_variants
+from jobs.policy.parse import rules_of
 from jobs.policy.rules import ANY, ATTRIBUTES, COLUMNS, KINDS, TOUCH_POINTS, Rule
 from jobs.policy.variants import DefaultRules, Variant
 from jobs.tables.shop import POLICY, RECOMMENDED_FOR_YOU
@@ -92,9 +92,15 @@ def read_policy(lake: Lake, as_of: date, variants: Sequence[Variant] | None = No
     (None: not checked); a rule that is over may name a variant that is gone.
     """
     policy = policy_on(stored_rules(lake), as_of)
-    if variants is not None and (unknown := unknown_variants(policy.rules, [variant.name for variant in variants])):
-        raise UserError("\n  ".join(["the policy does not fit the variants; end these rules, or correct either:",
-                                     *unknown]))  # fmt: skip
+    if variants is not None:
+        known = [variant.name for variant in variants]
+        if unknown := [
+            f"{rule.rule_id} ({rule.variant})" for rule in policy.rules if rule.variant not in (None, *known)
+        ]:
+            raise UserError(
+                f"rules name variants that are not among tonight's {', '.join(known)}: {', '.join(unknown)}; end these "
+                "rules, or correct either"
+            )
     return policy
 
 

@@ -62,10 +62,14 @@ def test_show_prints_text_as_text(bare_lake: Lake, rules_file: Any) -> None:
 
 def test_the_state_of_a_rule_in_words() -> None:
     days = [date(2026, 4, 5), NIGHT, date(2026, 4, 7)]
-    assert state(Rule("r", "boost"), NIGHT) == "holds"
-    assert [state(Rule("r", "boost", ends_on=day), NIGHT) for day in days] == [
+    assert state(Rule(rule_id="r", kind="boost"), NIGHT) == "holds"
+    assert [state(Rule(rule_id="r", kind="boost", ends_on=day), NIGHT) for day in days] == [
         "over since 2026-04-05", "holds to 2026-04-06", "holds to 2026-04-07"]  # fmt: skip
-    assert [state(Rule("r", "boost", starts_on=day), NIGHT) for day in days] == ["holds", "holds", "from 2026-04-07"]
+    assert [state(Rule(rule_id="r", kind="boost", starts_on=day), NIGHT) for day in days] == [
+        "holds",
+        "holds",
+        "from 2026-04-07",
+    ]
 
 
 def test_the_command_wants_something_to_do(bare_lake: Lake) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from jobs.lake.lake import Lake
 from jobs.lake.rows import arrow_schema
 from jobs.policy.compile import policy_on, read_policy, stored_rules
 from jobs.policy.parse import read_rules, rules_of
-from jobs.policy.rules import COLUMNS, KINDS, Rule
+from jobs.policy.rules import COLUMNS, KINDS, Move, Rule
 from jobs.policy.variants import Variant
 from jobs.sample_shop import SIZES
 from jobs.sample_shop.world import CATEGORIES, DEPARTMENTS, brand_names, market_codes
@@ -45,8 +44,8 @@ UNREADABLE: dict[str, tuple[str | bytes, str]] = {
         BOOST + "r2,boost\nr3,exclude,brand,Acme,,extra\n",
         "the header has 5 fields, but line 3 has 2, line 4 has 6; put a text with commas in double quotes",
     ),
-    "an open quote": (BOOST + 'r2,boost,brand,"Acme,3\nr3\n', "what begins on line 3 is no csv: "),
-    "text after a quote": (BOOST + 'r2,boost,brand,"Ac"me,3\n', "what begins on line 3 is no csv: "),
+    "an open quote": (BOOST + 'r2,boost,brand,"Acme,3\nr3\n', "the row on line 3 is no csv: "),
+    "text after a quote": (BOOST + 'r2,boost,brand,"Ac"me,3\n', "the row on line 3 is no csv: "),
 }
 
 
@@ -73,13 +72,15 @@ def test_mistakes_are_said_by_the_line_of_the_file(rules_file: Any) -> None:
         read_rules(rules_file(text))
     assert str(error.value) == (
         "the policy has 1 mistake; no rule was taken from it:\n"
-        "  line 6, rule 'r2': amount = 0 is not allowed; boost needs a whole number from 1 to 1000 (places up)"
+        "  line 6, rule 'r2': amount = '0' is not allowed; boost needs a whole number from 1 to 1000 (places to move)"
     )
 
 
 def test_what_spreadsheets_write_is_read(rules_file: Any) -> None:
     text = "\ufeff" + BOOST.replace("\n", "\r\n").replace("Acme", " Acme ") + ",,,,\r\n"
-    assert read_rules(rules_file(text)) == [Rule("r1", "boost", attribute="brand", value="Acme", amount=3.0)]
+    assert read_rules(rules_file(text)) == [
+        Move(rule_id="r1", kind="boost", attribute="brand", value="Acme", amount=3.0)
+    ]
     assert read_rules(rules_file("rule_id,kind\n")) == []
 
 
@@ -113,7 +114,7 @@ def test_rules_to_file_to_rules(rules_file: Any) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS)
     writer.writeheader()
-    writer.writerows(asdict(rule) for rule in rules)
+    writer.writerows(rule.model_dump() for rule in rules)
     assert read_rules(rules_file(text.getvalue())) == rules
 
 
@@ -180,7 +181,7 @@ def test_what_another_tool_wrote_is_checked_again(bare_lake: Lake) -> None:
     with pytest.raises(UserError) as error:
         read_policy(bare_lake, NIGHT)
     assert "the table policy cannot be used: the policy has 1 mistake" in str(error.value)
-    assert "rule 'r1': amount = nan is no finite number" in str(error.value)
+    assert "rule 'r1': amount = nan is not allowed; boost needs a whole number" in str(error.value)
     assert str(error.value).endswith("load a checked file with `python -m jobs policy --file rules.csv`")
 
 
@@ -189,7 +190,7 @@ def test_a_rule_that_is_over_may_name_a_variant_that_is_gone(bare_lake: Lake) ->
     stored(bare_lake, row)
     assert read_policy(bare_lake, date(2026, 4, 7), [Variant("a")]).rules == ()
     assert len(read_policy(bare_lake, NIGHT, [Variant("a", 0.5), Variant("b", 0.5)]).rules) == 1
-    with pytest.raises(UserError, match="rule r1: variant = 'b' is not one of tonight's variants a"):
+    with pytest.raises(UserError, match=r"not among tonight's a: r1 \(b\); end these rules"):
         read_policy(bare_lake, NIGHT, [Variant("a")])
 
 

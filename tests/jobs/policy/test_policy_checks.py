@@ -72,9 +72,9 @@ def test_what_can_hold_where() -> None:
     [(kind, column) for kind in KINDS for column in ("attribute", "value", "shown", "amount", "low", "high")],
 )
 def test_a_needed_column_is_missed_and_another_refused(kind: str, column: str) -> None:
-    if column in KINDS[kind].uses:
+    if KINDS[kind].model_fields[column].is_required():
         (said,) = mistakes(row(kind, **{column: None}))
-        assert f"rule 'r1': {column} is empty; {kind} needs it: " in said
+        assert f"rule 'r1': {column} is empty; {kind} needs it" in said
     elif kind == "price_window" and column in ("low", "high"):
         assert rules_of([row(kind, **{column: None})])
     else:
@@ -87,66 +87,75 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "no kind": ({**row(), "kind": None}, "kind is empty; it must be one of exclude,"),
     "unknown touch point": (
         row(touch_point="home"),
-        "touch_point = 'home' is unknown; it must be one of you_might_also_like, ",
+        "touch_point = 'home' is unknown; it must be you_might_also_like or people_also_bought or ",
     ),
     "attribute nobody has": (
         row(attribute="colour"),
-        "attribute = 'colour' is not for boost; it must be product_id or brand or category or department",
+        "attribute = 'colour' is not allowed; it must be 'product_id', 'brand', 'category' or 'department'",
     ),
     "include of a brand": (
         row("include", attribute="brand"),
-        "attribute = 'brand' is not for include; it must be product_id",
+        "attribute = 'brand' is not allowed; it must be 'product_id'",
     ),
     "repeat purchase of a brand": (
         row("repeat_purchase", attribute="brand"),
-        "attribute = 'brand' is not for repeat_purchase; it must be category",
+        "attribute = 'brand' is not allowed; it must be 'category'",
     ),
-    "no places": (row(amount=0), "amount = 0 is not allowed; boost needs a whole number from 1 to 1000 (places up)"),
+    "no places": (
+        row(amount=0),
+        "amount = 0 is not allowed; boost needs a whole number from 1 to 1000 (places to move)",
+    ),
     "places the other way": (row("bury", amount=-3), "amount = -3 is not allowed; bury needs a whole number from 1"),
     "half a place": (
         row("include", amount=1.5),
         "amount = 1.5 is not allowed; include needs a whole number from 1 to 1000 (place, 1 being the first)",
     ),
-    "place nought": (row("include", amount="0"), "amount = 0 is not allowed; include"),
+    "place nought": (row("include", amount="0"), "amount = '0' is not allowed; include"),
     "negative cap": (row("brand_cap", amount=-1), "amount = -1 is not allowed; brand_cap needs a whole number from 0"),
-    "half a product": (row("category_cap", amount="2.5"), "amount = 2.5 is not allowed; category_cap"),
+    "half a product": (row("category_cap", amount="2.5"), "amount = '2.5' is not allowed; category_cap"),
     "far too many days": (
         row("repeat_purchase", amount=1e9),
-        "amount = 1e+09 is not allowed; repeat_purchase needs a whole number from 0 to 36500",
+        "amount = 1000000000.0 is not allowed; repeat_purchase needs a whole number from 0 to 36500",
     ),
     "not a number": (row(amount="many"), "amount = 'many' is no finite number; write it as 3 or 0.5"),
     "a decimal comma": (row("price_window", low="0,5"), "low = '0,5' is no finite number; write it as 3 or 0.5"),
-    "NaN": (row(amount=float("nan")), "amount = nan is no finite number"),
-    "infinite": (row("price_window", high=float("inf")), "high = inf is no finite number"),
+    "NaN": (row(amount=float("nan")), "amount = nan is not allowed; boost needs a whole number"),
+    "infinite": (row("price_window", high=float("inf")), "high = inf is not allowed; it must be a finite number"),
     "infinite in words": (row("price_window", high="inf"), "high = 'inf' is no finite number"),
     "a truth value": (row(amount=True), "amount = True is no finite number"),
-    "no bound": (row("price_window", low=None, high=None), "low and high are empty; price_window needs one of them"),
-    "negative share": (row("price_window", low=-0.1), "low = -0.1 is no share; it must be from 0 to 1000"),
-    "nothing is so cheap": (row("price_window", low=None, high=0), "high = 0 is no share; it must be above 0"),
-    "low above high": (row("price_window", low=2, high=0.5), "low = 2 is above high = 0.5; exchange them"),
+    "no bound": (row("price_window", low=None, high=None), "high and low are empty; give one of them, or both"),
+    "negative share": (
+        row("price_window", low=-0.1),
+        "low = -0.1 is not allowed; it must be greater than or equal to 0",
+    ),
+    "nothing is so cheap": (
+        row("price_window", low=None, high=0),
+        "high = 0 is not allowed; it must be greater than 0",
+    ),
+    "low above high": (row("price_window", low=2, high=0.5), "high = 0.5 is below low = 2; exchange them"),
     "start after end": (
         row(starts_on="2026-04-07", ends_on="2026-04-06"),
-        "starts_on = 2026-04-07 is after ends_on = 2026-04-06; exchange them",
+        "ends_on = '2026-04-06' is before starts_on = 2026-04-07; exchange them",
     ),
-    "no such day": (row(starts_on="2026-02-30"), "starts_on = '2026-02-30' is no date; write it as 2026-04-06"),
+    "no such day": (row(starts_on="2026-02-30"), "starts_on = '2026-02-30' is not allowed; it must be a valid date"),
     "another way to write days": (
         row(ends_on="06/04/2026"),
         "ends_on = '06/04/2026' is no date; write it as 2026-04-06",
     ),
     "a time of day": (row(ends_on=datetime(2026, 4, 6)), "ends_on = datetime.datetime(2026, 4, 6, 0, 0) is no date"),
-    "no name": ({**row(), "rule_id": ""}, "rule_id is empty; give every rule a name of its own"),
-    "blank name": ({**row(), "rule_id": "  "}, "rule_id = '  ' is blank; write something"),
-    "long name": ({**row(), "rule_id": "x" * 101}, "rule_id has 101 characters; at most 100 are allowed"),
+    "no name": ({**row(), "rule_id": ""}, "rule_id is empty; boost needs it: a name of its own"),
+    "blank name": ({**row(), "rule_id": "  "}, "rule_id = '  ' begins or ends with a blank; remove it"),
+    "long name": ({**row(), "rule_id": "x" * 101}, "has 101 characters; at most 100 are allowed"),
     "bell in the name": ({**row(), "rule_id": "a\x07b"}, "rule_id = 'a\\x07b' has an invisible or control character"),
     "direction override": ({**row(), "rule_id": "a\u202eb"}, "rule_id = 'a\\u202eb' has an invisible or control"),
-    "a standing rule's name": (
+    "a default rule's name": (
         {**row(), "rule_id": "brand cap"},
-        "rule_id = 'brand cap' is the name of a standing rule, as are department guard, ",
+        "rule_id = 'brand cap' is the name of a default rule, as are department guard, ",
     ),
     "a name with outer blanks": ({**row(), "rule_id": " r1"}, "rule_id = ' r1' begins or ends with a blank; remove it"),
-    "a number for a name": ({**row(), "rule_id": 7}, "rule_id = 7 is no text"),
+    "a number for a name": ({**row(), "rule_id": 7}, "rule_id = 7 is not allowed; boost needs a name of its own"),
     "half a character": (row(value="\ud800"), "value = '\\ud800' has a character that is no text; write it again"),
-    "blank market": (row(market=" "), "market = ' ' is blank; write something or leave it empty"),
+    "blank market": (row(market=" "), "market = ' ' begins or ends with a blank; remove it, or leave the field empty"),
 }
 
 
@@ -161,9 +170,9 @@ def test_a_mistake_names_place_rule_column_value_and_remedy(case: str) -> None:
 
 
 @pytest.mark.parametrize("name", STANDING)
-def test_no_rule_takes_a_standing_rules_name(name: str) -> None:
+def test_no_rule_takes_a_default_rules_name(name: str) -> None:
     (said,) = mistakes({**row(), "rule_id": name.upper()})
-    assert "is the name of a standing rule" in said
+    assert "is the name of a default rule" in said
 
 
 def test_variants_are_checked_where_they_are_given() -> None:
@@ -178,7 +187,7 @@ def test_all_mistakes_of_all_rows_are_said_at_once() -> None:
     said = mistakes(bad, row(), {**row("brand_cap", amount=-1), "rule_id": "y"}, {**row(), "kind": "z"})
     assert [line.split(":")[0] for line in said] == ["row 1, rule 'x'"] * 4 + ["row 3, rule 'y'"] + [
         "row 4, rule 'r1'"] * 2  # fmt: skip
-    assert [line.split(": ")[1].split()[0] for line in said[:4]] == ["amount", "value", "low", "touch_point"]
+    assert [line.split(": ")[1].split()[0] for line in said[:4]] == ["touch_point", "value", "amount", "low"]
     assert "rule_id = 'r1' is that of row 2 as well; rename one of them" in said[-1]
 
 
@@ -268,6 +277,8 @@ def test_garbage_is_only_ever_a_user_error(rows: list[dict[str, Any]], variants:
 @given(st.dates(), st.dates(), st.dates(), st.sampled_from(("", "s", "e", "se")))
 def test_both_ends_of_a_rules_dates_count(start: date, end: date, night: date, bounds: str) -> None:
     start, end = min(start, end), max(start, end)
-    rule = Rule("r", "boost", starts_on=start if "s" in bounds else None, ends_on=end if "e" in bounds else None)
+    rule = Rule(
+        rule_id="r", kind="boost", starts_on=start if "s" in bounds else None, ends_on=end if "e" in bounds else None
+    )
     assert rule.on(night) == (("s" not in bounds or start <= night) and ("e" not in bounds or night <= end))
     assert rule.on(start) and rule.on(end)
