@@ -35,7 +35,7 @@ from models.assembly.assembly import Assembled, Candidates, Owners
 from models.assembly.rulebook import Attributes
 from models.contract import Compute, FloatMatrix
 from models.popularity import Popularity
-from models.search.search import placed, top_n_excluding
+from models.search.search import exact_top_n, placed
 from models.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -290,8 +290,8 @@ class _Search:
         mine = owned[known]
         mine = mine.where(self.to_index[mine.products] >= 0)
         allowed = self.shelf.available[market, self.to_shelf]
-        scores[known], found = top_n_excluding(
-            customers[known], self.vectors, depth, mine.offsets, self.to_index[mine.products], allowed
+        scores[known], found = exact_top_n(
+            customers[known], self.vectors, depth, allowed, (mine.offsets, self.to_index[mine.products])
         )
         rows[known] = np.where(found >= 0, self.to_shelf[found], -1)
         return Candidates(rows, scores, np.where(rows >= 0, self.label[rows], -1).astype(np.int8))

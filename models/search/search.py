@@ -1,8 +1,9 @@
-"""Inner-product search: the one module that imports FAISS. Higher is closer; equal scores go by row.
+"""Builds, stores and searches inner-product indexes; the one module that imports FAISS.
 
-Flat indexes are exact, and searched by our own kernel, which is faster than FAISS's. Any other factory is
-approximate, searched by FAISS, and accepted at a measured recall only. Exact searches run on a card where the products
-were `placed` on one, with or without FAISS for GPUs, and find the same to the bit.
+A higher score is closer; equal scores are ordered by row. Flat indexes are exact, and searched by our own kernel, which
+is faster than FAISS's. Any other factory is approximate, searched by FAISS, and the gate demands a measured recall.
+Exact searches run on a GPU where the products were `placed` on one, and find the same within
+`models.search.device.score_tolerance`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import faiss
 import numpy as np
-import numpy.typing as npt
 
 from models.arrays import BoolMask, Rows, ordered
 from models.contract import Compute, FloatMatrix
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from models.search.device import DeviceProducts
 
 Index = Any
-"""A faiss.Index; FAISS ships no types."""
+"""A faiss.Index; FAISS has no type annotations."""
 ON_CPU = Compute("cpu")
 DRIVER = "libcuda.so.1"
-"""What comes with every NVIDIA driver; without it there is no reason to import torch, which takes seconds."""
+"""Library of every NVIDIA driver; without it nothing is gained by importing torch, which takes seconds."""
 
 
 def build_index(vectors: FloatMatrix, factory: str = "Flat") -> Index:
@@ -53,16 +53,16 @@ def build_index(vectors: FloatMatrix, factory: str = "Flat") -> Index:
 def save(index: Index, path: Path) -> str:
     """Write the index and, beside it, `NAME.json` with its sha256 and shape; returns the sha256.
 
-    Both are written aside and renamed; a crash between the two leaves a pair that `load` refuses.
+    Both are written under other names and renamed; a crash between the two leaves a pair that `load` refuses.
     """
-    aside = path.with_name(path.name + ".writing")
-    faiss.write_index(index, str(aside))
-    digest = _sha256(aside)
+    staging = path.with_name(path.name + ".writing")
+    faiss.write_index(index, str(staging))
+    digest = _sha256(staging)
     manifest = {"sha256": digest, "rows": int(index.ntotal), "dimensions": int(index.d)}
-    manifest_aside = aside.with_name(aside.name + ".json")
-    manifest_aside.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
-    os.replace(aside, path)
-    os.replace(manifest_aside, _manifest(path))
+    manifest_staging = staging.with_name(staging.name + ".json")
+    manifest_staging.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+    os.replace(staging, path)
+    os.replace(manifest_staging, _manifest(path))
     return digest
 
 
@@ -87,7 +87,7 @@ def search(index: Index, queries: FloatMatrix, n: int, compute: Compute = ON_CPU
 
 
 def placed(vectors: FloatMatrix, compute: Compute) -> FloatMatrix | DeviceProducts:
-    """Product vectors [p, d] for `exact_top_n`: sent to a card where `compute` has one, as they are on a CPU.
+    """Product vectors [p, d] for `exact_top_n`: copied to a GPU where `compute` has one, as they are on a CPU.
 
     Raises ValueError on vectors that are not finite, on an unknown device, and for `cuda` on a machine without one.
     """
@@ -102,29 +102,32 @@ def placed(vectors: FloatMatrix, compute: Compute) -> FloatMatrix | DeviceProduc
 
 
 def exact_top_n(
-    queries: FloatMatrix, vectors: FloatMatrix | DeviceProducts, n: int, allowed: BoolMask | Rows | None = None,
-    excluded: Excluded | None = None, batch: int = QUERIES,
-) -> tuple[FloatMatrix, Rows]:  # fmt: skip
+    queries: FloatMatrix,
+    vectors: FloatMatrix | DeviceProducts,
+    n: int,
+    allowed: BoolMask | Rows | None = None,
+    excluded: Excluded | None = None,
+    batch: int = QUERIES,
+) -> tuple[FloatMatrix, Rows]:
     """(scores [q, n], rows [q, n]) of the n best of `vectors` [p, d] by inner product, exactly.
 
-    `allowed` restricts them for all queries: a mask [p] or rising row numbers; `excluded` does so for each. Order:
-    score falling, then row rising, also across the cut after n. Missing places hold row -1 and score -inf. `batch`
-    is the number of queries that a thread works on at once. What is `placed` on a card is searched there, with the
-    same result. Raises ValueError on vectors that are not finite, and where shapes or rows do not fit together.
+    `allowed` restricts the products of all queries: a mask [p] or rising row numbers; `excluded` takes products from
+    each query. Order: score falling, then row rising, also across the cut after n. Missing places hold row -1 and score
+    -inf. `batch` is the number of queries that a CPU thread works on at once. Products that were `placed` on a GPU are
+    searched there, with scores within `models.search.device.score_tolerance`. Raises ValueError on vectors that are not
+    finite, and where shapes or rows do not fit together.
     """
     queries = _checked(queries, "queries")
-    products = len(vectors) if isinstance(vectors, np.ndarray) else len(vectors.vectors)
     if allowed is None:
-        subset = np.arange(products)
+        subset = np.arange(len(vectors))
     else:
         subset = np.flatnonzero(allowed) if allowed.dtype == np.bool_ else np.asarray(allowed, dtype=np.int64)
-        if len(subset) and (subset.min() < 0 or subset.max() >= products):
-            raise ValueError(f"allowed rows reach from {subset.min()} to {subset.max()}, products are {products}")
+        if len(subset) and (subset.min() < 0 or subset.max() >= len(vectors)):
+            raise ValueError(f"allowed rows reach from {subset.min()} to {subset.max()}, products are {len(vectors)}")
     if not isinstance(vectors, np.ndarray):
-        from models.search.device import ALONE, best_on_device
+        from models.search.device import best_on_device
 
-        with ALONE:
-            return best_on_device(queries, vectors, subset, n, excluded, threads())
+        return best_on_device(queries, vectors, subset, n, excluded)
     vectors = _checked(vectors, "product vectors")
     return best_products(queries, pack(vectors, subset, threads()), n, excluded, threads(), batch)
 
@@ -182,25 +185,3 @@ def _manifest(path: Path) -> Path:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-# From nearest neighbours to what may be recommended: without what a customer bought.
-
-
-def top_n_excluding(
-    queries: FloatMatrix,
-    vectors: FloatMatrix | DeviceProducts,
-    n: int,
-    excluded_offsets: npt.NDArray[np.int64],
-    excluded_rows: npt.NDArray[np.integer],
-    allowed: BoolMask | None = None,
-    batch: int = QUERIES,
-) -> tuple[FloatMatrix, Rows]:
-    """(scores [q, n], rows [q, n]): exact top n of `vectors` [p, d] without what each query excludes;
-    on a card where they were `models.search.search.placed` on one.
-
-    Query i excludes `excluded_rows[excluded_offsets[i]:excluded_offsets[i+1]]`: the products a
-    customer bought, or the product itself. `allowed` [p] is what the market has. `batch` is the
-    number of queries that a thread works on at once.
-    """
-    return exact_top_n(queries, vectors, n, allowed, (excluded_offsets, excluded_rows), batch)

@@ -34,7 +34,7 @@ from models.assembly.assembly import Candidates, Owners
 from models.assembly.rulebook import Attributes
 from models.contract import FloatMatrix
 from models.popularity import Popularity
-from models.search.search import exact_top_n, top_n_excluding
+from models.search.search import exact_top_n
 from models.vocabulary import Vocabulary
 from tests.benchmarks.common.retrieval_shop import RetrievalShop, make_shop
 
@@ -130,9 +130,8 @@ def customer_lists(maker: ListBuilder, variant: Variant, shop: RetrievalShop) ->
     found: dict[int, tuple[FloatMatrix, Rows]] = {}
     with timed(spent, "search"):
         for market, available in enumerate(shop.available):
-            offsets, bought = shop.bought(market)
-            found[market] = top_n_excluding(
-                shop.customers(market), shop.vectors, 2 * PLACES, offsets, bought, available
+            found[market] = exact_top_n(
+                shop.customers(market), shop.vectors, 2 * PLACES, available, shop.bought(market)
             )
 
     def lists(of: TouchPoint) -> None:

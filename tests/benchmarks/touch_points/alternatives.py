@@ -15,10 +15,10 @@ from models.contract import FloatMatrix
 from models.copurchase.model import CoPurchase
 from models.copurchase.pairs import count_following, ranges
 from models.copurchase.pairs import visits as view_visits
-from models.evaluation.copurchase import Formula, basket_baseline
 from models.search import search
 from models.sequences import SECONDS_PER_DAY
 from models.vocabulary import Vocabulary
+from tests.benchmarks.common.basket_metrics import Formula, basket_baseline
 from tests.benchmarks.touch_points.baskets import Baskets
 from tests.benchmarks.touch_points.data import SESSION_GAP, Ground, Truth
 from tests.benchmarks.touch_points.judge import DEPTH, Answers, Questions, TouchPoint, answers, first_kept

@@ -22,7 +22,8 @@ import polars as pl
 from models.arrays import Rows
 from models.copurchase.model import CoPurchase, CoPurchaseConfig
 from models.evaluation.bootstrap import mean_interval, paired_uplift
-from models.evaluation.copurchase import (
+from models.evaluation.metrics import Metrics, coverage, most_popular, share_of_slots
+from tests.benchmarks.common.basket_metrics import (
     FORMULAS,
     BasketQueries,
     basket_baseline,
@@ -30,7 +31,6 @@ from models.evaluation.copurchase import (
     baskets_at,
     judge_lists,
 )
-from models.evaluation.metrics import Metrics, coverage, most_popular, share_of_slots
 
 TEST_FROM = date(2011, 11, 10)
 TEST_UNTIL = date(2011, 12, 31)

@@ -12,10 +12,10 @@ import polars as pl
 from models.arrays import Rows, top_n_of_scores
 from models.contract import Compute, Progress
 from models.copurchase.model import CoPurchaseConfig
-from models.evaluation.copurchase import FORMULAS, basket_baseline, basket_queries, judge_lists
 from models.networks import artefacts
 from models.sequences import EVENT_TYPES, Sequences
 from models.vocabulary import Vocabulary
+from tests.benchmarks.common.basket_metrics import FORMULAS, basket_baseline, basket_queries, judge_lists
 from tests.benchmarks.touch_points.baskets import DEPTH, Window, our_lists
 from tests.benchmarks.touch_points.baskets import SHOWN as BASKET_METRICS
 from tests.benchmarks.touch_points.data import Ground, Truth

@@ -14,8 +14,8 @@ import polars as pl
 from jobs.sample_shop import SIZES, truth
 from models.arrays import BoolMask, Rows
 from models.catalogue import Catalogue
-from models.evaluation.copurchase import baskets_at
 from models.sequences import EVENT_TYPES, SECONDS_PER_DAY, Sequences
+from tests.benchmarks.common.basket_metrics import baskets_at
 from tests.benchmarks.common.shops import Shop, online_retail, sample_shop
 from tests.benchmarks.common.timed import known_at
 from tests.benchmarks.touch_points.baskets import Baskets

@@ -11,8 +11,8 @@ import pytest
 
 from models.arrays import Rows
 from models.copurchase.model import CoPurchase, CoPurchaseConfig
-from models.evaluation.copurchase import FORMULAS, basket_baseline, basket_queries, baskets_at, judge_lists
 from models.search.search import exact_top_n
+from tests.benchmarks.common.basket_metrics import FORMULAS, basket_baseline, basket_queries, baskets_at, judge_lists
 
 DAY = 86_400
 PLAIN = CoPurchaseConfig(half_life_days=None, size_power=0.0, rank=4, prior_strength=1.0, popularity_discount=0.0)

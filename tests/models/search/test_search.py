@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from models.arrays import BoolMask, Rows, top_n_of_scores
 from models.contract import FloatMatrix
-from models.search.search import build_index, exact_top_n, load, recall_against_exact, save, search, top_n_excluding
+from models.search.search import build_index, exact_top_n, load, recall_against_exact, save, search
 
 
 def whole_vectors(random: np.random.Generator, count: int, dimensions: int = 3) -> FloatMatrix:
@@ -109,7 +109,7 @@ def test_lists_without_what_a_customer_bought(seed: int, products: int, n: int, 
     allowed = random.random(products) < 0.7
     bought = [random.integers(0, products, random.integers(0, 6)) for _ in queries]
     offsets = np.cumsum([0, *map(len, bought)])
-    _, rows = top_n_excluding(queries, vectors, n, offsets, np.concatenate(bought), allowed, batch)
+    _, rows = exact_top_n(queries, vectors, n, allowed, (offsets, np.concatenate(bought)), batch)
     for query, own, row in zip(queries, bought, rows, strict=True):
         left = allowed.copy()
         left[own] = False
@@ -119,7 +119,5 @@ def test_lists_without_what_a_customer_bought(seed: int, products: int, n: int, 
 def test_a_market_without_products_has_empty_lists() -> None:
     nothing = np.zeros(5, dtype=bool)
     offsets = np.zeros(3, dtype=np.int64)
-    _, rows = top_n_excluding(
-        np.ones((2, 1), np.float32), np.ones((5, 1), np.float32), 3, offsets, offsets[:0], nothing
-    )
+    _, rows = exact_top_n(np.ones((2, 1), np.float32), np.ones((5, 1), np.float32), 3, nothing, (offsets, offsets[:0]))
     assert (rows == -1).all()

@@ -1,4 +1,4 @@
-"""How People Also Bought is judged: on the other products of later baskets."""
+"""Measures lists of products bought together on the other products of later baskets; classic scores to compare with."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class BasketQueries:
     sources: Rows
     """[queries], the product whose page is open."""
     baskets: Rows
-    """[queries], number of the basket it stands in: queries of one basket are not independent."""
+    """[queries], number of its basket: queries of one basket are not independent."""
     offsets: Rows
     """[baskets + 1] over `products`."""
     products: Rows
@@ -29,7 +29,7 @@ class BasketQueries:
     cold_lines: int
     """Lines dropped because their product was never sold before the split (given as -1)."""
     single_baskets: int
-    """Baskets that ask nothing, having fewer than two known products."""
+    """Baskets without a query: they have fewer than two known products."""
 
 
 def basket_queries(
@@ -86,9 +86,7 @@ def baskets_at(
     return np.concatenate(([0], np.cumsum(lengths))), np.asarray(products[lines], dtype=np.int64)
 
 
-# Classic item-to-item scores from basket counts: what People Also Bought is measured against.
-#
-# All are unweighted: one basket, one count. c_ij is the number of baskets with both, n_i with i.
+# Classic item-to-item scores from unweighted basket counts: c_ij baskets hold both products, n_i hold product i.
 
 Formula = Literal["cosine", "lift", "conditional", "popularity"]
 FORMULAS: tuple[Formula, ...] = get_args(Formula)
