@@ -33,6 +33,7 @@ from feature_repo.client.views import (
     PRODUCT_VECTOR,
     Key,
 )
+from feature_repo.online.backend import Backend
 
 DEFAULT = "default"
 """The variant of a shop that tests nothing."""
@@ -50,21 +51,31 @@ class Recommendations:
     """
 
     def __init__(
-        self, address: str, *, prefix: str = "n", refresh_seconds: float = 1.0, cache_bytes: int = 256 << 20,
-        connections: int = 16, timeout: float = 0.2, connect_timeout: float = 0.2, **options: Any,
-    ) -> None:  # fmt: skip
-        """A client of the store at `address`: redis://.., rediss://.., host:port,.. or sqlite:///PATH.
+        self,
+        address: str | Backend,
+        *,
+        prefix: str = "n",
+        refresh_seconds: float = 1.0,
+        cache_bytes: int = 256 << 20,
+        connections: int = 16,
+        timeout: float = 0.2,
+        **options: Any,
+    ) -> None:
+        """A client of the store at `address`: redis://.., rediss://.., host:port,.., sqlite:///PATH or a Backend.
 
-        It asks which night is live every `refresh_seconds` at most, so it is at most so much behind; it keeps up to
-        `cache_bytes` of products' rows (0: none), and two nights' worth for a while after a publication. It opens at
-        most `connections`; times are seconds, and a request that fails is tried once more. `options` are those of
-        `feature_repo.online.redis_backend.redis_client`, such as `password` or `cluster`.
+        It asks which night is live every `refresh_seconds` at most, so a publication is seen at most that much later.
+        It keeps up to `cache_bytes` of products' rows (0: none), and two nights' worth for a while after a
+        publication. It opens at most `connections`, and waits `timeout` seconds for one or for an answer; a request
+        that fails is retried once. `options` are those of `feature_repo.online.redis_backend.redis_client`, such as
+        `password`, `cluster` or `connect_timeout` (seconds, by default 0.2).
         """
-        from feature_repo.online.reader import SQLITE, connect
+        from feature_repo.online.reader import SQLITE, Reader, backend_at
 
-        if not address.startswith(SQLITE):
-            options = {"timeout": timeout, "connect_timeout": connect_timeout, "retries": 1, **options}
-        self.reader = connect(address, prefix, **options)
+        if isinstance(address, str):
+            if not address.startswith(SQLITE):
+                options = {"timeout": timeout, "connect_timeout": 0.2, "retries": 1} | options
+            address = backend_at(address, prefix, **options)
+        self.reader = Reader(address)
         self.nights = Nights(self.reader, refresh_seconds, cache_bytes, connections, timeout)
 
     def close(self) -> None:
@@ -155,12 +166,15 @@ class Recommendations:
 
     def product(self, product_id: str) -> Product:
         """A product's name and attributes."""
-        looked = self.nights.look([(CATALOGUE, (product_id,))])
-        found = looked.values[0]
-        if found is None:
-            return Product(looked.shown, False)
-        there = {name: found[name] for name in ATTRIBUTES if found[name] is not None}
-        return Product(looked.shown, True, **there)
+        return self.products([product_id])[0]
+
+    def products(self, product_ids: Sequence[str]) -> list[Product]:
+        """Names and attributes of some products in the order given, all of one night."""
+        looked = self.nights.look([(CATALOGUE, (product,)) for product in product_ids])
+        return [
+            Product(looked.shown, row is not None, **{n: row[n] for n in ATTRIBUTES if row and row[n] is not None})
+            for row in looked.values
+        ]
 
 
 def _variants(variant: str) -> tuple[str, ...]:

@@ -5,23 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 from feast import FeatureView, RepoConfig, utils
 from feast.infra.online_stores.online_store import OnlineStore
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import FloatList, Int64List, StringList, Value
-from feast.repo_config import FeastConfigBaseModel
-from pydantic import ConfigDict, SecretStr
 
-from feature_repo.online.backend import Backend, StoreSettingsError
+from feature_repo.online.backend import Backend
 from feature_repo.online.encode import encode
 from feature_repo.online.layout import DOUBLE, FLOATS, SECONDS, TEXT, WORD, WORDS, View, row_key, uvarint
 from feature_repo.online.reader import Reader, Row
 from feature_repo.online.store import writer
 from feature_repo.online.versions import EPOCH, ROW, STAMPED, Record
 from feature_repo.served import NIGHT, ONLINE, stored_view
+from feature_repo.settings import RedisSettings, SqliteSettings
 
 Written = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 FIELDS = {TEXT: "string_val", WORD: "string_val", DOUBLE: "double_val", FLOATS: "float_list_val",
@@ -40,7 +39,7 @@ class VersionedOnlineStore(OnlineStore):
     def backend(self, config: RepoConfig) -> Backend:
         """Where the bytes lie, opened once."""
         if self._backend is None:
-            self._backend = config.online_store.open(config.repo_path)
+            self._backend = config.online_store.open(Path(config.repo_path or "."))
         return self._backend
 
     def reader(self, config: RepoConfig) -> Reader:
@@ -130,70 +129,12 @@ class NightRedisOnlineStore(VersionedOnlineStore):
     """The store in Redis."""
 
 
-class _NightConfig(FeastConfigBaseModel):
-    # What Pydantic says of a wrong setting must not repeat the settings: one of them holds a password.
-    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", hide_input_in_errors=True)
-    prefix: str = "n"
-    """What every key begins with."""
-    keep: int = 7
-    """Publications whose versions are kept: nights that one command takes back at once."""
+class NightSqliteOnlineStoreConfig(SqliteSettings):
+    """Settings of NightSqliteOnlineStore; Feast finds the class by this name."""
 
 
-class NightSqliteOnlineStoreConfig(_NightConfig):
-    """Settings of the embedded store."""
-
-    type: Literal["feature_repo.online.feast_store.NightSqliteOnlineStore"]
-    path: str
-    """The file."""
-
-    def open(self, repo_path: Path | None) -> Backend:
-        """The store; the file is made when it is first used."""
-        from feature_repo.online.sqlite_backend import SqliteBackend
-
-        return SqliteBackend(Path(repo_path or ".") / self.path, self.prefix.encode())
-
-
-class NightRedisOnlineStoreConfig(_NightConfig):
-    """Settings of the store in Redis; one that is left as ${NAME} was not set in the environment."""
-
-    type: Literal["feature_repo.online.feast_store.NightRedisOnlineStore"]
-    connection_string: SecretStr
-    """redis://.., rediss://.. (TLS) or host:port[,password=..][,ssl=true]."""
-    password: SecretStr = SecretStr("")
-    """Where it is not part of the connection string."""
-    ca_certs: str = ""
-    """File with the certificates that a TLS server is checked against; the system's where it is left out."""
-    timeout: float | str = 1.0
-    """Seconds until an answer that does not come is asked for again."""
-    connect_timeout: float | str = 1.0
-    """Seconds for a connection."""
-    retries: int | str = 3
-    """How often a request that a restart or fail-over broke is tried again."""
-    cluster: bool | str = False
-    """Whether it is a Redis Cluster."""
-
-    def open(self, repo_path: Path | None) -> Backend:
-        """The store; connections are made when they are first used."""
-        from feature_repo.online.redis_backend import RedisBackend, redis_client
-
-        address = _given(self.connection_string.get_secret_value())
-        if not address:
-            raise StoreSettingsError("there is no connection to Redis; set NIGHTRAIL_REDIS to redis://host:6379/0, or "
-                                     "rediss:// for TLS")  # fmt: skip
-        options: dict[str, Any] = {}
-        if password := _given(self.password.get_secret_value()):
-            options["password"] = password
-        if _given(self.ca_certs):
-            options["ssl_ca_certs"] = self.ca_certs
-        client = redis_client(
-            address, float(_given(self.timeout) or 1.0), float(_given(self.connect_timeout) or 1.0),
-            int(_given(self.retries) or 3), str(_given(self.cluster)).lower() in ("true", "1", "yes"), **options,
-        )  # fmt: skip
-        return RedisBackend(client, self.prefix.encode())
-
-
-def _given(value: Any) -> Any:
-    return "" if isinstance(value, str) and value.startswith("${") else value
+class NightRedisOnlineStoreConfig(RedisSettings):
+    """Settings of NightRedisOnlineStore; Feast finds the class by this name."""
 
 
 def _key_name(table: FeatureView) -> str:

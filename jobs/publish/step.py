@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from feature_repo.served import ONLINE
 from jobs.errors import UserError
 from jobs.gate.step import require_passed
 from jobs.lake import storage
@@ -19,17 +20,10 @@ from jobs.lake.rows import arrow_schema
 from jobs.publish.store import REPO, OnlineStore
 from jobs.run import Counts, Run
 from jobs.tables.records import PUBLISHED
-from jobs.tables.shop import (
-    CATALOGUE,
-    CUSTOMER_EMBEDDINGS,
-    CUSTOMER_SEQUENCES,
-    LISTS,
-    MARKET_RANKING,
-    PRODUCT_EMBEDDINGS,
-)
+from jobs.tables.table import Table
 
-SURFACES = (CATALOGUE, CUSTOMER_SEQUENCES, PRODUCT_EMBEDDINGS, CUSTOMER_EMBEDDINGS, MARKET_RANKING, *LISTS)
-"""What is pushed, in this order: what lists and rankings refer to is there before them."""
+SURFACES: tuple[Table, ...] = tuple(ONLINE)
+"""Tables that are published, in this order: products and vectors come before the lists that refer to them."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The online store: the one module that talks to Feast, whose import takes seconds."""
+"""Opens the online store of a lake; only registering definitions and Feast's own reads import Feast."""
 
 from __future__ import annotations
 
@@ -13,6 +13,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from feature_repo.client import Recommendations
+from feature_repo.online.backend import Backend, StoreBusyError, StoreSettingsError, StoreUnableError
+from feature_repo.online.reader import Reader
+from feature_repo.online.store import Writer, nights, writer
+from feature_repo.online.versions import Live
+from feature_repo.served import NIGHT, ONLINE, OWNER, TIMESTAMP
+from feature_repo.settings import StoreSettings, store_settings
 from jobs.errors import UserError
 from jobs.lake.lake import Lake
 from jobs.publish.load import Loaded, load_night
@@ -23,13 +30,16 @@ REPO = Path(__file__).resolve().parents[2] / "feature_repo"
 
 
 class OnlineStore:
-    """Feast over the lake at `root`, as `feature_store.yaml` at `settings` configures it.
+    """The online store of the lake at `root`, as Feast's file `settings` describes it.
 
-    `work` is the lake's folder on this machine, in which its registry and embedded store lie (by default `root`).
+    `work` is the lake's folder on this machine, which holds Feast's registry and the embedded store; by default `root`.
     """
 
     def __init__(self, root: Path, settings: Path, work: Path | None = None) -> None:
         self.root, self.settings, self.work = root, settings, work or root
+        self._backend: Backend | None = None
+
+    # --- Feast, whose import takes ten seconds
 
     @cached_property
     def store(self) -> Any:
@@ -45,10 +55,9 @@ class OnlineStore:
     def apply(self) -> int:
         """Register entities, views and services; returns how many. Belongs to deployment, not to every night.
 
-        A service of ours that is defined no more is taken away: its views may have other keys by now.
+        Deletes our services that are no longer defined: their views may have other keys by now.
         """
         from feature_repo.definitions import definitions
-        from feature_repo.served import OWNER
 
         objects = definitions(self.root)
         self.store.apply(objects)
@@ -60,7 +69,7 @@ class OnlineStore:
         return len(objects)
 
     def ensure_applied(self) -> None:
-        """Apply when this lake's registry was made from other definitions than these, or is not there."""
+        """Apply where this lake's registry is missing or was written from other definitions."""
         if not self._stamp.exists() or self._stamp.read_text() != _definitions_digest():
             self.apply()
 
@@ -68,69 +77,18 @@ class OnlineStore:
     def _stamp(self) -> Path:
         return self.work / "feast" / "definitions.sha256"
 
-    @property
-    def backend(self) -> Any:
-        """Where the rows lie (`feature_repo.online.backend.Backend`).
-
-        Raises UserError where the settings name another kind of store or do not say where it is.
-        """
-        from feature_repo.online.backend import StoreSettingsError
-        from feature_repo.online.feast_store import VersionedOnlineStore
-
-        made = self.store._get_provider().online_store
-        if not isinstance(made, VersionedOnlineStore):
-            raise UserError(f"{self.settings} names the online store {type(made).__name__}; nights can be published to "
-                            "the two of feature_repo/feature_store.yaml and feature_repo/redis.yaml")  # fmt: skip
-        try:
-            return made.backend(self.store.config)
-        except StoreSettingsError as error:
-            raise UserError(str(error)) from None
-
-    @cached_property
-    def reader(self) -> Any:
-        """Rows of several views in one round trip, without Feast (`feature_repo.online.reader.Reader`)."""
-        from feature_repo.online.reader import Reader
-
-        return Reader(self.backend)
-
-    @property
-    def keep(self) -> int:
-        """How many publications can be taken back at once."""
-        return int(self.store.config.online_store.keep)
-
-    def live(self) -> Any:
-        """What is live online (`feature_repo.online.versions.Live`); number 0 where nothing is."""
-        from feature_repo.online.reader import Reader
-
-        with self._answering():
-            return Reader(self.backend).live
-
-    def nights(self) -> list[Any]:
-        """The publications whose versions are online, oldest first (`feature_repo.online.versions.Live`)."""
-        from feature_repo.online.store import nights
-
-        with self._answering():
-            return nights(self.backend)
-
-    def load(self, lake: Lake, run: Run, tables: Sequence[Table], batch_rows: int) -> Loaded:
-        """Make the night `run.as_of` live online, whole, writing only what differs from the one that is.
-
-        Raises UserError where the store does not answer or somebody else is writing to it; the same call again goes
-        on where it stopped.
-        """
-        with self._answering():
-            return load_night(lake, self.backend, run, tables, batch_rows, self.keep)
-
     def push(
-        self, table: Table, batches: Iterable[pa.RecordBatch], published_at: datetime, total: int,
+        self,
+        table: Table,
+        batches: Iterable[pa.RecordBatch],
+        published_at: datetime,
+        total: int,
         progress: Progress = silent,
-    ) -> int:  # fmt: skip
-        """Write rows of a table's view into the night that is live, at once and through Feast; returns how many.
+    ) -> int:
+        """Write rows of a table's view into the live night, at once and through Feast; returns how many.
 
-        For corrections by hand: the next night writes over them.
+        For corrections by hand: the next night overwrites them.
         """
-        from feature_repo.served import NIGHT, ONLINE, TIMESTAMP
-
         done = 0
         for batch in batches:
             if not batch.num_rows:
@@ -143,51 +101,10 @@ class OnlineStore:
             progress(f"rows of {table.name} online", done, total)
         return done
 
-    def forget(self, customers: Sequence[str]) -> dict[str, int]:
-        """Remove every version of every row of some customers; returns customer -> the keys removed."""
-        with self._writer() as store:
-            return {customer: int(store.forget(customer)) for customer in customers}
-
-    def scrub(self) -> None:
-        """Leave nothing of what was removed in the store's files; raises UserError where that cannot be done now."""
-        with self._writer():
-            self.backend.scrub()
-        self.backend.close()  # SQLite's file holds what was removed until its log is worked in
-
-    def clear(self) -> int:
-        """Remove everything from the online store; returns the keys removed. The next night is loaded whole."""
-        with self._writer() as store:
-            return int(store.clear())
-
-    @contextmanager
-    def _writer(self) -> Iterator[Any]:
-        from feature_repo.online.store import writer
-
-        with self._answering(), writer(self.backend, self.keep) as store:
-            yield store
-
-    @contextmanager
-    def _answering(self) -> Iterator[None]:
-        """A store that is away, or that somebody else writes to, is a UserError."""
-        from redis.exceptions import RedisError
-
-        from feature_repo.online.backend import StoreBusyError, StoreUnableError
-
-        try:
-            yield
-        except (StoreBusyError, StoreUnableError) as error:
-            raise UserError(str(error)) from None
-        except RedisError as error:
-            raise UserError(f"Redis, the online store, does not answer as it should: {error}. What was live there "
-                            "stays live; start it and run the same command again, which goes on where this one "
-                            "stopped") from None  # fmt: skip
-
     def read(self, service: str, keys: list[dict[str, str]]) -> list[dict[str, Any]]:
-        """The features of a service for each key; a key that is not there has null features.
+        """The features of a service for each key; an unknown key has null features.
 
-        A service over several views names a feature `VIEW__FEATURE`.
-
-        Raises UserError where nothing was ever registered.
+        A service over several views names a feature `VIEW__FEATURE`. Raises UserError where nothing was registered.
         """
         found = self.columns(service, {name: [key[name] for key in keys] for name in keys[0]} if keys else {})
         return [{name: values[row] for name, values in found.items()} for row in range(len(keys))]
@@ -208,9 +125,93 @@ class OnlineStore:
         columns: dict[str, list[Any]] = found.to_dict()
         return columns
 
+    # --- the store itself
+
+    @cached_property
+    def _settings(self) -> StoreSettings:
+        return store_settings(self.settings)
+
+    @property
+    def backend(self) -> Backend:
+        """Where the rows are stored.
+
+        Raises UserError where the settings name another kind of store or do not say where it is.
+        """
+        try:
+            if self._backend is None:
+                self._backend = self._settings.open(self.settings.parent)
+            return self._backend
+        except StoreSettingsError as error:
+            raise UserError(str(error)) from None
+
+    @cached_property
+    def reader(self) -> Reader:
+        """Reads rows of several views in one round trip."""
+        return Reader(self.backend)
+
+    def client(self) -> Recommendations:
+        """The services' client, over this store; raises UserError where no night was ever published."""
+        if not self.live().seq:
+            raise UserError(f"no night of {self.root} is online; publish a night there first")
+        return Recommendations(self.backend, timeout=5.0)
+
+    def live(self) -> Live:
+        """The live publication; its number is 0 where none is live."""
+        with self._answering():
+            return Reader(self.backend).live
+
+    def nights(self) -> list[Live]:
+        """The publications whose versions are online, oldest first."""
+        with self._answering():
+            return nights(self.backend)
+
+    def load(self, lake: Lake, run: Run, tables: Sequence[Table], batch_rows: int) -> Loaded:
+        """Make the night `run.as_of` live online as a whole, writing only what differs from the live one.
+
+        Raises UserError where the store does not answer or another process writes to it; the same call again
+        continues where it stopped.
+        """
+        with self._answering():
+            return load_night(lake, self.backend, run, tables, batch_rows, self._settings.keep)
+
+    def forget(self, customers: Sequence[str]) -> dict[str, int]:
+        """Remove every version of every row of some customers; returns customer -> the number of keys removed."""
+        with self._writer() as store:
+            return {customer: store.forget(customer) for customer in customers}
+
+    def scrub(self) -> None:
+        """Erase removed rows from the store's files, too; raises UserError where that cannot be done now."""
+        with self._writer():
+            self.backend.scrub()
+        self.backend.close()  # only then SQLite deletes its log, which holds removed rows
+
+    def clear(self) -> int:
+        """Remove everything from the online store; returns the number of keys. The next night is loaded whole."""
+        with self._writer() as store:
+            return store.clear()
+
+    @contextmanager
+    def _writer(self) -> Iterator[Writer]:
+        with self._answering(), writer(self.backend, self._settings.keep) as store:
+            yield store
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Turns the errors of a store that does not answer, or that another process writes to, into UserError."""
+        from redis.exceptions import RedisError
+
+        try:
+            yield
+        except (StoreBusyError, StoreUnableError) as error:
+            raise UserError(str(error)) from None
+        except RedisError as error:
+            raise UserError(
+                f"Redis, the online store, does not answer as it should: {error}. The live night stays live; start "
+                "Redis and run the same command again, which continues where this one stopped"
+            ) from None
+
 
 def _definitions_digest() -> str:
     tables = sorted((REPO.parent / "jobs" / "tables").glob("*.py"))
     files = (REPO / "definitions.py", REPO / "served.py", *tables)
-    text = b"".join(file.read_bytes() for file in files)
-    return hashlib.sha256(text).hexdigest()
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

@@ -107,7 +107,7 @@ def in_redis(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Redi
 def redis_store(shop: Shop) -> OnlineStore:
     store = OnlineStore(shop.lake.root, REDIS)
     with feast_below(shop.lake.root):
-        assert store.store is not None
+        assert store.store is not None and store.backend
     return store
 
 

@@ -70,8 +70,8 @@ ALONE = {
     "jobs.tables": ("jobs.tables",),
     "jobs.steps": (),
     "feature_repo": ("feature_repo", "jobs.tables"),
-    "feature_repo.client": ("feature_repo",),
-    "feature_repo.online": ("feature_repo",),
+    "feature_repo.client": ("feature_repo.client", "feature_repo.online"),
+    "feature_repo.online": ("feature_repo.online",),
     "dags": ("jobs.steps",),
 }
 """Package that is used without the rest -> all that it may import of the product."""
@@ -153,6 +153,8 @@ def test_a_package_that_is_used_alone_imports_nothing_else(package: str) -> None
         for module, imported in graph_of_modules().items()
         for name in sorted(imported)
         if within(module, package) and not within(name, *ALONE[package])
+        # Feast's adapter lies where Feast's settings name it; a wheel of client and store leaves it out.
+        if package != "feature_repo.online" or module != "feature_repo.online.feast_store"
     ]
     assert against == []
 

@@ -78,7 +78,7 @@ class Shop:
         """What services ask."""
         store = OnlineStore(self.lake.root, REPO / "feature_store.yaml", self.lake.work)
         with feast_below(self.lake.work):
-            assert store.store is not None
+            assert store.store is not None and store.backend
         return store
 
     def copy(self, folder: Path, config: NightConfig | None = None) -> Shop:

@@ -1,0 +1,106 @@
+"""Reads from Feast's settings file where the online store lies, without importing Feast."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, model_validator
+
+from feature_repo.online.backend import Backend, StoreSettingsError
+
+
+class StoreSettings(BaseModel):
+    """Settings that both kinds of store share."""
+
+    # Pydantic's errors must not repeat the settings: one of them holds a password.
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+    type: str
+    prefix: str = "n"
+    """First characters of every key."""
+    keep: int = 7
+    """Publications whose versions stay online; a rollback to one of them moves one value."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_unset(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """A variable that is not set in the environment is still ${NAME} in the file: its default holds."""
+        return {name: value for name, value in given.items() if value != "" and not str(value).startswith("${")}
+
+    def open(self, folder: Path) -> Backend:
+        """The store; relative paths are below `folder`. Raises StoreSettingsError where the address is missing."""
+        raise NotImplementedError
+
+
+class SqliteSettings(StoreSettings):
+    """Settings of the embedded store."""
+
+    path: str = ""
+    """The file; the first access creates it."""
+
+    def open(self, folder: Path) -> Backend:
+        """See StoreSettings."""
+        from feature_repo.online.sqlite_backend import SqliteBackend
+
+        if not self.path:
+            raise StoreSettingsError("the online store has no path; set NIGHTRAIL_FEAST to the folder of its file")
+        return SqliteBackend(folder / self.path, self.prefix.encode())
+
+
+class RedisSettings(StoreSettings):
+    """Settings of the store in Redis."""
+
+    connection_string: SecretStr = SecretStr("")
+    """redis://.., rediss://.. (TLS) or host:port[,password=..][,ssl=true]."""
+    password: SecretStr = SecretStr("")
+    """The password, where the connection string has none."""
+    ca_certs: str = ""
+    """File of the certificates that a TLS server is checked against; by default the system's."""
+    timeout: float = 1.0
+    """Seconds to wait for an answer before the request is retried."""
+    connect_timeout: float = 1.0
+    """Seconds to wait for a connection."""
+    retries: int = 3
+    """Retries of a request that a restart or fail-over broke."""
+    cluster: bool = False
+    """Whether it is a Redis Cluster."""
+
+    def open(self, folder: Path) -> Backend:
+        """See StoreSettings. The first request connects."""
+        from feature_repo.online.redis_backend import RedisBackend, redis_client
+
+        address = self.connection_string.get_secret_value()
+        if not address:
+            raise StoreSettingsError(
+                "there is no connection to Redis; set NIGHTRAIL_REDIS to redis://host:6379/0, or rediss:// for TLS"
+            )
+        given = {"password": self.password.get_secret_value(), "ssl_ca_certs": self.ca_certs}
+        options = {name: value for name, value in given.items() if value}
+        client = redis_client(address, self.timeout, self.connect_timeout, self.retries, self.cluster, **options)
+        return RedisBackend(client, self.prefix.encode())
+
+
+KINDS: dict[str, type[StoreSettings]] = {
+    "feature_repo.online.feast_store.NightSqliteOnlineStore": SqliteSettings,
+    "feature_repo.online.feast_store.NightRedisOnlineStore": RedisSettings,
+}
+
+
+def store_settings(file: Path) -> StoreSettings:
+    """The `online_store` section of Feast's settings, ${..} expanded from the environment as Feast expands it.
+
+    Raises StoreSettingsError for a store of another type and for a setting that is unknown or has a wrong value.
+    """
+    plain = yaml.safe_load(os.path.expandvars(file.read_text("utf-8"))).get("online_store") or {}
+    kind = plain.get("type") if isinstance(plain, dict) else plain
+    if kind not in KINDS:
+        raise StoreSettingsError(
+            f"{file} names the online store {kind}; nights can be published to the two of "
+            "feature_repo/feature_store.yaml and feature_repo/redis.yaml"
+        )
+    try:
+        return KINDS[kind](**plain)
+    except ValidationError as error:
+        raise StoreSettingsError(f"{file}: {error}") from None
