@@ -50,7 +50,7 @@ def within(name: str, *packages: str) -> bool:
 
 
 ROOMS = (
-    ("jobs.errors", "jobs.text", "jobs.steps", "jobs.tables", "models", "jobs.sample_shop"),
+    ("jobs.errors", "jobs.text", "jobs.steps", "jobs.tables", "jobs.settings", "models", "jobs.sample_shop"),
     ("jobs.run", "feature_repo"),
     ("jobs.lake",),
     ("jobs.policy", "jobs.model_inputs", "jobs.checks", "jobs.sequences"),
@@ -322,39 +322,40 @@ def test_the_tables_are_inert() -> None:
 
 
 @cache
-def readme() -> str:
-    """The README as it stands."""
-    return (REPOSITORY / "README.md").read_text("utf-8")
+def documentation() -> str:
+    """The README and the pages for readers of each kind."""
+    pages = (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md")))
+    return "\n".join(page.read_text("utf-8") for page in pages)
 
 
 def mentions(word: str) -> bool:
-    """Whether the README has the word as code or in a command."""
-    return re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", readme()) is not None
+    """Whether the documentation has the word as code or in a command."""
+    return re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", documentation()) is not None
 
 
 def commands() -> list[str]:
     """Every command of the command line."""
     from typer.main import get_command
 
-    from jobs.cli.app import app
+    from jobs.__main__ import app
 
     found: list[str] = list(get_command(app).commands)  # type: ignore[attr-defined]
     return found
 
 
-def test_every_command_is_in_the_readme() -> None:
+def test_every_command_is_documented() -> None:
     assert set(STEPS) <= set(commands())
     assert [name for name in commands() if not mentions(name)] == []
 
 
-def test_every_table_is_in_the_readme() -> None:
+def test_every_table_is_documented() -> None:
     assert [table.name for table in ALL if not mentions(table.name)] == []
 
 
-def test_every_make_target_is_in_the_readme() -> None:
+def test_every_make_target_is_documented() -> None:
     targets = re.findall(r"^([a-z]+):.*## ", (REPOSITORY / "Makefile").read_text("utf-8"), re.MULTILINE)
     assert "night" in targets
-    assert [target for target in targets if f"make {target}" not in readme()] == []
+    assert [target for target in targets if f"make {target}" not in documentation()] == []
 
 
 def test_every_target_is_phony_and_explained() -> None:
