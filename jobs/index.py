@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
 from jobs.errors import UserError
+from jobs.index_manifest import FILES, read_manifest
 from jobs.lake import storage
 from jobs.lake.lake import Lake
 from jobs.lake.storage import local_copy, written_aside
@@ -38,7 +39,6 @@ from models.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from models.search.device import DeviceProducts
 
-FILES = ("tensors.safetensors", "products.json", "index.faiss")
 CO_VIEWS = "co_views."
 """Before the names of the tensors of the model of views."""
 LOOKED_AT = CoPurchaseConfig(half_life_days=30.0, popularity_discount=0.0, trend=0.0)
@@ -136,19 +136,6 @@ def _read(folder: Path, place: Path, manifest: dict[str, Any], compute: Compute)
             raise
         raise UserError(f"the index {place} cannot be read: {error}; run the step index again") from None
     return ProductIndex(vocabulary, index, tensors, manifest, compute)
-
-
-def read_manifest(lake: Lake, as_of: date, table: Table) -> dict[str, Any]:
-    """What the night's index says of itself; raises UserError where it is absent or was changed."""
-    path = lake.directory(storage.INDEXES, as_of) / table.name / "manifest.json"
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        signed, files = manifest.pop("sha256", None) == fingerprint(manifest), manifest["files"].keys()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"the index {path.parent} cannot be read: {error}; run the step index again") from None
-    if not signed or files != set(FILES):
-        raise UserError(f"{path} was changed after it was written; run the step index again")
-    return manifest
 
 
 def similarity_vectors(vectors: FloatMatrix) -> FloatMatrix:

@@ -13,10 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.checks import Check
-from jobs.errors import GateError, UserError
 from jobs.gate.config import GateConfig
-from jobs.index import read_index, read_manifest
-from jobs.lake.change_tables import coded_batches
+from jobs.gate.passed import ONE_MODEL, named
+from jobs.index import read_index
 from jobs.lake.lake import Lake
 from jobs.model_inputs import HISTORY_COLUMNS as COLUMNS
 from jobs.model_inputs import ProductVectors, to_histories
@@ -41,12 +40,7 @@ from models.evaluation.bootstrap import Interval, paired_difference
 from models.evaluation.metrics import from_scorer, from_vectors
 from models.sequences import Split, time_split
 
-Models = Mapping[str, set[str]]
-"""What was made -> the model_ids behind it."""
-ONE_MODEL = "one_model"
 ROWS = 131_072
-BY_CHAMPION = (CUSTOMER_EMBEDDINGS, PRODUCT_EMBEDDINGS, RECOMMENDED_FOR_YOU, YOU_MIGHT_ALSO_LIKE)
-"""Tables that one champion must stand behind, beside the index of the last."""
 
 
 def model_checks(lake: Lake, run: Run, config: GateConfig, lists: Mapping[Table, set[str]]) -> Iterator[Check]:
@@ -68,53 +62,19 @@ def model_checks(lake: Lake, run: Run, config: GateConfig, lists: Mapping[Table,
         RECOMMENDED_FOR_YOU.name: lists[RECOMMENDED_FOR_YOU],
         YOU_MIGHT_ALSO_LIKE.name: lists[YOU_MIGHT_ALSO_LIKE],
     }
-    yield Check(ONE_MODEL, len(set().union(*behind.values())), most=1, detail=_named(behind))
+    yield Check(ONE_MODEL, len(set().union(*behind.values())), most=1, detail=named(behind))
     bought = {
         f"index of {PEOPLE_ALSO_BOUGHT.name}": {manifests[PEOPLE_ALSO_BOUGHT]["model_id"]},
         PEOPLE_ALSO_BOUGHT.name: lists[PEOPLE_ALSO_BOUGHT],
         BAG_EXTRAS.name: lists[BAG_EXTRAS],
     }
-    yield Check("one_co_purchase_model", len(set().union(*bought.values())), most=1, detail=_named(bought))
+    yield Check("one_co_purchase_model", len(set().union(*bought.values())), most=1, detail=named(bought))
     yield from _vector_checks(PRODUCT_EMBEDDINGS, products, config)
     yield from _vector_checks(CUSTOMER_EMBEDDINGS, customers, config)
     known = lake.count(CUSTOMER_SEQUENCES, run.as_of)
     yield Check(f"{CUSTOMER_EMBEDDINGS.name}_coverage", customers.rows / max(known, 1), least=1.0, most=1.0,
                 detail=f"{customers.rows:,} vectors of {known:,} customers")  # fmt: skip
     yield from _quality(lake, run, config, best, products)
-
-
-def require_one_model(lake: Lake, as_of: date) -> None:
-    """Raise GateError unless the night's vectors, lists and indexes come from one model, whoever made them since."""
-    behind = {table.name: distinct(lake, table, "model_id", as_of) for table in BY_CHAMPION}
-    try:
-        manifest = read_manifest(lake, as_of, YOU_MIGHT_ALSO_LIKE)
-    except UserError as error:
-        raise GateError(f"the night {as_of} cannot be published: {error}") from None
-    behind[f"index of {YOU_MIGHT_ALSO_LIKE.name}"] = {manifest["model_id"]}
-    if len(set().union(*behind.values())) > 1:
-        raise GateError(
-            f"the night {as_of} cannot be published, it mixes models: {_named(behind)}; run its steps from "
-            f"`python -m jobs embed --as-of {as_of}` on again"
-        )
-
-
-def distinct(lake: Lake, table: Table, column: str, as_of: date) -> set[str]:
-    """The values of a column on a night, streamed."""
-    lake.create(table)
-    found: set[str] = set()
-    of_products = table.has_ends  # millions of rows, whose keys are told apart as codes
-    for batch in (coded_batches(lake, table, (column,), as_of, ROWS) if of_products
-                  else lake.batches(table, (column,), as_of)):  # fmt: skip
-        found |= set(pc.unique(batch[column]).to_pylist())
-    return found
-
-
-def _named(behind: Models) -> str:
-    """Who stands behind what: one name where all agree."""
-    names = set().union(*behind.values())
-    if len(names) == 1:
-        return f"{names.pop()} behind all of it"
-    return "; ".join(f"{what}: {', '.join(sorted(map(str, ids))) or 'nobody'}" for what, ids in behind.items())
 
 
 def _vector_checks(table: Table, found: Vectors, config: GateConfig) -> Iterator[Check]:

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.checks import Check, decide
-from jobs.errors import GateError, UserError
+from jobs.errors import UserError
 from jobs.gate.config import GateConfig
 from jobs.gate.counts import AT_ONCE, forget_counts, read_catalogue, stamp_of, write_counts
 from jobs.gate.lists import Lists, Shop, churn, read_lists, read_shop
-from jobs.gate.models import ONE_MODEL, distinct, model_checks, require_one_model
+from jobs.gate.models import model_checks
 from jobs.lake import storage
 from jobs.lake.lake import Lake
 from jobs.lake.reading import live_night
@@ -76,25 +76,6 @@ def execute(lake: Lake, run: Run, config: GateConfig) -> Counts:
     decide(lake, run, "gate", checks, config.accepted)
     write_counts(lake, run.as_of, counts)
     return Counts(len(checks), len(checks), note=f"{len(checks)} gates passed")
-
-
-def require_passed(lake: Lake, as_of: date) -> None:
-    """Raise GateError unless the night went through the gates of its input and of its output."""
-    rows = lake.arrow(GATES, ("gate", "passed", "run_id", "step", "accepted"), as_of).to_pylist()
-    output = [row for row in rows if row["step"] != "ingest"]
-    failed = [row["gate"] for row in rows if not row["passed"]]
-    if failed:
-        raise GateError(f"the night {as_of} failed its gates ({', '.join(failed)}) and cannot be published")
-    if not output:
-        raise GateError(f"the night {as_of} never went through its gates; run `python -m jobs gate --as-of {as_of}`")
-    staged = distinct(lake, MARKET_RANKING, "run_id", as_of)  # the last table that lists writes, whole every night
-    if {row["run_id"] for row in output} != staged:
-        raise GateError(
-            f"the night {as_of} was staged again by {', '.join(sorted(staged)) or 'nobody'} after its gates; run "
-            f"`python -m jobs gate --as-of {as_of}` again"
-        )
-    if not any(row["gate"] == ONE_MODEL and row["accepted"] for row in output):
-        require_one_model(lake, as_of)
 
 
 def _bought_again(lake: Lake, run: Run) -> pa.Array:

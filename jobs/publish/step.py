@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from feature_repo.served import ONLINE
 from jobs.errors import UserError
-from jobs.gate.step import require_passed
+from jobs.gate.passed import require_passed
 from jobs.lake import storage
 from jobs.lake.lake import Lake
 from jobs.lake.reading import live_night
