@@ -17,7 +17,7 @@ import numpy as np
 from pyspark.sql import DataFrame
 
 from jobs.errors import UserError
-from jobs.ingest.source import Source
+from jobs.ingest.source import Source, relations
 from jobs.lake import storage
 from jobs.lake.lake import Lake
 from jobs.lake.storage import unpacked
@@ -74,9 +74,9 @@ def list_raw_files(raw: Path, source: Source) -> list[RawFile]:
 
 
 def read_by(statement: str, files: list[RawFile]) -> list[RawFile]:
-    """The files whose view a SELECT names; every file where it names none of them."""
-    named = {f.view for f in files if re.search(rf"(?<!\w){re.escape(f.view)}(?!\w)", statement, re.IGNORECASE)}
-    return [f for f in files if not named or f.view in named]
+    """The files whose view a SELECT reads; every file where it reads none of them."""
+    names = relations(statement)
+    return [f for f in files if f.view.lower() in names] or files
 
 
 def _day(name: str) -> date | None:

@@ -1,4 +1,4 @@
-"""A source: the operator's own SELECTs over raw files, and what they say about those files."""
+"""Reads a source file: the SELECTs that turn a shop's raw files into tables, and directives about those files."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
+from functools import cache
+from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, NonNegativeInt
 
@@ -17,6 +18,10 @@ from jobs.errors import UserError
 from jobs.settings import Settings
 from models.settings import Share
 
+if TYPE_CHECKING:
+    from sqlglot.expressions import Expr
+
+DIALECT = "spark"
 STATEMENTS = ("events", "catalogue", "availability")
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 
@@ -64,23 +69,37 @@ def read_source(path: Path) -> Source:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"the source {path} cannot be read: {error}") from None
     statements: dict[str, str] = {}
-    for chunk in re.split(r";[ \t]*(?:\n|$)", text):
-        labels = [name for name in STATEMENTS if re.search(rf"^--\s*{name}\s*$", chunk, re.MULTILINE)]
-        body = "\n".join(line for line in chunk.splitlines() if not line.lstrip().startswith("--")).strip()
-        if not body:
-            continue
-        label = labels[0] if labels else "events"
+    for label, statement in _statements(path, text):
         if label in statements:
             raise UserError(f"{path} has two SELECTs for {label}; introduce each by a line `-- events`, .. of its own")
-        if not re.match(r"(select|with)\b", body, re.IGNORECASE):
-            raise UserError(f"{path}: the statement for {label} must be one SELECT, but begins {body[:40]!r}")
-        if fault := not_a_plain_select(body):
-            raise UserError(f"{path}: the statement for {label} {fault}; a source is one SELECT over the raw files' "
-                            "views, and neither writes nor reads anything else")  # fmt: skip
-        statements[label] = body
+        if fault := not_a_plain_select(statement):
+            raise UserError(
+                f"{path}: the statement for {label} {fault}; a source is one SELECT over the raw files' views, and "
+                "neither writes nor reads anything else"
+            )
+        statements[label] = statement
     if "events" not in statements:
         raise UserError(f"{path} has no SELECT for events; it needs one that yields the columns of the table events")
     return Source(path, _directives(path, text), statements)
+
+
+def _statements(path: Path, text: str) -> Iterator[tuple[str, str]]:
+    """(label, text) of each statement; the label is a comment line before or in it, `events` where there is none."""
+    import sqlglot
+    from sqlglot.errors import SqlglotError
+
+    try:
+        tokens = sqlglot.tokenize(text, read=DIALECT)
+    except SqlglotError as error:
+        raise UserError(f"{path} is no SQL: {_first_line(error)}") from None
+    end = 0
+    for semicolon, group in groupby(tokens, lambda token: token.token_type == sqlglot.TokenType.SEMICOLON):
+        found = list(group)
+        start, end = end, found[-1].end + 1
+        if not semicolon:
+            comments = text[start:end]
+            labels = [name for name in STATEMENTS if re.search(rf"^--\s*{name}\s*$", comments, re.MULTILINE)]
+            yield labels[0] if labels else "events", text[found[0].start : end]
 
 
 def _directives(path: Path, text: str) -> Directives:
@@ -99,126 +118,63 @@ def _directives(path: Path, text: str) -> Directives:
         raise UserError(f"{path}: {error}") from None
 
 
-# What a source's SELECT must not contain: read from its words, since the engines run whatever they are given.
-
-TOKEN = re.compile(
-    r"""(?P<space>\s+|--[^\n]*|/\*.*?\*/)
-      | (?P<text>[rR]?'(?:[^'\\]|\\.|'')*' | [rR]?"(?:[^"\\]|\\.|"")*")
-      | (?P<quoted>`(?:[^`]|``)*`)
-      | (?P<word>[^\W\d]\w*)
-      | (?P<number>\d\w*)
-      | (?P<sign>.)""",
-    re.VERBOSE | re.DOTALL,
+TABLE_FUNCTIONS = re.compile(
+    "(pos)?explode(_outer)?|inline(_outer)?|stack|range|json_tuple|unnest|values", re.IGNORECASE
 )
-FORMATS = (
-    "csv",
-    "json",
-    "text",
-    "parquet",
-    "orc",
-    "avro",
-    "xml",
-    "delta",
-    "iceberg",
-    "binaryfile",
-    "jdbc",
-    "hudi",
-    "libsvm",
-)
-"""`FORMAT.`PATH`` reads a file from anywhere."""
-TABLE_FUNCTIONS = ("explode", "explode_outer", "posexplode", "posexplode_outer", "inline", "inline_outer", "stack",
-                   "range", "json_tuple", "unnest", "values")  # fmt: skip
-"""What may stand in place of a view; others read files, tables and queues."""
-CODE = ("reflect", "java_method", "try_reflect")
+"""Functions that may stand in place of a view; others read files, tables and queues."""
+CODE = frozenset({"reflect", "java_method", "try_reflect"})
 """Functions that call into the engine's own process."""
-ENDS_FROM = ("select", "where", "group", "order", "having", "limit", "window", "union", "intersect", "except", "minus",
-             "on", "using", "sort", "cluster", "distribute", "qualify", "offset")  # fmt: skip
-BEFORE_RELATION = ("from", "join", ",")
 
 
-@dataclass
-class _Level:
-    """Within one pair of brackets."""
+def not_a_plain_select(statement: str) -> str | None:
+    """Why a statement is not one SELECT over views, in words; None where it is one.
 
-    selects: bool = False
-    in_from: bool = False
-    last: str = ""
-
-
-def not_a_plain_select(body: str) -> str | None:
-    """What keeps a statement from being one SELECT over views, in words; None where nothing does.
-
-    Not a parser: the engine finds the mistakes of grammar. This finds a second statement, a WITH that does not lead
-    to a SELECT, relations that are no plain names, and functions that run code.
+    The engines run any statement that they are given, so this finds statements that write, relations that are no
+    views, and functions and programs that run code.
     """
-    tokens = list(_tokens(body))
-    if ("sign", ";") in tokens:
-        return "holds a semicolon: it is more than one statement"
-    if any(kind == "sign" and text in "'\"`" for kind, text in tokens):
-        return "has a quote that is not closed"
-    if tokens[:1] == [("word", "with")] and (fault := _with_fault(tokens)):
-        return fault
-    return _relation_fault(tokens) or _code_fault(tokens)
+    from sqlglot import exp
+    from sqlglot.errors import SqlglotError
 
-
-def _tokens(body: str) -> Iterator[tuple[str, str]]:
-    for found in TOKEN.finditer(body):
-        kind = str(found.lastgroup)
-        if kind != "space":
-            yield kind, found.group().lower() if kind == "word" else found.group()
-
-
-def _with_fault(tokens: list[tuple[str, str]]) -> str | None:
-    """Whether anything but a SELECT follows the named queries of a WITH."""
-    depth = 0
-    for (_, before), (kind, text) in pairwise(tokens):
-        if depth == 0 and before == ")" and kind == "word" and text not in ("as", "select"):
-            return f"must be one SELECT, but its WITH leads to {text.upper()[:40]}"
-        depth += {"(": 1, ")": -1}.get(text, 0) if kind == "sign" else 0
-        if depth == 0 and (kind, text) == ("word", "select"):
-            return None
-    return "has a WITH without a SELECT behind it"
-
-
-def _relation_fault(tokens: list[tuple[str, str]]) -> str | None:
-    levels = [_Level()]
-    for place, (kind, text) in enumerate(tokens):
-        level = levels[-1]
-        following = tokens[place + 1][1] if place + 1 < len(tokens) else ""
-        if level.in_from and level.last in BEFORE_RELATION and kind in ("word", "quoted", "text"):
-            if kind == "text":
-                return f"reads {text[:60]}, which is no view"
-            if following == ".":
-                return f"reads {text[:60]}. .., which is no view of the raw files"
-            if following == "(" and text not in (*TABLE_FUNCTIONS, "lateral", "table"):
-                return f"reads from the function {text[:60]}"
-        if kind == "word" and text in FORMATS and following == "." and tokens[place + 2 : place + 3]:
-            after = tokens[place + 2]
-            if after[0] == "quoted":
-                return f"reads the file {after[1][:60]}"
-        if kind == "word":
-            level.selects |= text == "select"
-            if text == "from" and level.selects and level.last != "distinct":  # a IS DISTINCT FROM b
-                level.in_from = True
-            elif text in ENDS_FROM:
-                level.in_from = False
-        if (kind, text) == ("sign", "("):
-            # A bracket in a list of relations holds relations: FROM (a, b).
-            relations = level.in_from and level.last in BEFORE_RELATION
-            levels.append(_Level(relations, relations, "from" if relations else ""))
-        elif (kind, text) == ("sign", ")") and len(levels) > 1:
-            levels.pop()
-            levels[-1].last = text
-        else:
-            level.last = text if kind in ("word", "sign") else ""
+    try:
+        tree = _parsed(statement)
+    except (SqlglotError, RecursionError) as error:
+        return f"cannot be parsed: {_first_line(error)}"
+    if not isinstance(tree, exp.Query) or tree.find(exp.DDL, exp.DML, exp.Command, exp.Into):
+        return f"must be one SELECT, but begins {statement[:40]!r}"
+    if tree.find(exp.QueryTransform):
+        return "starts a program with USING"
+    if code := [call.name for call in tree.find_all(exp.Anonymous) if call.name.lower() in CODE]:
+        return f"calls {code[0]}"
+    own = {query.alias for query in tree.find_all(exp.CTE)}
+    for table in tree.find_all(exp.Table):
+        if not isinstance(table.this, exp.Func) and (
+            table.db or (table.name not in own and not re.fullmatch(r"[^\W\d]\w*", table.name))
+        ):
+            return f"reads {table.sql(DIALECT)[:60]}, which is no view of the raw files"
+    # Not of a LATERAL VIEW, which only takes functions that make rows of a row.
+    for relation in tree.find_all(exp.Table, exp.Lateral):
+        call = relation.this
+        if isinstance(call, exp.Anonymous) and call.name.lower() == "table" and call.expressions:
+            call = call.expressions[0]  # TABLE(range(3))
+        name = call.name if isinstance(call, exp.Anonymous) else call.sql_name() if isinstance(call, exp.Func) else ""
+        if name and not relation.args.get("view") and not TABLE_FUNCTIONS.fullmatch(name):
+            return f"reads from the function {name[:60]}"
     return None
 
 
-def _code_fault(tokens: list[tuple[str, str]]) -> str | None:
-    for (kind, text), (_, following) in pairwise(tokens):
-        if kind == "word" and text in CODE and following == "(":
-            return f"calls {text}"
-    for (kind, text), (following, _) in pairwise(tokens):
-        if (kind, text) == ("word", "using") and following == "text":
-            return "starts a program with USING"
-    return None
+@cache
+def relations(statement: str) -> frozenset[str]:
+    """The names of the views that a SELECT reads, and of its own queries, in small letters."""
+    from sqlglot import exp
+
+    return frozenset(table.name.lower() for table in _parsed(statement).find_all(exp.Table))
+
+
+def _parsed(statement: str) -> Expr:
+    import sqlglot
+
+    return sqlglot.parse_one(statement, read=DIALECT)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error.__cause__ or error).splitlines()[0][:200]

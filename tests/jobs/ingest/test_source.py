@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import UserError
-from jobs.ingest.source import Directives, read_source
+from jobs.ingest.source import Directives, read_source, relations
 
 SHIPPED = sorted((Path(__file__).parents[3] / "jobs" / "sources").glob("*.sql"))
 
@@ -45,6 +45,19 @@ def test_a_semicolon_inside_a_line_does_not_end_a_statement(tmp_path: Path) -> N
     assert read_source(source_file(tmp_path, "SELECT ';' AS a;")).statements == {"events": "SELECT ';' AS a"}
 
 
+def test_a_semicolon_in_a_text_or_before_a_remark_is_understood(tmp_path: Path) -> None:
+    text = "SELECT 'a;\n' AS a FROM raw; -- a remark\n-- catalogue\nSELECT 1"
+    assert read_source(source_file(tmp_path, text)).statements == {
+        "events": "SELECT 'a;\n' AS a FROM raw",
+        "catalogue": "SELECT 1",
+    }
+
+
+def test_the_views_that_a_select_reads_are_its_relations_alone() -> None:
+    text = "WITH new AS (SELECT raw.id, 'orders' AS kind, stock AS a FROM `Sales` AS raw) SELECT * FROM new -- stock"
+    assert relations(text) == {"new", "sales"}
+
+
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_shipped_source_can_be_read(path: Path) -> None:
     assert "events" in read_source(path).statements
@@ -61,6 +74,8 @@ def test_there_are_shipped_sources() -> None:
         ("SELECT 1;\nSELECT 2;", ["two SELECTs for events"]),
         ("-- catalogue\nSELECT 1;", ["no SELECT for events"]),
         ("", ["no SELECT for events"]),
+        ("SELECT a FROM raw WHERE;", ["shop.sql", "cannot be parsed", "Line 1"]),
+        ("SELECT 'a;", ["shop.sql is no SQL", "Missing '"]),
         ("-- events\nDROP TABLE raw;", ["must be one SELECT", "DROP TABLE raw"]),
         ("-- events\nSELECT 1;\n-- availability\nINSERT INTO x VALUES (1);", ["availability", "must be one SELECT"]),
         ('--! formatt = "csv"\nSELECT 1;', ["unknown directive ['formatt']", "known are", "max_rejected_share"]),
