@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from jobs.lake.lake import Lake
-    from jobs.train.champions import Decision
+    from jobs.train.champions import ChampionRecord
 
 PANEL = "Models"
 From = Annotated[str, typer.Option("--from", metavar="DATE", help="First night that it holds for.")]
@@ -65,7 +65,7 @@ def demote(first: From, reason: Reason = "", root: Root = LAKE) -> None:
     print_decision(lake, champions.demote(lake, day_of(first), reason, now()), Console())
 
 
-def print_decision(lake: Lake, made: Decision, console: Console) -> None:
+def print_decision(lake: Lake, made: ChampionRecord, console: Console) -> None:
     """What was decided, until when it holds, and what is left to do."""
     from jobs.lake.reading import live_night
     from jobs.train.champions import next_after
@@ -107,7 +107,7 @@ def print_models(lake: Lake, console: Console) -> None:
     console.print(told)
 
 
-def state(lake: Lake, row: dict[str, Any], log: list[Decision]) -> str:
+def state(lake: Lake, row: dict[str, Any], log: list[ChampionRecord]) -> str:
     """Whether a model serves or served, and whether it could."""
     from models.networks.artefacts import ArtefactError, verify
 
@@ -126,7 +126,7 @@ def state(lake: Lake, row: dict[str, Any], log: list[Decision]) -> str:
     return text if whole else f"{text}; its files are missing or were changed"
 
 
-def _since(log: list[Decision]) -> date:
+def _since(log: list[ChampionRecord]) -> date:
     """First night of the unbroken run of the model that serves."""
     first = log[-1]
     for made in reversed(log):

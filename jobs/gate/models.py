@@ -32,10 +32,10 @@ from jobs.tables.shop import (
 )
 from jobs.tables.table import Table
 from jobs.train.champions import champion
-from jobs.train.evaluate import FEWEST, HEADLINE, judge
+from jobs.train.evaluate import FEWEST, HEADLINE, measure
 from jobs.train.step import load_champion
 from models.contract import Compute, FloatMatrix
-from models.evaluation.baselines import Popularity
+from models.evaluation.baselines import PopularityScorer
 from models.evaluation.bootstrap import Interval, paired_difference
 from models.evaluation.metrics import from_scorer, from_vectors
 from models.sequences import Split, time_split
@@ -144,9 +144,9 @@ def _lead(lake: Lake, run: Run, split: Split, products: ProductVectors, device: 
     every = np.ones(len(products.ids), dtype=bool)
     scores = {
         "champion": from_vectors(encoded, products.vectors),
-        "popularity": from_scorer(Popularity(split.train, len(products.ids)), split.train),
+        "popularity": from_scorer(PopularityScorer(split.train, len(products.ids)), split.train),
     }
-    found = {name: judge(name, of, split, every).metrics[HEADLINE] for name, of in scores.items()}
+    found = {name: measure(name, of, split, every).metrics[HEADLINE] for name, of in scores.items()}
     return paired_difference(found["champion"], found["popularity"]), len(found["champion"])
 
 

@@ -1,4 +1,4 @@
-"""Which model serves: the champion rule, on figures alone."""
+"""Decides which model serves, from the figures of a comparison."""
 
 from __future__ import annotations
 
@@ -14,58 +14,58 @@ LAST_CHAMPION = "last champion"
 
 
 @dataclass(frozen=True)
-class Contestant:
+class CandidateResult:
     """One candidate's figures on the held-out customers."""
 
     ndcg: npt.NDArray[np.float64]
-    """[m], NDCG@10 of each customer, the same customers for all."""
+    """[m], NDCG@10 of each customer, the same customers for all candidates."""
     train_seconds: float
-    """To fit it on the data before the split."""
+    """Seconds of the fit on the data before the split."""
     encode_per_second: float
-    """Customers."""
+    """Customers encoded per second."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What a champion may cost."""
+    """Limits to what a champion may cost."""
 
     train_minutes: float = 120.0
     """Most minutes of one fit; every candidate is fitted twice, for the comparison and on everything."""
     encode_per_second: float = 200.0
     """Fewest customers encoded per second."""
 
-    def breach(self, contestant: Contestant) -> str:
-        """What is over budget, in words; empty where nothing is."""
-        if contestant.train_seconds > 60 * self.train_minutes:
-            return f"training took {contestant.train_seconds / 60:.0f} of {self.train_minutes:g} minutes"
-        if contestant.encode_per_second < self.encode_per_second:
-            return f"encodes {contestant.encode_per_second:,.0f} customers a second of {self.encode_per_second:,.0f}"
+    def breach(self, result: CandidateResult) -> str:
+        """Which limit a candidate exceeds, in words; empty for none."""
+        if result.train_seconds > 60 * self.train_minutes:
+            return f"training took {result.train_seconds / 60:.0f} of {self.train_minutes:g} minutes"
+        if result.encode_per_second < self.encode_per_second:
+            return f"encodes {result.encode_per_second:,.0f} customers a second of {self.encode_per_second:,.0f}"
         return ""
 
 
 @dataclass(frozen=True)
-class Decision:
-    """Who serves, and why the others do not."""
+class ComparisonOutcome:
+    """Which model serves, and why the others do not."""
 
     winner: str
-    """A candidate, or LAST_CHAMPION where the model that served goes on."""
+    """A candidate, or LAST_CHAMPION where the model of the last comparison continues to serve."""
     reasons: dict[str, str]
-    """Of every candidate and, where it was judged, of LAST_CHAMPION."""
+    """Of every candidate and, where it was compared, of LAST_CHAMPION."""
     differences: dict[str, Interval]
-    """NDCG@10 of every other contestant minus the winner's, on the same customers."""
+    """NDCG@10 of every other model minus the winner's, on the same customers."""
 
 
 def decide(
-    candidates: Mapping[str, Contestant],
+    candidates: Mapping[str, CandidateResult],
     incumbent: str | None,
     last_champion: npt.NDArray[np.float64] | None,
     budget: Budget,
-) -> Decision:
-    """The kind that served (`incumbent`) goes on unless another is better beyond doubt; so does its model of last
-    time (`last_champion`, [m] NDCG@10 of the artefact itself), where the new one is worse beyond doubt.
+) -> ComparisonOutcome:
+    """The kind that served (`incumbent`) is replaced only by a significantly better one. The very model that served
+    (`last_champion`, [m] its NDCG@10) is kept where the new winner is significantly worse.
 
-    Beyond doubt: the 95 % interval of the paired difference lies on one side of 0. A candidate over budget cannot
-    win; where all are, the cheapest to train does, since somebody has to serve.
+    Significant: the 95 % interval of the paired difference lies on one side of 0. A candidate over budget cannot win;
+    where all are over budget, the one that trains fastest wins, because one model has to serve.
     """
     breaches = {name: budget.breach(found) for name, found in candidates.items()}
     able = [name for name in candidates if not breaches[name]]
@@ -86,4 +86,4 @@ def decide(
     differences = {name: paired_difference(values, scores[winner]) for name, values in scores.items() if name != winner}
     reasons = {name: f"ndcg@10 minus that of {winner}: {gap}" for name, gap in differences.items()}
     reasons |= {name: f"over budget: {text}" for name, text in breaches.items() if text and name != winner}
-    return Decision(winner, reasons | {winner: reason}, differences)
+    return ComparisonOutcome(winner, reasons | {winner: reason}, differences)

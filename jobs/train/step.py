@@ -1,4 +1,4 @@
-"""Train: the candidates compete on the last days, the winner is refitted on everything, or nothing is due."""
+"""Runs the step train: compares the candidates on the last days and refits the winner on everything, where due."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from jobs.settings import Settings
 from jobs.tables.records import EVALUATIONS, MODELS
 from jobs.tables.shop import CATALOGUE, CUSTOMER_SEQUENCES
 from jobs.train.champions import champion, record_comparison, registered
-from jobs.train.comparison import EvaluationSplit, Results, hold, prepare
-from jobs.train.decision import LAST_CHAMPION, Budget, Decision, decide
-from jobs.train.evaluate import HEADLINE
+from jobs.train.comparison import ComparisonResults, EvaluationSplit, TrainedCandidate, compare, prepare
+from jobs.train.decision import LAST_CHAMPION, Budget, ComparisonOutcome, decide
+from jobs.train.evaluate import HEADLINE, Figure
 from models.contract import Compute, Recommender
 from models.networks import artefacts
 from models.vocabulary import Vocabulary
@@ -29,18 +29,18 @@ from models.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class TrainConfig(Settings):
-    """Which candidates compete, how often, and on what."""
+    """Which candidates are compared, how often, and on which days."""
 
     candidates: dict[str, dict[str, Any]] = field(default_factory=lambda: {"amf": {}, "transformer": {}})
     """Model kind -> fields of its config that differ from the default. `transformers4rec` is the third kind."""
     retrain_days: PositiveInt = 7
-    """A champion that is so many days old is challenged again."""
+    """Days from one comparison to the next."""
     holdout_days: PositiveInt = 7
     """Days before the night that candidates are compared on."""
     evaluated_customers: PositiveInt = 5_000
-    """At most so many customers are ranked in the comparison."""
+    """Most customers that the comparison ranks for."""
     budget: Budget = field(default_factory=Budget)
-    """What a champion may cost."""
+    """Limits to what a champion may cost."""
     device: str = "auto"
     """auto (CUDA where there is one, else CPU), cpu or cuda."""
     seed: int = 17
@@ -67,69 +67,68 @@ def load_champion(lake: Lake, run: Run, compute: Compute) -> tuple[str, Recommen
 
 
 def execute(lake: Lake, run: Run, config: TrainConfig) -> Counts:
-    """Write models, evaluations and the winner's artefact, unless the last contest is recent enough."""
+    """Write models, evaluations and the winner's artefact, unless the last comparison is recent enough."""
     last = champion(lake, run)
-    if last and (note := _nothing_due(lake, last, run, config)):
+    if last and (note := _not_due(lake, last, run, config)):
         return Counts(note=note)
     compute = Compute(config.device, config.seed)
-    ground = prepare(lake, run, config.holdout_days, config.evaluated_customers, config.seed)
-    trained, seconds, losses = _train(ground, run, config, compute)
-    results = hold(ground, trained, seconds, _unspoilt(lake, last, ground, compute), run)
-    rival = results.last_champion
-    decision = decide(
-        results.contestants,
-        last["kind"] if last and last["kind"] in trained else None,
-        None if rival is None else rival.metrics[HEADLINE],
-        config.budget,
-    )
-    events = 0
-    if decision.winner != LAST_CHAMPION:
-        events = _refit(lake, run, config, compute, decision.winner, losses)
-    _keep_losers(lake, run, ground, {kind: model for kind, model in trained.items() if kind != decision.winner})
-    _record(lake, run, config, results, decision)
-    served = last["model_id"] if decision.winner == LAST_CHAMPION and last else f"{decision.winner}-{run.run_id}"
-    record_comparison(lake, run, served, decision.reasons[decision.winner])
-    headline = {kind: float(found.ndcg.mean()) for kind, found in results.contestants.items()}
-    figures = ", ".join(f"{kind} {value:.4f}" for kind, value in headline.items())
-    note = f"{decision.winner} serves: {decision.reasons[decision.winner]} ({HEADLINE}: {figures}"
-    note += f"; {len(ground.judged.train):,} customers compared)"
-    return Counts(events, len(results.figures), ground.split.cold_events, note)
+    evaluation = prepare(lake, run, config.holdout_days, config.evaluated_customers, config.seed)
+    trained = _train(evaluation, run, config, compute)
+    results = compare(evaluation, trained, _comparable(lake, last, evaluation, compute), run)
+    outcome = decide(results.candidates, last["kind"] if last else None, results.last_champion, config.budget)
+    winner, events = outcome.winner, 0
+    served = last["model_id"] if winner == LAST_CHAMPION and last else _model_id(winner, run)
+    if winner != LAST_CHAMPION:
+        events = _refit(lake, run, config, winner, {kind: each.losses for kind, each in trained.items()})
+    for kind, candidate in trained.items():  # the others as they were compared, to look into: they never serve
+        if kind != winner:
+            days = (run.midnight - evaluation.at).days
+            _write(lake, run, kind, candidate.model, {"compared": f"trained on the days before the last {days}"})
+    _record(lake, run, config, results, outcome)
+    record_comparison(lake, run, served, outcome.reasons[winner])
+    figures = ", ".join(f"{kind} {found.ndcg.mean():.4f}" for kind, found in results.candidates.items())
+    note = f"{winner} serves: {outcome.reasons[winner]} ({HEADLINE}: {figures}"
+    note += f"; {len(evaluation.evaluated.train):,} customers compared)"
+    return Counts(events, len(results.figures), evaluation.split.cold_events, note)
 
 
-def _nothing_due(lake: Lake, last: dict[str, Any], run: Run, config: TrainConfig) -> str:
-    """Why the champion goes on without a contest; empty where one is due."""
+def _model_id(kind: str, run: Run) -> str:
+    return f"{kind}-{run.run_id}"
+
+
+def _not_due(lake: Lake, last: dict[str, Any], run: Run, config: TrainConfig) -> str:
+    """Why the champion continues without a comparison; empty where one is due."""
     if not (lake.root / storage.MODELS / last["model_id"]).is_dir():
         return ""
-    contests = {(row["as_of"], row["run_id"]) for row in registered(lake) if row["as_of"] <= run.as_of}
-    age = (run.as_of - max(night for night, _ in contests)).days
-    if not ((run.as_of, run.run_id) in contests if age == 0 else age < config.retrain_days):
+    comparisons = {(row["as_of"], row["run_id"]) for row in registered(lake) if row["as_of"] <= run.as_of}
+    age = (run.as_of - max(night for night, _ in comparisons)).days
+    if not ((run.as_of, run.run_id) in comparisons if age == 0 else age < config.retrain_days):
         return ""
     return (
         f"{last['model_id']} serves: the last comparison is {age} days old, the next is due after {config.retrain_days}"
     )
 
 
-def _train(
-    ground: EvaluationSplit, run: Run, config: TrainConfig, compute: Compute
-) -> tuple[dict[str, Recommender], dict[str, float], dict[str, list[float]]]:
-    """Every candidate on the days before the split, the seconds it took, and its loss by epoch."""
-    trained: dict[str, Recommender] = {}
-    seconds, losses = {}, {}
+def _train(evaluation: EvaluationSplit, run: Run, config: TrainConfig, compute: Compute) -> dict[str, TrainedCandidate]:
+    """Every candidate, fitted on the days before the split, by kind."""
+    trained = {}
     for kind, overrides in config.candidates.items():
         began = run.clock()
-        model = artefacts.create(kind, ground.vocabulary, compute, **overrides)
-        fitted = model.fit(ground.split.train, ground.catalogue, _named(run, kind))
-        trained[kind], seconds[kind], losses[kind] = model, run.clock() - began, list(fitted.losses)
-    return trained, seconds, losses
+        model = artefacts.create(kind, evaluation.vocabulary, compute, **overrides)
+        fitted = model.fit(evaluation.split.train, evaluation.catalogue, _named(run, kind))
+        trained[kind] = TrainedCandidate(model, run.clock() - began, list(fitted.losses))
+    return trained
 
 
-def _unspoilt(lake: Lake, last: dict[str, Any] | None, ground: EvaluationSplit, compute: Compute) -> Recommender | None:
-    """The model that serves, if it was trained on nothing of the days that it would be judged on."""
-    if last is None or last["as_of"] > ground.at.date():
+def _comparable(
+    lake: Lake, last: dict[str, Any] | None, evaluation: EvaluationSplit, compute: Compute
+) -> Recommender | None:
+    """The model that serves, if it was trained on nothing of the held-out days."""
+    if last is None or last["as_of"] > evaluation.at.date():
         return None
     try:
         return artefacts.read(lake.root / storage.MODELS / last["model_id"], compute)[0]
-    except artefacts.ArtefactError:  # it cannot serve either: somebody new has to
+    except artefacts.ArtefactError:  # it cannot serve either, so a new model has to
         return None
 
 
@@ -137,72 +136,73 @@ def _named(run: Run, name: str) -> Progress:
     return lambda what, done, total: run.progress(f"{name}: {what}", done, total)
 
 
-def _refit(
-    lake: Lake, run: Run, config: TrainConfig, compute: Compute, kind: str, losses: dict[str, list[float]]
-) -> int:
-    """Fit the winner on every event before the night and write it; returns the events it saw."""
+def _refit(lake: Lake, run: Run, config: TrainConfig, kind: str, losses: dict[str, list[float]]) -> int:
+    """Fit the winner on every event before the night and write it; returns the number of those events."""
     vocabulary = Vocabulary.build(product_ids_seen(lake, run.as_of))
     histories = read_histories(lake, run.as_of, vocabulary)
-    model = artefacts.create(kind, vocabulary, compute, **config.candidates[kind])
+    model = artefacts.create(kind, vocabulary, Compute(config.device, config.seed), **config.candidates[kind])
     catalogue = read_features(lake, run.as_of, vocabulary)
     fitted = model.fit(histories.sequences, catalogue, _named(run, f"champion {kind}"))
-    metadata = {
+    learning = {**losses, f"{kind}, on everything": list(fitted.losses)}
+    _write(lake, run, kind, model, {"learning": learning, "pairs": fitted.pairs, "steps": fitted.steps})
+    return len(histories.sequences.products)
+
+
+def _write(lake: Lake, run: Run, kind: str, model: Recommender, metadata: dict[str, Any]) -> None:
+    """Write a model's artefact with its origin."""
+    origin = {
         "as_of": run.as_of.isoformat(),
         "run_id": run.run_id,
         "versions": _versions(lake),
         "code_version": run.code_version,
         "config_hash": run.config_hash,
-        "learning": {**losses, f"{kind}, on everything": list(fitted.losses)},
-        "pairs": fitted.pairs,
-        "steps": fitted.steps,
     }
-    artefacts.write(model, lake.root / storage.MODELS / f"{kind}-{run.run_id}", metadata, written_aside)
-    return len(histories.sequences.products)
-
-
-def _keep_losers(lake: Lake, run: Run, ground: EvaluationSplit, trained: dict[str, Recommender]) -> None:
-    """Write the other candidates as they were compared: for people to look into, they never serve."""
-    for kind, model in trained.items():
-        metadata = {
-            "as_of": run.as_of.isoformat(),
-            "run_id": run.run_id,
-            "versions": _versions(lake),
-            "code_version": run.code_version,
-            "config_hash": run.config_hash,
-            "compared": f"trained on the days before the last {(run.midnight - ground.at).days}",
-        }
-        artefacts.write(model, lake.root / storage.MODELS / f"{kind}-{run.run_id}", metadata, written_aside)
+    artefacts.write(model, lake.root / storage.MODELS / _model_id(kind, run), origin | metadata, written_aside)
 
 
 def _versions(lake: Lake) -> dict[str, int]:
-    """Delta versions of what models are trained on."""
+    """Delta versions of the tables that models are trained on."""
     return {table.name: lake.version(table) for table in (CUSTOMER_SEQUENCES, CATALOGUE)}
 
 
-def _record(lake: Lake, run: Run, config: TrainConfig, results: Results, decision: Decision) -> None:
-    ids = {kind: f"{kind}-{run.run_id}" for kind in config.candidates}
-    dataset = f"last {config.holdout_days} days before {run.as_of}"
-    found = [(f.model, f.metric, f.slice, f.value, f.low, f.high, f.customers) for f in results.figures]
-    for kind, contestant in results.contestants.items():
-        customers = len(contestant.ndcg)
-        costs = {
-            "train seconds": contestant.train_seconds,
-            "customers encoded per second": contestant.encode_per_second,
+def _record(lake: Lake, run: Run, config: TrainConfig, results: ComparisonResults, outcome: ComparisonOutcome) -> None:
+    """Write the figures to `evaluations` and the candidates to `models`."""
+    ids = {kind: _model_id(kind, run) for kind in config.candidates}
+    figures = list(results.figures)
+    customers = len(next(iter(results.candidates.values())).ndcg)
+    for kind, found in results.candidates.items():
+        costs = {"train seconds": found.train_seconds, "customers encoded per second": found.encode_per_second}
+        figures += [Figure(kind, name, "cost", value, value, value, customers) for name, value in costs.items()]
+    for name, gap in outcome.differences.items():
+        figures.append(
+            Figure(name, f"{HEADLINE} minus the winner's", "decision", gap.value, gap.low, gap.high, customers)
+        )
+    evaluations = [
+        {
+            "model_id": ids.get(figure.model, figure.model),
+            "metric": figure.metric,
+            "slice": figure.slice,
+            "value": figure.value,
+            "ci_low": figure.low,
+            "ci_high": figure.high,
+            "customers": figure.customers,
+            "dataset": f"last {config.holdout_days} days before {run.as_of}",
         }
-        found += [(kind, name, "cost", value, value, value, customers) for name, value in costs.items()]
-    for name, gap in decision.differences.items():
-        customers = len(next(iter(results.contestants.values())).ndcg)
-        metric = f"{HEADLINE} minus the winner's"
-        found.append((name, metric, "decision", gap.value, gap.low, gap.high, customers))
-    columns = ("model_id", "metric", "slice", "value", "ci_low", "ci_high", "customers")
-    rows = [dict(zip(columns, (ids.get(row[0], row[0]), *row[1:]), strict=True)) for row in found]
-    lake.replace_rows(EVALUATIONS, [row | {"dataset": dataset} for row in rows], run)
-    lake.replace_rows(
-        MODELS,
-        [{"model_id": ids[kind], "kind": kind, "champion": kind == decision.winner,
-          "ndcg": float(contestant.ndcg.mean()), "reason": decision.reasons[kind],
-          "trained_on": json.dumps(_versions(lake)), "code_version": run.code_version, "config_hash": run.config_hash}
-         for kind, contestant in results.contestants.items()],
-        run,
-        where=f"{night(run.as_of)} AND run_id = '{run.run_id}'",  # what other settings trained may serve later nights
-    )  # fmt: skip
+        for figure in figures
+    ]
+    lake.replace_rows(EVALUATIONS, evaluations, run)
+    models = [
+        {
+            "model_id": ids[kind],
+            "kind": kind,
+            "champion": kind == outcome.winner,
+            "ndcg": float(found.ndcg.mean()),
+            "reason": outcome.reasons[kind],
+            "trained_on": json.dumps(_versions(lake)),
+            "code_version": run.code_version,
+            "config_hash": run.config_hash,
+        }
+        for kind, found in results.candidates.items()
+    ]
+    # Models that other settings trained stay: they may serve later nights.
+    lake.replace_rows(MODELS, models, run, where=f"{night(run.as_of)} AND run_id = '{run.run_id}'")

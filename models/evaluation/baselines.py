@@ -22,7 +22,7 @@ TIE_BREAK = 1e-4
 """Weight of the popularity share beside the scores: below any difference that evidence makes."""
 
 
-class Popularity:
+class PopularityScorer:
     """The same order for everyone: events per product, of the last `days` before `until` if given."""
 
     def __init__(self, train: Sequences, n_products: int, until: int | None = None, days: float | None = None) -> None:
@@ -110,7 +110,7 @@ class ItemNeighbours:
 class OwnRepeat:
     """What the customer took before, most often and latest first; then what everyone takes of late."""
 
-    def __init__(self, popularity: Popularity, recency: float = 0.8) -> None:
+    def __init__(self, popularity: PopularityScorer, recency: float = 0.8) -> None:
         self._popularity = popularity
         self._recency = recency
 

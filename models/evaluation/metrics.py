@@ -22,7 +22,7 @@ Metrics = dict[str, npt.NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
-class Ranking:
+class TargetRanks:
     """Where m customers' targets stand among their candidates, and each one's list."""
 
     customers: npt.NDArray[np.int64]
@@ -49,7 +49,7 @@ def rank_targets(
     list_length: int = 10,
     batch: int = 512,
     progress: Progress = silent,
-) -> Ranking:
+) -> TargetRanks:
     """Rank every target among the candidates of its customer.
 
     `row_scores` comes from `scorers.from_vectors` or `scorers.from_scorer`. `histories` and
@@ -80,10 +80,10 @@ def rank_targets(
         raise ValueError("no customer has a target; widen the window that targets are taken from")
     customers, counts, ranks, lists = (np.concatenate(column) for column in zip(*parts, strict=True))
     offsets = np.concatenate(([0], np.cumsum(counts)))
-    return Ranking(customers, offsets, ranks, lists, unreachable, len(wanted) - len(customers))
+    return TargetRanks(customers, offsets, ranks, lists, unreachable, len(wanted) - len(customers))
 
 
-def per_customer(ranking: Ranking, ks: Sequence[int]) -> Metrics:
+def per_customer(ranking: TargetRanks, ks: Sequence[int]) -> Metrics:
     """hit_rate@k, recall@k, ndcg@k and mrr@k of each customer, for every k.
 
     recall@k is the share of a customer's targets in the first k; ndcg@k has gain 1 for a target and

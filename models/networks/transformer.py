@@ -156,7 +156,7 @@ class Attention(nn.Module):
         return bias.masked_fill(ages.unsqueeze(-3) < 0, -torch.inf)
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """Attention, then a network per event, each added to what came in."""
 
     def __init__(self, config: TransformerConfig) -> None:
@@ -190,7 +190,7 @@ class TransformerModule(NextProductModule):
         self.products = ProductTable(catalogue, config)
         self.event = nn.Linear(len(EVENT_TYPES), config.width, bias=False)
         self.gap = nn.Linear(GAPS, config.width, bias=False)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.layers))
         self.read, self.norm = nn.LayerNorm(config.width), nn.LayerNorm(config.width)
         self.readout = Attention(config, 1, value_from_input=False)
         self.state = nn.Linear(config.width, config.width, bias=False)
@@ -250,7 +250,7 @@ class TransformerModule(NextProductModule):
         _, states, ages = self.inputs(batch)
         found, before = [], states
         for block in self.blocks:
-            assert isinstance(block, Block)
+            assert isinstance(block, TransformerBlock)
             read, before = block.read(states), states
             found.append(block.attention.weights(read, read, ages)[0])
             states = block(states, ages)

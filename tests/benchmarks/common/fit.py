@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from models.contract import Compute, FloatMatrix, Progress, silent
-from models.evaluation.baselines import ItemNeighbours, MarkovChain, OwnRepeat, Popularity
+from models.evaluation.baselines import ItemNeighbours, MarkovChain, OwnRepeat, PopularityScorer
 from models.evaluation.metrics import RowScores, Scorer, from_scorer, from_vectors
 from models.networks import artefacts
 from models.sequences import Sequences
@@ -18,11 +18,11 @@ from tests.benchmarks.common.new_products import CategoryPopularity, RandomScore
 from tests.benchmarks.common.problem import Case, Entrant, IntArray, Problem, without_side_information
 
 BASELINES: dict[str, Callable[[Problem, Sequences], Scorer]] = {
-    "popularity": lambda problem, train: Popularity(train, problem.products),
-    "popularity_7_days": lambda problem, train: Popularity(train, problem.products, problem.until, 7),
+    "popularity": lambda problem, train: PopularityScorer(train, problem.products),
+    "popularity_7_days": lambda problem, train: PopularityScorer(train, problem.products, problem.until, 7),
     "markov": lambda problem, train: MarkovChain(train, problem.products),
     "itemknn": lambda problem, train: ItemNeighbours(train, problem.products),
-    "own_repeat": lambda problem, train: OwnRepeat(Popularity(train, problem.products, problem.until, 7)),
+    "own_repeat": lambda problem, train: OwnRepeat(PopularityScorer(train, problem.products, problem.until, 7)),
     "category_popularity": CategoryPopularity,
     "random": lambda problem, train: RandomScores(problem),
 }

@@ -10,7 +10,7 @@ import numpy as np
 
 from models.arrays import BoolMask, Rows
 from models.evaluation.bootstrap import mean_interval, paired_uplift
-from models.evaluation.metrics import Metrics, Ranking, coverage, most_popular, per_customer, share_of_slots
+from models.evaluation.metrics import Metrics, TargetRanks, coverage, most_popular, per_customer, share_of_slots
 
 KS = (6, 10, 24)
 DEPTH = max(KS)
@@ -102,7 +102,7 @@ def judge(shown: Rows, questions: Questions, batch: int = 65_536) -> Metrics:
         ranks[part] = np.where(there.any(axis=1), there.argmax(axis=1) + 1, DEPTH + 1)
     ranks = ranks[np.lexsort((ranks, owner))]
     lists = shown[:, :DEPTH]
-    return per_customer(Ranking(np.arange(len(questions)), questions.offsets, ranks, lists, 0, 0), KS)
+    return per_customer(TargetRanks(np.arange(len(questions)), questions.offsets, ranks, lists, 0, 0), KS)
 
 
 def diversity(shown: Rows, counts: Rows) -> dict[str, float]:

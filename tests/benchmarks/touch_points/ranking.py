@@ -11,7 +11,7 @@ import polars as pl
 from feature_repo.client.ranking import with_popularity
 from models.arrays import Rows
 from models.contract import FloatMatrix
-from models.evaluation.baselines import ItemNeighbours, OwnRepeat, Popularity
+from models.evaluation.baselines import ItemNeighbours, OwnRepeat, PopularityScorer
 from models.evaluation.metrics import Metrics, RowScores, from_scorer, from_vectors
 from models.popularity import smoothed
 from models.sequences import Sequences
@@ -124,7 +124,7 @@ def _entrants(ground: Ground, encoded: Mapping[str, tuple[FloatMatrix, FloatMatr
     found["market's order"] = lambda rows: order[home[rows]]
     found["market's own events alone"] = lambda rows: ground.markets.wanted[home[rows]]
     found["whole shop's order"] = lambda rows: np.tile(everywhere, (len(rows), 1))
-    popular = Popularity(ground.train, ground.products, ground.split, POPULAR_DAYS)
+    popular = PopularityScorer(ground.train, ground.products, ground.split, POPULAR_DAYS)
     histories: Sequences = ground.train
     found["own products first, then popularity"] = from_scorer(OwnRepeat(popular), histories)
     found["item-kNN, recency"] = from_scorer(ItemNeighbours(ground.train, ground.products), histories)

@@ -1,4 +1,4 @@
-"""Who serves which night: contests, promotions and demotions on a small registry."""
+"""Checks which model serves which night: comparisons, promotions and demotions on a small registry."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def run_of(number: int, run: str = "aaaa") -> Run:
     return Run(day(number), f"{day(number)}-{run}", NOW + timedelta(days=number))
 
 
-def contest(lake: Lake, number: int, winner: str = "amf", log: bool = True, run: str = "aaaa") -> str:
+def comparison(lake: Lake, number: int, winner: str = "amf", log: bool = True, run: str = "aaaa") -> str:
     """Register two candidates of a night, the winner refitted, as the step train does; returns the winner's id."""
     ids = {kind: f"{kind}-{day(number)}-{run}" for kind in ("amf", "transformer")}
     rows = [
@@ -76,10 +76,10 @@ def log_of(lake: Lake) -> list[tuple[date, str, str]]:
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
-    """Contests on days 0, 7 and 14."""
+    """Comparisons on days 0, 7 and 14."""
     lake = Lake(tmp_path)
     for number in (0, 7, 14):
-        contest(lake, number)
+        comparison(lake, number)
     return lake
 
 
@@ -92,12 +92,12 @@ def test_the_newest_decision_up_to_a_night_holds_for_it(lake: Lake) -> None:
 
 def test_a_lake_without_a_log_goes_by_the_champions_in_models(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
-    old = [contest(lake, number, log=False) for number in (0, 7)]
+    old = [comparison(lake, number, log=False) for number in (0, 7)]
     assert not lake.exists(CHAMPIONS)
     assert [serving(lake, number) for number in (-1, 3, 7, 9)] == [None, old[0], old[1], old[1]]
     promote(lake, old[0], day(8), "asked for", NOW)
     assert [serving(lake, number) for number in (3, 7, 8, 20)] == [old[0], old[1], old[0], old[0]]
-    new = contest(lake, 14)
+    new = comparison(lake, 14)
     assert [serving(lake, number) for number in (8, 14)] == [old[0], new]
 
 
@@ -110,22 +110,22 @@ def test_a_promotion_holds_from_its_night_until_the_next_decision(lake: Lake) ->
     assert ended is not None and (ended.as_of, ended.model_id) == (day(14), third)
 
 
-def test_running_the_contest_again_does_not_override_a_person(lake: Lake) -> None:
+def test_running_the_comparison_again_does_not_override_a_person(lake: Lake) -> None:
     first = f"amf-{day(0)}-aaaa"
     promote(lake, first, day(14), "asked for", NOW)
-    contest(lake, 14)
+    comparison(lake, 14)
     assert serving(lake, 14) == first
-    again = contest(lake, 14, "transformer", run="bbbb")
+    again = comparison(lake, 14, "transformer", run="bbbb")
     assert serving(lake, 14) == first
     assert [row for row in log_of(lake) if row[0] == day(14)] == [
         (day(14), again, "contest"), (day(14), first, "promote")
     ]  # fmt: skip
 
 
-def test_a_contest_of_other_settings_leaves_models_that_others_serve(lake: Lake) -> None:
+def test_a_comparison_of_other_settings_leaves_models_that_others_serve(lake: Lake) -> None:
     promoted = f"amf-{day(7)}-aaaa"
     promote(lake, promoted, day(20), "asked for", NOW)
-    contest(lake, 7, "transformer", run="bbbb")
+    comparison(lake, 7, "transformer", run="bbbb")
     assert serving(lake, 20) == promoted
     assert serving(lake, 7) == f"transformer-{day(7)}-bbbb"
 

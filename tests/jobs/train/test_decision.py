@@ -1,44 +1,44 @@
-"""The champion rule."""
+"""Checks the rule that picks the champion."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from jobs.train.decision import LAST_CHAMPION, Budget, Contestant, decide
+from jobs.train.decision import LAST_CHAMPION, Budget, CandidateResult, decide
 
 RNG = np.random.default_rng(4)
 BASE = RNG.random(400)
 
 
-def contestant(lead: float, noise: float = 0.05, seconds: float = 60, rate: float = 5_000) -> Contestant:
-    return Contestant(BASE + lead + RNG.normal(0, noise, len(BASE)), seconds, rate)
+def result(lead: float, noise: float = 0.05, seconds: float = 60, rate: float = 5_000) -> CandidateResult:
+    return CandidateResult(BASE + lead + RNG.normal(0, noise, len(BASE)), seconds, rate)
 
 
 def test_without_a_champion_the_highest_wins() -> None:
-    decision = decide({"amf": contestant(0), "transformer": contestant(0.1)}, None, None, Budget())
+    decision = decide({"amf": result(0), "transformer": result(0.1)}, None, None, Budget())
     assert decision.winner == "transformer"
     assert decision.differences["amf"].high < 0
 
 
 def test_the_kind_that_serves_stays_while_a_lead_is_within_the_interval() -> None:
-    decision = decide({"amf": contestant(0), "transformer": contestant(0.001, noise=0.3)}, "amf", None, Budget())
-    beaten = decide({"amf": contestant(0), "transformer": contestant(0.1)}, "amf", None, Budget())
+    decision = decide({"amf": result(0), "transformer": result(0.001, noise=0.3)}, "amf", None, Budget())
+    beaten = decide({"amf": result(0), "transformer": result(0.1)}, "amf", None, Budget())
     assert (decision.winner, beaten.winner) == ("amf", "transformer")
     assert "beats amf, which served, by 0.1" in beaten.reasons["transformer"]
 
 
 def test_a_new_model_that_falls_behind_the_one_that_serves_does_not_replace_it() -> None:
-    worse = decide({"amf": contestant(-0.2)}, "amf", BASE, Budget())
-    equal = decide({"amf": contestant(0)}, "amf", BASE, Budget())
+    worse = decide({"amf": result(-0.2)}, "amf", BASE, Budget())
+    equal = decide({"amf": result(0)}, "amf", BASE, Budget())
     assert (worse.winner, equal.winner) == (LAST_CHAMPION, "amf")
     assert worse.reasons["amf"].startswith("ndcg@10 minus that of last champion: -0.2")
 
 
 def test_what_costs_too_much_cannot_win_unless_everything_does() -> None:
     budget = Budget(train_minutes=10, encode_per_second=100)
-    slow, lame = contestant(0.3, seconds=3_600), contestant(0.2, rate=3)
-    decision = decide({"amf": contestant(0), "slow": slow, "lame": lame}, None, None, budget)
+    slow, lame = result(0.3, seconds=3_600), result(0.2, rate=3)
+    decision = decide({"amf": result(0), "slow": slow, "lame": lame}, None, None, budget)
     assert decision.winner == "amf"
     assert decision.reasons["slow"] == "over budget: training took 60 of 10 minutes"
     assert decision.reasons["lame"] == "over budget: encodes 3 customers a second of 100"
-    assert decide({"slow": slow, "lame": contestant(0.2, seconds=7_200)}, None, None, budget).winner == "slow"
+    assert decide({"slow": slow, "lame": result(0.2, seconds=7_200)}, None, None, budget).winner == "slow"

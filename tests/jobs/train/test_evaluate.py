@@ -1,4 +1,4 @@
-"""Figures of a comparison: slices, new products, and models of another night's vocabulary."""
+"""Checks the figures of a comparison: slices, new products, and models of another night's vocabulary."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from jobs.train.evaluate import FEWEST, HEADLINE, Figure, evaluation_rows, judge, new_products, sliced
+from jobs.train.evaluate import FEWEST, HEADLINE, Figure, evaluation_rows, measure, new_products, sliced
 from models.catalogue import Catalogue
 from models.contract import Compute, FloatMatrix, Recommender
-from models.evaluation.baselines import CategoryPopularity, Popularity
+from models.evaluation.baselines import CategoryPopularity, PopularityScorer
 from models.evaluation.metrics import RecommenderScorer, TranslatedScorer, from_scorer
 from models.networks.artefacts import create
 from models.sequences import Sequences, Split, time_split
@@ -49,11 +49,11 @@ def split() -> Split:
 
 def test_a_slice_is_the_mean_over_its_customers(split: Split) -> None:
     everyone, row_scores = np.ones(PRODUCTS, dtype=bool), from_scorer(Knows(), split.train)
-    judged = judge("knows", row_scores, split, everyone)
+    whole = measure("knows", row_scores, split, everyone)
     markets = ["GB" if c % 3 else "FR" for c in range(CUSTOMERS)]
     targets = split.targets
     by_event = {"click": targets.where(targets.events == 0), "purchase": targets.where(targets.events == 3)}
-    found = {f.slice: f for f in sliced(judged, row_scores, split, everyone, markets, by_event)}
+    found = {f.slice: f for f in sliced(whole, row_scores, split, everyone, markets, by_event)}
     assert found["target purchase"].value == 1.0  # bought by even customers, whose product is even
     assert found["target click"].value == 0.0  # the last of 12
     assert found["history 1-4"].value == pytest.approx(0.5)
@@ -63,10 +63,10 @@ def test_a_slice_is_the_mean_over_its_customers(split: Split) -> None:
 
 
 def test_a_slice_of_few_customers_gets_no_row(split: Split) -> None:
-    judged = judge("knows", from_scorer(Knows(), split.train), split, np.ones(PRODUCTS, dtype=bool))
+    whole = measure("knows", from_scorer(Knows(), split.train), split, np.ones(PRODUCTS, dtype=bool))
     few = np.arange(CUSTOMERS) < FEWEST - 1
-    assert list(judged.within("few", few)) == []
-    assert [f.customers for f in judged.within("enough", np.arange(CUSTOMERS) < FEWEST)] == [FEWEST]
+    assert list(whole.within("few", few)) == []
+    assert [f.customers for f in whole.within("enough", np.arange(CUSTOMERS) < FEWEST)] == [FEWEST]
 
 
 def test_evaluated_customers_keep_their_targets(split: Split) -> None:
@@ -103,11 +103,11 @@ def test_new_products_are_ranked_by_what_the_catalogue_says(split: Split) -> Non
     products = PRODUCTS + 2 * np.random.default_rng(6).integers(0, new // 2, CUSTOMERS) + np.arange(CUSTOMERS) % 2
     times = np.full(CUSTOMERS, T + 5)
     wanted = Sequences(np.arange(CUSTOMERS + 1), products.astype(np.int32), np.zeros(CUSTOMERS, np.int8), times)
-    ground = replace(split, train=histories, targets=wanted, known_customers=np.arange(CUSTOMERS))
+    evaluation = replace(split, train=histories, targets=wanted, known_customers=np.arange(CUSTOMERS))
     larger = model.extended([f"n{p}" for p in range(new)], Catalogue(coloured(PRODUCTS + new).features[PRODUCTS:]))
     categories = [str(p % 2) for p in range(PRODUCTS + new)]
     found: dict[str, Figure] = {
-        f.model: f for f in new_products({"transformer": larger}, ground, wanted, categories, PRODUCTS)
+        f.model: f for f in new_products({"transformer": larger}, evaluation, wanted, categories, PRODUCTS)
     }
     assert found["random order"].value == pytest.approx(sum(1 / np.log2(rank + 1) for rank in range(1, 11)) / 12)
     # Either knows the colour and nothing else: the target is somewhere in the first six of twelve.
@@ -135,4 +135,4 @@ def test_category_popularity_prefers_the_customers_own() -> None:
     scores = CategoryPopularity(histories, np.array([0, 1, 1, 1])).scores(histories)
     assert (scores[0, 0] > scores[0, 1]) and (scores[1, 1] > scores[1, 0])
     assert scores[0, 1] == pytest.approx(scores[0, 3], abs=2e-6)
-    assert Popularity(histories, 4).scores(histories)[0, 3] == 0
+    assert PopularityScorer(histories, 4).scores(histories)[0, 3] == 0

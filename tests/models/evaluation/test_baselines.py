@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.copurchase.pairs import count_together
-from models.evaluation.baselines import ItemNeighbours, MarkovChain, NeighbourConfig, OwnRepeat, Popularity
+from models.evaluation.baselines import ItemNeighbours, MarkovChain, NeighbourConfig, OwnRepeat, PopularityScorer
 from models.evaluation.metrics import Scorer
 from models.sequences import Sequences
 
@@ -34,10 +34,10 @@ def best(scorer: Scorer, *history: int) -> list[int]:
 
 def test_popularity_and_lately() -> None:
     train = sequences([(0, 0), (0, 1 * DAY), (0, 2 * DAY), (1, 9 * DAY)], [(2, 8 * DAY), (1, 9 * DAY)])
-    assert best(Popularity(train, 4))[0] == 0
-    assert best(Popularity(train, 4, until=10 * DAY, days=7)) == [1, 2, 0, 3]
+    assert best(PopularityScorer(train, 4))[0] == 0
+    assert best(PopularityScorer(train, 4, until=10 * DAY, days=7)) == [1, 2, 0, 3]
     with pytest.raises(ValueError, match="give both"):
-        Popularity(train, 4, days=7)
+        PopularityScorer(train, 4, days=7)
 
 
 def test_markov_chain_follows_the_last_product_only() -> None:
@@ -68,7 +68,7 @@ def test_item_neighbours_find_companions_and_forget() -> None:
 
 def test_own_products_come_first_latest_on_top() -> None:
     train = sequences(in_order(3, 3, 3, 2))
-    repeat = OwnRepeat(Popularity(train, 4), recency=0.5)
+    repeat = OwnRepeat(PopularityScorer(train, 4), recency=0.5)
     assert best(repeat, 0, 1) == [1, 0, 3, 2]
     assert best(repeat, 0, 0, 0, 1)[0] == 1
     assert best(repeat)[0] == 3
@@ -77,10 +77,10 @@ def test_own_products_come_first_latest_on_top() -> None:
 @pytest.mark.parametrize("name", ["popularity", "lately", "markov", "neighbours", "repeat"])
 def test_every_baseline_scores_all_products_finitely(name: str) -> None:
     train = sequences(in_order(0, 1, 2), in_order(1, 2), [])
-    popularity = Popularity(train, 5)
+    popularity = PopularityScorer(train, 5)
     scorers: dict[str, Scorer] = {
         "popularity": popularity,
-        "lately": Popularity(train, 5, until=3 * DAY, days=1),
+        "lately": PopularityScorer(train, 5, until=3 * DAY, days=1),
         "markov": MarkovChain(train, 5),
         "neighbours": ItemNeighbours(train, 5),
         "repeat": OwnRepeat(popularity),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from models.evaluation.bootstrap import mean_interval, paired_difference, paired_uplift
 from models.evaluation.metrics import (
-    Ranking,
+    TargetRanks,
     coverage,
     from_vectors,
     most_popular,
@@ -38,7 +38,7 @@ def rank(
     exclude_seen: bool = False,
     candidates: list[int] | None = None,
     batch: int = 512,
-) -> Ranking:
+) -> TargetRanks:
     """Ranking from a plain table of scores."""
     matrix = np.array(scores, dtype=np.float32)
     live = np.ones(matrix.shape[1], dtype=bool)
