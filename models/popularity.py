@@ -27,7 +27,7 @@ def smoothed(wanted: Weights, everywhere: Weights, markets: int) -> Weights:
 
 
 @dataclass(frozen=True)
-class Popularity:
+class ProductPopularity:
     """How much products are wanted, over some days."""
 
     wanted: Weights

@@ -17,7 +17,7 @@ from jobs.lake.change_tables import coded_nights, codes_of, spelled_out
 from jobs.lake.lake import Lake
 from jobs.lists.assortment import read_availability
 from jobs.run import Run
-from jobs.tables.shop import CUSTOMER_SEQUENCES, RECOMMENDED_FOR_YOU
+from jobs.tables.shop import CATALOGUE, CUSTOMER_SEQUENCES, RECOMMENDED_FOR_YOU
 from jobs.tables.table import Table
 from jobs.text import clean
 from models.arrays import BoolMask, Rows
@@ -100,7 +100,8 @@ class Lists:
 
 def read_shop(lake: Lake, run: Run, again: pa.Array) -> Shop:
     """What may be shown; products of which a policy says that they are bought `again` are not held against a list."""
-    products, markets, available = read_availability(lake, run)
+    catalogue = lake.arrow(CATALOGUE, ("product_id", "launched_at"), run.as_of)
+    products, markets, available = read_availability(lake, run, catalogue)
     bound = ~np.asarray(pc.is_in(products.ids, value_set=again))
     ids, lengths, bought = [], [np.zeros(1, np.int64)], []
     lake.create(CUSTOMER_SEQUENCES)  # a lake from before it named what was bought

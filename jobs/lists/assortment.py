@@ -1,4 +1,4 @@
-"""What every market can show on a night: live products, their categories and how much they are wanted."""
+"""Reads what every market can show on a night: available products, their attributes and their popularity."""
 
 from __future__ import annotations
 
@@ -18,42 +18,73 @@ from jobs.lake.change_tables import coded_batches
 from jobs.lake.lake import Lake
 from jobs.lake.storage import write_whole
 from jobs.lists.config import PopularConfig
-from jobs.model_inputs import key_column
 from jobs.run import Run
 from jobs.tables.shop import AVAILABILITY, CATALOGUE, EVENTS
 from models.arrays import BoolMask
 from models.assembly.rulebook import Attributes
-from models.popularity import Popularity
+from models.popularity import ProductPopularity
 from models.vocabulary import Vocabulary
 
 ROWS = 262_144
 """Pairs of product and market read at once."""
+SNAPSHOT = "filling.arrow"
+"""File of a popularity snapshot, beside the lists of the night that took it."""
+SNAPSHOT_COLUMNS = ("market", "product_id", "weight")
 
 
 @dataclass(frozen=True)
 class Assortment:
-    """The catalogue of a night as arrays; products and markets in id order."""
+    """The catalogue of a night as arrays, products and markets in id order."""
 
     products: Vocabulary
     markets: Vocabulary
     available: BoolMask
-    """[markets, products], launched and for sale there."""
+    """[markets, products], launched and for sale in the market."""
     attributes: Attributes
     brands: Vocabulary
     categories: Vocabulary
     departments: Vocabulary
-    popular: Popularity
-    """Of late, to the night."""
-    filling: Popularity
-    """What fills lists: as it was some nights ago, so that not every list moves every night."""
+    popular: ProductPopularity
+    """Of the days before the night."""
+    filling: ProductPopularity
+    """The snapshot that pads short lists: some nights old, so that not every list changes every night."""
     settled: date
-    """The night that `filling` is of."""
+    """The night that took the snapshot `filling`."""
 
 
-def read_availability(lake: Lake, run: Run) -> tuple[Vocabulary, Vocabulary, BoolMask]:
-    """(products, markets, [markets, products] what can be bought where tonight); raises UserError where nothing can."""
-    launched_at = lake.arrow(CATALOGUE, ("launched_at",), run.as_of)["launched_at"]
-    products = Vocabulary(key_column(lake, CATALOGUE, run.as_of, "product_id"))
+def read_assortment(lake: Lake, run: Run, of: PopularConfig, young_days: int) -> Assortment:
+    """The night's assortment; raises UserError where no market sells a product."""
+    names = ("brand", "category", "department")
+    catalogue = lake.arrow(CATALOGUE, ("product_id", *names, "price", "launched_at"), run.as_of)
+    products, markets, available = read_availability(lake, run, catalogue)
+    words = {name: Vocabulary.build(catalogue[name]) for name in names}
+    codes = {name: words[name].encode(catalogue[name], missing="negative").astype(np.int64) for name in names}
+    since = pa.scalar(run.as_of - timedelta(days=young_days), pa.date32())
+    young = np.asarray(pc.fill_null(pc.greater_equal(catalogue["launched_at"], since), False))
+    attributes = Attributes(**codes, price=np.asarray(catalogue["price"].cast(pa.float32()).to_numpy()), young=young)
+    popular = popular_products(lake, run, of, products, markets)
+    filling, settled = popularity_snapshot(lake, run, of, products, markets, popular)
+    return Assortment(
+        products=products,
+        markets=markets,
+        available=available,
+        attributes=attributes,
+        brands=words["brand"],
+        categories=words["category"],
+        departments=words["department"],
+        popular=popular,
+        filling=filling,
+        settled=settled,
+    )
+
+
+def read_availability(lake: Lake, run: Run, catalogue: pa.Table) -> tuple[Vocabulary, Vocabulary, BoolMask]:
+    """(products, markets, [markets, products] which market sells which product tonight); `catalogue` has product_id and
+    launched_at.
+
+    Raises UserError where no market sells a product.
+    """
+    products = Vocabulary(catalogue["product_id"].combine_chunks())
     lake.create(AVAILABILITY)
     columns = ("product_id", "market", "available")
     sold = [batch.filter(batch["available"]) for batch in coded_batches(lake, AVAILABILITY, columns, run.as_of, ROWS)]
@@ -62,7 +93,7 @@ def read_availability(lake: Lake, run: Run) -> tuple[Vocabulary, Vocabulary, Boo
     for batch in sold:
         product = products.encode(batch["product_id"], missing="negative")
         available[markets.encode(batch["market"])[product >= 0], product[product >= 0]] = True
-    available &= np.asarray(pc.fill_null(pc.less(launched_at, run.as_of), True))
+    available &= np.asarray(pc.fill_null(pc.less(catalogue["launched_at"], run.as_of), True))
     if not available.any():
         raise UserError(
             f"no product is available in any market on {run.as_of}; check the raw availability and catalogue"
@@ -70,41 +101,16 @@ def read_availability(lake: Lake, run: Run) -> tuple[Vocabulary, Vocabulary, Boo
     return products, markets, available
 
 
-def read_shelf(lake: Lake, run: Run, of: PopularConfig, young_days: int) -> Assortment:
-    """The night's shelf; raises UserError where nothing can be sold anywhere."""
-    products, markets, available = read_availability(lake, run)
-    columns = ("brand", "category", "department", "price", "launched_at")
-    catalogue = lake.arrow(CATALOGUE, columns, run.as_of)
-    names = {name: Vocabulary.build(catalogue[name]) for name in columns[:3]}
-    codes = {name: names[name].encode(catalogue[name], missing="negative").astype(np.int64) for name in names}
-    price = np.asarray(catalogue["price"].cast(pa.float32()).to_numpy())
-    since = pa.scalar(run.as_of - timedelta(days=young_days), pa.date32())
-    young = np.asarray(pc.fill_null(pc.greater_equal(catalogue["launched_at"], since), False))
-    attributes = Attributes(codes["brand"], codes["category"], codes["department"], price, young)
-    popular = popular_products(lake, run, of, products, markets)
-    filling, settled = filling_products(lake, run, of, products, markets, popular)
-    return Assortment(
-        products, markets, available, attributes, names["brand"], names["category"], names["department"], popular,
-        filling, settled,
-    )  # fmt: skip
-
-
 def _words(texts: pa.Array) -> pa.Array:
-    """The distinct texts of a column, coded or not."""
-    there = pc.unique(texts)
-    return there.dictionary_decode() if pa.types.is_dictionary(there.type) else there
-
-
-# How much products are wanted of late: tonight, and as it was when what fills lists was last settled.
-
-FILE = "filling.arrow"
-COLUMNS = ("market", "product_id", "weight")
+    """The distinct texts of a column, dictionary-encoded or not."""
+    words = pc.unique(texts)
+    return words.dictionary_decode() if pa.types.is_dictionary(words.type) else words
 
 
 def popular_products(
     lake: Lake, run: Run, config: PopularConfig, products: Vocabulary, markets: Vocabulary
-) -> Popularity:
-    """Of the days before the night."""
+) -> ProductPopularity:
+    """Popularity in the `config.days` before the night."""
     events = lake.frame(EVENTS)  # starts the engine, without which there are no expressions
     weight = F.lit(0.0)
     for kind, value in config.event_weights.items():
@@ -114,38 +120,35 @@ def popular_products(
     return _over(recent.groupBy("market", "product_id").agg(F.sum(weight).alias("weight")).toArrow(), products, markets)
 
 
-def filling_products(
-    lake: Lake, run: Run, config: PopularConfig, products: Vocabulary, markets: Vocabulary, popular: Popularity
-) -> tuple[Popularity, date]:
-    """(popularity, the night that settled it): that of an earlier night that settled it less than `refill_days` ago;
-    else tonight's, which is kept for the next nights.
+def popularity_snapshot(
+    lake: Lake, run: Run, config: PopularConfig, products: Vocabulary, markets: Vocabulary, popular: ProductPopularity
+) -> tuple[ProductPopularity, date]:
+    """(popularity, the night it is of): the snapshot of less than `refill_days` ago, or else tonight's, which is kept
+    for the next nights.
 
-    Products from after that night have the weight 0.
+    Products that joined the catalogue after that night have the weight 0.
     """
     for days in range(1, config.refill_days):
         night = run.as_of - timedelta(days=days)
-        if (settled := _settled(lake, night, config)) is not None:
-            return _over(settled, products, markets), night
+        if (stored := _read_snapshot(lake, night, config)) is not None:
+            return _over(stored, products, markets), night
     market, product = np.nonzero(popular.wanted)
-    kept = pa.table({
-        "market": markets.coded(market), "product_id": products.coded(product),
-        "weight": pa.array(popular.wanted[market, product]),
-    })  # fmt: skip
+    columns = (markets.coded(market), products.coded(product), pa.array(popular.wanted[market, product]))
+    kept = pa.table(dict(zip(SNAPSHOT_COLUMNS, columns, strict=True)))
     content = pa.BufferOutputStream()
     feather.write_feather(kept.replace_schema_metadata({"settings": _settings(config)}), content)
-    write_whole(lake.directory(storage.LISTS, run.as_of) / FILE, content.getvalue().to_pybytes())
+    write_whole(lake.directory(storage.LISTS, run.as_of) / SNAPSHOT, content.getvalue().to_pybytes())
     return _over(kept, products, markets), run.as_of  # as the next nights will read it
 
 
-def _settled(lake: Lake, night: date, config: PopularConfig) -> pa.Table | None:
-    """What that night settled with these settings."""
-    path = lake.directory(storage.LISTS, night) / FILE
+def _read_snapshot(lake: Lake, night: date, config: PopularConfig) -> pa.Table | None:
+    """The snapshot that a night took with these settings; None where there is none that can be read."""
+    path = lake.directory(storage.LISTS, night) / SNAPSHOT
     try:
         found = feather.read_table(pa.BufferReader(path.read_bytes()), memory_map=False)
-        return (
-            found.select(COLUMNS) if (found.schema.metadata or {})[b"settings"].decode() == _settings(config) else None
-        )
-    except (OSError, pa.ArrowException, KeyError, ValueError):  # not there, or damaged: tonight settles it
+        same = found.schema.metadata[b"settings"].decode() == _settings(config)
+        return found.select(SNAPSHOT_COLUMNS) if same else None
+    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError):
         return None
 
 
@@ -153,8 +156,8 @@ def _settings(config: PopularConfig) -> str:
     return json.dumps(asdict(config), sort_keys=True)
 
 
-def _over(counted: pa.Table, products: Vocabulary, markets: Vocabulary) -> Popularity:
-    """Rows of COLUMNS as arrays over the night's products and markets."""
+def _over(counted: pa.Table, products: Vocabulary, markets: Vocabulary) -> ProductPopularity:
+    """Rows of SNAPSHOT_COLUMNS as arrays over the night's products and markets."""
     wanted = np.zeros((len(markets), len(products)), dtype=np.float32)
     row = products.encode(counted["product_id"].combine_chunks(), missing="negative")
     market = markets.encode(counted["market"].combine_chunks(), missing="negative")
@@ -162,4 +165,4 @@ def _over(counted: pa.Table, products: Vocabulary, markets: Vocabulary) -> Popul
     everywhere = np.bincount(row[row >= 0], weights=amount[row >= 0], minlength=len(products))
     kept = (row >= 0) & (market >= 0)
     wanted[market[kept], row[kept]] = amount[kept]
-    return Popularity(wanted, everywhere.astype(np.float32))
+    return ProductPopularity(wanted, everywhere.astype(np.float32))

@@ -1,245 +1,228 @@
-"""One night's lists in one market: rules, fallbacks and what came of them, for every touch point alike."""
+"""Builds the lists of every touch point: applies the rules, fills short lists, and counts what the rules changed."""
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from jobs.lists.assortment import Assortment
-from jobs.lists.touch_points import CATEGORY, FOR_YOU, GLOBAL, MARKET, POLICY, TouchPoint
+from jobs.lists.touch_points import CATEGORY, FOR_YOU, GLOBAL, MARKET, POLICY, RANKED_PAGE, TouchPoint
 from jobs.policy.compile import Names, Policy, Rulebooks
 from jobs.policy.variants import Variant
-from jobs.tables.shop import MARKET_RANKING, SOURCES
+from jobs.tables.shop import SOURCES
 from jobs.tables.table import Table
 from models.arrays import BoolMask, Rows
-from models.assembly.assembly import Assembled, Candidates, Owners, Tiers, assemble, rankings
-from models.assembly.rulebook import STANDING, Rulebook
+from models.assembly.assembly import Assembled, Candidates, ListShape, Owners, Tiers, assemble, rankings
+from models.assembly.rulebook import DEFAULT_RULES, Rulebook
 from models.vocabulary import Vocabulary
 
-if TYPE_CHECKING:
-    pass
-
-
-def candidates_of(maker: ListBuilder, market: int, variant: Variant, n: int) -> int:
-    """How many candidates a customer's list of n places is made from: as many as it reads unless rules take more than
-    half of them away.
-    """
-    book = maker.book(FOR_YOU, market, variant)
-    return (4 if (book.excluded >= 0).any() else 2) * n + len(book.pins)
-
-
 PER_CATEGORY = 20
-"""Popular products of a category, per place it may have, that fill a list with a cap on categories."""
+"""Popular products of a category, per place it may have, that pad a list with a cap on categories."""
+NO_RULE = ""
+"""The rule of a position that no rule moved."""
+_SOURCES = Vocabulary(list(SOURCES))
+
+
+@dataclass(frozen=True)
+class ListGroup:
+    """The lists of one touch point in one market for one variant."""
+
+    point: TouchPoint
+    market: int
+    """Row of the assortment's markets."""
+    variant: Variant
+
+
+@dataclass
+class ListCount:
+    """Lists built, and what the rules changed in them."""
+
+    lists: int = 0
+    short: int = 0
+    """Lists with an empty place."""
+    moved: int = 0
+    """Positions that a rule filled or moved."""
+    rules: Counter[str] = field(default_factory=Counter)
+    """Name of a rule -> lists that it changed."""
+
+    def add(self, other: ListCount) -> None:
+        """Add another count to this one."""
+        self.lists += other.lists
+        self.short += other.short
+        self.moved += other.moved
+        self.rules.update(other.rules)
 
 
 class ListBuilder:
-    """Turns candidates into lists, and counts what the rules did."""
+    """Turns candidates into lists of one night, and counts what the rules changed."""
 
-    def __init__(self, shelf: Assortment, policy: Policy) -> None:
-        self.shelf, self.policy = shelf, policy
-        self.names = Names(shelf.products, shelf.brands, shelf.categories, shelf.departments)
-        self.rulebooks = Rulebooks(policy, self.names, shelf.attributes)
-        self.tallies: dict[tuple[Table, str], Tally] = defaultdict(Tally)
+    def __init__(self, assortment: Assortment, policy: Policy, top_n: int) -> None:
+        self.assortment, self.policy, self.top_n = assortment, policy, top_n
+        names = Names(assortment.products, assortment.brands, assortment.categories, assortment.departments)
+        self.rulebooks = Rulebooks(policy, names, assortment.attributes)
+        self.counts: dict[tuple[Table, str], ListCount] = defaultdict(ListCount)
         """By table and variant."""
 
-    def counting_anew(self) -> ListBuilder:
-        """The same maker with nothing counted yet."""
+    def without_counts(self) -> ListBuilder:
+        """The same builder with nothing counted yet."""
         other = copy(self)
-        other.tallies = defaultdict(Tally)
+        other.counts = defaultdict(ListCount)
         return other
 
-    def batch(
-        self, point: TouchPoint, market: int, variant: Variant, n: int, keys: dict[str, pa.Array],
-        candidates: Candidates, owners: Owners, model_id: str,
-    ) -> tuple[pa.RecordBatch, Assembled]:  # fmt: skip
-        """Rows of a touch point's table in one market, filled up from what is wanted there."""
-        made = self.made(point, market, variant, n, candidates, owners)
-        self.count(point, market, variant, made)
-        return self.rows(point, market, variant, keys, made, model_id), made
+    def places(self, point: TouchPoint) -> int:
+        """Products per list of a touch point."""
+        return point.places or self.top_n
 
-    def made(
-        self, point: TouchPoint, market: int, variant: Variant, n: int, candidates: Candidates, owners: Owners
-    ) -> Assembled:
-        """The lists of a touch point in one market, filled up from what is wanted there; not counted yet."""
-        book, tiers = self.book(point, market, variant), self.popular(point, market, owners.products)
-        return assemble(
-            n, candidates, owners, tiers, self.shelf.available[market], self.shelf.attributes, book, POLICY,
-            point.other_category, point.own_category_first,
-        )  # fmt: skip
+    def market_name(self, market: int) -> str:
+        """The id of a market."""
+        return str(self.assortment.markets.ids[market].as_py())
 
-    def count(self, point: TouchPoint, market: int, variant: Variant, made: Assembled) -> None:
-        """Count what the rules did in some lists."""
-        self.tallies[point.table, variant.name].add(made, self.book(point, market, variant))
-
-    def rows(
-        self, point: TouchPoint, market: int, variant: Variant, keys: dict[str, pa.Array], made: Assembled,
-        model_id: str,
-    ) -> pa.RecordBatch:  # fmt: skip
-        """Lists as rows of the touch point's table."""
-        book, with_categories = self.book(point, market, variant), "categories" in point.table.names
-        return list_rows(keys, made, self.shelf, market, book, variant.name, model_id, with_categories)
-
-    def book(self, point: TouchPoint, market: int, variant: Variant) -> Rulebook:
-        """The rules of a touch point in a market."""
+    def book(self, group: ListGroup) -> Rulebook:
+        """The rules of a group."""
+        point = group.point
         return self.rulebooks.rulebook(
-            point.table.name, self.shelf.markets.ids[market].as_py(), variant, point.standing
+            point.table.name, self.market_name(group.market), group.variant, point.default_rules
         )
 
-    def popular(self, point: TouchPoint, market: int, owners: Rows) -> Tiers:
-        """The owner's category in the market, the market, and what is wanted anywhere; nothing for a ranked page."""
-        if point.table is MARKET_RANKING:
-            nothing = np.empty(0, np.int64)
-            return Tiers(np.empty((len(owners), 0), np.int64), np.zeros(1, np.int64), nothing,
-                         np.empty(0, np.float32), np.empty(0, np.int8))  # fmt: skip
-        shelf, available = self.shelf, self.shelf.available[market]
-        weights = shelf.filling.in_market(market)
-        whole = np.zeros(len(shelf.products), np.int64)
-        if point.standing.category_cap:
+    def candidates_per_customer(self, market: int, variant: Variant) -> int:
+        """Candidates to search for each customer's list: 2 a place, 4 where a rule excludes products; and the pins."""
+        book = self.book(ListGroup(FOR_YOU, market, variant))
+        return (4 if (book.excluded >= 0).any() else 2) * self.places(FOR_YOU) + len(book.pins)
+
+    def batch(
+        self, group: ListGroup, keys: Mapping[str, pa.Array], candidates: Candidates, owners: Owners, model_id: str
+    ) -> tuple[pa.RecordBatch, Assembled]:
+        """Build and count the lists of a group; returns their rows as well."""
+        lists = self.build(group, candidates, owners)
+        self.count(group, lists)
+        return self.rows(group, keys, lists, model_id), lists
+
+    def build(self, group: ListGroup, candidates: Candidates, owners: Owners) -> Assembled:
+        """The lists of a group, padded with popular products; not counted yet."""
+        point, assortment = group.point, self.assortment
+        shape = ListShape(self.places(point), POLICY, point.other_category, point.own_category_first)
+        tiers, available = self._tiers(point, group.market, owners.products), assortment.available[group.market]
+        return assemble(shape, candidates, owners, tiers, available, assortment.attributes, self.book(group))
+
+    def count(self, group: ListGroup, lists: Assembled) -> None:
+        """Count what the rules changed in lists of a group."""
+        names = self.book(group).names
+        rules = Counter({name: int(n) for name, n in zip(names, lists.effects, strict=True) if n})
+        short, moved = int((lists.rows[:, -1] < 0).sum()), int((lists.rules >= 0).sum())
+        self.counts[group.point.table, group.variant.name].add(ListCount(len(lists.rows), short, moved, rules))
+
+    def counts_as_json(self, point: TouchPoint) -> str:
+        """What was counted of a touch point, by variant; for `add_counts` of another builder."""
+        counted = {
+            variant: [count.lists, count.short, count.moved, dict(count.rules)]
+            for (table, variant), count in self.counts.items()
+            if table is point.table
+        }
+        return json.dumps(counted)
+
+    def add_counts(self, point: TouchPoint, text: str) -> None:
+        """Add what another builder counted of a touch point."""
+        for variant, (lists, short, moved, rules) in json.loads(text).items():
+            self.counts[point.table, variant].add(ListCount(lists, short, moved, Counter(rules)))
+
+    def rows(self, group: ListGroup, keys: Mapping[str, pa.Array], lists: Assembled, model_id: str) -> pa.RecordBatch:
+        """Lists as rows of the touch point's table, without as_of and run_id.
+
+        `keys` are the columns of its key beside market and variant. Texts are dictionary-encoded, with equal
+        dictionaries in every batch of a night.
+        """
+        names, assortment, filled = self.book(group).names, self.assortment, lists.rows >= 0
+        length = filled.sum(axis=1)
+        offsets = pa.array(np.concatenate(([0], np.cumsum(length))).astype(np.int32))
+        products = lists.rows[filled]
+        reasons = [f"only {n} products of the market may be shown" for n in range(lists.rows.shape[1])]
+        rules = np.where(lists.rules < 0, len(names), lists.rules)[filled]
+        columns = dict(keys) | {
+            "market": assortment.markets.coded(np.full(len(length), group.market)),
+            "product_ids": pa.ListArray.from_arrays(offsets, assortment.products.coded(products)),
+            "scores": pa.ListArray.from_arrays(offsets, pa.array(lists.scores[filled], pa.float32())),
+            "sources": pa.ListArray.from_arrays(offsets, _SOURCES.coded(lists.labels[filled])),
+            "rules": pa.ListArray.from_arrays(offsets, Vocabulary([*names, NO_RULE]).coded(rules)),
+            "variant": pa.repeat(group.variant.name, len(length)),
+            "short_reason": pa.array([*reasons, None], pa.string()).take(pa.array(length)),
+            "model_id": pa.repeat(model_id, len(length)),
+        }
+        if "categories" in group.point.table.names:
+            category = assortment.categories.coded(assortment.attributes.category[products])
+            columns["categories"] = pa.ListArray.from_arrays(offsets, category)
+        return pa.RecordBatch.from_pydict(columns)
+
+    def category_pages(self, market: int, most: int) -> Candidates:
+        """The `most` most popular products of every category, in the order of the categories, then of all products."""
+        assortment, available = self.assortment, self.assortment.available[market]
+        weights = assortment.popular.in_market(market)
+        whole = rankings(weights, available, np.zeros(len(assortment.products), np.int64), 1)
+        offsets, ranked, _ = rankings(weights, available, assortment.attributes.category, len(assortment.categories))
+        pages = [*np.split(ranked, offsets[1:-1])[: len(assortment.categories)], whole.rows]
+        rows = np.full((len(pages), most), -1, dtype=np.int64)
+        for page, products in enumerate(pages):
+            rows[page, : len(products)] = products[:most]
+        labels = np.where(assortment.popular.wanted[market][rows] > 0, MARKET, GLOBAL)
+        scores = np.where(rows >= 0, weights[rows], -np.inf).astype(np.float32)
+        return Candidates(rows, scores, np.where(rows >= 0, labels, -1).astype(np.int8))
+
+    def effects(self) -> list[dict[str, object]]:
+        """Rows of rule_effects: every rule of the policy, and the default rules that changed a list."""
+        return [
+            {
+                "rule_id": name,
+                "touch_point": table.name,
+                "variant": variant,
+                "changed": count.rules[name],
+                "rule": self.policy.as_json(name),
+            }
+            for (table, variant), count in self.counts.items()
+            for name in (*DEFAULT_RULES, *(rule.rule_id for rule in self.policy.rules))
+            if count.rules[name] or name not in DEFAULT_RULES
+        ]
+
+    def _tiers(self, point: TouchPoint, market: int, owners: Rows) -> Tiers:
+        """Popular products that pad lists: of the owner's category in the market, of the market, of all markets.
+
+        A ranked page has none: its candidates are all popular products already.
+        """
+        assortment, available = self.assortment, self.assortment.available[market]
+        if point is RANKED_PAGE:
+            return Tiers.none(len(owners))
+        weights = assortment.filling.in_market(market)
+        whole = np.zeros(len(assortment.products), np.int64)
+        if point.default_rules.category_cap:
             # A list that takes little of a category needs no more of it than what a price window may leave.
-            available = self._best_of_categories(market, PER_CATEGORY * point.standing.category_cap)
+            available = self._best_of_categories(market, PER_CATEGORY * point.default_rules.category_cap)
+        wanted = assortment.filling.wanted[market] > 0
         parts = [
-            rankings(weights, available & (shelf.filling.wanted[market] > 0), whole, 1),
-            rankings(shelf.filling.everywhere, available & (shelf.filling.wanted[market] == 0), whole, 1),
+            rankings(weights, available & wanted, whole, 1),
+            rankings(assortment.filling.everywhere, available & ~wanted, whole, 1),
         ]
         of, labels = [np.zeros(len(owners), np.int64), np.ones(len(owners), np.int64)], [MARKET, GLOBAL]
         if point.own_category_first:
-            category = shelf.attributes.category
-            parts.append(rankings(weights, available, category, len(shelf.categories)))
+            category = assortment.attributes.category
+            parts.append(rankings(weights, available, category, len(assortment.categories)))
             own = category[owners]
             of.insert(0, np.where((owners >= 0) & (own >= 0), own + 2, -1))
             labels.insert(0, CATEGORY)
-        return stacked(parts, np.stack(of, axis=1), labels, point.comparable)
+        return Tiers.stacked(parts, np.stack(of, axis=1), labels, point.comparable)
 
     def _best_of_categories(self, market: int, most: int) -> BoolMask:
-        """[products], the market's most wanted products of each category."""
-        shelf, best = self.shelf, np.zeros(len(self.shelf.products), dtype=bool)
+        """[products], the `most` most popular products of each category in the market."""
+        assortment, best = self.assortment, np.zeros(len(self.assortment.products), dtype=bool)
         offsets, rows, _ = rankings(
-            shelf.filling.in_market(market), shelf.available[market], shelf.attributes.category, len(shelf.categories)
+            assortment.filling.in_market(market),
+            assortment.available[market],
+            assortment.attributes.category,
+            len(assortment.categories),
         )
         place = np.arange(len(rows)) - np.repeat(offsets[:-1], np.diff(offsets))
         best[rows[place < most]] = True
         return best
-
-    def pages(self, market: int, most: int) -> Candidates:
-        """The first `most` of every category page, in the order of the categories, and of the page of all products."""
-        shelf, available, weights = self.shelf, self.shelf.available[market], self.shelf.popular.in_market(market)
-        whole = rankings(weights, available, np.zeros(len(shelf.products), np.int64), 1)
-        kinds = rankings(weights, available, shelf.attributes.category, len(shelf.categories))
-        rows = np.full((len(shelf.categories) + 1, most), -1, dtype=np.int64)
-        for page, start in enumerate([*kinds[0][:-1], 0]):
-            own = (kinds[1][start : kinds[0][page + 1]] if page < len(shelf.categories) else whole[1])[:most]
-            rows[page, : len(own)] = own
-        there = rows >= 0
-        labels = np.where(shelf.popular.wanted[market][rows] > 0, MARKET, GLOBAL)
-        scores = np.where(there, weights[rows], -np.inf).astype(np.float32)
-        return Candidates(rows, scores, np.where(there, labels, -1).astype(np.int8))
-
-    def effects(self) -> list[dict[str, Any]]:
-        """Rows of rule_effects: every rule of the policy, and the standing rules that did something."""
-        rows = []
-        for (table, variant), tally in self.tallies.items():
-            names = [name for name in STANDING if tally.rules[name]] + [rule.rule_id for rule in self.policy.rules]
-            rows += [
-                {"rule_id": name, "touch_point": table.name, "variant": variant, "changed": tally.rules[name],
-                 "rule": self.policy.as_json(name)}
-                for name in names
-            ]  # fmt: skip
-        return rows
-
-
-def stacked(parts: list[tuple[Rows, Rows, Any]], of: Rows, labels: list[int], scoreless: bool) -> Tiers:
-    """Rankings one after the other as the tiers of lists [Q, tiers]; `scoreless` ones have the score 0."""
-    ends = np.cumsum([0, *(len(rows) for _, rows, _ in parts)])
-    offsets = [part[0][:-1] + end for part, end in zip(parts, ends, strict=False)]
-    scores = np.concatenate([part[2] for part in parts])
-    return Tiers(
-        of, np.concatenate([*offsets, ends[-1:]]), np.concatenate([part[1] for part in parts]),
-        np.zeros_like(scores) if scoreless else scores, np.array(labels, np.int8),
-    )  # fmt: skip
-
-
-# Assembled lists as rows of their tables.
-
-_SOURCES = Vocabulary(list(SOURCES))
-NO_RULE = ""
-"""The rule of a position that none moved."""
-
-
-@dataclass
-class Tally:
-    """What came of a touch point's lists, summed while they are written."""
-
-    lists: int = 0
-    short: int = 0
-    moved: int = 0
-    """Positions that a rule filled or moved."""
-    rules: Counter[str] = field(default_factory=Counter)
-    """Lists that each rule changed."""
-
-    def add(self, made: Assembled, book: Rulebook) -> None:
-        """Count the lists of one batch."""
-        self.lists += len(made.rows)
-        self.short += int((made.rows[:, -1] < 0).sum())
-        self.moved += int((made.rules >= 0).sum())
-        self.rules.update({name: int(n) for name, n in zip(book.names, made.effects, strict=True) if n})
-
-    def join(self, other: Tally) -> None:
-        """Count what another one has counted."""
-        self.lists, self.short, self.moved = (
-            self.lists + other.lists,
-            self.short + other.short,
-            self.moved + other.moved,
-        )
-        self.rules.update(other.rules)
-
-
-def list_rows(
-    keys: Mapping[str, pa.Array], made: Assembled, shelf: Assortment, market: int, book: Rulebook, variant: str,
-    model_id: str, with_categories: bool = False,
-) -> pa.RecordBatch:  # fmt: skip
-    """The columns of a list table but as_of and run_id; `keys` are those of its key beside market and variant.
-
-    Texts are coded, with the same words in every batch of a night.
-    """
-    held = (made.rows >= 0).sum(axis=1)
-    there = made.rows >= 0
-    offsets = pa.array(np.concatenate(([0], np.cumsum(held))).astype(np.int32))
-    reasons = [f"only {n} products of the market may be shown" for n in range(made.rows.shape[1])]
-    rules = np.where(made.rules < 0, len(book.names), made.rules)[there]
-    columns = dict(keys) | {
-        "market": shelf.markets.coded(np.full(len(held), market)),
-        "product_ids": pa.ListArray.from_arrays(offsets, shelf.products.coded(made.rows[there])),
-        "scores": pa.ListArray.from_arrays(offsets, pa.array(made.scores[there], pa.float32())),
-        "sources": pa.ListArray.from_arrays(offsets, _SOURCES.coded(made.labels[there])),
-        "rules": pa.ListArray.from_arrays(offsets, Vocabulary([*book.names, NO_RULE]).coded(rules)),
-        "variant": pa.repeat(variant, len(held)),
-        "short_reason": pa.array([*reasons, None], pa.string()).take(pa.array(held)),
-        "model_id": pa.repeat(model_id, len(held)),
-    }
-    if with_categories:
-        category = shelf.categories.coded(shelf.attributes.category[made.rows[there]])
-        columns["categories"] = pa.ListArray.from_arrays(offsets, category)
-    return pa.RecordBatch.from_pydict(columns)
-
-
-def no_lists(keys: Mapping[str, pa.Array], variants: pa.Array, model_id: str) -> pa.RecordBatch:
-    """Empty lists for customers of a market in which nothing can be bought."""
-    count = len(variants)
-    offsets = pa.array(np.zeros(count + 1, np.int32))
-    empty = {
-        name: pa.ListArray.from_arrays(offsets, pa.array([], pa.string()))
-        for name in ("product_ids", "sources", "rules")
-    }
-    columns = dict(keys) | empty | {
-        "scores": pa.ListArray.from_arrays(offsets, pa.array([], pa.float32())),
-        "variant": variants,
-        "short_reason": pa.repeat("no product is available in the customer's market", count),
-        "model_id": pa.repeat(model_id, count),
-    }  # fmt: skip
-    return pa.RecordBatch.from_pydict(columns)

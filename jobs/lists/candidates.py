@@ -1,4 +1,6 @@
-"""Candidates of the lists of products: one search over all products, and exact ones where a market needs more."""
+"""Retrieves candidates for the lists of products: one search over all products, then exact ones where a market sells
+too few of those found.
+"""
 
 from __future__ import annotations
 
@@ -15,70 +17,61 @@ from models.assembly.assembly import Candidates
 
 
 class CandidateRetriever:
-    """The candidates of one touch point; rows are the shelf's products, not the index's."""
+    """Candidates of one touch point. Rows are products of the assortment, not of the index."""
 
-    def __init__(self, point: TouchPoint, index: ProductIndex, shelf: Assortment, cold: BoolMask, depth: int) -> None:
-        self.point, self.index, self.shelf, self.cold, self.depth = point, index, shelf, cold, depth
-        self.to_shelf: Rows = shelf.products.encode(index.vocabulary.ids).astype(np.int64)
-        self.to_index: Rows = np.full(len(shelf.products), -1)
-        self.to_index[self.to_shelf] = np.arange(len(self.to_shelf))
+    def __init__(
+        self, point: TouchPoint, index: ProductIndex, assortment: Assortment, cold: BoolMask, depth: int
+    ) -> None:
+        self.point, self.index, self.assortment, self.cold, self.depth = point, index, assortment, cold, depth
+        self.to_assortment: Rows = assortment.products.encode(index.vocabulary.ids).astype(np.int64)
+        self.to_index: Rows = np.full(len(assortment.products), -1)
+        self.to_index[self.to_assortment] = np.arange(len(self.to_assortment))
 
     @cached_property
     def everywhere(self) -> Candidates:
-        """[products, depth], over all products; nothing for a product that the index does not know."""
+        """[products, depth], over all products; none for a product that the index does not have."""
         assert self.point.find is not None, f"{self.point.table.name} has an index to search"
-        found = self._on_shelf(self.point.find(self.index, self.depth), self.to_shelf)
-        rows, scores, labels = (
-            np.full((len(self.shelf.products), found.rows.shape[1]), empty, kind)
-            for empty, kind in ((-1, np.int32), (-np.inf, np.float32), (-1, np.int8))
-        )
-        rows[self.to_shelf], scores[self.to_shelf], labels[self.to_shelf] = found.rows, found.scores, found.labels
-        return Candidates(rows, scores, labels)
+        found = self._in_assortment(self.point.find(self.index, self.depth), self.to_assortment)
+        whole = Candidates.empty(len(self.assortment.products), found.rows.shape[1])
+        whole.put(self.to_assortment, found)
+        return whole
 
     def prepare(self) -> None:
-        """Compute what all markets share, before several threads ask for it."""
+        """Compute what all markets share, before several threads use it."""
         assert len(self.everywhere.rows) == len(self._more)
 
     def in_market(self, market: int, n: int) -> Candidates:
-        """Those of the market's live products.
+        """Candidates of the market's live products.
 
-        A market's best n are among the best of all products wherever n of these are for sale there; where fewer are,
-        the market is searched itself.
+        The best n of a market are among the best of all products if the market sells n of these; otherwise the market
+        itself is searched.
         """
         from models.assembly.list_kernels import fewer_than
 
-        available, every = self.shelf.available[market], self.everywhere
+        available, every = self.assortment.available[market], self.everywhere
         live = np.flatnonzero(available)
         short = fewer_than(min(n, len(live) - 1), every.rows, live, available) & self._more[live]
         if not short.any():
             return replace(every, of=live)
-        found = every[live]
         assert self.point.find_in is not None, f"{self.point.table.name} has an index to search"
-        allowed, chosen = available[self.to_shelf], np.flatnonzero(short)
-        deep = min(self.depth, int(allowed.sum()))
-        sources = self.to_index[live[chosen]]
-        exact = self._on_shelf(self.point.find_in(self.index, sources, allowed, deep), live[chosen])
-        width = min(exact.rows.shape[1], found.rows.shape[1])
-        for ours, theirs, empty in (
-            (found.rows, exact.rows, -1), (found.scores, exact.scores, -np.inf), (found.labels, exact.labels, -1),
-        ):  # fmt: skip
-            ours[chosen] = empty
-            ours[chosen, :width] = theirs[:, :width]
+        found, chosen, allowed = every[live], np.flatnonzero(short), available[self.to_assortment]
+        owners, depth = live[chosen], min(self.depth, int(allowed.sum()))
+        exact = self.point.find_in(self.index, self.to_index[owners], allowed, depth)
+        found.put(chosen, self._in_assortment(exact, owners))
         return found
 
     @cached_property
     def _more(self) -> BoolMask:
-        """[products], whether the index knows more of the product than was found over all products."""
-        offered = (self.everywhere.rows >= 0).sum(axis=1)  # none at all: the index has nothing to say of the product
-        return np.asarray((self.to_index >= 0) & (offered > 0) & (offered < len(self.to_shelf) - 1))
+        """[products], whether the index has more neighbours of the product than the search over all found."""
+        offered = (self.everywhere.rows >= 0).sum(axis=1)  # none at all: the index has no neighbours of the product
+        return np.asarray((self.to_index >= 0) & (offered > 0) & (offered < len(self.to_assortment) - 1))
 
-    def _on_shelf(self, found: Candidates, owners: Rows) -> Candidates:
-        """Rows of the index as the shelf's, with the sources that only the shelf knows."""
-        rows = np.where(found.rows >= 0, self.to_shelf[found.rows], -1)
-        scores = np.where(rows >= 0, found.scores, -np.inf)
-        found = Candidates(rows, scores, found.labels)
+    def _in_assortment(self, found: Candidates, owners: Rows) -> Candidates:
+        """Rows of the index as products of the assortment, labelled by category and cold vectors too."""
+        rows = np.where(found.rows >= 0, self.to_assortment[found.rows], -1)
+        found = Candidates(rows, np.where(rows >= 0, found.scores, -np.inf), found.labels)
         if self.point.own_category_first:
-            category = self.shelf.attributes.category
+            category = self.assortment.attributes.category
             found = own_category_first(found, category[owners], category)
         unseen = self.cold[found.rows] & np.isin(found.labels, (MODEL, OTHER_CATEGORY)) & (found.rows >= 0)
         return Candidates(found.rows, found.scores, np.where(unseen, COLD, found.labels).astype(np.int8))

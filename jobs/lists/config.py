@@ -1,4 +1,4 @@
-"""Settings of the step lists."""
+"""Defines the settings of the step lists."""
 
 from __future__ import annotations
 
@@ -12,41 +12,42 @@ from jobs.settings import Settings
 
 @dataclass(frozen=True)
 class PopularConfig(Settings):
-    """What makes a product popular."""
+    """How the popularity of a product is computed."""
 
     days: PositiveInt = 28
     """Days of events that count."""
     event_weights: dict[str, float] = field(
         default_factory=lambda: {"click": 1.0, "save": 2.0, "bag": 3.0, "purchase": 5.0}
     )
-    """What each event counts."""
+    """Weight of each event."""
     refill_days: PositiveInt = 7
-    """What fills lists serves so many nights before it follows the events again; category pages do every night."""
+    """Nights for which one snapshot of popularity pads short lists; category pages follow the events every night."""
 
 
 @dataclass(frozen=True)
 class ListsConfig(Settings):
-    """How long lists are and what fills the places a model leaves open."""
+    """How long lists are, and how the places that a model leaves open are padded."""
 
     top_n: PositiveInt = 24
     """Products per list, where the touch point does not say otherwise."""
     search_depth: PositiveInt = 4
-    """Neighbours searched over all products, as a multiple of the list, before a market's own are searched exactly."""
+    """Neighbours searched over all products, as a multiple of the list; a market that sells too few of them is then
+    searched exactly."""
     popular: PopularConfig = field(default_factory=PopularConfig)
-    """What makes a product popular in a market."""
+    """Popularity of a product in a market."""
     young_days: int = 14
-    """Products launched in so many days before the night are young: exploration keeps a place for them."""
+    """Products launched within so many days before the night are young: exploration keeps a place for them."""
     beside_places: int = 12
-    """Places of a list that the other lists of its page do not repeat."""
+    """First places of a list that the other lists of its page do not repeat."""
     batch_customers: PositiveInt = 200_000
-    """Customers held in memory at once; each market's products are made ready anew for every batch."""
+    """Customers held in memory at once; each market's products are prepared again for every batch."""
     device: str = "auto"
-    """Where nearest products are searched: auto (CUDA where there is one, else CPU), cpu or cuda. The lists are the
-    same to the bit."""
+    """Where nearest products are searched: auto (CUDA if available, else CPU), cpu or cuda. The lists are equal bit for
+    bit."""
     experiment: str = "lists"
-    """Salt of the buckets: another name deals the customers anew."""
+    """Salt of the A/B buckets: another name assigns the customers to variants anew."""
     variants: tuple[Variant, ...] = (Variant(DEFAULT),)
-    """What is tested against what."""
+    """Variants of the running A/B test."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,32 +1,30 @@
-"""The lists of products: all are made every night, those that say something else than the night before are written."""
+"""Rebuilds all product lists nightly and writes only those that changed."""
 
 from __future__ import annotations
 
-import json
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-from pyarrow import feather
 
 from jobs.index import ProductIndex, read_index
 from jobs.lake import storage
 from jobs.lake.change_tables import replace_coded
 from jobs.lake.changes import may_hold_changes, night_before
 from jobs.lake.lake import Lake
-from jobs.lake.storage import write_whole
-from jobs.lists.builder import ListBuilder
+from jobs.lists.assortment import Assortment
+from jobs.lists.builder import ListBuilder, ListGroup
 from jobs.lists.candidates import CandidateRetriever
+from jobs.lists.config import ListsConfig
+from jobs.lists.digests import Group, GroupDigests, read_digests
 from jobs.lists.touch_points import CAROUSELS, TouchPoint
-from jobs.policy.variants import Variant
 from jobs.run import Run
 from jobs.tables.shop import SOURCES
 from jobs.tables.table import GONE, Table
@@ -37,95 +35,10 @@ from models.contract import Compute
 from models.digests import begun, of_words
 from models.vocabulary import Vocabulary
 
-if TYPE_CHECKING:
-    from jobs.lists.config import ListsConfig
-
-# What a night's lists of products say, as one number a list: the next night writes those that say something else.
-
-FORMAT = 1
+LAYOUT = 2
 """Raised when equal lists have other digests than before: the next night then writes all of them."""
-Group = tuple[str, str]
-"""(market, variant)."""
-
-
-@dataclass(frozen=True)
-class ListDigests:
-    """One night's lists of one touch point. 0 is no list; that a list has it, or two that differ have the same, happens
-    once in 10^12 nights of 10 million lists.
-    """
-
-    products: Vocabulary
-    groups: Mapping[Group, Digests]
-    """Each [products]."""
-
-    def over(self, products: Vocabulary) -> Callable[[Group], Digests]:
-        """A group's digests over another vocabulary [products]."""
-        rows = self.products.encode(products.ids, missing="negative")
-        there = rows >= 0
-
-        def of(group: Group) -> Digests:
-            return np.where(there, self.groups[group][rows], np.uint64(0))
-
-        return of
-
-    def write(self, lake: Lake, table: Table, run: Run) -> None:
-        """Keep them as the night's."""
-        columns = {json.dumps(group): pa.array(found) for group, found in self.groups.items()}
-        rows = pa.table({"product_id": self.products.ids} | columns)
-        metadata = {"format": str(FORMAT), "run_id": run.run_id}
-        content = pa.BufferOutputStream()
-        feather.write_feather(rows.replace_schema_metadata(metadata), content, compression="uncompressed")
-        write_whole(_path(lake, table, run.as_of), content.getvalue().to_pybytes())
-
-
-def read_digests(lake: Lake, table: Table, as_of: date) -> ListDigests | None:
-    """Those of a night; None where it has none that can be read."""
-    try:
-        rows = feather.read_table(pa.BufferReader(_path(lake, table, as_of).read_bytes()), memory_map=False)
-        if (rows.schema.metadata or {})[b"format"] != str(FORMAT).encode():
-            return None
-        names = rows.column_names[1:]
-        groups = {tuple(json.loads(name)): np.asarray(rows[name].combine_chunks()) for name in names}
-        return ListDigests(Vocabulary(rows["product_id"].combine_chunks()), groups)
-    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError):
-        return None
-
-
-def forget_digests(lake: Lake, table: Table, as_of: date) -> None:
-    """From now on the night's lists are not what its digests say."""
-    _path(lake, table, as_of).unlink(missing_ok=True)
-
-
-def digests_of(
-    products: Vocabulary, categories: Vocabulary, category: Rows | None, model_id: str
-) -> Callable[[Assembled, Rulebook], Digests]:
-    """Lists to their digests [Q], over all that their rows say; `category` [products] where the rows name it."""
-    from models.digest_kernels import add_places, add_values
-
-    of_row, of_label = of_words(products.ids.to_pylist()).copy(), of_words(list(SOURCES))
-    if category is not None:
-        add_values(of_row, of_words([*categories.ids.to_pylist(), None])[category])
-    begin = begun(1)
-    add_values(begin, of_words([model_id]))
-
-    def made(lists: Assembled, book: Rulebook) -> Digests:
-        found = np.repeat(begin, len(lists.rows))
-        of_rule = of_words([*book.names, None])
-        add_places(
-            found, lists.rows, lists.scores.view(np.uint32), lists.labels, lists.rules.astype(np.int16), of_row,
-            of_label, of_rule,
-        )  # fmt: skip
-        return np.where(found == 0, np.uint64(1), found)
-
-    return made
-
-
-def _path(lake: Lake, table: Table, as_of: date) -> Path:
-    return lake.directory(storage.LISTS, as_of) / f"{table.name}.arrow"
-
-
 AT_ONCE = 2
-"""Markets whose lists are made at once."""
+"""Markets whose lists are built at the same time."""
 
 
 def read_indexes(lake: Lake, config: ListsConfig, run: Run) -> dict[Table, ProductIndex]:
@@ -135,151 +48,192 @@ def read_indexes(lake: Lake, config: ListsConfig, run: Run) -> dict[Table, Produ
 
 
 def stage_product_lists(
-    lake: Lake, maker: ListBuilder, indexes: dict[Table, ProductIndex], cold: BoolMask, config: ListsConfig, run: Run
+    lake: Lake, builder: ListBuilder, indexes: dict[Table, ProductIndex], cold: BoolMask, config: ListsConfig, run: Run
 ) -> int:
-    """Write the night's lists of every touch point of a product that differ from those of the night before, or all;
+    """Write the night's lists of every product touch point that changed since the night before, or all of them;
     returns the rows written.
 
-    All of them on nights that fit an index anew or settle what fills lists: then most differ. `cold` is [products].
+    Nights that fit an index or take a new snapshot of popularity write all: then most lists change. `cold` is
+    [products].
     """
-    steady = maker.shelf.settled != run.as_of and not any(_fitted(index, run) for index in indexes.values())
+    steady = builder.assortment.settled != run.as_of and not any(_fitted(index, run) for index in indexes.values())
     shown: dict[Table, dict[Group, Rows]] = {}
-    groups, written = _groups(maker, config), 0
+    written = 0
     for point in CAROUSELS:
         assert point.index is not None, f"{point.table.name} has lists of products, which come from an index"
         before = night_before(lake, point.table, run.as_of)
-        known = _known(lake, point.table, before, groups, run.as_of) if before and steady else None
-        forget_digests(lake, point.table, run.as_of)
-        making = _Making(point, indexes[point.index], maker, cold, groups, shown, config, run, known)
+        known = _known(lake, point.table, before, builder.assortment, config, run) if before and steady else None
+        delete_digests(lake, point.table, run.as_of)
+        build = _TouchPointBuild(point, indexes[point.index], builder, cold, shown, config, run, known)
         since = lake.since(point.table, before) if before and known is not None else None
-        written += replace_coded(lake, point.table, making.batches(), run, since)
-        ListDigests(maker.shelf.products, making.digests).write(lake, point.table, run)
+        written += replace_coded(lake, point.table, build.batches(), run, since)
+        digests = GroupDigests(builder.assortment.products, build.digests)
+        digests.write(_path(lake, point.table, run.as_of), {"layout": LAYOUT})
         for night in lake.nights(point.table):
-            # Nobody goes on from nights before the last one, and later ones may not be what they were any more.
+            # The next night compares with this one alone, and later nights may be stale now.
             if (before and night < before) or night > run.as_of:
-                forget_digests(lake, point.table, night)
+                delete_digests(lake, point.table, night)
     return written
 
 
+def read_list_digests(lake: Lake, table: Table, as_of: date) -> GroupDigests | None:
+    """The digests of a night's lists; None where the night has none that can be read."""
+    found = read_digests(_path(lake, table, as_of), LAYOUT)
+    return None if found is None else found[0]
+
+
+def delete_digests(lake: Lake, table: Table, as_of: date) -> None:
+    """Mark the digests of a night's lists as unknown."""
+    _path(lake, table, as_of).unlink(missing_ok=True)
+
+
+def _path(lake: Lake, table: Table, as_of: date) -> Path:
+    return lake.directory(storage.LISTS, as_of) / f"{table.name}.arrow"
+
+
 def _fitted(index: ProductIndex, run: Run) -> bool:
-    """Whether tonight fitted a model behind the index; where nobody looks, there is none behind the alternatives'."""
+    """Whether tonight fitted a model behind the index; the index of alternatives has none where no visit has views."""
     return bool({"config", "co_views"} & index.manifest.keys()) and index.manifest["fit"]["on"] == run.as_of.isoformat()
 
 
-def _known(lake: Lake, table: Table, before: date, groups: list[Group], as_of: date) -> ListDigests | None:
-    """What the night before said, where tonight can go on from it.
+def _known(
+    lake: Lake, table: Table, before: date, assortment: Assortment, config: ListsConfig, run: Run
+) -> GroupDigests | None:
+    """The digests of the night before, if tonight may hold changes against it.
 
-    A night that is complete stays so when it is made again: later ones may refer to it.
+    A night that is complete stays complete when it runs again: later nights may refer to it.
     """
-    if as_of in lake.nights(table) and lake.since(table, as_of) == as_of:
+    if run.as_of in lake.nights(table) and lake.since(table, run.as_of) == run.as_of:
         return None
-    found = read_digests(lake, table, before)
-    if found is None or found.groups.keys() != set(groups) or not may_hold_changes(lake, table, before):
+    found = read_list_digests(lake, table, before)
+    groups = set(product(assortment.markets.ids.to_pylist(), (variant.name for variant in config.variants)))
+    if found is None or found.groups.keys() != groups or not may_hold_changes(lake, table, before):
         return None
     return found
 
 
-def _groups(maker: ListBuilder, config: ListsConfig) -> list[Group]:
-    """Every market and variant."""
-    return [(market, v.name) for v in config.variants for market in maker.shelf.markets.ids.to_pylist()]
+def digester(assortment: Assortment, table: Table, model_id: str) -> Callable[[Assembled, Rulebook], Digests]:
+    """A function from lists to digests [lists] of all that their rows contain."""
+    from models.digest_kernels import add_places, add_values
+
+    of_row, of_label = of_words(assortment.products.ids.to_pylist()).copy(), of_words(list(SOURCES))
+    if "categories" in table.names:
+        add_values(of_row, of_words([*assortment.categories.ids.to_pylist(), None])[assortment.attributes.category])
+    start = begun(1)
+    add_values(start, of_words([model_id]))
+
+    def digests(lists: Assembled, book: Rulebook) -> Digests:
+        found, of_rule = np.repeat(start, len(lists.rows)), of_words([*book.names, None])
+        bits, rules = lists.scores.view(np.uint32), lists.rules.astype(np.int16)
+        add_places(found, lists.rows, bits, lists.labels, rules, of_row, of_label, of_rule)
+        return np.where(found == 0, np.uint64(1), found)
+
+    return digests
 
 
 @dataclass
-class _Making:
-    """The lists of one touch point."""
+class _BuiltGroup:
+    """The lists of one market and variant."""
+
+    group: ListGroup
+    name: Group
+    live: Rows
+    """Products that the market sells; list i belongs to `live[i]`."""
+    lists: Assembled
+    digests: Digests
+
+
+@dataclass
+class _TouchPointBuild:
+    """Builds the lists of one touch point."""
 
     point: TouchPoint
     index: ProductIndex
-    maker: ListBuilder
+    builder: ListBuilder
     cold: BoolMask
-    groups: list[Group]
-    """Every market and variant, in the order of the rows."""
     shown: dict[Table, dict[Group, Rows]]
-    """The first places of the lists that another one of the page stands beside; added to."""
+    """First places of the lists whose products another touch point of the page must not repeat; added to."""
     config: ListsConfig
     run: Run
-    before: ListDigests | None
-    """What the night before said, where only what differs is to be written."""
+    before: GroupDigests | None
+    """Digests of the night before; None where all lists are to be written."""
     digests: dict[Group, Digests] = field(default_factory=dict)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Rows of the table, coded, with equal dictionaries."""
-        groups, wrote, table = self.groups, False, self.point.table
-        kept = self.shown[table] = {}
+        """Rows of the table, dictionary-encoded with equal dictionaries."""
+        wrote, table, assortment = False, self.point.table, self.builder.assortment
+        total = len(self.config.variants) * len(assortment.markets)
+        first_places = self.shown[table] = {}
         places = self.config.beside_places if any(other.beside is table for other in CAROUSELS) else 0
-        for done, (group, (market, variant, live, made, digests)) in enumerate(zip(groups, self._made(), strict=True)):
-            self.maker.count(self.point, market, variant, made)
-            kept[group] = made.rows[:, :places].astype(np.int32)
-            self.digests[group] = np.zeros(len(self.maker.shelf.products), np.uint64)
-            self.digests[group][live] = digests
-            # A night without a row would not be there: its first list is written whatever it says.
-            batch = self._rows(group, market, variant, live, made, must=not wrote)
-            self.run.progress(f"markets of {table.name}", done + 1, len(groups))
+        for done, built in enumerate(self._built()):
+            self.builder.count(built.group, built.lists)
+            first_places[built.name] = built.lists.rows[:, :places].astype(np.int32)
+            self.digests[built.name] = np.zeros(len(assortment.products), np.uint64)
+            self.digests[built.name][built.live] = built.digests
+            # A night without a row would not exist: its first list is written in any case.
+            batch = self._rows(built, at_least_one=not wrote)
+            self.run.progress(f"markets of {table.name}", done + 1, total)
             if batch.num_rows:
                 wrote = True
                 yield batch
 
-    def _made(self) -> Iterator[tuple[int, Variant, Rows, Assembled, Digests]]:
-        """(market, variant, its live products, their lists, the lists' digests), market by market.
-
-        Some are made at once: what is no compiled loop keeps one core alone.
+    def _built(self) -> Iterator[_BuiltGroup]:
+        """The lists of one market and variant after the other; some are built at once, since not all loops are
+        compiled ones that use all cores.
         """
-        shelf, n = self.maker.shelf, self.point.places or self.config.top_n
-        search = CandidateRetriever(self.point, self.index, shelf, self.cold, n * self.config.search_depth)
-        category = shelf.attributes.category if "categories" in self.point.table.names else None
-        digest = digests_of(shelf.products, shelf.categories, category, self.model_id)
-        names = shelf.markets.ids.to_pylist()
+        builder, assortment, point = self.builder, self.builder.assortment, self.point
+        n = builder.places(point)
+        retriever = CandidateRetriever(point, self.index, assortment, self.cold, n * self.config.search_depth)
+        digests = digester(assortment, point.table, self.model_id)
 
-        def make(variant: Variant, market: int) -> tuple[int, Variant, Rows, Assembled, Digests]:
-            live = np.flatnonzero(shelf.available[market])
-            beside = self.shown[self.point.beside][names[market], variant.name] if self.point.beside else None
-            owners = Owners.of_products(live, beside)
-            made = self.maker.made(self.point, market, variant, n, search.in_market(market, n), owners)
-            return market, variant, live, made, digest(made, self.maker.book(self.point, market, variant))
+        def build(group: ListGroup) -> _BuiltGroup:
+            live = np.flatnonzero(assortment.available[group.market])
+            name = (builder.market_name(group.market), group.variant.name)
+            owners = Owners.of_products(live, self.shown[point.beside][name] if point.beside else None)
+            lists = builder.build(group, retriever.in_market(group.market, n), owners)
+            return _BuiltGroup(group, name, live, lists, digests(lists, builder.book(group)))
 
-        search.prepare()
+        retriever.prepare()
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            begun = deque[Future[tuple[int, Variant, Rows, Assembled, Digests]]]()
-            for variant, market in product(self.config.variants, range(len(names))):
-                begun.append(pool.submit(make, variant, market))
-                if len(begun) > AT_ONCE:
-                    yield begun.popleft().result()
-            yield from (one.result() for one in begun)
+            running = deque[Future[_BuiltGroup]]()
+            for variant, market in product(self.config.variants, range(len(assortment.markets))):
+                running.append(pool.submit(build, ListGroup(point, market, variant)))
+                if len(running) > AT_ONCE:
+                    yield running.popleft().result()
+            yield from (one.result() for one in running)
 
     @property
     def model_id(self) -> str:
-        """The model whose candidates the lists are made from."""
+        """The model that found the candidates."""
         return str(self.index.manifest["model_id"])
 
-    def _rows(
-        self, group: Group, market: int, variant: Variant, live: Rows, made: Assembled, must: bool
-    ) -> pa.RecordBatch:  # fmt: skip
-        """The lists of a market that differ from the night before, and those that ended."""
-        named = self._named
-        chosen, ended = np.arange(len(live)), np.empty(0, np.int64)
+    def _rows(self, built: _BuiltGroup, at_least_one: bool) -> pa.RecordBatch:
+        """The lists of a group that changed since the night before, and those that were deleted."""
+        live, products = built.live, self._products
+        chosen, deleted = np.arange(len(live)), np.empty(0, np.int64)
         if self.before is not None:
-            now, then = np.zeros(len(named), np.uint64), self._then(group)
-            now[: len(self.digests[group])] = self.digests[group]
+            now, then = np.zeros(len(products), np.uint64), self.before.at(built.name, self._rows_before)
+            now[live] = built.digests
             chosen = np.flatnonzero(now[live] != then[live])
-            ended = np.flatnonzero((then != 0) & (now == 0))
-            if must:
+            deleted = np.flatnonzero((then != 0) & (now == 0))
+            if at_least_one:
                 chosen = np.union1d(chosen, np.arange(min(1, len(live))))
-        keys = {"product_id": named.coded(np.concatenate([live[chosen], ended]))}
-        lists = made.chosen(chosen, len(ended))
-        rows = self.maker.rows(self.point, market, variant, keys, lists, self.model_id)
+        keys = {"product_id": products.coded(np.concatenate([live[chosen], deleted]))}
+        lists = built.lists.chosen(chosen, len(deleted))
+        rows = self.builder.rows(built.group, keys, lists, self.model_id)
         gone = np.arange(rows.num_rows) >= len(chosen)
         return rows.append_column(GONE, pa.array(gone, mask=~gone))
 
     @cached_property
-    def _then(self) -> Callable[[Group], Digests]:
-        """The digests of a group's lists of the night before, over `_named`."""
+    def _rows_before(self) -> Rows:
+        """[_products], rows of the night before; -1 for a product that it lacks."""
         assert self.before is not None
-        return self.before.over(self._named)
+        return self.before.products.encode(self._products.ids, missing="negative").astype(np.int64)
 
     @cached_property
-    def _named(self) -> Vocabulary:
-        """The night's products, then those of the night before that the catalogue lacks now."""
-        products = self.maker.shelf.products
+    def _products(self) -> Vocabulary:
+        """The night's products, then those of the night before that have left the catalogue."""
+        products = self.builder.assortment.products
         if self.before is None:
             return products
         left = np.flatnonzero(products.encode(self.before.products.ids, missing="negative") < 0)

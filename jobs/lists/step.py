@@ -1,4 +1,4 @@
-"""Lists: every touch point's top-N per market, staged under the night's date."""
+"""Builds every touch point's lists for every market and stages them under the night's date."""
 
 from __future__ import annotations
 
@@ -9,72 +9,69 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.lake.lake import Lake
-from jobs.lists.assortment import read_shelf
-from jobs.lists.builder import ListBuilder
+from jobs.lists.assortment import read_assortment
+from jobs.lists.builder import ListBuilder, ListGroup
 from jobs.lists.config import ListsConfig
 from jobs.lists.customer_lists import stage_customer_lists
 from jobs.lists.product_lists import read_indexes, stage_product_lists
-from jobs.lists.touch_points import CAROUSELS, RANKED_PAGE
+from jobs.lists.touch_points import RANKED_PAGE
 from jobs.model_inputs import ProductVectors
 from jobs.policy.compile import names_nobody_has, read_policy
 from jobs.policy.compile import note as policy_note
 from jobs.policy.variants import DEFAULT
 from jobs.run import Counts, Run
-from jobs.tables.shop import RULE_EFFECTS
+from jobs.tables.shop import PRODUCT_LISTS, RULE_EFFECTS
 from models.assembly.assembly import Owners
 
-WHOLE = "*"
-"""Category of market_ranking that stands for all products."""
+ALL_PRODUCTS = "*"
+"""Category of the market_ranking row that ranks all products."""
 
 
 def execute(lake: Lake, run: Run, config: ListsConfig) -> Counts:
-    """Stage the night's lists; nothing is live until publish."""
-    shelf = read_shelf(lake, run, config.popular, config.young_days)
-    maker = ListBuilder(shelf, read_policy(lake, run.as_of, config.variants))
-    vectors = ProductVectors.read(lake, run.as_of)
-    cold = np.zeros(len(shelf.products), dtype=bool)
-    cold[shelf.products.encode(vectors.ids.ids.filter(pa.array(vectors.cold)))] = True
-    of_customers, indexes = maker.counting_anew(), read_indexes(lake, config, run)
-    with ThreadPoolExecutor(1) as aside:  # customers' lists leave cores idle now and then, and all of them on a cluster
-        of_products = aside.submit(stage_product_lists, lake, maker, indexes, cold, config, run)
+    """Stage the night's lists; services see none of them before the step publish."""
+    assortment = read_assortment(lake, run, config.popular, config.young_days)
+    builder = ListBuilder(assortment, read_policy(lake, run.as_of, config.variants), config.top_n)
+    vectors, indexes = ProductVectors.read(lake, run.as_of), read_indexes(lake, config, run)
+    cold = np.zeros(len(assortment.products), dtype=bool)
+    cold[assortment.products.encode(vectors.ids.ids.filter(pa.array(vectors.cold)))] = True
+    of_customers = builder.without_counts()
+    with ThreadPoolExecutor(1) as pool:  # customer lists leave cores idle at times, and all of them on a cluster
+        product_lists = pool.submit(stage_product_lists, lake, builder, indexes, cold, config, run)
         stage_customer_lists(lake, of_customers, vectors, config, run)
-        written = of_products.result()
-    maker.tallies |= of_customers.tallies
-    lake.replace(RANKED_PAGE.table, _ranked_pages(maker, config, run), run)
-    lake.replace_rows(RULE_EFFECTS, maker.effects(), run)
-    return _counts(maker, written)
+        written = product_lists.result()
+    builder.counts |= of_customers.counts
+    lake.replace(RANKED_PAGE.table, _ranked_pages(builder, config, run), run)
+    lake.replace_rows(RULE_EFFECTS, builder.effects(), run)
+    return _counts(builder, written)
 
 
-def _counts(maker: ListBuilder, written: int) -> Counts:
-    """How many lists there are, how many of them are short with a reason, and how many were `written` of products'."""
-    parts, of_products = [], {point.table for point in CAROUSELS}
-    for (table, variant), tally in maker.tallies.items():
+def _counts(builder: ListBuilder, written: int) -> Counts:
+    """Lists by table and variant, short ones, and how many of the product lists were `written`."""
+    parts = []
+    for (table, variant), count in builder.counts.items():
         name = table.name if variant == DEFAULT else f"{table.name} {variant}"
-        parts.append(f"{tally.lists:,} {name}" + (f" ({tally.short:,} short)" if tally.short else ""))
-    note = f"{', '.join(parts)} in {len(maker.shelf.markets)} markets"
-    made = sum(tally.lists for tally in maker.tallies.values())
-    alike = sum(tally.lists for (table, _), tally in maker.tallies.items() if table in of_products)
-    if written < alike:
-        note += f"; of those of products {written:,} are others than the night before"
-    if moved := sum(tally.moved for tally in maker.tallies.values()):
+        parts.append(f"{count.lists:,} {name}" + (f" ({count.short:,} short)" if count.short else ""))
+    note = f"{', '.join(parts)} in {len(builder.assortment.markets)} markets"
+    built = sum(count.lists for count in builder.counts.values())
+    product_lists = sum(count.lists for (table, _), count in builder.counts.items() if table in PRODUCT_LISTS)
+    if written < product_lists:
+        note += f"; {written:,} product lists changed since the night before"
+    if moved := sum(count.moved for count in builder.counts.values()):
         note += f"; rules moved {moved:,} positions"
-    if maker.policy.rules:
-        unmatched = names_nobody_has(maker.policy.rules, maker.names, maker.shelf.markets)
-        note += f"; {policy_note(len(maker.policy.rules), unmatched + maker.rulebooks.hidden_includes())}"
-    return Counts(int(maker.shelf.available.sum()), made - alike + written, note=note)
+    if rules := builder.policy.rules:
+        unmatched = names_nobody_has(rules, builder.rulebooks.names, builder.assortment.markets)
+        note += f"; {policy_note(len(rules), unmatched + builder.rulebooks.hidden_includes())}"
+    return Counts(int(builder.assortment.available.sum()), built - product_lists + written, note=note)
 
 
-def _ranked_pages(maker: ListBuilder, config: ListsConfig, run: Run) -> Iterator[pa.RecordBatch]:
-    """The order of every category page, and of all products, for customers nobody knows."""
-    shelf = maker.shelf
-    pages = pa.concat_arrays([shelf.categories.ids, pa.array([WHOLE])])
-    n = RANKED_PAGE.places or config.top_n
-    owners = Owners.of_products(np.full(len(pages), -1))
+def _ranked_pages(builder: ListBuilder, config: ListsConfig, run: Run) -> Iterator[pa.RecordBatch]:
+    """The order of every category page, and of all products, for customers without a history."""
+    assortment = builder.assortment
+    keys = {"category": pa.concat_arrays([assortment.categories.ids, pa.array([ALL_PRODUCTS])])}
+    owners = Owners.of_products(np.full(len(keys["category"]), -1))
     for variant in config.variants:
-        for market in range(len(shelf.markets)):
-            candidates = maker.pages(market, 2 * n)
-            batch, _ = maker.batch(
-                RANKED_PAGE, market, variant, n, {"category": pages}, candidates, owners, f"popularity-{run.run_id}"
-            )
-            yield batch
-            run.progress(f"markets of {RANKED_PAGE.table.name}", market + 1, len(shelf.markets))
+        for market in range(len(assortment.markets)):
+            candidates = builder.category_pages(market, 2 * builder.places(RANKED_PAGE))
+            group = ListGroup(RANKED_PAGE, market, variant)
+            yield builder.batch(group, keys, candidates, owners, f"popularity-{run.run_id}")[0]
+            run.progress(f"markets of {RANKED_PAGE.table.name}", market + 1, len(assortment.markets))

@@ -1,4 +1,4 @@
-"""Every carousel and ranked page of the shop: each is one instance, and one code path in `lists` makes them all."""
+"""Defines every carousel and ranked page of the shop as one `TouchPoint`; one code path builds the lists of all."""
 
 from __future__ import annotations
 
@@ -30,35 +30,35 @@ MODEL, CO_PURCHASE, OTHER_CATEGORY, CATEGORY, MARKET, COLD, GLOBAL, POLICY, CO_V
 Find = Callable[[ProductIndex, int], Candidates]
 """The best `depth` of all products for each product of an index, never the product itself. Rows are the index's."""
 FindIn = Callable[[ProductIndex, Rows, BoolMask, int], Candidates]
-"""The best n among the allowed products for some products, searched exactly."""
+"""The best n of the allowed products for some products, searched exactly."""
 
 
 @dataclass(frozen=True)
 class TouchPoint:
-    """A place where the shop shows products, and how its lists are made."""
+    """A place where the shop shows products, and how its lists are built."""
 
     table: Table
-    """Where its lists go; the first column of its key says whose they are."""
-    standing: DefaultRules = field(default_factory=DefaultRules)
-    """What it keeps to where no policy says otherwise."""
+    """The table of its lists; the first column of its key is the owner of a list."""
+    default_rules: DefaultRules = field(default_factory=DefaultRules)
+    """Rules that hold unless a policy changes them."""
     places: int | None = None
     """Products per list; None: `ListsConfig.top_n`."""
     index: Table | None = None
-    """The table that the index with its candidates is named after; for lists of products."""
+    """The table that names the index of its candidates; for lists of products."""
     find: Find | None = None
     find_in: FindIn | None = None
     own_category_first: bool = False
-    """Whether products of the owner's category stand first: an alternative to trainers is trainers."""
+    """Whether products of the owner's category come first: an alternative to trainers is trainers."""
     other_category: bool = False
     """Whether products of the owner's category are left out."""
     beside: Table | None = None
-    """The list of the same page whose first places it must not repeat."""
+    """The list on the same page whose first places it must not repeat."""
     comparable: bool = False
-    """Whether scores of several lists are compared, so that places filled from popularity have the score 0."""
+    """Whether a client compares scores of several lists; then places padded from popularity have the score 0."""
 
 
 def own_category_first(found: Candidates, own: Rows, category: Rows) -> Candidates:
-    """Lists [q, depth] with the products of their own category moved to the front, the others labelled so.
+    """Move the products of a list's own category to its front, and label the others OTHER_CATEGORY.
 
     `own` [q] is each list's category (-1: none, nothing moves), `category` [products] that of every product.
     """
@@ -84,9 +84,10 @@ def _similar_in(index: ProductIndex, sources: Rows, allowed: BoolMask, n: int) -
 
 
 def _by_views(index: ProductIndex, sources: Rows, near: Candidates, n: int) -> Candidates:
-    """The nearest and what is looked at together, by the probability of that; the nearest alone without views.
+    """The nearest products and those viewed in the same visits, ordered by the probability of being viewed together.
 
-    The vectors say what is like the product, the visits say which of it customers turn to.
+    Vectors find similar products; visits tell which of them customers turn to. A product without views keeps the
+    nearest ones.
     """
     model = index.co_views
     if model is None:
@@ -94,16 +95,15 @@ def _by_views(index: ProductIndex, sources: Rows, near: Candidates, n: int) -> C
     viewed = model.has_baskets()[sources]
     best = neighbours_through_index(model, sources, near.rows, 2 * n)
     rows = np.where(viewed[:, None], best.products, -1)
-    scores, labels = best.scores, _labels(rows, np.where(best.seen, CO_VIEW, MODEL))
-    width, alone = near.rows.shape[1], ~viewed
-    rows[alone, :width], scores[alone, :width], labels[alone, :width] = (
-        near.rows[alone], near.scores[alone], near.labels[alone],
-    )  # fmt: skip
-    return Candidates(rows, np.where(rows >= 0, scores, -np.inf), labels)
+    labels = _labels(rows, np.where(best.seen, CO_VIEW, MODEL))
+    found = Candidates(rows, np.where(rows >= 0, best.scores, -np.inf), labels)
+    alone = np.flatnonzero(~viewed)
+    found.put(alone, near[alone])
+    return found
 
 
 def _without_own(found: Candidates, own: BoolMask) -> Candidates:
-    """One place less: the product itself where it is there, else the last one."""
+    """Drop one place: the product itself where it was found, else the last one."""
     return found.reordered(np.argsort(own, axis=1, kind="stable")[:, :-1])
 
 
@@ -119,7 +119,7 @@ def _bought_in(index: ProductIndex, sources: Rows, allowed: BoolMask, n: int) ->
 
 
 def _co_purchased(index: ProductIndex, sources: Rows, best: Neighbours) -> Candidates:
-    # A product nobody bought has no vector of its own: its guesses would be mere popularity.
+    # A product without purchases has no vector of its own: its neighbours would be mere popularity.
     rows = np.where(index.co_purchase.has_baskets()[sources][:, None], best.products, -1)
     return Candidates(rows, best.scores, _labels(rows, np.where(best.seen, CO_PURCHASE, MODEL)))
 
@@ -133,7 +133,7 @@ def _bag_in(index: ProductIndex, sources: Rows, allowed: BoolMask, n: int) -> Ca
 
 
 def _as_shares(found: Candidates) -> Candidates:
-    """Log-probabilities as probabilities, which may be averaged over the products of a bag."""
+    """Turn log-probabilities into probabilities, which a client may average over the products of a bag."""
     return Candidates(found.rows, np.exp(found.scores), found.labels)
 
 
@@ -142,19 +142,33 @@ def _labels(rows: Rows, label: Rows | int) -> np.ndarray[tuple[int, int], np.dty
 
 
 ALTERNATIVES = TouchPoint(
-    YOU_MIGHT_ALSO_LIKE, DefaultRules(guard=True, brand_cap=8, diversity=0.25, explore_place=12),
-    index=YOU_MIGHT_ALSO_LIKE, find=_similar, find_in=_similar_in, own_category_first=True,
-)  # fmt: skip
+    YOU_MIGHT_ALSO_LIKE,
+    DefaultRules(guard=True, brand_cap=8, diversity=0.25, explore_place=12),
+    index=YOU_MIGHT_ALSO_LIKE,
+    find=_similar,
+    find_in=_similar_in,
+    own_category_first=True,
+)
 GOES_WITH = TouchPoint(
-    PEOPLE_ALSO_BOUGHT, DefaultRules(guard=True, brand_cap=8), index=PEOPLE_ALSO_BOUGHT, find=_bought,
-    find_in=_bought_in, beside=YOU_MIGHT_ALSO_LIKE,
-)  # fmt: skip
+    PEOPLE_ALSO_BOUGHT,
+    DefaultRules(guard=True, brand_cap=8),
+    index=PEOPLE_ALSO_BOUGHT,
+    find=_bought,
+    find_in=_bought_in,
+    beside=YOU_MIGHT_ALSO_LIKE,
+)
 SOMETHING_EXTRA = TouchPoint(
-    BAG_EXTRAS, DefaultRules(guard=True, category_cap=1, price_high=0.5), places=12, index=PEOPLE_ALSO_BOUGHT,
-    find=_bag, find_in=_bag_in, other_category=True, comparable=True,
-)  # fmt: skip
+    BAG_EXTRAS,
+    DefaultRules(guard=True, category_cap=1, price_high=0.5),
+    places=12,
+    index=PEOPLE_ALSO_BOUGHT,
+    find=_bag,
+    find_in=_bag_in,
+    other_category=True,
+    comparable=True,
+)
 FOR_YOU = TouchPoint(RECOMMENDED_FOR_YOU, DefaultRules(brand_cap=8, diversity=0.25, explore_place=12))
 RANKED_PAGE = TouchPoint(MARKET_RANKING, places=500)
 CAROUSELS = (ALTERNATIVES, GOES_WITH, SOMETHING_EXTRA)
-"""Lists of products, each after the one that it stands beside."""
+"""Touch points with lists of products; one that must not repeat another's places comes after it."""
 TOUCH_POINTS = (*CAROUSELS, FOR_YOU, RANKED_PAGE)

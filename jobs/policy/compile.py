@@ -20,10 +20,19 @@ from jobs.policy.variants import DefaultRules, Variant
 from jobs.tables.shop import POLICY, RECOMMENDED_FOR_YOU
 from jobs.text import clean
 from models.arrays import BoolMask, Rows
-from models.assembly.rulebook import BRAND_CAP, CATEGORY_CAP, GUARD, PRICE, STANDING, Attributes, Rulebook, RuleNumbers
+from models.assembly.rulebook import (
+    BRAND_CAP,
+    CATEGORY_CAP,
+    DEFAULT_RULES,
+    GUARD,
+    PRICE,
+    Attributes,
+    Rulebook,
+    RuleNumbers,
+)
 from models.vocabulary import Vocabulary
 
-FIRST = len(STANDING)
+FIRST = len(DEFAULT_RULES)
 """Number of a policy's first rule."""
 
 
@@ -38,7 +47,7 @@ class Policy:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Rule number -> name, as `Rulebook.names`: the same for every touch point, market and variant."""
-        return (*STANDING, *(rule.rule_id for rule in self.rules))
+        return (*DEFAULT_RULES, *(rule.rule_id for rule in self.rules))
 
     def rule(self, number: int) -> Rule:
         """The rule of a number from FIRST on."""
@@ -59,7 +68,7 @@ class Policy:
 
         Raises KeyError for a name that no rule of the night has.
         """
-        return None if name in STANDING else self._by_name[name].as_json()
+        return None if name in DEFAULT_RULES else self._by_name[name].as_json()
 
     @cached_property
     def _by_name(self) -> dict[str, Rule]:

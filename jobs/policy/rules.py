@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from jobs.tables import shop
 from jobs.text import INVISIBLE
-from models.assembly.rulebook import STANDING
+from models.assembly.rulebook import DEFAULT_RULES
 
 PRODUCT_LISTS = tuple(table.name for table in shop.PRODUCT_LISTS)
 """Touch points whose lists belong to a product, which has a department and a price to compare with."""
@@ -94,8 +94,8 @@ class Rule(BaseModel):
             raise ValueError(f"has {len(name)} characters; at most {LONGEST_ID} are allowed")
         if any(unicodedata.category(letter) in INVISIBLE for letter in name):
             raise ValueError("has an invisible or control character; write it with others")
-        if name.casefold() in STANDING:
-            raise ValueError(f"is the name of a default rule, as are {', '.join(STANDING)}; choose another")
+        if name.casefold() in DEFAULT_RULES:
+            raise ValueError(f"is the name of a default rule, as are {', '.join(DEFAULT_RULES)}; choose another")
         return name
 
     @field_validator("touch_point")

@@ -1,4 +1,4 @@
-"""Typed array tuples that the compiled assembly loop reads and writes."""
+"""Defines the array tuples that the compiled assembly loops read and write."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 NONE = -1
-
-
 AVAILABLE, YOUNG, EXCLUDED, BRAND, CATEGORY, DEPARTMENT, PRICE, PLACES = range(8)
 """Columns of `Stock.facts`."""
 
@@ -18,14 +16,17 @@ class Stock(NamedTuple):
     """A market's products as rules see them; see `models.assembly.rulebook`."""
 
     facts: Array
-    """[P, 8] float32, one cache line or two products to it: what is asked of a candidate lies together."""
+    """[P, 8] float32: one cache line holds all facts of a candidate, and of its neighbour."""
     brands: int
     categories: int
 
 
 class Book(NamedTuple):
-    """`models.assembly.rulebook.Rulebook` as the kernel takes it."""
+    """A `ListShape` and a `models.assembly.rulebook.Rulebook` as the kernels take them."""
 
+    n: int
+    """Places of a list."""
+    pin_label: int
     mover: Array
     pins: Array
     pin_places: Array
@@ -45,7 +46,7 @@ class Book(NamedTuple):
     explore_own_category: bool
     most_up: int
     plain: bool
-    """Whether candidates keep their order: nothing is moved, pinned or explored, and only caps leave some out."""
+    """Whether candidates keep their order: no boost, bury, diversity, pin or exploration; only caps leave some out."""
     guards: bool
     """Whether some department may not show another one's products."""
     prices: bool
@@ -57,8 +58,10 @@ class Book(NamedTuple):
 class Offers(NamedTuple):
     """What Q lists may be filled from; see `models.assembly.assembly.assemble`."""
 
+    most: int
+    """Most candidates that a list can have, tiers included."""
     row_of: Array
-    """[Q], where each list's candidates stand in the next three."""
+    """[Q], the row of each list's candidates in the next three."""
     rows: Array
     scores: Array
     labels: Array
@@ -72,13 +75,13 @@ class Offers(NamedTuple):
     tier_scores: Array
     tier_labels: Array
     skip_of: Array
-    """[Q], the row of `skips` that leaves nothing out for a list; -1: none does."""
+    """[Q], the row of `skips` that is safe for a list; -1: none is."""
     skips: Array
-    """[any, tier_rows], the first place from each on that department and price do not refuse."""
+    """[any, tier_rows], the first place from each on whose product passes the department guard and the price window."""
 
 
 class Pool(NamedTuple):
-    """Working memory of a thread: the pool's candidates, and what is known of every product [P] for this list."""
+    """Working memory of a thread: the candidates of the current list, and its notes on every product [P]."""
 
     product: Array
     score: Array
@@ -86,12 +89,12 @@ class Pool(NamedTuple):
     brand: Array
     category: Array
     key: Array
-    gone: Array
+    dropped: Array
     """Already placed, or over a cap."""
     mark: Array
-    """The rule that held the candidate back."""
+    """The rule that moved the candidate down."""
     taken: Array
-    """[P], number of the list that must not show the product again, or has it in its pool."""
+    """[P], number of the last list that must not show the product again, or has it in its pool."""
     reason: Array
     """[P], the rule behind `taken`."""
     of_brand: Array
@@ -105,3 +108,15 @@ class Pool(NamedTuple):
     """[rules], the last list that was counted for a rule."""
     before: Array
     """[rules], the counts before this list."""
+
+
+class Lists(NamedTuple):
+    """The lists that a kernel writes; see `models.assembly.assembly.Assembled`."""
+
+    rows: Array
+    scores: Array
+    labels: Array
+    rules: Array
+    effects: Array
+    """[rules], of one thread."""
+    read: Array

@@ -1,6 +1,6 @@
-"""The inner loop of `models.assembly.assembly`, compiled: list after list, with working memory of a thread alone.
+"""Assembles lists under all rules, compiled: list after list, each thread in its own working memory.
 
-A list's candidates that may be shown form its pool, in the order of their sources; the pool is then put into places.
+The candidates that a list may show form its pool, in the order of their sources; the pool is then put into places.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from models.assembly.arrays import (
     YOUNG,
     Array,
     Book,
+    Lists,
     Offers,
     Pool,
     Stock,
 )
-from models.assembly.plain_kernels import block, compiled, credit, enough, plain_list, refusal
+from models.assembly.plain_kernels import ALLOWED, block, compiled, credit, enough, plain_list, refusal
 from models.assembly.rulebook import DIVERSITY, EXPLORATION
 
 
@@ -36,20 +37,24 @@ def _is_young(product: int, anchor: int, stock: Stock, book: Book) -> bool:
 
 
 @compiled
-def _add(product: int, score: float, label: int, size: int, q: int, stock: Stock, book: Book, pool: Pool) -> None:
+def _add(product: int, score: float, label: int, size: int, q: int, stock: Stock, pool: Pool) -> None:
+    """Put a candidate at the end of the pool."""
     pool.product[size], pool.score[size], pool.label[size] = product, score, label
     pool.brand[size], pool.category[size] = int(stock.facts[product, BRAND]), int(stock.facts[product, CATEGORY])
     pool.key[size] = size - stock.facts[product, PLACES]
-    pool.gone[size], pool.mark[size] = False, NONE
+    pool.dropped[size], pool.mark[size] = False, NONE
     pool.taken[product], pool.reason[product] = q, NONE
 
 
 @compiled
 def _gather(
-    q: int, n: int, limit: int, offers: Offers, stock: Stock, book: Book, pool: Pool, effects: Array
+    q: int, limit: int, offers: Offers, stock: Stock, book: Book, pool: Pool, out: Lists
 ) -> tuple[int, bool, int]:
-    """(candidates in the pool, whether there are more, how many of the list's own were read, NONE where these did not
-    suffice): at most `limit` and a young one for exploration."""
+    """Fill the pool with at most `limit` candidates and a young one for exploration.
+
+    Returns (candidates in the pool, whether there are more, how many of the list's own were read; NONE where these did
+    not suffice).
+    """
     size, young, anchor, read = 0, book.explore_place < 0, offers.anchors[q], offers.rows.shape[1]
     row = offers.row_of[q]
     for at in range(offers.rows.shape[1]):
@@ -60,13 +65,13 @@ def _gather(
         if size >= limit and not _is_young(product, anchor, stock, book):
             continue
         no = refusal(product, anchor, q, stock, book, pool)
-        if no == -2 and not enough(int(stock.facts[product, CATEGORY]), book, pool):
-            _add(product, offers.scores[row, at], offers.labels[row, at], size, q, stock, book, pool)
+        if no == ALLOWED and not enough(int(stock.facts[product, CATEGORY]), book, pool):
+            _add(product, offers.scores[row, at], offers.labels[row, at], size, q, stock, pool)
             pool.of_category[int(stock.facts[product, CATEGORY])] += 1
             size += 1
             young = young or _is_young(product, anchor, stock, book)
-        elif no >= 0 and size < n:
-            credit(no, q, effects, pool)
+        elif no >= 0 and size < book.n:
+            credit(no, q, pool, out)
     read = read if size >= limit else NONE
     for tier in range(offers.tier_of.shape[1]):
         group = offers.tier_of[q, tier]
@@ -77,23 +82,23 @@ def _gather(
                 return size, True, read
             product = offers.tier_rows[at]
             no = refusal(product, anchor, q, stock, book, pool)
-            if no == -2 and not enough(int(stock.facts[product, CATEGORY]), book, pool):
-                _add(product, offers.tier_scores[at], offers.tier_labels[tier], size, q, stock, book, pool)
+            if no == ALLOWED and not enough(int(stock.facts[product, CATEGORY]), book, pool):
+                _add(product, offers.tier_scores[at], offers.tier_labels[tier], size, q, stock, pool)
                 pool.of_category[int(stock.facts[product, CATEGORY])] += 1
                 size += 1
-            elif no >= 0 and size < n:
-                credit(no, q, effects, pool)
+            elif no >= 0 and size < book.n:
+                credit(no, q, pool, out)
     return size, size >= limit, read
 
 
 @compiled
 def _first_by_place(first: int, size: int, book: Book, pool: Pool) -> int:
-    """The candidate that stands first when boosts, buries and diversity are counted; NONE where all are gone."""
+    """The candidate that comes first after boosts, buries and diversity; NONE where all are dropped."""
     best, cost = NONE, np.inf
     for i in range(first, size):
-        if i - book.most_up >= cost:  # nothing behind it can stand before it
+        if i - book.most_up >= cost:  # no later candidate can overtake it
             break
-        if not pool.gone[i]:
+        if not pool.dropped[i]:
             here = pool.key[i]
             if pool.brand[i] >= 0:
                 here += book.diversity * pool.of_brand[pool.brand[i]]
@@ -104,7 +109,7 @@ def _first_by_place(first: int, size: int, book: Book, pool: Pool) -> int:
 
 @compiled
 def _pinned(pin: int, q: int, size: int, stock: Stock, book: Book, pool: Pool) -> int:
-    """Where the pinned product stands in the pool, `size` where it has to be added, NONE where it may not be shown."""
+    """The pinned product's place in the pool, `size` where it has to be added, NONE where it may not be shown."""
     product = book.pins[pin]
     brand, category = int(stock.facts[product, BRAND]), int(stock.facts[product, CATEGORY])
     if stock.facts[product, AVAILABLE] == 0 or stock.facts[product, EXCLUDED] >= 0:
@@ -117,20 +122,20 @@ def _pinned(pin: int, q: int, size: int, stock: Stock, book: Book, pool: Pool) -
         return size
     for i in range(size):
         if pool.product[i] == product:
-            return NONE if pool.gone[i] else i
+            return NONE if pool.dropped[i] else i
     return NONE
 
 
 @compiled
 def _cap(group: int, groups: Array, cap: int, counts: Array, rule: int, first: int, size: int, pool: Pool) -> None:
-    """Count one more of a brand or category; where that reaches the cap, the rest of it is gone."""
+    """Count one more of a brand or category; where that reaches the cap, drop the rest of it."""
     if group < 0:
         return
     counts[group] += 1
     if cap > 0 and counts[group] == cap:
         for i in range(first, size):
-            if not pool.gone[i] and groups[i] == group:
-                pool.gone[i] = True
+            if not pool.dropped[i] and groups[i] == group:
+                pool.dropped[i] = True
                 if pool.mark[i] < 0:
                     pool.mark[i] = rule
 
@@ -138,11 +143,11 @@ def _cap(group: int, groups: Array, cap: int, counts: Array, rule: int, first: i
 @compiled
 def _next(
     held: int, first: int, size: int, anchor: int, young_shown: bool, stock: Stock, book: Book, pool: Pool
-) -> tuple[int, int]:  # fmt: skip
-    """(place in the pool, rule) of what stands next; marks what it overtakes, unless itself was moved up."""
+) -> tuple[int, int]:
+    """(place in the pool, rule) of the next candidate; marks those it overtakes, unless a boost moved it."""
     if held == book.explore_place and not young_shown:
         for i in range(first, size):
-            if not pool.gone[i] and _is_young(pool.product[i], anchor, stock, book):
+            if not pool.dropped[i] and _is_young(pool.product[i], anchor, stock, book):
                 return i, EXPLORATION if i > first else pool.mark[i]
     chosen = _first_by_place(first, size, book, pool)
     if chosen <= first:
@@ -151,87 +156,79 @@ def _next(
     if stock.facts[product, PLACES] > 0:
         return chosen, book.mover[product]
     for i in range(first, chosen):
-        if not pool.gone[i] and pool.mark[i] < 0:
+        if not pool.dropped[i] and pool.mark[i] < 0:
             behind = stock.facts[pool.product[i], PLACES] < 0
             pool.mark[i] = book.mover[pool.product[i]] if behind else DIVERSITY
     return chosen, pool.mark[chosen]
 
 
 @compiled
-def _place(
-    q: int, n: int, size: int, anchor: int, pin_label: int, stock: Stock, book: Book, pool: Pool,
-    rows: Array, scores: Array, labels: Array, rules: Array,
-) -> int:  # fmt: skip
-    """Put the pool into the n places of list q; returns how many were filled."""
+def _place(q: int, size: int, anchor: int, stock: Stock, book: Book, pool: Pool, out: Lists) -> int:
+    """Put the pool into the places of list q; returns how many were filled."""
     for i in range(size):  # counted while the pool was gathered
         pool.of_category[pool.category[i]] = 0
     held, first, young_shown, pin, end = 0, 0, False, 0, size
-    while held < n:
+    while held < book.n:
         while pin < len(book.pins) and book.pin_places[pin] < held:
             pin += 1
         chosen, rule = NONE, NONE
         if pin < len(book.pins) and book.pin_places[pin] == held:
             chosen, rule = _pinned(pin, q, end, stock, book, pool), book.pin_rules[pin]
             if chosen == end:
-                _add(book.pins[pin], 0.0, pin_label, end, q, stock, book, pool)
+                _add(book.pins[pin], 0.0, book.pin_label, end, q, stock, pool)
                 end += 1
         if chosen < 0:
             chosen, rule = _next(held, first, size, anchor, young_shown, stock, book, pool)
         if chosen < 0:
             break
         product = pool.product[chosen]
-        rows[q, held], scores[q, held], labels[q, held] = product, pool.score[chosen], pool.label[chosen]
-        rules[q, held] = rule
-        pool.gone[chosen], pool.mark[chosen] = True, NONE
+        out.rows[q, held], out.scores[q, held] = product, pool.score[chosen]
+        out.labels[q, held], out.rules[q, held] = pool.label[chosen], rule
+        pool.dropped[chosen], pool.mark[chosen] = True, NONE
         held += 1
         young_shown = young_shown or _is_young(product, anchor, stock, book)
-        while first < size and pool.gone[first]:
+        while first < size and pool.dropped[first]:
             first += 1
         brand, category = int(stock.facts[product, BRAND]), int(stock.facts[product, CATEGORY])
         _cap(brand, pool.brand, book.brand_cap, pool.of_brand, book.brand_cap_rule, first, size, pool)
         _cap(category, pool.category, book.category_cap, pool.of_category, book.category_cap_rule, first, size, pool)
     for k in range(held):
-        pool.of_brand[int(stock.facts[rows[q, k], BRAND])] = 0
-        pool.of_category[int(stock.facts[rows[q, k], CATEGORY])] = 0
+        pool.of_brand[int(stock.facts[out.rows[q, k], BRAND])] = 0
+        pool.of_category[int(stock.facts[out.rows[q, k], CATEGORY])] = 0
     return held
 
 
 @compiled
-def _one_list(
-    q: int, n: int, most: int, pin_label: int, offers: Offers, stock: Stock, book: Book, pool: Pool,
-    rows: Array, scores: Array, labels: Array, rules: Array, effects: Array, read: Array,
-) -> None:  # fmt: skip
+def _one_list(q: int, offers: Offers, stock: Stock, book: Book, pool: Pool, out: Lists) -> None:
+    """Assemble list q; gathers more candidates where caps took too many of the first ones."""
+    n, most, effects = book.n, offers.most, out.effects
     limit = most if book.category_cap > 0 else 2 * n + len(book.pins)
     for rule in range(len(effects)):
         pool.before[rule] = effects[rule]
     while True:
         block(q, offers, pool)
-        size, more, read[q] = _gather(q, n, limit, offers, stock, book, pool, effects)
-        held = _place(q, n, size, offers.anchors[q], pin_label, stock, book, pool, rows, scores, labels, rules)
+        size, more, out.read[q] = _gather(q, limit, offers, stock, book, pool, out)
+        held = _place(q, size, offers.anchors[q], stock, book, pool, out)
         if held == n or not more or limit >= most:
             break
-        # Caps took what was gathered: once again, deeper.
         for i in range(size + len(book.pins)):
             pool.taken[pool.product[i]] = NONE
         for rule in range(len(effects)):
             effects[rule], pool.credited[rule] = pool.before[rule], NONE
         limit = min(4 * limit, most)
     for k in range(held):
-        if rules[q, k] >= 0:
-            credit(rules[q, k], q, effects, pool)
+        if out.rules[q, k] >= 0:
+            credit(out.rules[q, k], q, pool, out)
     for i in range(min(n, size)):
         if pool.mark[i] >= 0:  # it would have had a place
-            credit(pool.mark[i], q, effects, pool)
+            credit(pool.mark[i], q, pool, out)
 
 
 @compiled
-def assemble_range(
-    start: int, stop: int, n: int, most: int, pin_label: int, offers: Offers, stock: Stock, book: Book, pool: Pool,
-    rows: Array, scores: Array, labels: Array, rules: Array, effects: Array, read: Array,
-) -> None:  # fmt: skip
+def assemble_range(start: int, stop: int, offers: Offers, stock: Stock, book: Book, pool: Pool, out: Lists) -> None:
     """Write lists start .. stop - 1 of `models.assembly.assembly.assemble`, and how many of them each rule changed."""
     for q in range(start, stop):
         if book.plain:
-            plain_list(q, n, offers, stock, book, pool, rows, scores, labels, effects, read)
+            plain_list(q, offers, stock, book, pool, out)
         else:
-            _one_list(q, n, most, pin_label, offers, stock, book, pool, rows, scores, labels, rules, effects, read)
+            _one_list(q, offers, stock, book, pool, out)

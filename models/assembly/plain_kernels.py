@@ -1,12 +1,12 @@
 """Assembles lists whose candidates keep their order, compiled: only caps leave some out.
 
-It gives what the general loop gives, and reads no further than the list is long.
+The result equals that of the general loop, but each list stops reading candidates once it is full.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from numba import njit
 
@@ -18,33 +18,32 @@ from models.assembly.arrays import (
     EXCLUDED,
     NONE,
     PRICE,
-    Array,
     Book,
+    Lists,
     Offers,
     Pool,
     Stock,
 )
 from models.assembly.rulebook import BOUGHT, PAGE
 
-# What both loops of `models.assembly.assembly` ask of a candidate, compiled.
-
 Compiled = TypeVar("Compiled", bound=Callable[..., object])
 SPARE = 4
 """So many times its cap of a category is gathered."""
+ALLOWED = -2
 
 
 def compiled(function: Compiled) -> Compiled:
-    """Compile without numba's counting of references: nothing is allocated here, and counting those of arrays that
-    threads share took six sevenths of the time.
+    """Compile without numba's counting of references: these functions allocate nothing, and counting references to
+    arrays that threads share took six sevenths of the time.
     """
-    options: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
-    made: Compiled = njit(**options)(function)
+    options = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
+    made: Compiled = njit(**options)(function)  # type: ignore[call-overload]
     return made
 
 
 @compiled
 def refusal(product: int, anchor: int, q: int, stock: Stock, book: Book, pool: Pool) -> int:
-    """-2 where the product may be shown, the rule that says no, or NONE where no rule is needed to say it."""
+    """ALLOWED, or the number of the rule that refuses the product, or NONE where it is refused without a rule."""
     if pool.taken[product] == q:
         return int(pool.reason[product])
     facts = stock.facts
@@ -53,7 +52,7 @@ def refusal(product: int, anchor: int, q: int, stock: Stock, book: Book, pool: P
     if facts[product, EXCLUDED] >= 0:
         return int(facts[product, EXCLUDED])
     if anchor < 0:
-        return -2
+        return ALLOWED
     category = facts[product, CATEGORY]
     if book.other_category and category >= 0 and category == facts[anchor, CATEGORY]:
         return NONE
@@ -62,26 +61,26 @@ def refusal(product: int, anchor: int, q: int, stock: Stock, book: Book, pool: P
     share = facts[product, PRICE] / facts[anchor, PRICE]
     if share < book.low or share > book.high:  # false where a price is not known
         return book.price_rule
-    return -2
+    return ALLOWED
 
 
 @compiled
 def enough(category: int, book: Book, pool: Pool) -> bool:
-    """Whether the pool has all of a capped category that places and diversity can make a choice of."""
+    """Whether the pool holds as much of a capped category as any choice among its products needs."""
     return book.category_cap > 0 and category >= 0 and pool.of_category[category] >= SPARE * book.category_cap
 
 
 @compiled
-def credit(rule: int, q: int, effects: Array, pool: Pool) -> None:
+def credit(rule: int, q: int, pool: Pool, out: Lists) -> None:
     """Count list q once for a rule that changed it."""
     if pool.credited[rule] != q:
         pool.credited[rule] = q
-        effects[rule] += 1
+        out.effects[rule] += 1
 
 
 @compiled
 def block(q: int, offers: Offers, pool: Pool) -> None:
-    """Note what list q must not show: its own product, what the customer bought, what stands beside it."""
+    """Note what list q must not show: its own product, what the customer bought, what the page shows beside it."""
     for at in range(offers.beside.shape[1]):
         if offers.beside[q, at] >= 0:
             pool.taken[offers.beside[q, at]], pool.reason[offers.beside[q, at]] = q, PAGE
@@ -92,29 +91,29 @@ def block(q: int, offers: Offers, pool: Pool) -> None:
 
 
 @compiled
-def _offer(
-    product: int, score: float, label: int, q: int, n: int, size: int, held: int, stock: Stock, book: Book, pool: Pool,
-    rows: Array, scores: Array, labels: Array, effects: Array,
-) -> int:  # fmt: skip
-    """Give a product the next place unless a cap is reached; returns the places held."""
+def _over_cap(product: int, q: int, size: int, stock: Stock, book: Book, pool: Pool, out: Lists) -> bool:
+    """Whether a product would exceed the cap of its brand or category; counts the rule where a place is lost."""
     brand, category = int(stock.facts[product, BRAND]), int(stock.facts[product, CATEGORY])
-    pool.taken[product], pool.reason[product], pool.category[size] = q, NONE, category
-    pool.of_category[category] += 1
     over_brand = book.brand_cap > 0 and brand >= 0 and pool.of_brand[brand] >= book.brand_cap
     over_category = book.category_cap > 0 and category >= 0 and pool.placed[category] >= book.category_cap
-    if over_brand or over_category:
-        if size < n:  # it would have had a place; the cap that was reached first took it away
-            first = over_brand and not (over_category and pool.category_full[category] < pool.brand_full[brand])
-            credit(book.brand_cap_rule if first else book.category_cap_rule, q, effects, pool)
-        return held
-    rows[q, held], scores[q, held], labels[q, held] = product, score, label
+    if not (over_brand or over_category):
+        return False
+    if size < book.n:  # it would have had a place; the cap that was reached first took it away
+        first = over_brand and not (over_category and pool.category_full[category] < pool.brand_full[brand])
+        credit(book.brand_cap_rule if first else book.category_cap_rule, q, pool, out)
+    return True
+
+
+@compiled
+def _count_placed(product: int, place: int, stock: Stock, book: Book, pool: Pool) -> None:
+    """Count a placed product towards the caps of its brand and category."""
+    brand, category = int(stock.facts[product, BRAND]), int(stock.facts[product, CATEGORY])
     pool.of_brand[brand] += 1
     pool.placed[category] += 1
     if pool.of_brand[brand] == book.brand_cap:
-        pool.brand_full[brand] = held
+        pool.brand_full[brand] = place
     if pool.placed[category] == book.category_cap:
-        pool.category_full[category] = held
-    return held + 1
+        pool.category_full[category] = place
 
 
 @compiled
@@ -130,14 +129,11 @@ def _quiet(q: int, offers: Offers, book: Book, pool: Pool) -> bool:
 
 
 @compiled
-def plain_list(
-    q: int, n: int, offers: Offers, stock: Stock, book: Book, pool: Pool, rows: Array, scores: Array, labels: Array,
-    effects: Array, read: Array,
-) -> None:  # fmt: skip
-    """List q where candidates keep their order: each has its place as soon as it is met, and the rest is not read."""
+def plain_list(q: int, offers: Offers, stock: Stock, book: Book, pool: Pool, out: Lists) -> None:
+    """Assemble list q where candidates keep their order: each takes the next place as it is read."""
     block(q, offers, pool)
-    size, held, anchor, row = 0, 0, offers.anchors[q], offers.row_of[q]
-    read[q] = NONE
+    n, size, held, anchor, row = book.n, 0, 0, offers.anchors[q], offers.row_of[q]
+    out.read[q] = NONE
     for tier in range(-1, offers.tier_of.shape[1]):
         at, stop = 0, offers.rows.shape[1]
         if tier >= 0:
@@ -154,18 +150,24 @@ def plain_list(
             if product < 0:
                 break
             no = refusal(product, anchor, q, stock, book, pool)
-            if no == -2 and not enough(int(stock.facts[product, CATEGORY]), book, pool):
-                score = offers.scores[row, at] if tier < 0 else offers.tier_scores[at]
-                label = offers.labels[row, at] if tier < 0 else offers.tier_labels[tier]
-                held = _offer(product, score, label, q, n, size, held, stock, book, pool, rows, scores, labels, effects)
+            category = int(stock.facts[product, CATEGORY])
+            if no == ALLOWED and not enough(category, book, pool):
+                pool.taken[product], pool.reason[product], pool.category[size] = q, NONE, category
+                pool.of_category[category] += 1
+                if not _over_cap(product, q, size, stock, book, pool, out):
+                    out.rows[q, held] = product
+                    out.scores[q, held] = offers.scores[row, at] if tier < 0 else offers.tier_scores[at]
+                    out.labels[q, held] = offers.labels[row, at] if tier < 0 else offers.tier_labels[tier]
+                    _count_placed(product, held, stock, book, pool)
+                    held += 1
                 size += 1
                 if held == n and tier < 0:
-                    read[q] = at + 1
+                    out.read[q] = at + 1
             elif no >= 0 and size < n:
-                credit(no, q, effects, pool)
+                credit(no, q, pool, out)
             at += 1
     for i in range(size):
         pool.of_category[pool.category[i]] = 0
     for k in range(held):
-        pool.of_brand[int(stock.facts[rows[q, k], BRAND])] = 0
-        pool.placed[int(stock.facts[rows[q, k], CATEGORY])] = 0
+        pool.of_brand[int(stock.facts[out.rows[q, k], BRAND])] = 0
+        pool.placed[int(stock.facts[out.rows[q, k], CATEGORY])] = 0

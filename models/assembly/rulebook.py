@@ -1,4 +1,4 @@
-"""What the lists of one touch point in one market must keep to, as arrays.
+"""Holds the rules for the lists of one touch point in one market as arrays.
 
 Legend: P products, D departments. Rule numbers point into `Rulebook.names`; -1 is no rule.
 """
@@ -13,12 +13,18 @@ import numpy.typing as npt
 from models.arrays import BoolMask, Rows
 
 RuleNumbers = npt.NDArray[np.int16]
-STANDING = (
-    "department guard", "price window", "brand cap", "category cap", "diversity", "exploration", "page duplicates",
+DEFAULT_RULES = (
+    "department guard",
+    "price window",
+    "brand cap",
+    "category cap",
+    "diversity",
+    "exploration",
+    "page duplicates",
     "bought",
-)  # fmt: skip
-"""Rules that hold without a policy, in the order of their numbers; a policy's rules have the numbers after them."""
-GUARD, PRICE, BRAND_CAP, CATEGORY_CAP, DIVERSITY, EXPLORATION, PAGE, BOUGHT = range(len(STANDING))
+)
+"""Names of the default rules, in the order of their numbers; a policy's rules have the numbers after them."""
+GUARD, PRICE, BRAND_CAP, CATEGORY_CAP, DIVERSITY, EXPLORATION, PAGE, BOUGHT = range(len(DEFAULT_RULES))
 
 
 @dataclass(frozen=True)
@@ -42,13 +48,13 @@ class Rulebook:
     """The rules of one touch point, market and variant."""
 
     names: tuple[str, ...]
-    """Rule number -> name; begins with STANDING."""
+    """Rule number -> name; begins with DEFAULT_RULES."""
     excluded: RuleNumbers
-    """[P], the rule that takes the product away; -1 where none does."""
+    """[P], the rule that excludes the product; -1 where none does."""
     places: npt.NDArray[np.int16]
     """[P], places that boosts (above 0) and buries (below 0) move it, summed."""
     mover: RuleNumbers
-    """[P], the rule to name for it: the one that moves it farthest; -1 where `places` is 0."""
+    """[P], the rule that moves it farthest, which is named for the move; -1 where `places` is 0."""
     pins: Rows
     """[pins], products that must be in the list, each at most once, by rising place."""
     pin_places: Rows
@@ -71,6 +77,6 @@ class Rulebook:
     """Greatest price as such a share; infinity: any."""
     price_rule: int
     diversity: float
-    """Places that a product loses for each product of its brand that is shown before it; 0: off."""
+    """Places that a product moves down for each product of its brand shown before it; 0: off."""
     explore_place: int
-    """Place (0 being the first) that a young product gets where none stands before it; -1: off."""
+    """Place (0 being the first) that a young product gets where no earlier place has one; -1: off."""

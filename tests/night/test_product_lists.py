@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from jobs.lists.product_lists import read_digests
+from jobs.lists.product_lists import read_list_digests
 from jobs.run import fingerprint
 from jobs.tables.shop import AVAILABILITY, BAG_EXTRAS, CATALOGUE, PEOPLE_ALSO_BOUGHT, YOU_MIGHT_ALSO_LIKE
 from jobs.tables.table import Table
@@ -65,7 +65,7 @@ def test_a_night_of_what_differs_equals_all_lists_made_anew(copied_second: Shop,
             going_on.step(step, SECOND)
     counts = going_on.step("lists", SECOND)
     written = sum(len(stored(going_on, table)) for table in TABLES)
-    assert f"{written:,} are others than the night before" in counts.note
+    assert f"{written:,} product lists changed since the night before" in counts.note
     anew = going_on.copy(tmp_path / "anew")
     for table in TABLES:
         (anew.lake.directory("lists", FIRST) / f"{table.name}.arrow").unlink()
@@ -84,7 +84,7 @@ def test_nights_after_one_that_is_made_again_are_no_ground_to_go_on_from(copied_
     staged(copied_second, THIRD)
     assert all(lake.since(table, THIRD) == FIRST for table in TABLES)
     copied_second.step("lists", SECOND)
-    assert all(read_digests(lake, table, THIRD) is None for table in TABLES)
+    assert all(read_list_digests(lake, table, THIRD) is None for table in TABLES)
     staged(copied_second, FOURTH)
     assert all(lake.since(table, FOURTH) == FOURTH for table in TABLES)
 
@@ -96,7 +96,7 @@ def test_lists_are_all_written_where_what_the_night_before_said_is_not_known(cop
     if damage == "torn":
         path.write_bytes(path.read_bytes()[:100])
     elif damage == "another format":
-        path.write_bytes(path.read_bytes().replace(b"format", b"tamrof"))
+        path.write_bytes(path.read_bytes().replace(b"layout", b"tuoyal"))
     else:
         copied_second.rewrite(AVAILABILITY, lambda rows: [r for r in rows if r["market"] != rows[0]["market"]], SECOND)
     copied_second.step("lists", SECOND)

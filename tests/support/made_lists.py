@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from models.assembly.assembly import Assembled, Candidates, Owners, Tiers, assemble
-from models.assembly.rulebook import BRAND_CAP, CATEGORY_CAP, GUARD, PRICE, STANDING, Attributes, Rulebook
+from models.assembly.assembly import Assembled, Candidates, ListShape, Owners, Rankings, Tiers, assemble
+from models.assembly.rulebook import BRAND_CAP, CATEGORY_CAP, DEFAULT_RULES, GUARD, PRICE, Attributes, Rulebook
 
 MODEL, POPULAR, PINNED = 0, 1, 2
-NAMES = (*STANDING, "boosted", "buried", "excluded", "pinned")
-BOOSTED, BURIED, EXCLUDED, PIN = range(len(STANDING), len(NAMES))
+NAMES = (*DEFAULT_RULES, "boosted", "buried", "excluded", "pinned")
+BOOSTED, BURIED, EXCLUDED, PIN = range(len(DEFAULT_RULES), len(NAMES))
 
 
 def no_rules(products: int, departments: int = 2) -> Rulebook:
@@ -50,12 +50,13 @@ def one_list(
         np.array(bought, np.int64),
         np.array([beside], np.int64).reshape(1, -1),
     )
-    tiers = Tiers(
-        np.zeros((1, 1), np.int64), np.array([0, len(popular)]), np.array(popular, np.int64),
-        9 - np.arange(len(popular), dtype=np.float32), np.array([POPULAR], np.int8),
-    )  # fmt: skip
+    ranking = Rankings(
+        np.array([0, len(popular)]), np.array(popular, np.int64), 9 - np.arange(len(popular), dtype=np.float32)
+    )
+    tiers = Tiers(np.zeros((1, 1), np.int64), ranking, np.array([POPULAR], np.int8))
     available = np.ones(len(attributes.brand), bool) if sold is None else np.array(sold)
-    return assemble(n, offered, owners, tiers, available, attributes, book, PINNED, other_category, explore_own)
+    shape = ListShape(n, PINNED, other_category, explore_own)
+    return assemble(shape, offered, owners, tiers, available, attributes, book)
 
 
 def shown(made: Assembled) -> list[int]:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.lake.lake import Lake
-from jobs.lists.assortment import read_shelf
+from jobs.lists.assortment import read_assortment
 from jobs.lists.builder import ListBuilder
 from jobs.lists.config import ListsConfig
 from jobs.lists.customer_lists import Ranker, stage_customer_lists
@@ -138,20 +138,20 @@ class SmallShop:
 
     def lists(self, as_of: date, config: ListsConfig) -> int:
         """Stage the customers' lists of a written night; returns the rows written."""
-        return self.stage(self.maker(as_of, config), as_of, config)
+        return self.stage(self.builder(as_of, config), as_of, config)
 
-    def maker(self, as_of: date, config: ListsConfig) -> ListBuilder:
+    def builder(self, as_of: date, config: ListsConfig) -> ListBuilder:
         """That of a written night."""
-        shelf = read_shelf(self.lake, run_of(as_of), config.popular, config.young_days)
-        return ListBuilder(shelf, read_policy(self.lake, as_of, config.variants))
+        assortment = read_assortment(self.lake, run_of(as_of), config.popular, config.young_days)
+        return ListBuilder(assortment, read_policy(self.lake, as_of, config.variants), config.top_n)
 
-    def stage(self, maker: ListBuilder, as_of: date, config: ListsConfig) -> int:
-        """Stage the customers' lists with a maker; returns the rows written."""
-        return stage_customer_lists(self.lake, maker, ProductVectors.read(self.lake, as_of), config, run_of(as_of))
+    def stage(self, builder: ListBuilder, as_of: date, config: ListsConfig) -> int:
+        """Stage the customers' lists with a builder; returns the rows written."""
+        return stage_customer_lists(self.lake, builder, ProductVectors.read(self.lake, as_of), config, run_of(as_of))
 
     def ranker(self, as_of: date, config: ListsConfig) -> Ranker:
         """That of a written night."""
-        return Ranker.on(self.maker(as_of, config), ProductVectors.read(self.lake, as_of), config, run_of(as_of))
+        return Ranker.on(self.builder(as_of, config), ProductVectors.read(self.lake, as_of), config, run_of(as_of))
 
     def ranked_rows(self, as_of: date) -> pa.Table:
         """What a ranker reads of everybody."""

@@ -95,22 +95,25 @@ def _sequences(task: StackTask, lake: Any, run: Any) -> Check:
 def _counts(task: StackTask, lake: Any, run: Any, config: Any) -> Iterator[Check]:
     """Popularity of every product in every market, and baskets of every pair."""
     from jobs.index import basket_rows, to_baskets
-    from jobs.lists.assortment import read_shelf
+    from jobs.lists.assortment import read_assortment
     from jobs.tables.shop import EVENTS
     from models.copurchase.pairs import count_together
 
     lists = config.lists
-    shelf = read_shelf(lake, run, lists.popular, lists.young_days)
-    markets, products = np.nonzero(shelf.popular.wanted)
-    ours = pa.table({
-        "market": shelf.markets.ids.take(pa.array(markets)), "product_id": shelf.products.ids.take(pa.array(products)),
-        "weight": pa.array(shelf.popular.wanted[markets, products].astype(np.float64)),
-    })  # fmt: skip
+    assortment = read_assortment(lake, run, lists.popular, lists.young_days)
+    markets, products = np.nonzero(assortment.popular.wanted)
+    ours = pa.table(
+        {
+            "market": assortment.markets.decode(markets),
+            "product_id": assortment.products.decode(products),
+            "weight": pa.array(assortment.popular.wanted[markets, products].astype(np.float64)),
+        }
+    )
     theirs = _table(task, "popularity", ["market", "product_id", "weight"])
     yield equal_rows("popularity", theirs, ours, ("market", "product_id"))
-    baskets = to_baskets(basket_rows(lake.frame(EVENTS), run.midnight, config.index.basket_days), shelf.products)
-    pairs = count_together(baskets.offsets, baskets.products, np.ones(len(baskets)), len(shelf.products))
-    ids = shelf.products.ids
+    baskets = to_baskets(basket_rows(lake.frame(EVENTS), run.midnight, config.index.basket_days), assortment.products)
+    pairs = count_together(baskets.offsets, baskets.products, np.ones(len(baskets)), len(assortment.products))
+    ids = assortment.products.ids
     ours = pa.table({
         "product_id": ids.take(pa.array(pairs.owners)), "other_id": ids.take(pa.array(pairs.columns)),
         "baskets": pa.array(pairs.values.astype(np.int64)),

@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.lists.assortment import Assortment
-from jobs.lists.builder import ListBuilder
+from jobs.lists.builder import ListBuilder, ListGroup
 from jobs.lists.touch_points import ALTERNATIVES, FOR_YOU, GOES_WITH, MODEL, TouchPoint
 from jobs.policy.compile import policy_on
 from jobs.policy.parse import rules_of
@@ -33,7 +33,7 @@ from models.arrays import Rows
 from models.assembly.assembly import Candidates, Owners
 from models.assembly.rulebook import Attributes
 from models.contract import FloatMatrix
-from models.popularity import Popularity
+from models.popularity import ProductPopularity
 from models.search.search import exact_top_n
 from models.vocabulary import Vocabulary
 from tests.benchmarks.common.retrieval_shop import RetrievalShop, make_shop
@@ -60,12 +60,12 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--json", type=Path)
     given = parser.parse_args(arguments)
     shop = make_shop(given.products, given.markets, given.customers, given.dimensions)
-    maker, variant = make_maker(shop), Variant()
-    warm_up(maker, variant)
+    builder, variant = make_builder(shop), Variant()
+    warm_up(builder, variant)
     result: dict[str, Any] = {"settings": {key: value for key, value in vars(given).items() if key != "json"}}
-    result["you_might_also_like"] = product_lists(maker, variant, ALTERNATIVES, shop.unit(), shop)
-    result["people_also_bought"] = product_lists(maker, variant, GOES_WITH, shop.unit()[:, ::-1].copy(), shop)
-    result["recommended_for_you"] = customer_lists(maker, variant, shop)
+    result["you_might_also_like"] = product_lists(builder, variant, ALTERNATIVES, shop.unit(), shop)
+    result["people_also_bought"] = product_lists(builder, variant, GOES_WITH, shop.unit()[:, ::-1].copy(), shop)
+    result["recommended_for_you"] = customer_lists(builder, variant, shop)
     result["peak memory MiB"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     print_result(result)
     if given.json:
@@ -73,8 +73,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     return result
 
 
-def make_maker(shop: RetrievalShop) -> ListBuilder:
-    """The step's own maker of lists, over a made-up catalogue."""
+def make_builder(shop: RetrievalShop) -> ListBuilder:
+    """The step's own builder of lists, over a made-up catalogue."""
     random, count = np.random.default_rng(5), len(shop.vectors)
 
     def names(letter: str, many: int, width: int) -> Vocabulary:
@@ -89,25 +89,25 @@ def make_maker(shop: RetrievalShop) -> ListBuilder:
         random.random(count) < 0.02,
     )  # fmt: skip
     wanted = random.pareto(1.2, (len(shop.available), count)).astype(np.float32).round()
-    popular = Popularity(wanted, wanted.sum(axis=0))
-    shelf = Assortment(
+    popular = ProductPopularity(wanted, wanted.sum(axis=0))
+    assortment = Assortment(
         names("p", count, 6), names("m", len(shop.available), 3), shop.available, attributes, names("b", BRANDS, 3),
         names("c", CATEGORIES, 2), names("d", DEPARTMENTS, 1), popular, popular, NIGHT,
     )  # fmt: skip
-    return ListBuilder(shelf, policy_on(rules_of(POLICY), NIGHT))
+    return ListBuilder(assortment, policy_on(rules_of(POLICY), NIGHT), PLACES)
 
 
-def warm_up(maker: ListBuilder, variant: Variant) -> None:
+def warm_up(builder: ListBuilder, variant: Variant) -> None:
     """Load what is compiled."""
     few = np.arange(4)
-    keys = {"product_id": maker.shelf.products.decode(few)}
-    maker.batch(ALTERNATIVES, 0, variant, PLACES, keys, Candidates.none(4), Owners.of_products(few), "m")
+    keys = {"product_id": builder.assortment.products.decode(few)}
+    builder.batch(ListGroup(ALTERNATIVES, 0, variant), keys, Candidates.empty(4), Owners.of_products(few), "m")
     exact_top_n(np.ones((2, 4), np.float32), np.ones((5, 4), np.float32), 2)
-    maker.tallies.clear()
+    builder.counts.clear()
 
 
 def product_lists(
-    maker: ListBuilder, variant: Variant, point: TouchPoint, vectors: FloatMatrix, shop: RetrievalShop
+    builder: ListBuilder, variant: Variant, point: TouchPoint, vectors: FloatMatrix, shop: RetrievalShop
 ) -> Seconds:
     """One search over all products, then every market."""
     spent: Seconds = {}
@@ -118,13 +118,13 @@ def product_lists(
     def lists(of: TouchPoint) -> None:
         for market, available in enumerate(shop.available):
             live = np.flatnonzero(available)
-            keys = {"product_id": maker.shelf.products.decode(live)}
-            maker.batch(of, market, variant, PLACES, keys, found[live], Owners.of_products(live), "m")
+            keys = {"product_id": builder.assortment.products.decode(live)}
+            builder.batch(ListGroup(of, market, variant), keys, found[live], Owners.of_products(live), "m")
 
-    return _both_ways(spent, lists, point, maker)
+    return _both_ways(spent, lists, point, builder)
 
 
-def customer_lists(maker: ListBuilder, variant: Variant, shop: RetrievalShop) -> Seconds:
+def customer_lists(builder: ListBuilder, variant: Variant, shop: RetrievalShop) -> Seconds:
     """Each market's customers, searched among what it sells without what they bought."""
     spent: Seconds = {}
     found: dict[int, tuple[FloatMatrix, Rows]] = {}
@@ -139,23 +139,23 @@ def customer_lists(maker: ListBuilder, variant: Variant, shop: RetrievalShop) ->
             ids = pa.array([f"m{market}-{n}" for n in range(len(rows))])
             candidates = Candidates(rows, scores, np.full(rows.shape, MODEL, np.int8))
             owners = Owners.of_customers(*shop.bought(market))
-            maker.batch(of, market, variant, PLACES, {"customer_id": ids}, candidates, owners, "m")
+            builder.batch(ListGroup(of, market, variant), {"customer_id": ids}, candidates, owners, "m")
 
-    return _both_ways(spent, lists, FOR_YOU, maker)
+    return _both_ways(spent, lists, FOR_YOU, builder)
 
 
-def _both_ways(spent: Seconds, lists: Callable[[TouchPoint], None], point: TouchPoint, maker: ListBuilder) -> Seconds:
-    plain = replace(point, standing=DefaultRules(), own_category_first=False)
-    books = maker.rulebooks
-    maker.rulebooks = type(books)(policy_on([], NIGHT), books.names, maker.shelf.attributes)
+def _both_ways(spent: Seconds, lists: Callable[[TouchPoint], None], point: TouchPoint, builder: ListBuilder) -> Seconds:
+    plain = replace(point, default_rules=DefaultRules(), own_category_first=False)
+    books = builder.rulebooks
+    builder.rulebooks = type(books)(policy_on([], NIGHT), books.names, builder.assortment.attributes)
     with timed(spent, "first available"):
         lists(plain)
-    maker.rulebooks = books
-    maker.tallies.clear()
+    builder.rulebooks = books
+    builder.counts.clear()
     with timed(spent, "with rules, fallbacks and re-ranking"):
         lists(point)
-    spent["lists"] = sum(tally.lists for tally in maker.tallies.values())
-    spent["positions moved"] = sum(tally.moved for tally in maker.tallies.values())
+    spent["lists"] = sum(count.lists for count in builder.counts.values())
+    spent["positions moved"] = sum(count.moved for count in builder.counts.values())
     retrieval = spent["search"] + spent["first available"]
     added = spent["with rules, fallbacks and re-ranking"] - spent["first available"]
     spent["added to retrieval"] = round(added / retrieval, 3)

@@ -25,7 +25,7 @@ from jobs.tables.shop import (
     YOU_MIGHT_ALSO_LIKE,
 )
 from jobs.tables.table import Table
-from models.assembly.rulebook import STANDING
+from models.assembly.rulebook import DEFAULT_RULES
 from tests.support.small_night import MIDNIGHT, MODEL, NIGHT, RUN
 
 LATER = replace(RUN, as_of=NIGHT + timedelta(days=1), run_id="2026-04-07-abc12345")
@@ -88,7 +88,7 @@ def test_a_rule_of_the_policy_is_told_as_it_was_that_night(lake: Lake) -> None:
 
 
 def test_standing_rules_have_words_and_old_lists_have_none(lake: Lake) -> None:
-    assert set(RULES) == set(STANDING)
+    assert set(RULES) == set(DEFAULT_RULES)
     assert explain(lake, "bag_extras", P1, 1).rule == f"price window: {RULES['price window']}"
     assert explain(lake, "bag_extras", P1, 2).rule.startswith("unheard-of: ")
     assert explain(lake, "market_ranking", {"market": "GB"}, 2).rule == ""

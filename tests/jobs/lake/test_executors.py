@@ -20,7 +20,7 @@ from jobs.lake.engine import Engine
 from jobs.lake.executors import Parcel, Task
 from jobs.lake.lake import Lake
 from jobs.lists.config import ListsConfig
-from jobs.lists.customer_lists import TALLY, Ranker
+from jobs.lists.customer_lists import COUNTED, Ranker
 from jobs.policy.variants import Variant
 from jobs.tables.shop import CUSTOMER_EMBEDDINGS, RECOMMENDED_FOR_YOU
 from tests.conftest import lake_on
@@ -55,7 +55,7 @@ def test_vectors_are_the_same_to_the_last_bit(embedded: Lake, spark_engine: Engi
 
 
 def staged(lake: Lake, second: bool) -> tuple[pa.Table, Any, list[dict[str, Any]]]:
-    """(lists, tallies, rule effects) of a shop's night, or of the night after it."""
+    """(lists, counts, rule effects) of a shop's night, or of the night after it."""
     shop = SmallShop.new(lake, 7)
     shop.rules(RULES)
     shop.write(FIRST)
@@ -66,9 +66,9 @@ def staged(lake: Lake, second: bool) -> tuple[pa.Table, Any, list[dict[str, Any]
         shop.touch("C003", night)
         shop.touch("C999", night)
         shop.write(night, since=FIRST)
-    maker = shop.maker(night, CONFIG)
-    shop.stage(maker, night, CONFIG)
-    return lake.arrow(RECOMMENDED_FOR_YOU), dict(maker.tallies), maker.effects()
+    builder = shop.builder(night, CONFIG)
+    shop.stage(builder, night, CONFIG)
+    return lake.arrow(RECOMMENDED_FOR_YOU), dict(builder.counts), builder.effects()
 
 
 @pytest.mark.parametrize("second", [False, True], ids=["a complete night", "a night of changes"])
@@ -77,7 +77,7 @@ def test_lists_and_what_rules_did_are_the_same(
 ) -> None:
     here, on_spark = staged(sail_lake, second), staged(lake_on(spark_engine, tmp_path / "spark"), second)
     assert_same_rows(here[0], on_spark[0], ("here", "executors"))
-    assert here[1] == on_spark[1] and sum(tally.lists for tally in here[1].values()) > 0
+    assert here[1] == on_spark[1] and sum(count.lists for count in here[1].values()) > 0
     order = sorted(here[2], key=str)
     assert order == sorted(on_spark[2], key=str) and any(row["changed"] for row in order)
 
@@ -85,7 +85,7 @@ def test_lists_and_what_rules_did_are_the_same(
 def ranked(ranker: Ranker, batches: Iterator[pa.RecordBatch]) -> tuple[list[dict[str, Any]], int]:
     """Rows by customer, and how many lists were counted."""
     rows = [row for batch in ranker(batches) for row in batch.to_pylist()]
-    counted = [row.pop(TALLY.name) for row in rows]
+    counted = [row.pop(COUNTED.name) for row in rows]
     lists = sum(sum(int(part[0]) for part in json.loads(text).values()) for text in counted if text)
     return sorted(rows, key=lambda row: str(row["customer_id"])), lists
 

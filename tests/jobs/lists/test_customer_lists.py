@@ -137,16 +137,16 @@ def test_a_product_that_is_sold_out_changes_the_lists_that_depend_on_it_alone(sa
     assert affected and len(made) < len(shop.people)
 
 
-@pytest.mark.parametrize("damage", ["no basis", "half a basis", "another top_n", "another word"])
+@pytest.mark.parametrize("damage", ["no snapshot", "half a snapshot", "another top_n", "another word"])
 def test_without_ground_to_go_on_from_all_lists_are_made(damage: str, sail_lake: Lake) -> None:
     shop = SmallShop.new(sail_lake, 3)
     quiet_second_night(shop)
     shop.write(SECOND, since=FIRST)
-    basis = sail_lake.directory(storage.LISTS, FIRST) / "basis.arrow"
-    if damage == "no basis":
-        basis.unlink()
-    if damage == "half a basis":
-        basis.write_bytes(basis.read_bytes()[: basis.stat().st_size // 2])
+    snapshot = sail_lake.directory(storage.LISTS, FIRST) / "inputs.arrow"
+    if damage == "no snapshot":
+        snapshot.unlink()
+    if damage == "half a snapshot":
+        snapshot.write_bytes(snapshot.read_bytes()[: snapshot.stat().st_size // 2])
     config = {
         "another top_n": ListsConfig(top_n=3, young_days=1),
         "another word": ListsConfig(top_n=4, young_days=1, experiment="x"),

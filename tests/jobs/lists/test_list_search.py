@@ -14,7 +14,7 @@ from jobs.lists.assortment import Assortment
 from jobs.lists.candidates import CandidateRetriever
 from jobs.lists.touch_points import ALTERNATIVES, COLD, MODEL
 from models.assembly.rulebook import Attributes
-from models.popularity import Popularity
+from models.popularity import ProductPopularity
 from models.search import search
 from models.vocabulary import Vocabulary
 
@@ -32,13 +32,13 @@ def test_the_first_a_market_sells_are_its_nearest(seed: int, products: int, n: i
     unknown = np.full(products, -1)
     available = rng.random((2, products)) < share
     cold = rng.random(products) < 0.2
-    nothing = Popularity(np.zeros((2, products), np.float32), np.zeros(products, np.float32))
-    shelf = Assortment(
+    nothing = ProductPopularity(np.zeros((2, products), np.float32), np.zeros(products, np.float32))
+    assortment = Assortment(
         ids, Vocabulary(pa.array(["A", "B"])), available,
         Attributes(unknown, unknown, unknown, np.full(products, np.nan, np.float32), np.zeros(products, bool)),
         *(Vocabulary(pa.array([], pa.string())) for _ in range(3)), nothing, nothing, date(2026, 3, 2),
     )  # fmt: skip
-    searching = CandidateRetriever(ALTERNATIVES, index, shelf, cold, n * depth)
+    searching = CandidateRetriever(ALTERNATIVES, index, assortment, cold, n * depth)
     for market in range(2):
         found = searching.in_market(market, n)[np.arange(available[market].sum())]
         for row, product in enumerate(np.flatnonzero(available[market])):

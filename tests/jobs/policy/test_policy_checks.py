@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jobs.errors import UserError
 from jobs.policy.parse import rules_of
 from jobs.policy.rules import ATTRIBUTES, COLUMNS, KINDS, MOST_RULES, PRODUCT_LISTS, TOUCH_POINTS, Rule
-from models.assembly.rulebook import STANDING
+from models.assembly.rulebook import DEFAULT_RULES
 
 GOOD: dict[str, dict[str, Any]] = {
     "exclude": {"attribute": "brand", "value": "Acme"},
@@ -169,7 +169,7 @@ def test_a_mistake_names_place_rule_column_value_and_remedy(case: str) -> None:
         assert f"rule {given_row['rule_id']!r}"[:70] in said
 
 
-@pytest.mark.parametrize("name", STANDING)
+@pytest.mark.parametrize("name", DEFAULT_RULES)
 def test_no_rule_takes_a_default_rules_name(name: str) -> None:
     (said,) = mistakes({**row(), "rule_id": name.upper()})
     assert "is the name of a default rule" in said

@@ -11,7 +11,7 @@ import pytest
 from jobs.policy.compile import FIRST, names_nobody_has, note
 from jobs.policy.rules import TOUCH_POINTS
 from jobs.policy.variants import DefaultRules, Variant
-from models.assembly.rulebook import BRAND_CAP, CATEGORY_CAP, GUARD, PRICE, STANDING, Rulebook
+from models.assembly.rulebook import BRAND_CAP, CATEGORY_CAP, DEFAULT_RULES, GUARD, PRICE, Rulebook
 from models.vocabulary import Vocabulary
 from tests.support.policy_shop import (
     BAG,
@@ -30,7 +30,7 @@ from tests.support.policy_shop import (
 
 def test_without_rules_the_standing_ones_hold() -> None:
     empty = book()
-    assert empty.names == STANDING
+    assert empty.names == DEFAULT_RULES
     assert empty.excluded.tolist() == empty.mover.tolist() == [-1] * 5
     assert empty.places.tolist() == [0] * 5
     assert (len(empty.pins), len(empty.pin_places), len(empty.pin_rules)) == (0, 0, 0)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.assembly import assembly
-from models.assembly.assembly import Candidates, Owners, Tiers, assemble, rankings
+from models.assembly.assembly import Candidates, ListShape, Owners, Tiers, assemble, rankings
 from models.assembly.rulebook import Attributes, Rulebook
 from tests.support.made_lists import (
     BOOSTED,
@@ -45,8 +45,8 @@ def shops(draw: st.DrawFn) -> tuple[int, Candidates, Owners, Tiers, np.ndarray[A
         rng.integers(0, PRODUCTS, lengths.sum()), rng.integers(-1, PRODUCTS, (lists, int(rng.integers(0, 3)))),
     )  # fmt: skip
     available = rng.random(PRODUCTS) < rng.choice([0.3, 0.9, 1.0])
-    offsets, ranked, weights = rankings(rng.random(PRODUCTS), available, np.zeros(PRODUCTS, np.int64), 1)
-    tiers = Tiers(np.zeros((lists, 1), np.int64), offsets, ranked, weights, np.array([POPULAR], np.int8))
+    ranking = rankings(rng.random(PRODUCTS), available, np.zeros(PRODUCTS, np.int64), 1)
+    tiers = Tiers(np.zeros((lists, 1), np.int64), ranking, np.array([POPULAR], np.int8))
     attributes = Attributes(
         rng.integers(-1, 3, PRODUCTS), rng.integers(-1, 4, PRODUCTS), rng.integers(-1, 2, PRODUCTS),
         rng.choice([np.nan, 1, 2, 5, 9], PRODUCTS).astype(np.float32), rng.random(PRODUCTS) < 0.2,
@@ -64,7 +64,7 @@ def shops(draw: st.DrawFn) -> tuple[int, Candidates, Owners, Tiers, np.ndarray[A
         price_high=float(rng.choice([0.5, 2, np.inf])), diversity=float(rng.choice([0, 0.5, 3])),
         explore_place=int(rng.integers(-1, 8)),
     )  # fmt: skip
-    return n, candidates, owners, tiers, available, attributes, book
+    return ListShape(n, PINNED), candidates, owners, tiers, available, attributes, book
 
 
 def refused(
@@ -86,9 +86,9 @@ def refused(
 @settings(max_examples=300, deadline=None)
 @given(shops())
 def test_the_laws_of_lists(shop: Any) -> None:
-    n, candidates, owners, tiers, available, attributes, book = shop
-    made = assemble(n, candidates, owners, tiers, available, attributes, book, PINNED)
-    again = assemble(n, candidates, owners, tiers, available, attributes, book, PINNED)
+    shape, _, owners, _, available, attributes, book = shop
+    made, again = assemble(*shop), assemble(*shop)
+    n = shape.places
     for q in range(len(made.rows)):
         row = made.rows[q]
         held = int((row >= 0).sum())
@@ -123,32 +123,31 @@ def test_the_laws_of_lists(shop: Any) -> None:
 @settings(max_examples=100, deadline=None)
 @given(shops())
 def test_without_rules_a_list_is_its_candidates_and_then_its_tiers(shop: Any) -> None:
-    n, candidates, owners, tiers, available, attributes, _ = shop
-    made = assemble(n, candidates, owners, tiers, available, attributes, no_rules(PRODUCTS), PINNED)
+    shape, candidates, owners, tiers, available, attributes, _ = shop
+    made = assemble(shape, candidates, owners, tiers, available, attributes, no_rules(PRODUCTS))
     for q in range(len(made.rows)):
-        offered = [*candidates.rows[q].tolist(), *tiers.rows.tolist()]
+        offered = [*candidates.rows[q].tolist(), *tiers.rankings.rows.tolist()]
         allowed = [
             p for p in dict.fromkeys(offered)
             if p >= 0 and not refused(p, q, owners, available, attributes, no_rules(PRODUCTS))
         ]  # fmt: skip
-        assert [int(p) for p in made.rows[q] if p >= 0] == allowed[:n]
+        assert [int(p) for p in made.rows[q] if p >= 0] == allowed[: shape.places]
         assert (made.rules[q] == -1).all()
 
 
 @settings(max_examples=300, deadline=None)
 @given(shops(), st.integers(0, 20))
 def test_lists_in_which_nothing_moves_are_those_of_the_general_loop(shop: Any, cap: int) -> None:
-    n, candidates, owners, tiers, available, attributes, book = shop
+    *inputs, book = shop
     none = np.empty(0, np.int64)
     book = replace(
         book, places=np.zeros(PRODUCTS, np.int16), pins=none, pin_places=none, pin_rules=none.astype(np.int16),
         diversity=0.0, explore_place=-1, brand_cap=cap % 3, category_cap=cap // 7,
     )  # fmt: skip
-    given = (n, candidates, owners, tiers, available, attributes, book, PINNED)
-    one_by_one = assemble(*given)
+    one_by_one = assemble(*inputs, book)
     compiled = assembly._book
     with patch.object(assembly, "_book", lambda *of: compiled(*of)._replace(plain=False)):
-        general = assemble(*given)
+        general = assemble(*inputs, book)
     for name in ("rows", "scores", "labels", "rules", "effects"):
         assert np.array_equal(getattr(one_by_one, name), getattr(general, name)), name
     known = general.read >= 0
@@ -158,16 +157,18 @@ def test_lists_in_which_nothing_moves_are_those_of_the_general_loop(shop: Any, c
 @settings(max_examples=200, deadline=None)
 @given(shops(), st.integers(0, 2**32 - 1))
 def test_a_list_depends_on_no_candidate_that_it_did_not_read(shop: Any, seed: int) -> None:
-    n, candidates, owners, tiers, available, attributes, book = shop
-    made = assemble(n, candidates, owners, tiers, available, attributes, book, PINNED)
+    shape, candidates, owners, tiers, available, attributes, book = shop
+    made = assemble(*shop)
     rng = np.random.default_rng(seed)
     rows, depth = candidates.rows.copy(), candidates.rows.shape[1]
     for q in np.flatnonzero(made.read >= 0):
         rest = np.setdiff1d(np.arange(PRODUCTS), rows[q, : made.read[q]])
         rows[q, made.read[q] :] = rng.permutation(rest)[: depth - made.read[q]]
-    other_tiers = replace(tiers, rows=rng.permutation(tiers.rows), scores=tiers.scores + 1)
+    ranking = tiers.rankings
+    other_ranking = ranking._replace(rows=rng.permutation(ranking.rows), scores=ranking.scores + 1)
+    other_tiers = replace(tiers, rankings=other_ranking)
     other = replace(candidates, rows=rows)
-    again = assemble(n, other, owners, other_tiers, available, attributes, book, PINNED)
+    again = assemble(shape, other, owners, other_tiers, available, attributes, book)
     same = made.read >= 0
     for name in ("rows", "scores", "labels", "rules", "read"):
         assert np.array_equal(getattr(made, name)[same], getattr(again, name)[same]), name
