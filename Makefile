@@ -40,7 +40,7 @@ night: $(STAMP) ## Run a whole night under Airflow: the sample shop's, or your o
 	  $(if $(SOURCE),--source "$(SOURCE)") $(if $(RAW),--raw "$(RAW)") $(if $(AS_OF),--as-of "$(AS_OF)")
 
 test: $(STAMP) ## Run the tests
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	@$(BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder
 
 soak: $(STAMP) ## Run the tests that take minutes: kills, faults, fuzzing, long backfills, a real scheduler (SOAK=FOLDER: some)
 	@$(BIN)/python -m pytest -m soak $(SOAK)

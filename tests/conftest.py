@@ -2,25 +2,61 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from jobs.lake import engine as engines
 from jobs.lake.lake import Lake
 from jobs.run import Run
 from jobs.sample_shop import SIZES, ShopSize, ShopSummary, write_shop
+from tests.support.once import made_once
 from tests.support.redis_server import MISSING, RedisServer, running_redis
 from tests.support.s3_server import S3Server, running_s3
 
 REAL_DATA = Path(os.environ["REAL_DATA"]) if os.environ.get("REAL_DATA") else None
 """The folder of public data sets; tests on real data are skipped without it."""
+
+
+LONGEST = (
+    "spark", "tests/night/test_object_storage.py", "tests/night/test_killed_anywhere.py", "tests/night/test_gates.py",
+    "tests/night/test_backfill.py", "tests/night/test_forget.py", "tests/night/test_input_gates.py",
+    "tests/night/test_night_again.py", "tests/night/test_lock.py",
+)  # fmt: skip
+"""Groups that workers begin with, so that neither is left with a long one at the end."""
+
+
+def group_of(test: str) -> str:
+    """The group of a test's id: its file, or "spark" for every test with that parameter, so that one JVM starts."""
+    return "spark" if re.search(r"\[(.*-)?spark(-.*)?\]$", test) else test.split("::")[0]
+
+
+class Groups(LoadScopeScheduling):
+    """Gives whole groups to workers. (xdist's own loadgroup does not find its marks under pytest 9.2.)"""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Groups:
+    """What gives tests to workers."""
+    return Groups(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest groups first."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(group_of(item.nodeid), len(LONGEST)))
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +102,7 @@ def sail_engine() -> Iterator[engines.Engine]:
 
 
 @pytest.fixture(scope="session")
-def spark_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[engines.Engine]:
+def started_spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[engines.Engine]:
     """Spark, started once; skipped where there is no Java."""
     if not (shutil.which("java") or os.environ.get("JAVA_HOME")):
         pytest.skip("the engine spark needs Java, and there is no `java` here")
@@ -75,10 +111,16 @@ def spark_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[engines.E
     engine.stop()
 
 
+@pytest.fixture(scope="session", params=["spark"])
+def spark_engine(started_spark: engines.Engine) -> engines.Engine:
+    """Spark; the parameter puts every test that uses it into the group of that name."""
+    return started_spark
+
+
 @pytest.fixture(scope="session", params=engines.ENGINES)
 def engine(request: pytest.FixtureRequest) -> engines.Engine:
     """Each engine in turn."""
-    found: engines.Engine = request.getfixturevalue(f"{request.param}_engine")
+    found: engines.Engine = request.getfixturevalue("started_spark" if request.param == "spark" else "sail_engine")
     return found
 
 
@@ -137,7 +179,13 @@ class SampleShop:
 
 @pytest.fixture(scope="session")
 def tiny_raw(tmp_path_factory: pytest.TempPathFactory) -> SampleShop:
-    """The tiny sample shop, written once. Copy its files before changing any."""
-    folder = tmp_path_factory.mktemp("tiny_shop")
-    summary = write_shop(folder / "raw", SIZES["tiny"], lambda *_: None, folder / "truth")
-    return SampleShop(folder / "raw", SIZES["tiny"], summary, folder / "truth")
+    """The tiny sample shop, written once for all workers. Copy its files before changing any."""
+    size = SIZES["tiny"]
+
+    def make(folder: Path) -> None:
+        summary = write_shop(folder / "raw", size, lambda *_: None, folder / "truth")
+        (folder / "summary.json").write_text(json.dumps(asdict(summary)))
+
+    folder = made_once(tmp_path_factory, "tiny_shop", make)
+    summary = ShopSummary(**json.loads((folder / "summary.json").read_text()))
+    return SampleShop(folder / "raw", size, summary, folder / "truth")

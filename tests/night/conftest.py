@@ -1,8 +1,9 @@
-"""The tiny shop's nights, each made once: two on Sail, one on Spark. Copy a lake before changing it."""
+"""The tiny shop's nights, each made once for all workers: two on Sail, one on Spark. Copy a lake before changing it."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from jobs.lake import storage
 from jobs.lake.engine import Engine
 from jobs.sample_shop import SIZES, write_days
 from tests.support.nights import SAMPLE_SQL, SECOND, STAGING, LakeFactory, Shop
+from tests.support.once import made_once
 from tests.support.s3_server import S3Server
 
 
@@ -32,32 +34,42 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def raw_with_a_new_day(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The raw files up to the second night."""
     size = SIZES["tiny"]
-    folder = tmp_path_factory.mktemp("one_more_day") / "raw"
-    shutil.copytree(raw, folder)
-    write_days(folder, size, range(size.days, size.days + 1), lambda *_: None)
-    return folder
+
+    def make(folder: Path) -> None:
+        shutil.copytree(raw, folder / "raw")
+        write_days(folder / "raw", size, range(size.days, size.days + 1), lambda *_: None)
+
+    return made_once(tmp_path_factory, "one_more_day", make) / "raw"
 
 
 @pytest.fixture(scope="session")
-def night(
-    raw: Path, source: Path, sail_engine: Engine, lake_factory: LakeFactory, tmp_path_factory: pytest.TempPathFactory
-) -> Shop:
+def made_night(
+    raw: Path, source: Path, lake_factory: LakeFactory, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Engine], Shop]:
+    """made_night(engine): a first night, published and reported; made by one worker, and a copy of it for each."""
+
+    def night_on(engine: Engine) -> Shop:
+        config = quick(source, raw)
+
+        def make(folder: Path) -> None:
+            Shop(lake_factory(engine, folder / "lake"), config).steps()
+
+        made = Shop(lake_factory(engine, made_once(tmp_path_factory, f"night_{engine.name}", make) / "lake"), config)
+        return made.copy(tmp_path_factory.mktemp("night"))
+
+    return night_on
+
+
+@pytest.fixture(scope="session")
+def night(made_night: Callable[[Engine], Shop], sail_engine: Engine) -> Shop:
     """The first night on Sail, published and reported."""
-    root = tmp_path_factory.mktemp("night") / "lake"
-    shop = Shop(lake_factory(sail_engine, root), quick(source, raw))
-    shop.steps()
-    return shop
+    return made_night(sail_engine)
 
 
 @pytest.fixture(scope="session")
-def spark_night(
-    raw: Path, source: Path, spark_engine: Engine, lake_factory: LakeFactory, tmp_path_factory: pytest.TempPathFactory
-) -> Shop:
+def spark_night(made_night: Callable[[Engine], Shop], spark_engine: Engine) -> Shop:
     """The first night on Spark."""
-    root = tmp_path_factory.mktemp("spark_night") / "lake"
-    shop = Shop(lake_factory(spark_engine, root), quick(source, raw))
-    shop.steps()
-    return shop
+    return made_night(spark_engine)
 
 
 @pytest.fixture(scope="session")
@@ -65,17 +77,24 @@ def staged_second(
     night: Shop, raw_with_a_new_day: Path, source: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Shop:
     """The first night live, the second one staged and not yet through its gates."""
-    shop = night.copy(tmp_path_factory.mktemp("staged_second"), quick(source, raw_with_a_new_day))
-    shop.steps(STAGING, SECOND)
-    return shop
+    config = quick(source, raw_with_a_new_day)
+
+    def make(folder: Path) -> None:
+        night.copy(folder, config).steps(STAGING, SECOND)
+
+    folder = made_once(tmp_path_factory, "staged_second", make)
+    return night.at(folder / "copy", config).copy(tmp_path_factory.mktemp("staged_second"))
 
 
 @pytest.fixture(scope="session")
 def second_night(staged_second: Shop, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """The second night published over the first."""
-    shop = staged_second.copy(tmp_path_factory.mktemp("second_night"))
-    shop.steps(("gate", "publish", "report"), SECOND)
-    return shop
+
+    def make(folder: Path) -> None:
+        staged_second.copy(folder).steps(("gate", "publish", "report"), SECOND)
+
+    folder = made_once(tmp_path_factory, "second_night", make)
+    return staged_second.at(folder / "copy").copy(tmp_path_factory.mktemp("second_night"))
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -24,6 +23,7 @@ from jobs.steps import STAGING as STAGING
 from jobs.steps import STEPS
 from jobs.tables.records import PUBLISHED
 from jobs.tables.table import Table
+from tests.support.once import copy_of_lake
 from tests.support.repository import REPOSITORY
 
 SAMPLE_SQL = REPOSITORY / "jobs" / "sources" / "sample.sql"
@@ -81,12 +81,15 @@ class Shop:
             assert store.store is not None and store.backend
         return store
 
+    def at(self, root: Path, config: NightConfig | None = None) -> Shop:
+        """The lake at `root`, on the same engine."""
+        engine = self.lake.engine
+        lake = type(self.lake)(root, lambda: engine, on_executors=self.lake.on_executors)
+        return Shop(lake, config or self.config)
+
     def copy(self, folder: Path, config: NightConfig | None = None) -> Shop:
         """The same lake in `folder`, free to be damaged, on the same engine."""
-        root = folder / "copy"
-        shutil.copytree(self.lake.root, root)
-        engine = self.lake.engine
-        return Shop(type(self.lake)(root, lambda: engine, on_executors=self.lake.on_executors), config or self.config)
+        return self.at(copy_of_lake(self.lake.root, folder / "copy"), config)
 
     def rows(self, table: Table, as_of: date = FIRST) -> Rows:
         """A night's rows in key order."""
