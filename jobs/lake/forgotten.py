@@ -39,6 +39,10 @@ class Salt:
         """HMAC-SHA256 of the id, in hex."""
         return hmac.new(self.key, customer_id.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
+    def pseudonym(self, customer_id: str) -> str:
+        """What pages and summaries call the customer: 10 hex digits of another digest than the one on record."""
+        return self.digest(f"page {customer_id}")[:10]
+
     @property
     def mark(self) -> str:
         """Tells this salt from another, and nothing else."""

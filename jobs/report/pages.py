@@ -9,9 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from jobs.lake.storage import write_whole
 from jobs.report.figures import moment
-from jobs.report.window.swatches import paint
-
-TEMPLATES = Path(__file__).resolve().parent / "templates"
+from jobs.report.pictures import TEMPLATES, paint
 
 
 def environment() -> Environment:

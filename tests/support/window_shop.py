@@ -10,11 +10,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from jobs.lake.forgotten import SALT_BYTES, SALT_FILE, Salt
 from jobs.lake.lake import Lake
+from jobs.lake.storage import write_new
 from jobs.report.window.data import ContextPair, ContextSide
-from jobs.report.window.pack import LAYERS
 from jobs.tables.shop import (
     BAG_EXTRAS,
     CATALOGUE,
@@ -46,6 +45,10 @@ EXTRAS = {
     "p2": [("p5", 0.8), ("p4", 0.6), ("p8", 0.4), ("p1", 0.1)],
 }
 """Product in the bag -> (product, score) of its extras."""
+SALT = "5a" * SALT_BYTES
+"""The lake's salt, in hex."""
+WHO = {customer: Salt(bytes.fromhex(SALT)).pseudonym(customer) for customer in ("c1", "c2", "c3")}
+"""Customer -> the pseudonym on the page."""
 PAIR = ContextPair(
     "p1", "GB", (ContextSide("c1", (("p2", 0.9), ("p3", 0.7))), ContextSide("c2", (("p3", 0.8), ("p5", 0.1)))), MODEL
 )
@@ -62,6 +65,7 @@ def listed(owner: dict[str, str], places: list[tuple[str, float]], **given: Any)
 def window_lake(root: Path) -> Lake:
     """Eight products, the markets GB and FR, the variants default and calm, three customers."""
     lake = Lake(root)
+    write_new(root / SALT_FILE, SALT.encode())
     columns = ("name", "brand", "category", "colour", "price")
     catalogue = [
         {"product_id": p, "currency": "GBP"} | dict(zip(columns, row, strict=True)) for p, row in PRODUCTS.items()
@@ -108,26 +112,12 @@ def window_lake(root: Path) -> Lake:
     return lake
 
 
-def decoded(page: str) -> tuple[dict[str, Any], dict[str, dict[str, np.ndarray[Any, Any]]]]:
-    """(page, blocks) of a written page, read as its script reads them, but in Python."""
-    raw = {
-        name: zlib.decompress(base64.b64decode(text, validate=True))
+def decoded(page: str) -> tuple[dict[str, Any], dict[str, dict[str, list[Any]]]]:
+    """(page, lists by table) of a written page, read as its script reads them, but in Python."""
+    data = {
+        name: json.loads(zlib.decompress(base64.b64decode(text, validate=True)))
         for name, text in re.findall(r'<script type="application/octet-stream" id="data-(\w+)">([^<]*)</script>', page)
     }
-    head = json.loads(raw.pop("page"))
-    blocks = {}
-    for name, shape in head["blocks"].items():
-        rows, places = shape["rows"], shape["places"]
-        at, found = 0, {}
-        for layer in LAYERS:
-            count = rows if layer == "notes" else rows * places
-            width = 4 if layer == "scores" else shape["widths"][layer]
-            part = np.frombuffer(raw[name], np.uint8, count * width, at)
-            at += count * width
-            if layer == "scores":
-                found[layer] = part.reshape(4, -1).T.copy().view("<f4").reshape(rows, places)
-            else:
-                found[layer] = part.view(f"<u{width}").reshape((rows,) if layer == "notes" else (rows, places))
-        assert at == len(raw[name])
-        blocks[name] = found
-    return head, blocks
+    head = data.pop("page")
+    assert head["lists"] == list(data)
+    return head, data

@@ -18,7 +18,7 @@ from jobs.report.model.attention import HeadMap
 from jobs.report.model.quality import Curve, Line, Panel
 from jobs.report.model.shop import short_name, shortened
 from jobs.report.model.views import Mix
-from jobs.report.window.swatches import paint
+from jobs.report.pictures import paint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,7 +14,7 @@ function stateOf(hash) {
   const from = (name, first) => named.get(name) || first;
   return {
     view, market, variant, bag: named.getAll("bag").filter(Boolean).slice(0, BAG_MOST),
-    product: from("product", shop.firsts?.[market] ?? shop.catalogue.id[0] ?? ""),
+    product: from("product", shop.firsts?.[market] ?? shop.catalogue[0]?.[0] ?? ""),
     category: from("category", shop.categories[0] ?? ""), customer: from("customer", home?.id ?? ""),
     pair: Math.min(Number.parseInt(from("pair", "1"), 10) - 1 || 0, Math.max(shop.contexts.length - 1, 0)),
   };
@@ -98,7 +98,7 @@ function variantSwitch() {
 function chooser() {
   const detail = (product) => [product.id, money(product.price, product.currency)].filter(Boolean).join(" · ");
   const products = (chosen) => (query) => {
-    haystacks ??= shop.catalogue.id.slice(0, shop.shown).map((id, number) => `${shop.catalogue.name[number]} ${id}`.toLowerCase());
+    haystacks ??= shop.catalogue.slice(0, shop.shown).map(([id, name]) => `${name} ${id}`.toLowerCase());
     return matches(haystacks, query).map((number) => {
       const product = shop.product(number);
       return { text: product.name, detail: detail(product), chosen: () => chosen(product.id) };

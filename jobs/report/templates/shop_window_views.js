@@ -20,7 +20,7 @@ function shortness(list) {
 function productRail(name, product) {
   const title = TITLES[name];
   if (!shop.has(name)) return note(`${title}: the night has no such lists.`);
-  const list = shop.inVariant(name, state.variant, (variant) => shop.productRow(product.number, state.market, variant));
+  const list = shop.inVariant(name, product.number, state.market, state.variant);
   if (!list?.places.length) return note(`${title}: no list for this product in ${marketName()}.`);
   const why = reasons(list, `in ${title}, on the page of ${product.name}, market ${marketName()}`);
   return rail(title, list.places, why, { lead: shortness(list) });
@@ -54,7 +54,7 @@ async function productView() {
 async function categoryView() {
   await shop.load([shop.rankingList]);
   const at = shop.categories.indexOf(state.category);
-  const list = shop.inVariant(shop.rankingList, state.variant, (variant) => shop.rankingRow(state.market, at, variant));
+  const list = shop.inVariant(shop.rankingList, at, state.market, state.variant);
   const title = state.category === "*" ? "Everything" : capital(state.category);
   const lead = h("p", { class: "lead" }, `What a customer nobody knows yet sees first in ${marketName()}.`);
   if (!list?.places.length) return [heading(title), note(`No order of this page was made for ${marketName()}.`)];
@@ -102,8 +102,7 @@ async function customerView() {
 
 /** Places of the whole bag's list, each with the lists it comes from. */
 function bagPlaces(products) {
-  const lists = products.map((product) =>
-    shop.inVariant("bag_extras", state.variant, (variant) => shop.productRow(product.number, state.market, variant)));
+  const lists = products.map((product) => shop.inVariant("bag_extras", product.number, state.market, state.variant));
   const inputs = lists.map((list) => (list?.places ?? []).map((place) => ({ ...shop.product(place.product), ...place })));
   const places = combineBag(products, inputs, shop.places).map((found, at) => {
     const parts = inputs.flatMap((list, nr) => list.filter((each) => each.id === found.id).map((each) =>

@@ -1,13 +1,12 @@
-"""What the shop window shows of a night: the products, markets and customers chosen, and all their lists."""
+"""Reads what the shop window shows of a night, as JSON: products, markets and customers, and all their lists."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,12 +14,14 @@ import pyarrow.compute as pc
 from pydantic import PositiveInt
 
 from jobs.gate.counts import ListCounts
-from jobs.lake.change_tables import among
+from jobs.lake.change_tables import Pick, among, chosen_rows
+from jobs.lake.forgotten import Salt
 from jobs.lake.lake import Lake
 from jobs.lake.reading import Tally, count_rows, matching, of_night, scan
 from jobs.policy.variants import DEFAULT
+from jobs.report.examples import SIGNS
+from jobs.report.pictures import SILHOUETTES, paint, silhouette
 from jobs.report.recent import LONG_HISTORY, Recent
-from jobs.report.window.lists import Block, Ints, Names, no_names, place_in, read_block
 from jobs.settings import Settings
 from jobs.tables.shop import (
     BAG_EXTRAS,
@@ -36,85 +37,27 @@ from jobs.tables.table import Table
 from jobs.text import clean
 from models.arrays import BoolMask
 
-# Which products, markets, variants and customers the shop window shows: chosen by the data, not by chance.
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """What lists of products are shown of."""
-
-    products: list[str]
-    """Most wanted first."""
-    markets: list[str]
-    """Busiest first."""
-    variants: list[str]
-    tables: list[Table]
-    """Of PRODUCT_LISTS, those with rows of the night."""
-    totals: dict[str, int]
-
-
-def chosen_of(
-    lake: Lake, config: ShopWindowConfig, contexts: Sequence[ContextPair], recent: Recent,
-    lists: Mapping[str, ListCounts],
-) -> Chosen:  # fmt: skip
-    """The most wanted products, those of the contexts among them, and as many of the busiest markets as fit."""
-    night = of_night(recent.as_of)
-    events = recent.events.of_products
-    catalogue = {p for batch in scan(lake, CATALOGUE, ("product_id",), night) for p in batch["product_id"].to_pylist()}
-    ordered = sorted(catalogue, key=lambda product: (-events.get(product, 0), product))
-    needed = {pair.product for pair in contexts} & catalogue
-    rest = [product for product in ordered if product not in needed][: max(config.products - len(needed), 0)]
-    products = sorted([*needed, *rest], key=lambda product: (-events.get(product, 0), product))
-    tables = [table for table in PRODUCT_LISTS if table.name in lists]
-    ranked, variants = Tally(("market", "variant")), {v for table in tables for v in lists[table.name].variants}
-    for batch in scan(lake, MARKET_RANKING, ranked.keys, night):
-        ranked.add(batch.columns)
-    of_rankings = ranked.most_first()
-    variants |= {variant for _, variant, _ in of_rankings}
-    there = {market for market, *_ in of_rankings}
-    if YOU_MIGHT_ALSO_LIKE in tables:
-        there.update(lists[YOU_MIGHT_ALSO_LIKE.name].markets)
-    busy = {market: recent.events.of_markets.get(market, 0) for market in there}
-    named = sorted({name or DEFAULT for name in variants} or {DEFAULT}, key=lambda name: (name != DEFAULT, name))
-    each = sum(places_of(table, config) for table in tables) * max(len(products), 1) * len(named)
-    fitting = min(config.markets, max(1, config.positions // max(each, 1)))
-    markets = sorted(busy, key=lambda market: (-busy[market], market))[:fitting]
-    return Chosen(products, markets, named, tables, {"products": len(catalogue), "markets": len(busy)})
-
-
-def places_of(table: Table, config: ShopWindowConfig) -> int:
-    """Places that the page holds of each list of a table of PRODUCT_LISTS."""
-    return config.bag_places if table is BAG_EXTRAS else config.places
-
-
-def customers_of(
-    wanted: int, markets: Sequence[str], contexts: Iterable[ContextPair], recent: Recent
-) -> dict[str, str]:  # fmt: skip
-    """Customer -> market: those of the contexts, then the most recent with a long history, markets taking turns."""
-    homes = recent.homes(LONG_HISTORY) or recent.homes(1)
-    turns: Counter[str] = Counter()
-    queue = []
-    for place, (customer, market) in enumerate(homes.items()):
-        if market in markets:
-            queue.append((turns[market], place, customer))
-            turns[market] += 1
-    chosen = {side.customer_id: pair.market for pair in contexts for side in pair.sides}
-    for _, _, customer in sorted(queue):
-        if len(chosen) >= wanted:
-            break
-        chosen.setdefault(customer, homes[customer])
-    return chosen
-
-
-# How much the shop window holds, and the contexts that others compute for it.
+DETAILS = ("product_id", "name", "brand", "category", "colour", "price", "currency")
+NOTES = ("variant", "short_reason", "model_id", "run_id")
+"""Columns of a list that hold for the whole list."""
+SEPARATOR = "\x1f"
+"""Between the texts of NOTES where they are one text."""
+SCORE_DIGITS = 4
+"""Digits of a score on the page; scores that a bag combines are whole."""
+ListRow = tuple[int, list[float], list[float], list[float], list[float]]
+"""A list on the page: the number of its notes, then its products, scores, sources and rules, best first."""
+ListRows = dict[str, ListRow]
+"""Key on the page -> list."""
+Axes = Sequence[tuple[str, Mapping[str, int]]]
+"""(column, value -> number) of each part of a list's key on the page."""
 
 
 @dataclass(frozen=True)
 class ShopWindowConfig(Settings):
-    """How much the page holds; what does not fit is left out, and the page says so."""
+    """How much the page holds; the page says what is left out."""
 
     products: PositiveInt = 5_000
-    """Products with lists, the most wanted of late first; others that stand in a list are shown in it."""
+    """Products with lists, those with the most recent events first; their lists may show others."""
     places: PositiveInt = 12
     """Places of each list."""
     bag_places: PositiveInt = 24
@@ -122,7 +65,7 @@ class ShopWindowConfig(Settings):
     markets: PositiveInt = 60
     """Markets, the busiest first, if `positions` has room for them."""
     positions: PositiveInt = 1_200_000
-    """Places of products' lists in all markets and variants together; each takes about 4 bytes of the page."""
+    """Places of products' lists in all markets and variants together; each takes about 5 bytes of the page."""
     customers: PositiveInt = 200
     """Customers with a long history, of different markets."""
     history: PositiveInt = 40
@@ -131,7 +74,7 @@ class ShopWindowConfig(Settings):
 
 @dataclass(frozen=True)
 class ContextSide:
-    """What one customer is offered beside a product."""
+    """The alternatives that the model offers one customer beside a product."""
 
     customer_id: str
     list: tuple[tuple[str, float], ...]
@@ -148,152 +91,318 @@ class ContextPair:
     model_id: str = ""
 
 
-DETAILS = ("product_id", "name", "brand", "category", "colour", "price", "currency")
+class Numbering:
+    """Numbers strings in the order in which they are first met."""
+
+    def __init__(self, first: Iterable[str] = ()) -> None:
+        self._numbers = {text: number for number, text in enumerate(dict.fromkeys(first))}
+
+    @property
+    def texts(self) -> list[str]:
+        """Number -> string."""
+        return list(self._numbers)
+
+    def of(self, values: pa.Array) -> pa.Array:
+        """[n] numbers of [n] strings; strings not met before get the next numbers, null is the empty string."""
+        met = pc.dictionary_encode(pc.fill_null(values, ""))
+        return pa.array(self.of_texts(met.dictionary.to_pylist()), pa.int64()).take(met.indices)
+
+    def of_texts(self, texts: Iterable[str]) -> list[int]:
+        """`of` for plain strings."""
+        return [self._numbers.setdefault(text, len(self._numbers)) for text in texts]
 
 
 @dataclass(frozen=True)
-class Customer:
-    """A customer with the events just before the night, oldest first."""
+class WindowTexts:
+    """The strings that lists refer to by number, shared by all lists."""
 
-    customer_id: str
-    market: str
-    events: tuple[tuple[int, str, str], ...]
-    """(product's number, event type, day)."""
-    in_all: int
-    """Events of the history, those not shown included."""
+    products: Numbering
+    sources: Numbering
+    rules: Numbering
+    """Number 0 is the empty string: no rule moved the place."""
+    notes: Numbering
 
 
 @dataclass(frozen=True)
 class ShopWindow:
-    """All that the page holds. Ids are as the tables have them; whoever shows one cleans it."""
+    """All that the page holds."""
 
-    as_of: date
-    run_id: str
-    config: ShopWindowConfig
-    products: tuple[str, ...]
-    """Products with lists; they have the first numbers."""
-    details: tuple[dict[str, Any], ...]
-    """By product number: the columns DETAILS; of a product that the catalogue does not have, its id alone."""
-    markets: tuple[str, ...]
-    variants: tuple[str, ...]
-    categories: tuple[str, ...]
-    """Of the market rankings; `*` stands for all products."""
-    customers: tuple[Customer, ...]
-    blocks: dict[str, Block]
-    """By table name. Rows: (product, market, variant) of PRODUCT_LISTS, customer of recommended_for_you,
-    (market, category, variant) of market_ranking, the last one fastest. Tables without a list are not there."""
-    names: Names
-    reasons: dict[str, str]
-    """Rule -> why it is there, in its author's words."""
-    contexts: tuple[ContextPair, ...]
-    totals: dict[str, int]
-    """How many products, markets and customers there are in all."""
+    page: dict[str, object]
+    """The JSON object of everything but lists."""
+    lists: dict[str, ListRows]
+    """By table name, those that have any. Keys are `product,market,variant` in PRODUCT_LISTS,
+    `category,market,variant` in market_ranking and the customer in recommended_for_you, as numbers into the page."""
+    shown: dict[str, tuple[int, int]]
+    """What is counted -> how many the page has, how many there are."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The products, markets and variants whose lists are shown."""
+
+    products: list[str]
+    """Those with the most recent events first."""
+    markets: list[str]
+    """Busiest first."""
+    variants: list[str]
+    tables: list[Table]
+    """Those of PRODUCT_LISTS with rows of the night."""
+    products_in_all: int
+    markets_in_all: int
+
+    @property
+    def market_axes(self) -> Axes:
+        """The parts of a key that all lists of a market have."""
+        return [("market", _numbers(self.markets)), ("variant", _numbers(self.variants))]
 
 
 def read_window(
-    lake: Lake, run_id: str, config: ShopWindowConfig, contexts: Sequence[ContextPair], recent: Recent,
-    lists: Mapping[str, ListCounts],
-) -> ShopWindow:  # fmt: skip
+    lake: Lake,
+    run_id: str,
+    config: ShopWindowConfig,
+    contexts: Sequence[ContextPair],
+    recent: Recent,
+    counts: Mapping[str, ListCounts],
+    salt: Salt,
+) -> ShopWindow:
     """Read what the tables have of the night; a table that is not there leaves its part empty.
 
-    `lists` says of the tables of PRODUCT_LISTS which markets and variants they hold.
+    Customers have the pseudonyms of `salt`. `counts` says which markets and variants PRODUCT_LISTS hold.
     """
-    as_of, chosen = recent.as_of, chosen_of(lake, config, contexts, recent, lists)
-    names = no_names(chosen.products)
-    blocks = {table.name: _product_block(lake, table, as_of, names, chosen, config) for table in chosen.tables}
-    homes = customers_of(config.customers, chosen.markets, contexts, recent)
-    blocks[RECOMMENDED_FOR_YOU.name] = _customer_block(lake, as_of, names, homes, config)
-    categories, blocks[MARKET_RANKING.name] = _ranking_block(lake, as_of, names, chosen, config)
-    customers = _histories(recent, names, homes, config.history)
-    for pair in contexts:
-        for side in pair.sides:
-            names.products.of_texts(product for product, _ in side.list)
-    totals = chosen.totals | {"customers": count_rows(lake, CUSTOMER_SEQUENCES, as_of)}
-    return ShopWindow(
-        as_of, run_id, config, tuple(chosen.products), _details(lake, as_of, names.products.texts),
-        tuple(chosen.markets), tuple(chosen.variants), tuple(categories), tuple(customers),
-        {name: block for name, block in blocks.items() if block.lists}, names, _reasons(lake, as_of), tuple(contexts),
-        totals,
-    )  # fmt: skip
+    as_of, chosen = recent.as_of, _choose(lake, config, contexts, recent, counts)
+    texts = WindowTexts(Numbering(chosen.products), Numbering(), Numbering([""]), Numbering())
+    products = _numbers(chosen.products)
+    lists: dict[str, ListRows] = {}
+    for table in chosen.tables:
+        axes = [("product_id", products), *chosen.market_axes]
+        lists[table.name] = _read_lists(lake, table, as_of, axes, texts, places_of(table, config))
+    homes = _choose_customers(config.customers, chosen.markets, contexts, recent)
+    lists[RECOMMENDED_FOR_YOU.name] = _customer_lists(lake, as_of, homes, texts, config.places)
+    categories = _categories(lake, as_of, chosen.markets)
+    axes = [("category", _numbers(categories)), *chosen.market_axes]
+    lists[MARKET_RANKING.name] = _read_lists(lake, MARKET_RANKING, as_of, axes, texts, config.places)
+    lists = {name: found for name, found in lists.items() if found}
+    customers = _histories(recent, texts, homes, config.history, chosen.markets, salt)
+    page: dict[str, object] = {
+        "asOf": f"{as_of}",
+        "run": clean(run_id),
+        "shown": len(chosen.products),
+        "places": config.places,
+        "markets": _cleaned(chosen.markets),
+        "variants": _cleaned(chosen.variants),
+        "categories": _cleaned(categories),
+        "firsts": _first_products(lists, chosen),
+        "customers": customers,
+        "contexts": [_context(pair, texts, salt) for pair in contexts],
+        "lists": list(lists),
+        "customerList": RECOMMENDED_FOR_YOU.name,
+        "rankingList": MARKET_RANKING.name,
+        "signs": SIGNS,
+        "silhouettes": SILHOUETTES,
+        "reasons": _reasons(lake, as_of),
+    }
+    page["catalogue"] = _catalogue(lake, as_of, texts.products.texts)
+    page["sources"], page["rules"] = _cleaned(texts.sources.texts), _cleaned(texts.rules.texts)
+    page["notes"] = [_cleaned(note.split(SEPARATOR)) for note in texts.notes.texts]
+    shown = {
+        "products": (len(chosen.products), chosen.products_in_all),
+        "markets": (len(chosen.markets), chosen.markets_in_all),
+        "customers": (len(customers), count_rows(lake, CUSTOMER_SEQUENCES, as_of)),
+    }
+    return ShopWindow(page, lists, shown)
 
 
-def _product_block(
-    lake: Lake, table: Table, as_of: date, names: Names, chosen: Chosen, config: ShopWindowConfig
-) -> Block:  # fmt: skip
-    def row_of(batch: pa.RecordBatch) -> Ints:
-        return _row((place_in(batch["product_id"], chosen.products), len(chosen.products)), *_scope(batch, chosen))
-
-    def wanted(batch: pa.RecordBatch) -> BoolMask:
-        return among(batch["market"], chosen.markets) & among(batch["product_id"], chosen.products)
-
-    rows = len(chosen.products) * len(chosen.markets) * len(chosen.variants)
-    return read_block(lake, table, as_of, wanted, names, (rows, places_of(table, config)), row_of)
+def places_of(table: Table, config: ShopWindowConfig) -> int:
+    """Places that the page holds of each list of a table of PRODUCT_LISTS."""
+    return config.bag_places if table is BAG_EXTRAS else config.places
 
 
-def _customer_block(
-    lake: Lake, as_of: date, names: Names, homes: dict[str, str], config: ShopWindowConfig
-) -> Block:  # fmt: skip
-    keys = [f"{market}\0{customer}" for customer, market in homes.items()]
+def _choose(
+    lake: Lake,
+    config: ShopWindowConfig,
+    contexts: Sequence[ContextPair],
+    recent: Recent,
+    counts: Mapping[str, ListCounts],
+) -> Chosen:
+    """The products with the most recent events, those of the contexts among them, and the busiest markets that fit."""
+    night, events = of_night(recent.as_of), recent.events.of_products
+    catalogue = {p for batch in scan(lake, CATALOGUE, ("product_id",), night) for p in batch["product_id"].to_pylist()}
+    needed = {pair.product for pair in contexts} & catalogue
+    ordered = sorted(catalogue, key=lambda product: (-events.get(product, 0), product))
+    rest = [product for product in ordered if product not in needed][: max(config.products - len(needed), 0)]
+    products = sorted([*needed, *rest], key=lambda product: (-events.get(product, 0), product))
+    tables = [table for table in PRODUCT_LISTS if table.name in counts]
+    ranked = Tally(("market", "variant"))
+    for batch in scan(lake, MARKET_RANKING, ranked.keys, night):
+        ranked.add(batch.columns)
+    rankings = ranked.most_first()
+    variants = {variant for _, variant, _ in rankings} | {v for table in tables for v in counts[table.name].variants}
+    named = sorted({name or DEFAULT for name in variants} or {DEFAULT}, key=lambda name: (name != DEFAULT, name))
+    there = {market for market, *_ in rankings}
+    if YOU_MIGHT_ALSO_LIKE in tables:
+        there.update(counts[YOU_MIGHT_ALSO_LIKE.name].markets)
+    each = sum(places_of(table, config) for table in tables) * max(len(products), 1) * len(named)
+    fitting = min(config.markets, max(1, config.positions // max(each, 1)))
+    markets = sorted(there, key=lambda market: (-recent.events.of_markets.get(market, 0), market))[:fitting]
+    return Chosen(products, markets, named, tables, len(catalogue), len(there))
 
-    def row_of(batch: pa.RecordBatch) -> Ints:
-        return place_in(pc.binary_join_element_wise(batch["market"], batch["customer_id"], "\0"), keys)
 
-    def wanted(batch: pa.RecordBatch) -> BoolMask:
-        return among(batch["customer_id"], homes)
+def _choose_customers(
+    wanted: int, markets: Sequence[str], contexts: Iterable[ContextPair], recent: Recent
+) -> dict[str, str]:
+    """Customer -> market: those of the contexts, then the most recent with a long history, markets taking turns."""
+    homes = recent.homes(LONG_HISTORY) or recent.homes(1)
+    turns: Counter[str] = Counter()
+    queue = []
+    for place, (customer, market) in enumerate(homes.items()):
+        if market in markets:
+            queue.append((turns[market], place, customer))
+            turns[market] += 1
+    chosen = {side.customer_id: pair.market for pair in contexts for side in pair.sides}
+    for _, _, customer in sorted(queue):
+        if len(chosen) >= wanted:
+            break
+        chosen.setdefault(customer, homes[customer])
+    return chosen
 
-    return read_block(lake, RECOMMENDED_FOR_YOU, as_of, wanted, names, (len(homes), config.places), row_of)
+
+def _read_lists(lake: Lake, table: Table, as_of: date, axes: Axes, texts: WindowTexts, places: int) -> ListRows:
+    """The lists of the night's lists whose key columns are all in `axes`, cut to `places`.
+
+    Columns that an older table lacks, and arrays that are null, read as nothing.
+    """
+    columns = dict.fromkeys((*table.key, "product_ids", "scores", "sources", "rules", *NOTES))
+    found: dict[tuple[int, ...], ListRow] = {}
+    for batch in chosen_rows(lake, table, columns, as_of, _wanted(axes)):
+        joined = pc.binary_join_element_wise(*(pc.fill_null(batch[name], "") for name in NOTES), SEPARATOR)
+        rows = zip(
+            texts.notes.of(joined).to_pylist(),
+            _cut(batch["product_ids"], places, texts.products.of),
+            _cut(batch["scores"], places, _exact if table is BAG_EXTRAS else _rounded),
+            _cut(batch["sources"], places, texts.sources.of),
+            _cut(batch["rules"], places, texts.rules.of),
+            strict=True,
+        )
+        keys = zip(*(batch[name].to_pylist() for name, _ in axes), strict=True)
+        for key, row in zip(keys, rows, strict=True):
+            found[tuple(of.get(value or DEFAULT, -1) for value, (_, of) in zip(key, axes, strict=True))] = row
+    # In order, the lists of a product in all markets lie beside each other: that halves them when compressed.
+    return {",".join(map(str, key)): found[key] for key in sorted(found)}
 
 
-def _ranking_block(
-    lake: Lake, as_of: date, names: Names, chosen: Chosen, config: ShopWindowConfig
-) -> tuple[list[str], Block]:
-    where = of_night(as_of) & pc.field("market").isin(pa.array(chosen.markets, pa.string()))
+def _wanted(axes: Axes) -> Pick:
+    """Rows whose key columns are all on their axes; every variant is shown, and a list without one is the default's."""
+
+    def wanted(keys: pa.RecordBatch) -> BoolMask:
+        return np.asarray(np.logical_and.reduce([among(keys[name], of) for name, of in axes if name != "variant"]))
+
+    return wanted
+
+
+def _cut(lists: pa.Array, places: int, converted: Callable[[pa.Array], pa.Array]) -> list[list[float]]:
+    """The first `places` elements of each list, all converted at once; a null list is empty."""
+    cut = pc.list_slice(lists, 0, places)
+    lengths = pc.fill_null(pc.list_value_length(cut), 0)
+    offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
+    rows: list[list[float]] = pa.ListArray.from_arrays(pa.array(offsets), converted(pc.list_flatten(cut))).to_pylist()
+    return rows
+
+
+def _exact(scores: pa.Array) -> pa.Array:
+    """Scores by the shortest digits that give the same float32 again, to which the page's script rounds them."""
+    return pc.cast(pc.cast(_finite(scores), pa.string()), pa.float64())
+
+
+def _rounded(scores: pa.Array) -> pa.Array:
+    """Scores to SCORE_DIGITS digits, whatever their size."""
+    values = np.asarray(_finite(scores), np.float64)
+    size = np.floor(np.log10(np.abs(values), out=np.zeros_like(values), where=values != 0))
+    scale = 10.0 ** (SCORE_DIGITS - 1 - size)
+    return pa.array(np.round(values * scale) / scale)
+
+
+def _finite(scores: pa.Array) -> pa.Array:
+    known = pc.cast(pc.fill_null(scores, 0.0), pa.float32())
+    return pc.if_else(pc.is_finite(known), known, pa.scalar(0.0, pa.float32()))
+
+
+def _customer_lists(lake: Lake, as_of: date, homes: Mapping[str, str], texts: WindowTexts, places: int) -> ListRows:
+    """Customer number -> list of the customer's own market."""
+    markets = _numbers(sorted(set(homes.values())))
+    axes: Axes = [("customer_id", _numbers(homes)), ("market", markets)]
+    found = _read_lists(lake, RECOMMENDED_FOR_YOU, as_of, axes, texts, places)
+    own = {f"{number}": f"{number},{markets[market]}" for number, market in enumerate(homes.values())}
+    return {number: found[key] for number, key in own.items() if key in found}
+
+
+def _categories(lake: Lake, as_of: date, markets: Sequence[str]) -> list[str]:
+    """The categories that have a ranking in these markets; `*` stands for all products."""
+    where = of_night(as_of) & pc.field("market").isin(pa.array(markets, pa.string()))
     tally = Tally(("category",))
-    for batch in scan(lake, MARKET_RANKING, ("category",), where):
+    for batch in scan(lake, MARKET_RANKING, tally.keys, where):
         tally.add(batch.columns)
-    categories = sorted(name for name, _ in tally.most_first() if name)
-
-    def row_of(batch: pa.RecordBatch) -> Ints:
-        market, variant = _scope(batch, chosen)
-        return _row(market, (place_in(batch["category"], categories), len(categories)), variant)
-
-    def wanted(batch: pa.RecordBatch) -> BoolMask:
-        return among(batch["market"], chosen.markets)
-
-    rows = len(chosen.markets) * len(categories) * len(chosen.variants)
-    return categories, read_block(lake, MARKET_RANKING, as_of, wanted, names, (rows, config.places), row_of)
+    return sorted(name for name, _ in tally.most_first() if name)
 
 
-def _scope(batch: pa.RecordBatch, chosen: Chosen) -> list[tuple[Ints, int]]:
-    variant = place_in(pc.fill_null(batch["variant"], DEFAULT), chosen.variants)
-    return [(place_in(batch["market"], chosen.markets), len(chosen.markets)), (variant, len(chosen.variants))]
+def _first_products(lists: Mapping[str, ListRows], chosen: Chosen) -> list[str]:
+    """By market: the product with the most recent events that has a list there; the first product where none has."""
+    table = next((table.name for table in PRODUCT_LISTS if table.name in lists), None)
+    firsts: dict[int, int] = {}
+    for key in lists[table] if table else ():
+        product, market, _ = map(int, key.split(","))
+        firsts[market] = min(product, firsts.get(market, product))
+    return [clean(chosen.products[firsts.get(n, 0)]) for n in range(len(chosen.markets))] if chosen.products else []
 
 
-def _row(*parts: tuple[Ints, int]) -> Ints:
-    """Row numbers from (place, size) along each axis, the last one fastest; -1 where a place is missing."""
-    row = np.zeros(len(parts[0][0]), dtype=np.int64)
-    for place, size in parts:
-        row = np.where((row < 0) | (place < 0), -1, row * size + place)
-    return row
-
-
-def _histories(recent: Recent, names: Names, chosen: dict[str, str], most: int) -> list[Customer]:
+def _histories(
+    recent: Recent, texts: WindowTexts, homes: Mapping[str, str], most: int, markets: Sequence[str], salt: Salt
+) -> list[dict[str, object]]:
+    """Each customer with the newest events before the night, oldest first."""
     columns = ("product_ids", "event_types", "event_timestamps")
-    rows = recent.histories(chosen, columns)
-    found = []
-    for customer, market in chosen.items():
+    rows = recent.histories(homes, columns)
+    found: list[dict[str, object]] = []
+    for customer, market in homes.items():
         row = rows.get(customer)
         ids, kinds, times = (row[name] if row else [] for name in columns)
-        numbers = names.products.of_texts(ids[-most:])
         days = [f"{at:%Y-%m-%d}" if at else "" for at in times[-most:]]
-        found.append(Customer(customer, market, tuple(zip(numbers, kinds[-most:], days, strict=True)), len(ids)))
+        events = zip(texts.products.of_texts(ids[-most:]), _cleaned(kinds[-most:]), days, strict=True)
+        found.append({
+            "id": salt.pseudonym(customer), "market": markets.index(market) if market in markets else -1,
+            "marketName": clean(market), "events": list(events), "inAll": len(ids),
+        })  # fmt: skip
     return found
 
 
-def _details(lake: Lake, as_of: date, ids: Sequence[str]) -> tuple[dict[str, Any], ...]:
+def _context(pair: ContextPair, texts: WindowTexts, salt: Salt) -> dict[str, object]:
+    sides = [
+        {
+            "customer": salt.pseudonym(side.customer_id),
+            "list": [[texts.products.of_texts([p])[0], round(score, SCORE_DIGITS)] for p, score in side.list],
+        }
+        for side in pair.sides
+    ]
+    (product,) = texts.products.of_texts([pair.product])
+    return {"product": product, "market": clean(pair.market), "model": clean(pair.model_id), "sides": sides}
+
+
+def _catalogue(lake: Lake, as_of: date, ids: Sequence[str]) -> list[list[str | float | None]]:
+    """By product number: id, name, brand, category, colour, price, currency, silhouette and paint.
+
+    A product that the night's catalogue does not have goes by its id.
+    """
     where = of_night(as_of) & pc.field("product_id").isin(pa.array(list(ids), pa.string()))
     rows = {row["product_id"]: row for row in matching(lake, CATALOGUE, DETAILS, where)}
-    return tuple(rows.get(product) or {"product_id": product} for product in ids)
+    found: list[list[str | float | None]] = []
+    for product in ids:
+        row = rows.get(product, {})
+        name, brand, category, colour, currency = (
+            clean(row.get(column)) for column in ("name", "brand", "category", "colour", "currency")
+        )
+        price = row.get("price")
+        price = price if price is not None and np.isfinite(price) else None
+        drawn = silhouette(category, name or clean(product)), paint(colour)
+        found.append([clean(product), name or clean(product), brand, category, colour, price, currency, *drawn])
+    return found
 
 
 def _reasons(lake: Lake, as_of: date) -> dict[str, str]:
@@ -305,5 +414,13 @@ def _reasons(lake: Lake, as_of: date) -> dict[str, str]:
         except ValueError:
             continue
         if isinstance(rule, dict) and isinstance(rule.get("reason"), str):
-            found[str(row["rule_id"])] = clean(rule["reason"])
+            found[clean(str(row["rule_id"]))] = clean(rule["reason"])
     return found
+
+
+def _numbers(texts: Iterable[str]) -> dict[str, int]:
+    return {text: number for number, text in enumerate(texts)}
+
+
+def _cleaned(texts: Iterable[str]) -> list[str]:
+    return [clean(text) for text in texts]

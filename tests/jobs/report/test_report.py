@@ -14,8 +14,8 @@ from jobs.errors import UserError
 from jobs.lake.lake import Lake
 from jobs.report import charts
 from jobs.report.figures import Quality
+from jobs.report.pictures import PAINT, paint
 from jobs.report.step import ReportConfig, execute, report_path
-from jobs.report.window.swatches import PAINT, paint
 from tests.support.page import Page
 from tests.support.small_night import HOSTILE, MODEL, NAMES, NIGHT, RUN, finish, shop
 

@@ -17,7 +17,7 @@ from jobs.report.window.page import written_of
 from jobs.tables.shop import BAG_EXTRAS
 from tests.support.browser import CHROMIUM, MISSING, Browser, chromium
 from tests.support.small_night import RUN
-from tests.support.window_shop import HOSTILE, MODEL, PAIR, REASON, window_lake
+from tests.support.window_shop import HOSTILE, MODEL, PAIR, REASON, WHO, window_lake
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason=MISSING)
 DRAWN = "document.querySelector('#window h2')"
@@ -114,12 +114,12 @@ def test_arrow_keys_move_within_a_carousel(browser: Browser, address: str) -> No
 
 
 def test_skipping_to_the_lists_keeps_what_is_shown(browser: Browser, address: str) -> None:
-    browser.open(f"{address}#market=GB&customer=c2", DRAWN)
+    browser.open(f"{address}#market=GB&customer={WHO['c2']}", DRAWN)
     browser.key("Tab")
     assert browser.value("document.activeElement.className") == "skip"
     browser.key("Enter")
     browser.until("document.activeElement.id === 'main'")
-    assert said(browser, "#window h2") == "Customer c2"
+    assert said(browser, "#window h2") == f"Customer {WHO['c2']}"
     browser.key("Tab")
     assert browser.value("document.activeElement.closest('.past') !== null"), "straight to the content"
 
@@ -127,7 +127,7 @@ def test_skipping_to_the_lists_keeps_what_is_shown(browser: Browser, address: st
 def test_the_way_back_shows_what_was_shown(browser: Browser, address: str) -> None:
     browser.open(f"{address}#market=GB&product=p1", DRAWN)
     browser.press("#view-customer")
-    browser.until("document.querySelector('#window h2').textContent === 'Customer c1'")
+    browser.until("document.querySelector('#window h2').textContent === 'Customer " + WHO["c1"] + "'")
     browser.value("history.back()")
     browser.until("document.querySelector('#window h2').textContent === 'Plain Coat'")
 
@@ -163,8 +163,8 @@ def test_a_market_and_a_variant_are_chosen(browser: Browser, address: str) -> No
 
 
 def test_a_customer_has_history_and_list_beside_each_other(browser: Browser, address: str) -> None:
-    browser.open(f"{address}#market=GB&customer=c2", DRAWN)
-    assert said(browser, "#window h2") == "Customer c2"
+    browser.open(f"{address}#market=GB&customer={WHO['c2']}", DRAWN)
+    assert said(browser, "#window h2") == f"Customer {WHO['c2']}"
     assert rails(browser)["Recommended for you"] == ["Leather Belt", HOSTILE]
     history = said(browser, ".past")
     assert history.index("purchase") < history.index("gone") < history.index("Coat & Co"), "newest first"
@@ -202,8 +202,8 @@ def test_a_bag_is_filled_combined_and_emptied(browser: Browser, address: str) ->
 def test_two_customers_stand_side_by_side(browser: Browser, address: str) -> None:
     browser.open(f"{address}#pair=1", DRAWN)
     assert rails(browser) == {
-        "A · Customer c1": [HOSTILE, "Wool Scarf"],
-        "B · Customer c2": ["Wool Scarf", "Long Scarf"],
+        f"A · Customer {WHO['c1']}": [HOSTILE, "Wool Scarf"],
+        f"B · Customer {WHO['c2']}": ["Wool Scarf", "Long Scarf"],
     }
     assert "1 of 2 products stand in both lists" in said(browser, "#window")
     assert "only for A" in said(browser, ".side") and "1st for B" in said(browser, ".side")
@@ -217,7 +217,7 @@ def test_a_category_page_shows_the_markets_order(browser: Browser, address: str)
 
 
 @pytest.mark.parametrize(
-    "view", ["product=p2", "category=*", "customer=c1", "bag=p1&bag=p2", "pair=1", "product=nobody"]
+    "view", ["product=p2", "category=*", f"customer={WHO['c1']}", "bag=p1&bag=p2", "pair=1", "product=nobody"]
 )
 def test_every_view_fits_a_small_phone(browser: Browser, address: str, view: str) -> None:
     browser.size(360, 740)
