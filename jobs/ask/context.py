@@ -20,9 +20,7 @@ from jobs.lake.lake import Lake
 from jobs.lake.reading import Wanted, matching, of_night, scan
 from jobs.model_inputs import HISTORY_COLUMNS, ProductVectors, categories, to_histories, with_new_products
 from jobs.policy.variants import DEFAULT
-from jobs.report.examples import Product
-from jobs.report.model.shop import COLUMNS as PRODUCT_COLUMNS
-from jobs.report.model.shop import products_of
+from jobs.report.examples import ShownProduct, read_products
 from jobs.tables.shop import (
     AVAILABILITY,
     CATALOGUE,
@@ -47,12 +45,12 @@ class InContext:
     model_id: str
     customer: str
     market: str
-    product: Product
-    recent: tuple[Product, ...]
+    product: ShownProduct
+    recent: tuple[ShownProduct, ...]
     """The customer's last products before the click, newest last."""
-    places: tuple[Product, ...]
+    places: tuple[ShownProduct, ...]
     """Best first for this customer."""
-    plain: tuple[Product, ...]
+    plain: tuple[ShownProduct, ...]
     """The product's own list, the same for everybody; empty where the night has none in the market."""
 
 
@@ -84,7 +82,7 @@ def alternatives_in_context(
     state = _state(_model(lake, as_of, vectors.model_id, compute), history, product, at)
     order = vocabulary.decode(in_context(state[0], vectors.vectors, candidates)[:shown]).to_pylist()
     recent = history["product_ids"][0].as_py()[-5:]
-    named = _named(lake, as_of, [product, *recent, *order, *plain[:shown]])
+    named = read_products(lake, as_of, [product, *recent, *order, *plain[:shown]])
     return InContext(
         as_of, vectors.model_id, customer, market, named[product], *(
             tuple(named[each] for each in ids) for ids in (recent, order, plain[:shown])
@@ -175,10 +173,3 @@ def _state(model: Recommender, history: pa.Table, product: str, at: datetime) ->
     sequences = to_histories(history, model.vocabulary).sequences
     clicked = int(model.vocabulary.encode([product])[0])
     return model.encode(with_event(sequences, clicked, "click", int(at.timestamp())))
-
-
-def _named(lake: Lake, as_of: date, ids: Sequence[str]) -> dict[str, Product]:
-    wanted = list(dict.fromkeys(ids))
-    where = of_night(as_of) & pc.field("product_id").isin(pa.array(wanted, pa.string()))
-    products, _, _ = products_of(matching(lake, CATALOGUE, PRODUCT_COLUMNS, where), wanted)
-    return dict(zip(wanted, products, strict=True))

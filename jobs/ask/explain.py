@@ -20,6 +20,7 @@ from jobs.lake.change_tables import among, chosen_rows
 from jobs.lake.lake import Lake
 from jobs.lake.reading import Wanted, matching, of_night
 from jobs.policy.variants import DEFAULT
+from jobs.report.figures import RULES
 from jobs.tables.records import MODELS, PUBLISHED, RUNS
 from jobs.tables.shop import (
     CATALOGUE,
@@ -34,18 +35,6 @@ from jobs.tables.shop import (
 from jobs.tables.table import Table
 from jobs.text import clean
 from models.arrays import BoolMask
-
-RULES = {
-    "department guard": "products of other departments are left out",
-    "price window": "products too cheap or too dear beside the product (or bag) are left out",
-    "brand cap": "a list shows only so many products of one brand",
-    "category cap": "a list shows only so many products of one category",
-    "diversity": "products of a brand that is shown already stand further down",
-    "exploration": "this place is kept for a product that is new in the shop",
-    "page duplicates": "a product that the page shows elsewhere is left out",
-    "bought": "what the customer bought is left out",
-}
-"""What the standing rules mean, by their names in models/assembly/rulebook.py."""
 
 
 @dataclass(frozen=True)

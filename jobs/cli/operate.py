@@ -155,8 +155,8 @@ def _run(ids: list[str], root: Path, now: datetime, seconds: Callable[[], float]
     for customer, rows in done.rows.items():
         there = ", ".join(f"{n:,} of {name}" for name, n in sorted(rows.items())) or "nothing was there"
         console.print(f"{escape(clean(customer))}: {there}", highlight=False, soft_wrap=True)
-    for path in done.changed:
-        console.print(f"changed: {escape(clean(path))}", highlight=False, soft_wrap=True)
+    for path in done.deleted:
+        console.print(f"deleted: {escape(clean(path))}", highlight=False, soft_wrap=True)
     for place, count in sorted(done.elsewhere.items()):
         console.print(f"note: {escape(clean(place))} has the same text, {count:,} times, as the name of something else",
                       highlight=False, soft_wrap=True)  # fmt: skip

@@ -1,4 +1,8 @@
-"""What else below the lake's root may name a customer: pages, logs, what a killed step left; and the search for it."""
+"""Deletes what else below the lake's root names a customer, and reads every file back to prove that nothing does.
+
+Pages show pseudonyms and no log line names a customer, but pages and logs of older code may hold ids. Pages and logs
+that hold an id or its pseudonym are deleted whole: the step report writes a page again.
+"""
 
 from __future__ import annotations
 
@@ -19,47 +23,35 @@ from jobs.lake import storage
 from jobs.lake.lake import Lake
 from jobs.tables.records import REJECTED
 
-PAGES = (".html",)
-LOGS = (".log", ".jsonl")
+SHOWN = (".html", ".log", ".jsonl")
+"""Pages and logs."""
 PACKED = re.compile(r"eJ[A-Za-z0-9+/]{16,}={0,2}")
 """Base64 of what zlib compressed at its usual level."""
 WEIGHTS = (".safetensors", ".faiss")
-"""Numbers alone."""
-INSTEAD = "(forgotten)"
+"""Files of numbers alone."""
 STORE = "online.db"
 """What the names of the embedded online store's files begin with; the store itself is asked for its keys."""
 WORTH_SEARCHING = 4
-"""Characters of an id that is also looked for where no customer is named: a shorter one stands everywhere."""
+"""Least characters of an id to look for in other files; a shorter one is found everywhere."""
 
 
-def clear_files(lake: Lake, spellings: Spellings) -> list[str]:
-    """Take pages that name a customer away, and ids out of logs; returns the paths that were changed.
-
-    A page can be written again by the step report. What a killed step left aside goes as a whole.
-    """
-    changed = []
-    for folder in _scratch(lake):
+def delete_files(lake: Lake, shown: Spellings) -> list[str]:
+    """Delete the pages and logs that hold one of `shown`, and what killed steps left; returns the deleted paths."""
+    deleted = _scratch(lake)
+    for folder in deleted:
         storage.remove(folder)
-        changed.append(lake.relative(folder))
     for path in _files(lake):
-        if path.suffix not in PAGES + LOGS:
-            continue
-        text = path.read_text("utf-8", errors="surrogateescape")
-        if not spellings.within(_unpacked(text) if path.suffix in PAGES else text):
-            continue
-        if path.suffix in PAGES:
+        if path.suffix in SHOWN and shown.within(_shown_text(path)):
             path.unlink()
-        else:
-            storage.write_whole(path, spellings.taken_out(text, INSTEAD).encode("utf-8", "surrogateescape"))
-        changed.append(lake.relative(path))
-    return sorted(changed)
+            deleted.append(path)
+    return sorted(lake.relative(path) for path in deleted)
 
 
-def read_back(lake: Lake, spellings: Spellings) -> tuple[dict[str, int], dict[str, int], int]:
+def read_back(lake: Lake, spellings: Spellings, shown: Spellings) -> tuple[dict[str, int], dict[str, int], int]:
     """(places that still name a customer, places where the same text is something else's name, files read).
 
-    Every file below the root is read: Parquet by column, everything else as text; weights hold numbers alone, and
-    the online store was asked for its keys.
+    Every file below the root is read: Parquet by column, pages and logs for the names of `shown`, everything else as
+    text; weights hold numbers alone, and the online store was asked for its keys.
     """
     left: Counter[str] = Counter()
     elsewhere: Counter[str] = Counter()
@@ -72,9 +64,8 @@ def read_back(lake: Lake, spellings: Spellings) -> tuple[dict[str, int], dict[st
         if path.suffix == ".parquet":
             with path.open("rb") as stream:
                 _read_parquet(pq.ParquetFile(stream), place, spellings, left, elsewhere)
-        elif path.suffix in PAGES + LOGS:
-            text = path.read_text("utf-8", errors="surrogateescape")
-            left.update({place: len(spellings.within(_unpacked(text) if path.suffix in PAGES else text))})
+        elif path.suffix in SHOWN:
+            left.update({place: len(shown.within(_shown_text(path)))})
         elif "_delta_log" in path.parts:
             left.update({place: _named_in_log(path, spellings)})
         elif path.suffix not in WEIGHTS and not path.name.startswith(STORE):
@@ -126,10 +117,11 @@ def _names_customer(stats: str, spellings: Spellings) -> bool:
     return any(bounds.get(end, {}).get(CUSTOMER) in spellings.set for end in ("minValues", "maxValues"))
 
 
-def _unpacked(page: str) -> str:
-    """A page with the data it carries compressed, as `jobs.report.window.pack` writes it, in clear at its end."""
-    parts = [page]
-    for block in PACKED.findall(page):
+def _shown_text(path: Path) -> str:
+    """A page or log, with the data that a page carries compressed in clear at its end."""
+    text = path.read_text("utf-8", errors="surrogateescape")
+    parts = [text]
+    for block in PACKED.findall(text):
         with suppress(ValueError, zlib.error):
             parts.append(zlib.decompress(base64.b64decode(block)).decode("utf-8", "replace"))
     return "\n".join(parts)
@@ -142,7 +134,7 @@ def _files(lake: Lake) -> list[Path]:
 
 
 def _scratch(lake: Lake) -> list[Path]:
-    """Hidden folders: what steps write aside, and leave behind only where they are killed."""
+    """Hidden folders: the staging folders that a step leaves behind only where it is killed."""
     hidden = []
     for path in _files(lake):
         above = [folder for folder in path.parents if folder.name.startswith(".") and folder not in lake.root.parents]

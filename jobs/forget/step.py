@@ -1,4 +1,4 @@
-"""Forget a customer: out of every table, old version, page, log and the online store, proved by reading back."""
+"""Removes customers from every table, old version, page, log and the online store, and proves it by reading back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from jobs.errors import UserError
-from jobs.forget.files import clear_files, read_back
+from jobs.forget.files import delete_files, read_back
 from jobs.forget.tables import Spellings, customer_tables, purge, remove_rows, rows_of
 from jobs.lake.forgotten import Salt, own_salt, records
 from jobs.lake.lake import Lake
@@ -31,8 +31,8 @@ class Forgotten:
 
     rows: dict[str, dict[str, int]]
     """Customer id -> rows that were removed, by table; nothing for one who was nowhere."""
-    changed: list[str]
-    """Pages that were taken away and logs that were rewritten, as paths below the root."""
+    deleted: list[str]
+    """Pages, logs and left-over folders that were deleted, as paths below the root."""
     elsewhere: dict[str, int]
     """Where the same text still stands as the name of something else, and how often."""
     files: int
@@ -61,7 +61,8 @@ def forget(
         if lake.exists(table):
             purge(lake, table)
     progress("parts forgotten", 2, STEPS)
-    changed = clear_files(lake, spellings)
+    shown = Spellings([*spellings.ids, *map(salt.pseudonym, spellings.ids)])
+    deleted = delete_files(lake, shown)
     progress("parts forgotten", 3, STEPS)
     for customer, keys in online.forget(spellings.ids).items():
         rows[customer][ONLINE] = max(rows[customer][ONLINE], keys)
@@ -70,7 +71,7 @@ def forget(
     if again := [customer for customer, keys in online.forget(spellings.ids).items() if keys]:
         raise UserError(f"{', '.join(again)}: back in the online store; end what writes there and run this again")
     progress("parts forgotten", 4, STEPS)
-    left, elsewhere, files = read_back(lake, spellings)
+    left, elsewhere, files = read_back(lake, spellings, shown)
     if left:
         places = ", ".join(f"{place} ({n})" for place, n in sorted(left.items()))
         raise UserError(f"still named in {places}: another step is writing there; end it and run the same command "
@@ -78,7 +79,7 @@ def forget(
     _record(lake, salt, rows, now, {"state": "done", "files_read_back": files, "left": 0})
     progress("parts forgotten", STEPS, STEPS)
     removed = {customer: {name: n for name, n in rows[customer].items() if n} for customer in spellings.ids}
-    return Forgotten(removed, changed, elsewhere, files)
+    return Forgotten(removed, deleted, elsewhere, files)
 
 
 def _check_store(lake: Lake, online: OnlineStore) -> None:

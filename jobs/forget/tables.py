@@ -132,11 +132,6 @@ class Spellings:
         likely = [spelling for spelling, words in self._words.items() if words <= there and spelling in text]
         return [spelling for spelling in likely if _whole([spelling]).search(text)]
 
-    def taken_out(self, text: str, instead: str) -> str:
-        """The text with `instead` where an id stood."""
-        found = self.within(text)
-        return _whole(found).sub(lambda _: instead, text) if found else text
-
     @cached_property
     def set(self) -> frozenset[str]:
         """The ids themselves."""

@@ -13,8 +13,15 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from jobs.lake.lake import Lake
-from jobs.report.examples import CustomerPage, Place, Product, ProductPage, customer_pages, product_pages
-from jobs.report.figures import Step, gates_of, standing_of, steps_of
+from jobs.report.examples import (
+    CustomerExample,
+    Place,
+    ProductExample,
+    ShownProduct,
+    customer_examples,
+    product_examples,
+)
+from jobs.report.figures import LedgerStep, gates_of, standing_of, steps_of
 from jobs.text import clean
 
 PRODUCTS = 3
@@ -39,13 +46,13 @@ def print_summary(lake: Lake, as_of: date, run_id: str, console: Console, places
     title = Text.assemble((f"Night {as_of}", "bold"), "  ", (standing.state, STYLES[standing.state]))
     console.print(title, Text(standing.sentence, style="dim"), sep="\n")
     _print_steps(console, steps)
-    pages = product_pages(lake, as_of, PRODUCTS)
+    pages = product_examples(lake, as_of, PRODUCTS)
     _heading(console, "What shoppers see", "well-known products, the first of each carousel")
     for page in pages:
         _print_product(console, page)
     if not pages:
         console.print(Text("No product has a list this night."))
-    for customer in customer_pages(lake, as_of, 1):
+    for customer in customer_examples(lake, as_of, 1):
         _print_customer(console, customer)
     _heading(console, "Where it lies", "")
     _print_places(console, places)
@@ -60,7 +67,7 @@ def _grid() -> Grid:
     return Grid(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False, header_style="dim")
 
 
-def _print_steps(console: Console, steps: Sequence[Step]) -> None:
+def _print_steps(console: Console, steps: Sequence[LedgerStep]) -> None:
     if not steps:
         console.print(Text("The ledger has no step of this run."))
         return
@@ -80,7 +87,7 @@ def _print_steps(console: Console, steps: Sequence[Step]) -> None:
     console.print(grid)
 
 
-def _print_product(console: Console, page: ProductPage) -> None:
+def _print_product(console: Console, page: ProductExample) -> None:
     console.print()
     facts = [_brand(page.product), page.product.category, page.product.price_text, f"market {page.market}"]
     line = Text.assemble((page.product.name, "bold"), ("  " + ", ".join(fact for fact in facts if fact), "dim"))
@@ -89,10 +96,10 @@ def _print_product(console: Console, page: ProductPage) -> None:
                         "People Also Bought", _named(page.bought, CAROUSEL))  # fmt: skip
 
 
-def _print_customer(console: Console, page: CustomerPage) -> None:
+def _print_customer(console: Console, page: CustomerExample) -> None:
     events = page.history[-HISTORY:]
     note = f"market {page.market}, {len(page.history):,} events; newest last"
-    _heading(console, f"Customer {page.customer_id}", note)
+    _heading(console, f"Customer {page.customer}", note)
     console.print()
     history = [(Text.assemble((f"{touch.event_type:<9}", "dim"), _full_name(touch.product)), "") for touch in events]
     _print_side_by_side(console, "Last events", history, "Recommended for you", _named(page.places, HISTORY))
@@ -118,12 +125,12 @@ def _named(places: Sequence[Place], most: int) -> Named:
     return [(_full_name(place.product), place.product.price_text) for place in places[:most]]
 
 
-def _full_name(product: Product) -> Text:
+def _full_name(product: ShownProduct) -> Text:
     brand = _brand(product)
     return Text.assemble(product.name, (f"  {brand}" if brand else "", "dim"))
 
 
-def _brand(product: Product) -> str:
+def _brand(product: ShownProduct) -> str:
     """The brand, unless the name says it already."""
     return "" if product.brand.lower() in product.name.lower() else product.brand
 

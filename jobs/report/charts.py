@@ -1,96 +1,181 @@
-"""Geometry of the quality chart: every place a share of the plot's width, so that text keeps its size on a phone."""
+"""Places the marks of charts: figures with intervals on an axis, and lines over nights or epochs."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date
+from statistics import median
 
-from jobs.report.figures import HEADLINE, Quality
-from jobs.train.decision import LAST_CHAMPION
+from jobs.report.figures import Quality
 
-SLICES = ("all", "new to the customer")
-"""The slices drawn, the headline's first."""
+WIDTH, HEIGHT, EDGE = 260.0, 60.0, 6.0
+"""Size and margin of a line chart, in units of the drawing; the page stretches it to its column."""
+LEAST_SPAN = 0.2
+"""Least height of a line chart as a share of its largest value: a change of one percent must not look like a fall."""
 
 
 @dataclass(frozen=True)
-class Mark:
-    """One figure with its interval; places are percent of the plot's width."""
+class Axis:
+    """A scale from `low` to `high`, both whole steps, with 0 between them or at an end."""
 
-    slice: str
-    value: float
-    at: float
     low: float
     high: float
+    step: float
+
+    @staticmethod
+    def over(values: Iterable[float]) -> Axis:
+        """The shortest axis of two to six round steps that holds 0 and the values."""
+        values = [0.0, *values]
+        span = max(values) - min(values) or 1.0
+        scale = 10.0 ** math.floor(math.log10(span))
+        step = next(scale * part for part in (0.2, 0.25, 0.5, 1.0, 2.0) if span / (scale * part) <= 5)
+        low, high = step * math.floor(round(min(values) / step, 6)), step * math.ceil(round(max(values) / step, 6))
+        return Axis(low, high if high > low else step, step)
+
+    def at(self, value: float) -> float:
+        """The place of a value in percent of the axis; what lies beyond an end is placed there."""
+        return round(100 * min(max((value - self.low) / (self.high - self.low), 0.0), 1.0), 2)
+
+    @property
+    def ticks(self) -> list[tuple[float, str]]:
+        """(percent, label) of every step."""
+        steps = round((self.high - self.low) / self.step)
+        values = [self.low + self.step * n for n in range(steps + 1)]
+        return [(self.at(value), f"{round(value, 12):g}") for value in values]
 
 
 @dataclass(frozen=True)
-class Row:
-    """One scorer's figures."""
+class IntervalLine:
+    """The figures of one scorer, or of one slice."""
 
-    scorer: str
-    champion: bool
-    trained: bool
-    marks: tuple[Mark, ...]
+    label: str
+    marked: bool
+    """Whether it is the champion's."""
+    figures: tuple[Quality | None, ...]
+    """One a series; None where it was not measured."""
 
 
 @dataclass(frozen=True)
-class Chart:
-    """Scorers from best to worst on the slice `all`."""
+class IntervalPanel:
+    """A chart of figures with their intervals: lines from top to bottom, in each a figure for some of the series."""
 
-    rows: tuple[Row, ...]
-    ticks: tuple[tuple[float, str], ...]
-    """(percent, label) of the axis, from 0."""
-    customers: dict[str, int]
-    """Slice -> customers the figures are means over."""
-    dataset: str
+    title: str
+    series: tuple[str, ...]
+    lines: tuple[IntervalLine, ...]
 
-
-def draw(quality: list[Quality]) -> Chart | None:
-    """The chart of the headline metric; None where nothing was measured."""
-    figures = {(q.scorer, q.slice): q for q in quality if q.metric == HEADLINE and math.isfinite(q.value)}
-    ranked = sorted((q for q in figures.values() if q.slice == SLICES[0]), key=lambda q: (-q.value, q.scorer))
-    if not ranked:
-        return None
-    drawn = [figures[key] for q in ranked for key in ((q.scorer, s) for s in SLICES) if key in figures]
-    step = _step(max(max(q.high, q.value) for q in drawn))
-    ends = math.ceil(round(max(max(q.high, q.value) for q in drawn) / step, 6)) or 1
-    top = step * ends
-
-    def percent(value: float) -> float:
-        return round(100 * min(max(value, 0.0) / top, 1.0), 2)
-
-    rows = []
-    for best in ranked:
-        own = [figures[(best.scorer, s)] for s in SLICES if (best.scorer, s) in figures]
-        marks = tuple(Mark(q.slice, q.value, percent(q.value), percent(q.low), percent(q.high)) for q in own)
-        rows.append(Row(best.scorer, best.champion, best.trained, marks))
-    ticks = tuple((percent(step * n), f"{step * n:g}") for n in range(ends + 1))
-    return Chart(tuple(rows), ticks, {q.slice: q.customers for q in drawn}, ranked[0].dataset)
+    @property
+    def axis(self) -> Axis:
+        """The axis that holds every interval."""
+        figures = [figure for line in self.lines for figure in line.figures if figure]
+        return Axis.over(end for figure in figures for end in (figure.low, figure.value, figure.high))
 
 
-def _step(highest: float) -> float:
-    """A round distance that cuts 0 .. highest into two to five parts."""
-    if highest <= 0:
-        return 1.0
-    scale = 10.0 ** math.floor(math.log10(highest))
-    return next(round(scale * part, 12) for part in (0.2, 0.25, 0.5, 1.0, 2.0) if highest / (scale * part) <= 5)
+@dataclass(frozen=True)
+class Point:
+    """A figure on one night or after one epoch."""
+
+    at: date | int
+    value: float
+    mark: str = ""
+    """failed, accepted or nothing."""
 
 
-def verdict(quality: list[Quality]) -> str:
-    """The comparison in a sentence: the night's model beside the best baseline."""
-    figures = [q for q in quality if (q.metric, q.slice) == (HEADLINE, SLICES[0])]
-    model = next((q for q in figures if q.champion), None)
-    baselines = [q for q in figures if not q.trained and not q.champion and q.scorer != LAST_CHAMPION]
-    if model is None or not baselines:
-        return ""
-    best = max(baselines, key=lambda q: q.value)
-    if best.value <= 0:
-        return f"{model.scorer} reaches {model.value:.4f}; no baseline is above 0."
-    gain = model.value / best.value - 1
-    word = "above" if gain >= 0 else "below"
-    apart = model.low > best.high or model.high < best.low
-    doubt = "do not overlap" if apart else "overlap: it may be chance"
-    return (
-        f"{model.scorer} reaches {model.value:.4f}, {abs(gain):.0%} {word} the best baseline "
-        f"({best.scorer}, {best.value:.4f}); their intervals {doubt}."
+@dataclass(frozen=True)
+class Series:
+    """One figure over the nights, oldest first; nights without it are left out."""
+
+    name: str
+    points: tuple[Point, ...]
+    rule: str = ""
+    """Its limit in words: at least 0.9, at most 0.3."""
+
+    @property
+    def steady(self) -> bool:
+        """Whether it never changed and nothing is marked: nothing to look at."""
+        return len({point.value for point in self.points}) == 1 and not any(point.mark for point in self.points)
+
+    @property
+    def usual(self) -> float | None:
+        """The median of the values before the last one; None for the first night."""
+        return median(point.value for point in self.points[:-1]) if len(self.points) > 1 else None
+
+    @property
+    def moved(self) -> float:
+        """By how much the last value differs from the usual one, as a share of the larger of the two."""
+        if self.usual is None:
+            return 0.0
+        last = self.points[-1].value
+        return (last - self.usual) / (max(abs(self.usual), abs(last)) or 1.0)
+
+    @property
+    def change(self) -> str:
+        """The last value beside the usual one, in words."""
+        usual, last = self.usual, self.points[-1].value
+        if usual is None:
+            return "first night"
+        if usual == last:
+            return "as usual"
+        return f"{last / usual - 1:+.1%}" if usual > 0 else f"from {usual:g}"
+
+
+@dataclass(frozen=True)
+class LineChart:
+    """A series with the places of its marks."""
+
+    series: Series
+    lines: tuple[str, ...]
+    """Points of each unbroken line; a night without a value breaks it."""
+    dots: tuple[tuple[float, float, str, str], ...]
+    """(x, y, mark, words) of the marked points and of the last one."""
+    limit: float | None
+    """y of the limit, where it lies in the chart."""
+    low: float
+    high: float
+    """The least and the greatest value."""
+
+
+def line_chart(series: Series, places: Sequence[date | int]) -> LineChart:
+    """The series over `places`, oldest night or first epoch first; every point of it is one of them."""
+    known = {point.at: point for point in series.points if math.isfinite(point.value)}
+    values = [point.value for point in known.values()]
+    low, high = min(values, default=0.0), max(values, default=0.0)
+    bound, near = _bound(series.rule), high - low or abs(high)
+    if bound is not None and not low - near <= bound <= high + near:
+        bound = None  # a far limit would flatten the line
+    floor, top = (low, high) if bound is None else (min(low, bound), max(high, bound))
+    missing = max(LEAST_SPAN * max(abs(floor), abs(top)) - (top - floor), 0.0)
+    floor, top = floor - missing / 2, top + missing / 2
+
+    def x(place: date | int) -> float:
+        return round(EDGE + places.index(place) * (WIDTH - 2 * EDGE) / max(len(places) - 1, 1), 1)
+
+    def y(value: float) -> float:
+        share = (value - floor) / (top - floor) if top > floor else 0.5
+        return round(HEIGHT - EDGE - share * (HEIGHT - 2 * EDGE), 1)
+
+    lines: list[list[str]] = [[]]
+    for place in places:
+        if place in known:
+            lines[-1].append(f"{x(place)},{y(known[place].value)}")
+        elif lines[-1]:
+            lines.append([])
+    dots = tuple(
+        (x(point.at), y(point.value), point.mark, f"{point.at}: {point.value:,.4g} {point.mark}".rstrip())
+        for point in known.values()
+        if point.mark or point is series.points[-1]
     )
+    limit = None if bound is None else y(bound)
+    return LineChart(series, tuple(" ".join(line) for line in lines if line), dots, limit, low, high)
+
+
+def _bound(rule: str) -> float | None:
+    """The number of a limit in words; the first of a range."""
+    for words in ("at least ", "at most "):
+        if rule.startswith(words):
+            try:
+                return float(rule.removeprefix(words).split()[0].rstrip(",;"))
+            except (ValueError, IndexError):
+                return None
+    return None

@@ -1,4 +1,4 @@
-"""Drift: how inputs, checks, lists and steps moved over the last nights, as one HTML page beside the report."""
+"""Writes the page of drift: inputs, checks, lists and steps over the last nights, as line charts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import pyarrow as pa
@@ -18,6 +17,7 @@ from pydantic import PositiveInt
 from jobs.gate.counts import ListCounts, read_counts
 from jobs.lake.lake import Lake
 from jobs.lake.reading import Wanted, matching
+from jobs.report.charts import Point, Series
 from jobs.report.pages import environment
 from jobs.run import Run
 from jobs.settings import Settings
@@ -47,145 +47,36 @@ def written_of(lake: Lake, run: Run, config: DriftConfig, link: str) -> str:
     """The page as HTML; `link` is the name of the night's report beside it."""
     nights = nights_of(lake, run.as_of, config.nights)
     sections = (
-        ("input", "What came in", "Figures of each night’s input. A slice of a figure is a market, a type of event or "
-         "a column.", input_panels(lake, nights, config.slices)),
-        ("lists", "The lists", "How long the lists are and where their places come from, in all lists of each night "
-         "as its gate counted them.", list_panels(lake, nights)),
-        ("checks", "The checks", "Each gate’s figure, with its limit as a broken line.", gate_panels(lake, nights)),
-        ("steps", "The steps", "What the nights cost.", step_panels(lake, nights)),
-    )  # fmt: skip
-    return environment().get_template("drift.html").render(
-        as_of=run.as_of, run_id=run.run_id, nights=nights, link=link, width=WIDTH, height=HEIGHT, edge=EDGE,
-        sections=[(anchor, title, lead, [_drawn(panel, nights) for panel in panels])
-                  for anchor, title, lead, panels in sections],
-        marked=_marked([panel for *_, panels in sections for panel in panels], run.as_of),
-    )  # fmt: skip
-
-
-def _drawn(panel: Panel, nights: list[date]) -> dict[str, Any]:
-    return {"title": panel.title, "note": panel.note, "charts": [draw(series, nights) for series in panel.series]}
-
-
-def _marked(panels: list[Panel], as_of: date) -> list[tuple[str, str, str, str]]:
-    """(heading, figure, mark, change) of what was marked on the night itself."""
-    return [
+        (
+            "input",
+            "The input",
+            "Figures of each night’s input. A slice of a figure is a market, a type of event or a column.",
+            input_panels(lake, nights, config.slices),
+        ),
+        (
+            "lists",
+            "The lists",
+            "Lengths of the lists and sources of their products, over all lists of a night, as its gate counted them.",
+            list_panels(lake, nights),
+        ),
+        (
+            "checks",
+            "The checks",
+            "The figure of each check; the broken line is its limit.",
+            gate_panels(lake, nights),
+        ),
+        ("steps", "The steps", "Seconds of each step, and rejected rows.", step_panels(lake, nights)),
+    )
+    marked = [
         (panel.title, series.name, point.mark, series.change)
-        for panel in panels for series in panel.series for point in series.points
-        if point.mark and point.night == as_of
-    ]  # fmt: skip
-
-
-# Geometry of a small line chart over nights: places in a fixed box, a mark where a check failed or was let pass.
-
-WIDTH, HEIGHT, EDGE = 260.0, 60.0, 6.0
-"""Of the box, and its margin, in units of the drawing."""
-LEAST_SPAN = 0.2
-"""Least height of the box as a share of the largest value: a change of one percent must not look like a fall."""
-
-
-@dataclass(frozen=True)
-class Point:
-    """A figure on one night."""
-
-    night: date
-    value: float
-    mark: str = ""
-    """failed, accepted or nothing."""
-
-
-@dataclass(frozen=True)
-class Series:
-    """One figure over the nights, oldest first; nights without it are left out."""
-
-    name: str
-    points: tuple[Point, ...]
-    rule: str = ""
-    """Its limit in words: at least 0.9, at most 0.3."""
-
-    @property
-    def steady(self) -> bool:
-        """Whether it never changed and nothing is marked: nothing to look at."""
-        return len({point.value for point in self.points}) == 1 and not any(point.mark for point in self.points)
-
-    @property
-    def moved(self) -> float:
-        """By how much the last value differs from the median of those before, as a share of the larger of the two."""
-        before = [point.value for point in self.points[:-1]]
-        if not before:
-            return 0.0
-        usual, last = median(before), self.points[-1].value
-        return (last - usual) / (max(abs(usual), abs(last)) or 1.0)
-
-    @property
-    def change(self) -> str:
-        """The last value beside the median of those before, in words."""
-        before = [point.value for point in self.points[:-1]]
-        if not before:
-            return "first night"
-        usual, last = median(before), self.points[-1].value
-        if usual == last:
-            return "as usual"
-        return f"{last / usual - 1:+.1%}" if usual > 0 else f"from {usual:g}"
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A series as the page draws it."""
-
-    series: Series
-    lines: tuple[str, ...]
-    """Points of each unbroken line; a night without a value breaks it."""
-    dots: tuple[tuple[float, float, str, str], ...]
-    """(x, y, mark, words) of the marked points and of the last one."""
-    limit: float | None
-    """y of the limit, where it lies in the box."""
-    low: float
-    high: float
-    """The least and the greatest value."""
-
-
-def draw(series: Series, nights: Sequence[date]) -> Drawn:
-    """The series over `nights`, oldest first; every point of it is one of them."""
-    values = [point.value for point in series.points if math.isfinite(point.value)]
-    low, high = min(values, default=0.0), max(values, default=0.0)
-    bound = _bound(series.rule)
-    floor, top = low, high
-    if bound is not None and low - (high - low or abs(high)) <= bound <= high + (high - low or abs(high)):
-        floor, top = min(low, bound), max(high, bound)
-    missing = LEAST_SPAN * max(abs(floor), abs(top)) - (top - floor)
-    if missing > 0:
-        floor, top = floor - missing / 2, top + missing / 2
-    place = {night: EDGE + n * (WIDTH - 2 * EDGE) / max(len(nights) - 1, 1) for n, night in enumerate(nights)}
-
-    def y(value: float) -> float:
-        share = (value - floor) / (top - floor) if top > floor else 0.5
-        return round(HEIGHT - EDGE - share * (HEIGHT - 2 * EDGE), 1)
-
-    known = {point.night: point for point in series.points if math.isfinite(point.value)}
-    lines: list[list[str]] = [[]]
-    for night in nights:
-        if night in known:
-            lines[-1].append(f"{place[night]:.1f},{y(known[night].value)}")
-        elif lines[-1]:
-            lines.append([])
-    last = series.points[-1].night if series.points else None
-    dots = tuple(
-        (round(place[point.night], 1), y(point.value), point.mark, f"{point.night}: {point.value:,.4g} {point.mark}")
-        for point in known.values() if point.mark or point.night == last
-    )  # fmt: skip
-    limit = y(bound) if bound is not None and floor <= bound <= top else None
-    return Drawn(series, tuple(" ".join(line) for line in lines if line), dots, limit, low, high)
-
-
-def _bound(rule: str) -> float | None:
-    """The number of a limit in words; the first of a range."""
-    for words in ("at least ", "at most "):
-        if rule.startswith(words):
-            try:
-                return float(rule.removeprefix(words).split()[0].rstrip(",;"))
-            except (ValueError, IndexError):
-                return None
-    return None
+        for *_, panels in sections
+        for panel in panels
+        for series in panel.series
+        for point in series.points
+        if point.mark and point.at == run.as_of
+    ]
+    page = environment().get_template("drift.html")
+    return page.render(as_of=run.as_of, run_id=run.run_id, nights=nights, link=link, sections=sections, marked=marked)
 
 
 def stability(before: Sequence[float], now: Sequence[float]) -> float:
@@ -198,19 +89,23 @@ def stability(before: Sequence[float], now: Sequence[float]) -> float:
     return math.fsum((new - old) * math.log(new / old) for old, new in zip(*shares, strict=True))
 
 
-# Figures of the last nights, as series: what came in, what was checked, what the lists hold, what the steps cost.
-
 WATCHED = {
-    "input_events": ("events", "all"), "input_markets": ("events", "market "), "input_types": ("events", "type "),
-    "input_products": ("catalogue products", "all"), "input_pairs": ("available pairs", "all"),
-    "input_market_pairs": ("available pairs", "market "), "input_prices": ("mean price", ""),
-    "input_nulls": ("null share", ""), "input_columns": ("columns", ""), "input_age": ("newest event age", "all"),
-}  # fmt: skip
+    "input_events": ("events", "all"),
+    "input_markets": ("events", "market "),
+    "input_types": ("events", "type "),
+    "input_products": ("catalogue products", "all"),
+    "input_pairs": ("available pairs", "all"),
+    "input_market_pairs": ("available pairs", "market "),
+    "input_prices": ("mean price", ""),
+    "input_nulls": ("null share", ""),
+    "input_columns": ("columns", ""),
+    "input_age": ("newest event age", "all"),
+}
 """Gate of the input -> the figure it watches, and what the names of its slices begin with."""
 
 
 @dataclass(frozen=True)
-class Panel:
+class DriftPanel:
     """Charts under one heading."""
 
     title: str
@@ -227,7 +122,7 @@ def nights_of(lake: Lake, as_of: date, most: int) -> list[date]:
     return sorted(known)[-most:]
 
 
-def input_panels(lake: Lake, nights: Sequence[date], most: int) -> list[Panel]:
+def input_panels(lake: Lake, nights: Sequence[date], most: int) -> list[DriftPanel]:
     """One panel a figure of `inputs`; at most so many slices, those that moved most."""
     marks = _input_marks(lake, nights)
     found: dict[str, dict[str, list[Point]]] = defaultdict(lambda: defaultdict(list))
@@ -240,7 +135,7 @@ def input_panels(lake: Lake, nights: Sequence[date], most: int) -> list[Panel]:
     return [_panel(figure, found[figure], most) for figure in known]
 
 
-def gate_panels(lake: Lake, nights: Sequence[date]) -> list[Panel]:
+def gate_panels(lake: Lake, nights: Sequence[date]) -> list[DriftPanel]:
     """One panel a list that customers see, and one of each other kind, with every check's figure and limit."""
     found: dict[str, dict[str, list[Point]]] = defaultdict(lambda: defaultdict(list))
     rules = {}
@@ -258,7 +153,7 @@ def gate_panels(lake: Lake, nights: Sequence[date]) -> list[Panel]:
     ]  # fmt: skip
 
 
-def step_panels(lake: Lake, nights: Sequence[date]) -> list[Panel]:
+def step_panels(lake: Lake, nights: Sequence[date]) -> list[DriftPanel]:
     """Seconds of each step and rejected rows, of each night's newest run; a step that failed is marked."""
     newest: dict[tuple[date, str], dict[str, Any]] = {}
     columns = ("step", "status", "started_at", "ended_at", "rejected", "as_of")
@@ -273,11 +168,11 @@ def step_panels(lake: Lake, nights: Sequence[date]) -> list[Panel]:
         if step == "ingest" and row["rejected"] is not None:
             rejected.append(Point(night, float(row["rejected"])))
     series = [Series(step, tuple(seconds[step])) for step in STEPS if step in seconds]
-    panels = [Panel("Seconds of each step", tuple(series))] if series else []
-    return panels + ([Panel("Rejected rows", (Series("all", tuple(rejected)),))] if rejected else [])
+    panels = [DriftPanel("Seconds of each step", tuple(series))] if series else []
+    return panels + ([DriftPanel("Rejected rows", (Series("all", tuple(rejected)),))] if rejected else [])
 
 
-def list_panels(lake: Lake, nights: Sequence[date]) -> list[Panel]:
+def list_panels(lake: Lake, nights: Sequence[date]) -> list[DriftPanel]:
     """Length of the lists of each touch point of a product, and where their places come from, as gates counted."""
     panels, read = [], {night: read_counts(lake, night) for night in nights}
     for table in PRODUCT_LISTS:
@@ -296,7 +191,7 @@ def _shares(looked: Mapping[date, ListCounts], name: str) -> tuple[Point, ...]:
     return tuple(Point(night, c.sources.get(name, 0) / (sum(c.sources.values()) or 1)) for night, c in looked.items())
 
 
-def _panel(figure: str, slices: Mapping[str, Sequence[Point]], most: int) -> Panel:
+def _panel(figure: str, slices: Mapping[str, Sequence[Point]], most: int) -> DriftPanel:
     series = [Series(name, tuple(points)) for name, points in slices.items()]
     first = [one for one in series if one.name == "all"]
     rest = [one for one in series if one.name != "all"]
@@ -305,17 +200,17 @@ def _panel(figure: str, slices: Mapping[str, Sequence[Point]], most: int) -> Pan
     notes = [_moved(slices, prefix) for prefix in ("market ", "type ")] + [panel.note]
     if len(shown) > most:
         notes.append(f"{len(shown) - most} more moved less and are not drawn")
-    return Panel(figure, (*first, *shown[:most]), "; ".join(note for note in notes if note))
+    return DriftPanel(figure, (*first, *shown[:most]), "; ".join(note for note in notes if note))
 
 
-def _folded(title: str, series: Iterable[Series]) -> Panel:
+def _folded(title: str, series: Iterable[Series]) -> DriftPanel:
     """A panel of the series that change; what never does is named in its note."""
     series = list(series)
     steady = [one for one in series if one.steady and len(one.points) > 1]
     names = ", ".join(f"{one.name} ({one.points[0].value:,.4g})" for one in steady[:12])
     more = f" and {len(steady) - 12} more" if len(steady) > 12 else ""
     note = f"unchanged: {names}{more}" if steady else ""
-    return Panel(title, tuple(one for one in series if one not in steady), note)
+    return DriftPanel(title, tuple(one for one in series if one not in steady), note)
 
 
 def _moved(slices: Mapping[str, Sequence[Point]], prefix: str) -> str:
@@ -324,11 +219,11 @@ def _moved(slices: Mapping[str, Sequence[Point]], prefix: str) -> str:
     whole = slices.get("all", ())
     if len(parts) < 2 or len(whole) < 2:
         return ""
-    last = whole[-1].night
-    now = [sum(p.value for p in points if p.night == last) for points in parts.values()]
+    last = whole[-1].at
+    now = [sum(p.value for p in points if p.at == last) for points in parts.values()]
     if abs(sum(now) - whole[-1].value) > 0.01 * abs(whole[-1].value):
         return ""
-    before = [sum(p.value for p in points if p.night != last) for points in parts.values()]
+    before = [sum(p.value for p in points if p.at != last) for points in parts.values()]
     return f"shares by {prefix.strip()}: stability index {stability(before, now):.3f} against the nights before"
 
 

@@ -1,4 +1,4 @@
-"""Examples of a night's lists by product name, for the report and the terminal: chosen by the data, not by chance."""
+"""Reads example products and customers of a night with their lists, for the report and the terminal."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.lake.change_tables import among, chosen_rows
+from jobs.lake.forgotten import own_salt
 from jobs.lake.lake import Lake
 from jobs.lake.reading import matching, of_night
 from jobs.report.recent import LONG_HISTORY, Recent, RecentEvents
@@ -25,7 +26,7 @@ SIGNS = {"GBP": "£", "EUR": "€", "USD": "$"}
 
 
 @dataclass(frozen=True)
-class Product:
+class ShownProduct:
     """A product as it is shown; texts are clean, empty where the catalogue has none."""
 
     product_id: str
@@ -44,21 +45,31 @@ class Product:
         sign = SIGNS.get(self.currency)
         return f"{sign}{self.price:,.2f}" if sign else f"{self.price:,.2f} {self.currency}".strip()
 
+    @property
+    def short_name(self) -> str:
+        """The name without the brand in front and the colour behind."""
+        name = self.name
+        if self.brand and name.lower().startswith(f"{self.brand.lower()} "):
+            name = name[len(self.brand) :].strip()
+        if self.colour and name.lower().endswith(f", {self.colour.lower()}"):
+            name = name[: -len(self.colour) - 2].strip()
+        return name or self.name
+
 
 @dataclass(frozen=True)
 class Place:
     """One position of a list."""
 
-    product: Product
+    product: ShownProduct
     source: str
-    """Why the product stands there."""
+    """Why the product is there."""
 
 
 @dataclass(frozen=True)
-class ProductPage:
+class ProductExample:
     """A product with its two carousels in one market."""
 
-    product: Product
+    product: ShownProduct
     market: str
     events: int
     """Recent events in all markets."""
@@ -72,42 +83,45 @@ class ProductPage:
 class Touch:
     """One event of a customer's history."""
 
-    product: Product
+    product: ShownProduct
     event_type: str
     at: datetime | None
 
 
 @dataclass(frozen=True)
-class CustomerPage:
+class CustomerExample:
     """A customer's history, most recent last, and their own list, best first."""
 
-    customer_id: str
+    customer: str
+    """The pseudonym."""
     market: str
     history: tuple[Touch, ...]
     places: tuple[Place, ...]
 
 
-def product_pages(
-    lake: Lake, as_of: date, wanted: int, awkward: bool = False, recent: Recent | None = None
-) -> list[ProductPage]:  # fmt: skip
+def product_examples(
+    lake: Lake, as_of: date, wanted: int, markup_name: bool = False, recent: Recent | None = None
+) -> list[ProductExample]:
     """The products with the most recent events, of different categories where there are any.
 
-    With `awkward` the last one is, where there is one, the best known product whose name holds a `<`: a page that
+    With `markup_name` the last one is, where there is one, the best known product whose name holds a `<`: a page that
     shows it proves that names cannot become markup. `recent` is what the caller has read already.
     """
     events = (recent or Recent(lake, as_of)).events
     order = sorted(events.of_products, key=lambda product: (-events.of_products[product], product))
     known = order[: wanted * KNOWN_PER_EXAMPLE]
-    odd = _odd_names(lake, as_of, order) if awkward else []
+    odd = _odd_names(lake, as_of, order) if markup_name else []
     markets = _listed_markets(lake, as_of, [*known, *odd], events)
-    chosen = _of_different(known, {p: d.category for p, d in _products(lake, as_of, known).items()}, markets, wanted)
+    chosen = _of_different(
+        known, {p: d.category for p, d in read_products(lake, as_of, known).items()}, markets, wanted
+    )
     extra = [product for product in odd if product in markets][:1]
     if extra and extra[0] not in chosen:
         chosen = [*chosen[: wanted - 1], *extra]
     return _pages(lake, as_of, chosen, markets, events)
 
 
-def customer_pages(lake: Lake, as_of: date, wanted: int, recent: Recent | None = None) -> list[CustomerPage]:
+def customer_examples(lake: Lake, as_of: date, wanted: int, recent: Recent | None = None) -> list[CustomerExample]:
     """The customers with the most recent events among those with a long history, of different markets."""
     recent = recent or Recent(lake, as_of)
     ids: list[str] = []
@@ -124,14 +138,14 @@ def customer_pages(lake: Lake, as_of: date, wanted: int, recent: Recent | None =
         for row in batch.to_pylist()
     }
     shown = {p for row in [*histories.values(), *lists.values()] for p in row["product_ids"]}
-    products = _products(lake, as_of, shown)
-    pages = []
+    products = read_products(lake, as_of, shown)
+    salt, pages = own_salt(lake), []
     for customer in ids:
         row = histories[customer]
         events = zip(row["product_ids"], row["event_types"], row["event_timestamps"], strict=True)
-        history = tuple(Touch(_named(products, p), clean(kind), at) for p, kind, at in events)
+        history = tuple(Touch(products[p], clean(kind), at) for p, kind, at in events)
         places = _places(lists.get((customer, row["market"])), products)
-        pages.append(CustomerPage(clean(customer), clean(row["market"]), history, places))
+        pages.append(CustomerExample(salt.pseudonym(customer), clean(row["market"]), history, places))
     return pages
 
 
@@ -155,7 +169,7 @@ def _listed_markets(lake: Lake, as_of: date, products: Sequence[str], events: Re
 
 
 def _of_different(order: Sequence[str], group: dict[str, str], usable: Iterable[str], wanted: int) -> list[str]:
-    """The first `wanted` usable keys in `order`, one of each group first; an empty group is nobody's."""
+    """The first `wanted` usable keys in `order`, one of each group first; a key without a group is in nobody's way."""
     usable = set(usable)
     candidates = [key for key in order if key in usable]
     seen: set[str] = set()
@@ -171,7 +185,7 @@ def _of_different(order: Sequence[str], group: dict[str, str], usable: Iterable[
 
 def _pages(
     lake: Lake, as_of: date, chosen: Sequence[str], markets: dict[str, str], events: RecentEvents
-) -> list[ProductPage]:
+) -> list[ProductExample]:
     there = {markets[product] for product in chosen}
 
     def wanted(batch: pa.RecordBatch) -> BoolMask:
@@ -186,32 +200,30 @@ def _pages(
     alternatives, bought = lists(YOU_MIGHT_ALSO_LIKE), lists(PEOPLE_ALSO_BOUGHT)
     keys = [(product, markets[product]) for product in chosen]
     shown = {p for key in keys for rows in (alternatives, bought) if key in rows for p in rows[key]["product_ids"]}
-    products = _products(lake, as_of, shown | set(chosen))
+    products = read_products(lake, as_of, shown | set(chosen))
     return [
-        ProductPage(
-            _named(products, product), clean(market), events.of_products.get(product, 0),
+        ProductExample(
+            products[product], clean(market), events.of_products.get(product, 0),
             _places(alternatives.get((product, market)), products), _places(bought.get((product, market)), products),
         )
         for product, market in keys
     ]  # fmt: skip
 
 
-def _products(lake: Lake, as_of: date, ids: Iterable[str]) -> dict[str, Product]:
-    where = of_night(as_of) & pc.field("product_id").isin(pa.array(sorted(ids), pa.string()))
+def read_products(lake: Lake, as_of: date, ids: Iterable[str]) -> dict[str, ShownProduct]:
+    """Product id -> the product; one that the night's catalogue does not have goes by its id."""
+    wanted = sorted(set(ids))
+    where = of_night(as_of) & pc.field("product_id").isin(pa.array(wanted, pa.string()))
     columns = ("product_id", "name", "brand", "category", "colour", "price", "currency")
-    found = {}
+    found = {product: ShownProduct(clean(product), clean(product)) for product in wanted}
     for row in matching(lake, CATALOGUE, columns, where):
         text = {name: clean(row[name]) for name in columns if name != "price"}
-        found[row["product_id"]] = Product(**(text | {"name": text["name"] or text["product_id"]}), price=row["price"])
+        text["name"] = text["name"] or text["product_id"]
+        found[row["product_id"]] = ShownProduct(**text, price=row["price"])
     return found
 
 
-def _named(products: dict[str, Product], product: str) -> Product:
-    """The product, under its id where tonight's catalogue has it no more."""
-    return products.get(product) or Product(clean(product), clean(product))
-
-
-def _places(row: dict[str, Any] | None, products: dict[str, Product]) -> tuple[Place, ...]:
+def _places(row: dict[str, Any] | None, products: dict[str, ShownProduct]) -> tuple[Place, ...]:
     if row is None:
         return ()
-    return tuple(Place(_named(products, p), clean(s)) for p, s in zip(row["product_ids"], row["sources"], strict=True))
+    return tuple(Place(products[p], clean(s)) for p, s in zip(row["product_ids"], row["sources"], strict=True))

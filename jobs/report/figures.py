@@ -23,6 +23,17 @@ from jobs.text import clean
 
 HEADLINE = "ndcg@10"
 """The metric of the chart, as `evaluations` names it."""
+RULES = {
+    "department guard": "products of other departments are left out",
+    "price window": "products too cheap or too dear beside the product (or bag) are left out",
+    "brand cap": "a list shows only so many products of one brand",
+    "category cap": "a list shows only so many products of one category",
+    "diversity": "products of a brand that is shown already stand further down",
+    "exploration": "this place is kept for a product that is new in the shop",
+    "page duplicates": "a product that the page shows elsewhere is left out",
+    "bought": "what the customer bought is left out",
+}
+"""Name of a default rule, as models/assembly/rulebook.py has it -> what it does."""
 LONGEST_CAUSE = 220
 """Characters of an error in the headline; the table of steps has it whole."""
 
@@ -40,7 +51,7 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Step:
+class LedgerStep:
     """A step of one run as the ledger has it."""
 
     name: str
@@ -66,7 +77,7 @@ class Rejection:
 
 
 @dataclass(frozen=True)
-class Gate:
+class GateResult:
     """One check with its figure and limit."""
 
     gate: str
@@ -94,9 +105,11 @@ class Quality:
     champion: bool
     """Whether its vectors made the night's lists."""
     dataset: str
+    as_of: date
+    """The night of the comparison."""
 
 
-def steps_of(lake: Lake, as_of: date, run_id: str) -> list[Step]:
+def steps_of(lake: Lake, as_of: date, run_id: str) -> list[LedgerStep]:
     """The run's steps in the order of the night, but the report that is being written."""
     where = of_night(as_of) & (pc.field("run_id") == pa.scalar(run_id))
     where &= ~((pc.field("step") == "report") & (pc.field("status") == "running"))
@@ -105,16 +118,16 @@ def steps_of(lake: Lake, as_of: date, run_id: str) -> list[Step]:
     return [_step(rows[name]) for name in order if name in rows]
 
 
-def _step(row: dict[str, Any]) -> Step:
+def _step(row: dict[str, Any]) -> LedgerStep:
     started, ended = row["started_at"], row["ended_at"]
     seconds = (ended - started).total_seconds() if started and ended else 0.0
-    return Step(
+    return LedgerStep(
         clean(row["step"]), clean(row["status"]), row["rows_in"] or 0, row["rows_out"] or 0, row["rejected"] or 0,
         seconds, row["memory_mb"] or 0.0, clean(row["note"]), clean(row["code_version"]),
     )  # fmt: skip
 
 
-def standing_of(lake: Lake, as_of: date, steps: list[Step], gates: list[Gate]) -> Standing:
+def standing_of(lake: Lake, as_of: date, steps: list[LedgerStep], gates: list[GateResult]) -> Standing:
     """Where the night stands; a step or gate that failed outweighs what an earlier run of it published."""
     surfaces = matching(lake, PUBLISHED, ("as_of", "run_id", "published_at"), Wanted())
     live = surfaces[0] if surfaces else None
@@ -159,7 +172,7 @@ def rejections_of(lake: Lake, as_of: date) -> list[Rejection]:
     ]
 
 
-def gates_of(lake: Lake, as_of: date) -> list[Gate]:
+def gates_of(lake: Lake, as_of: date) -> list[GateResult]:
     """The night's checks, failed ones first, then by list."""
     rows = matching(lake, GATES, ("gate", "value", "rule", "passed", "detail"), of_night(as_of))
     gates = [_gate(row) for row in rows]
@@ -167,11 +180,11 @@ def gates_of(lake: Lake, as_of: date) -> list[Gate]:
     return sorted(gates, key=lambda gate: (gate.passed, groups.index(gate.group), gate.gate))
 
 
-def _gate(row: dict[str, Any]) -> Gate:
+def _gate(row: dict[str, Any]) -> GateResult:
     name = clean(row["gate"])
     group = next((title for table, title in TITLES.items() if name.startswith(table)), "Model")
     value = math.nan if row["value"] is None else row["value"]
-    return Gate(name, group, value, clean(row["rule"]), bool(row["passed"]), clean(row["detail"]))
+    return GateResult(name, group, value, clean(row["rule"]), bool(row["passed"]), clean(row["detail"]))
 
 
 def quality_of(lake: Lake, as_of: date, model_id: str) -> list[Quality]:
@@ -185,9 +198,18 @@ def quality_of(lake: Lake, as_of: date, model_id: str) -> list[Quality]:
 def _quality(row: dict[str, Any], model_id: str) -> Quality:
     scorer, low, high = clean(row["model_id"]), row["ci_low"], row["ci_high"]
     return Quality(
-        scorer, clean(row["metric"]), clean(row["slice"]), row["value"], low, high, row["customers"],
-        trained=scorer.endswith(f"-{clean(row['run_id'])}"), champion=scorer == model_id, dataset=clean(row["dataset"]),
-    )  # fmt: skip
+        scorer,
+        clean(row["metric"]),
+        clean(row["slice"]),
+        row["value"],
+        low,
+        high,
+        row["customers"],
+        trained=scorer.endswith(f"-{clean(row['run_id'])}"),
+        champion=scorer == model_id,
+        dataset=clean(row["dataset"]),
+        as_of=row["as_of"],
+    )
 
 
 # What the night's lists are made of: where positions come from, and which brands and categories hold them.

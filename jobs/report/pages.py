@@ -1,4 +1,4 @@
-"""What all pages of a night share: the templates' environment, how figures read, and how a page is written."""
+"""Renders templates with one spelling of numbers and days, and writes pages whole."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from jobs.lake.storage import write_whole
+from jobs.report.charts import line_chart
 from jobs.report.figures import moment
 from jobs.report.pictures import TEMPLATES, paint
 
@@ -15,13 +16,23 @@ from jobs.report.pictures import TEMPLATES, paint
 def environment() -> Environment:
     """Jinja with every value escaped, and an error for a name the template misspells."""
     jinja = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
         lstrip_blocks=True,
-    )  # fmt: skip
+    )
     jinja.filters |= {
-        "number": _number, "counted": _counted, "percent": _percent, "seconds": _seconds, "figure": _figure,
-        "moment": moment, "day": _day, "paint": paint,
-    }  # fmt: skip
+        "number": _number,
+        "counted": _counted,
+        "percent": _percent,
+        "seconds": _seconds,
+        "figure": _figure,
+        "moment": moment,
+        "day": _day,
+        "paint": paint,
+        "line_chart": line_chart,
+    }
     return jinja
 
 

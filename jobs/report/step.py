@@ -14,10 +14,10 @@ from jobs.gate.counts import Catalogue, ListCounts, counts_of, read_catalogue, r
 from jobs.lake import storage
 from jobs.lake.lake import Lake
 from jobs.lake.reading import count_rows
-from jobs.report import charts, drift
+from jobs.report import drift
 from jobs.report.drift import DriftConfig
-from jobs.report.examples import customer_pages, product_pages
-from jobs.report.figures import Gate, gates_of, quality_of, rejections_of, shares_of, standing_of, steps_of
+from jobs.report.examples import customer_examples, product_examples
+from jobs.report.figures import GateResult, gates_of, rejections_of, shares_of, standing_of, steps_of
 from jobs.report.model import page as model_page
 from jobs.report.model.page import ModelReportConfig
 from jobs.report.pages import environment, write_page
@@ -110,11 +110,11 @@ def _context(
     steps, gates = steps_of(lake, as_of, run.run_id), gates_of(lake, as_of)
     standing = standing_of(lake, as_of, steps, gates)
     rejections = rejections_of(lake, as_of)
-    quality = quality_of(lake, as_of, standing.model_id)
+    compared = model_page.read_comparison(lake, as_of, standing.model_id)
     run.progress("parts of the page read", 3, PARTS)
-    pages = product_pages(lake, as_of, config.examples, awkward=True, recent=recent)
+    pages = product_examples(lake, as_of, config.examples, markup_name=True, recent=recent)
     run.progress("parts of the page read", 4, PARTS)
-    customers = customer_pages(lake, as_of, config.customers, recent)
+    customers = customer_examples(lake, as_of, config.customers, recent)
     run.progress("parts of the page read", 5, PARTS)
     shares = shares_of(*counted.result(), config.groups)
     run.progress("parts of the page read", 6, PARTS)
@@ -122,8 +122,7 @@ def _context(
         "as_of": as_of, "run_id": run.run_id, "config": config, "standing": standing, "steps": steps, "gates": gates,
         "gate_groups": _by_group(gates),
         "faults": [r for r in rejections if not r.expected], "exclusions": [r for r in rejections if r.expected],
-        "chart": charts.draw(quality), "verdict": charts.verdict(quality),
-        "quality": [figure for figure in quality if figure.slice in charts.SLICES],
+        "compared": compared,
         "shares": shares, "pages": pages, "customers": customers,
         "totals": {
             "products": shares.products or count_rows(lake, CATALOGUE, as_of),
@@ -133,9 +132,9 @@ def _context(
     }  # fmt: skip
 
 
-def _by_group(gates: list[Gate]) -> dict[str, list[Gate]]:
+def _by_group(gates: list[GateResult]) -> dict[str, list[GateResult]]:
     """Heading -> its gates in their order; what failed stands apart, first."""
-    groups: dict[str, list[Gate]] = {}
+    groups: dict[str, list[GateResult]] = {}
     for gate in gates:
         groups.setdefault(gate.group if gate.passed else "Failed", []).append(gate)
     return groups

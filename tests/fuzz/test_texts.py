@@ -116,10 +116,7 @@ def names(path: Path, rng: random.Random) -> None:
 def forgotten_ids(path: Path, rng: random.Random) -> None:
     path.write_bytes(mutated(rng, "C1\nC2\nünï\n".encode()))
     for customer in ids_in(path):
-        found = Spellings([customer])
-        page = f"x {customer} y"
-        assert found.within(page) or not customer.strip()
-        assert customer not in found.taken_out(page, "#") or customer in "x # y"
+        assert Spellings([customer]).within(f"x {customer} y") or not customer.strip()
 
 
 TEXTS: tuple[Parse, ...] = (source, source_bytes, directive, policy, day, names, forgotten_ids)

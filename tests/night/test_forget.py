@@ -22,7 +22,7 @@ from jobs.errors import UserError
 from jobs.forget import step as forgetting
 from jobs.forget.step import Forgotten, forget
 from jobs.forget.tables import customer_tables
-from jobs.lake.forgotten import SALT_FILE
+from jobs.lake.forgotten import SALT_FILE, own_salt
 from jobs.lake.lake import Lake
 from jobs.run import Progress, Run, silent
 from jobs.tables.records import FORGOTTEN, RAW_FILES, REJECTED
@@ -60,6 +60,15 @@ def texts_of(value: object) -> Iterator[str]:
             yield from texts_of(each)
 
 
+def text_of(path: Path) -> str:
+    """A file's characters, with those that a page carries compressed."""
+    content = path.read_bytes()
+    for block in re.findall(rb"[A-Za-z0-9+/]{24,}={0,2}", content) if path.suffix == ".html" else ():
+        with suppress(ValueError, zlib.error):
+            content += zlib.decompress(base64.b64decode(block))
+    return content.decode("utf-8", "replace")
+
+
 def naming(root: Path, customer: str) -> list[str]:
     """Files below a root that hold the characters, read without the product's help; Parquet is decoded."""
     found = []
@@ -69,25 +78,24 @@ def naming(root: Path, customer: str) -> list[str]:
         elif path.name.endswith(("-wal", "-shm")) and not path.exists():
             continue  # SQLite took it away when it was closed
         else:
-            content = path.read_bytes()
-            for block in re.findall(rb"[A-Za-z0-9+/]{24,}={0,2}", content) if path.suffix == ".html" else ():
-                with suppress(ValueError, zlib.error):
-                    content += zlib.decompress(base64.b64decode(block))
-            there = customer.encode() in content
+            there = customer in text_of(path)
         if there:
             found.append(path.relative_to(root).as_posix())
     return found
 
 
+def on_page(lake: Lake, customer: str) -> str:
+    """The customer's name on pages."""
+    return own_salt(lake).pseudonym(customer)
+
+
 @pytest.fixture(scope="module")
 def known(second_night: Shop) -> str:
-    """A customer of both nights, on a page in clear and on the shop window, which packs its data."""
+    """A customer of both nights who is on a page in clear and on the shop window, which packs its data."""
     lake = second_night.lake
     listed = [set(lake.arrow(RECOMMENDED_FOR_YOU, as_of=night)["customer_id"].to_pylist()) for night in (FIRST, SECOND)]
-    page = (lake.directory("reports", SECOND) / "model.html").read_text("utf-8")
-    return next(
-        id for id in sorted(set.intersection(*listed)) if id in page and len(naming(lake.root / "reports", id)) > 2
-    )
+    page = (lake.directory("reports", SECOND) / "index.html").read_text("utf-8")
+    return next(id for id in sorted(set.intersection(*listed)) if on_page(lake, id) in page)
 
 
 def named_everywhere(night: Shop, folder: Path, customer: str) -> Shop:
@@ -95,7 +103,11 @@ def named_everywhere(night: Shop, folder: Path, customer: str) -> Shop:
     shop = night.copy(folder)
     root = shop.lake.root
     (root / "logs").mkdir(exist_ok=True)
-    (root / "logs" / "night.log").write_text(f"1 line of {customer}\n1 line of {customer}0\n")
+    (root / "logs" / "night.log").write_text(f"1 line of {customer}\n")
+    (root / "logs" / "other.log").write_text(f"1 line of {customer}0\n")
+    packed = base64.b64encode(zlib.compress(json.dumps([customer] * 9).encode())).decode()
+    for name, text in (("clear", customer), ("packed", packed)):
+        (shop.lake.directory("reports", FIRST) / f"{name}.html").write_text(f"<p>{text}</p>", "utf-8")
     (root / "tables" / ".events.aside").mkdir()
     pq.write_table(pa.table({"customer_id": [customer]}), root / "tables" / ".events.aside" / "part.parquet")
     row = {"source": "broken", "raw": json.dumps({"customer_id": None, "basket_id": f'"1,{customer},click\n2'})}
@@ -112,10 +124,20 @@ def done(second_night: Shop, known: str, tmp_path_factory: pytest.TempPathFactor
 
 
 def test_no_file_of_the_lake_names_the_customer(done: tuple[Shop, Forgotten], known: str) -> None:
-    shop, _ = done
-    assert (shop.lake.root / "logs" / "night.log").read_text() == f"1 line of (forgotten)\n1 line of {known}0\n"
-    (shop.lake.root / "logs" / "night.log").unlink()
-    assert naming(shop.lake.root, known) == []
+    shop, told = done
+    assert naming(shop.lake.root, known) == ["logs/other.log"], "which names one whose id begins like theirs"
+    assert naming(shop.lake.root, on_page(shop.lake, known)) == []
+    assert {"logs/night.log", f"reports/as_of={SECOND}/shop.html", f"reports/as_of={FIRST}/packed.html"} <= set(
+        told.deleted
+    )
+    assert (shop.lake.directory("reports", SECOND) / "drift.html").exists(), "a page that never showed them"
+
+
+def test_no_page_names_a_customer(second_night: Shop) -> None:
+    ids = second_night.lake.arrow(CUSTOMER_SEQUENCES, as_of=SECOND)["customer_id"].to_pylist()
+    pages = list((second_night.lake.root / "reports").rglob("*.html"))
+    words = {word for page in pages for word in re.findall(r"\w+", text_of(page))}
+    assert len(pages) > 6 and len(ids) > 100 and not words & set(ids)
 
 
 def test_everybody_else_is_as_they_were(second_night: Shop, done: tuple[Shop, Forgotten], known: str) -> None:
@@ -158,7 +180,7 @@ def test_no_night_brings_them_back(done: tuple[Shop, Forgotten], known: str, tmp
     notes = [shop.step("ingest", night).note for night in (FIRST, SECOND)]
     assert "rows of customers who asked to be forgotten" in notes[0]
     shop.step("sequences", SECOND)
-    assert naming(shop.lake.root, known) == []
+    assert naming(shop.lake.root, known) == ["logs/other.log"]
     assert_same_rows(shop.lake.arrow(EVENTS), before[0], ("after", "before"))
     after = shop.lake.arrow(CUSTOMER_SEQUENCES, as_of=SECOND).drop_columns(stamps)
     assert_same_rows(after, before[1], ("after", "before"))
@@ -167,7 +189,7 @@ def test_no_night_brings_them_back(done: tuple[Shop, Forgotten], known: str, tmp
 def test_a_rollback_does_not_bring_them_back(done: tuple[Shop, Forgotten], known: str, tmp_path: Path) -> None:
     shop = done[0].copy(tmp_path)
     shop.step("publish", FIRST, replace_newer=True)
-    assert naming(shop.lake.root, known) == []
+    assert naming(shop.lake.root, known) == ["logs/other.log"]
 
 
 class Killed(BaseException):
@@ -190,7 +212,7 @@ def test_killed_on_the_way_it_completes_when_called_again(
         forget_in(shop, known, progress=kill)
     assert shop.lake.arrow(FORGOTTEN).num_rows == 1, "recorded first: the next night leaves them out already"
     again = forget_in(shop, known)
-    assert naming(shop.lake.root, known) == ["logs/night.log"], "which names one whose id begins like theirs"
+    assert naming(shop.lake.root, known) == ["logs/other.log"]
     assert again.rows == done[1].rows, "the record counts what the first call had found"
     assert shop.lake.arrow(FORGOTTEN).num_rows == 1
 

@@ -193,7 +193,7 @@ OWNERS = {
     ),
     "llvmlite": ("models/search/exact_kernels.py", "models/search/device_kernels.py"),
     "transformers4rec": ("models/networks/transformers4rec.py",),
-    "matplotlib": ("jobs/report/model/plots.py", "jobs/report/model/plots.py"),  # the second for types alone
+    "matplotlib": (),
     "deltalake": ("jobs/lake/lake.py", "jobs/lake/change_tables.py", "jobs/lake/engine.py"),
     "obstore": ("jobs/lake/storage.py", "jobs/lake/storage.py"),
     "upath": ("jobs/lake/storage.py",),
@@ -229,7 +229,7 @@ def test_compiled_kernels_have_modules_of_their_own() -> None:
     assert [path for path in OWNERS["numba"] if not path.endswith("kernels.py")] == []
 
 
-@pytest.mark.parametrize("library", ["transformers4rec", "feast", "matplotlib"])
+@pytest.mark.parametrize("library", ["transformers4rec", "feast"])
 def test_slow_libraries_are_imported_inside_functions(library: str) -> None:
     # These are Feast objects and nothing else; whoever imports them wants Feast.
     at_once = [

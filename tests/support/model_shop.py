@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from jobs.report.examples import Product
-from jobs.report.model.shop import Shop
+from jobs.report.examples import ShownProduct
+from jobs.report.model.sample import ModelSample
 from models.contract import FloatMatrix
 from models.sequences import EVENT_TYPES, Sequences
 from models.vocabulary import Vocabulary
@@ -89,17 +89,25 @@ def walk(style: str, days: Sequence[float], kind: int = CLICK) -> list[Event]:
     return [(own[place % len(own)], kind, day) for place, day in enumerate(days)]
 
 
-def shop(model: Arithmetic, sequences: Sequences, name: str = "", sold: Sequence[bool] | None = None) -> Shop:
+def shop(model: Arithmetic, sequences: Sequences, name: str = "", sold: Sequence[bool] | None = None) -> ModelSample:
     """The shop; `name` is put before every product's, brand's and customer's name."""
     products = tuple(
-        Product(f"p{number(style, category, which):02d}", f"{name}{style} {category} {which}, navy", f"{name}Brand",
-                category, "navy", 10.0, "GBP")
-        for style in STYLES for category in CATEGORIES for which in range(EACH)
-    )  # fmt: skip
-    departments = tuple("women" if index % 2 else "men" for index in range(COUNT))
+        ShownProduct(
+            f"p{number(style, category, which):02d}",
+            f"{name}{style} {category} {which}, navy",
+            f"{name}Brand",
+            category,
+            "navy",
+            10.0,
+            "GBP",
+        )
+        for style in STYLES
+        for category in CATEGORIES
+        for which in range(EACH)
+    )
     customers = tuple(f"{name}c{row}" for row in range(len(sequences)))
     on_sale = np.ones(COUNT, bool) if sold is None else np.array(sold)
-    return Shop(model, customers, sequences, products, departments, on_sale)  # type: ignore[arg-type]
+    return ModelSample(model, customers, sequences, products, on_sale)  # type: ignore[arg-type]
 
 
 def everyone() -> Sequences:

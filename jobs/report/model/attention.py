@@ -1,4 +1,4 @@
-"""What a model with attention reads: maps of each layer and head over the last events of chosen customers."""
+"""Draws attention as maps: each layer and head over the last events of chosen customers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jobs.report.examples import Touch
-from jobs.report.model.shop import Shop
+from jobs.report.model.sample import ModelSample
 from models.contract import FloatMatrix
 from models.sequences import Sequences
 
@@ -37,6 +37,15 @@ class HeadMap:
     reading: str
     """The map in a sentence."""
 
+    @property
+    def summed(self) -> bool:
+        """Whether events before those shown are read at all."""
+        return bool(self.earlier.any())
+
+    def shade(self, weight: float) -> str:
+        """How opaque a weight is drawn, 0 to 1: by its square root, so that small ones are seen."""
+        return f"{min(weight / (float(self.weights.max()) or 1.0), 1.0) ** 0.5:.2f}"
+
 
 @dataclass(frozen=True)
 class AttentionView:
@@ -49,34 +58,34 @@ class AttentionView:
     maps: tuple[HeadMap, ...]
 
 
-def attention_views(shop: Shop, customers: int, shown: int) -> list[AttentionView]:
+def attention_views(sample: ModelSample, customers: int, shown: int) -> list[AttentionView]:
     """So many customers' maps over their last `shown` events; nothing where the model has no attention."""
-    if not isinstance(shop.model, Attentive):
+    if not isinstance(sample.model, Attentive):
         return []
-    rows = chosen(shop, customers, shown)
+    rows = chosen(sample, customers, shown)
     views = []
-    for row, found in zip(rows, shop.model.attention(shop.sequences.take(np.array(rows, np.int64))), strict=True):
-        length = int(shop.sequences.lengths[row])
-        events = shop.touches(row, max(0, length - shown), length)
+    for row, found in zip(rows, sample.model.attention(sample.sequences.take(np.array(rows, np.int64))), strict=True):
+        length = int(sample.sequences.lengths[row])
+        events = sample.touches(row, max(0, length - shown), length)
         maps = tuple(_maps(found, events))
-        views.append(AttentionView(shop.customers[row], events, found.shape[-1] - len(events), maps))
+        views.append(AttentionView(sample.customers[row], events, found.shape[-1] - len(events), maps))
     return views
 
 
-def chosen(shop: Shop, customers: int, shown: int) -> list[int]:
+def chosen(sample: ModelSample, customers: int, shown: int) -> list[int]:
     """The customers whose last `shown` events differ most in type and category, of different categories where possible.
 
     A history that is shorter is taken only where no other is left; one of a single event shows nothing.
     """
     rated: list[tuple[tuple[float, ...], str, int]] = []
-    for row, length in enumerate(shop.sequences.lengths):
+    for row, length in enumerate(sample.sequences.lengths):
         if length < 2:
             continue
         events = slice(max(0, int(length) - shown), int(length))
-        start = int(shop.sequences.offsets[row])
-        products = shop.sequences.products[start + events.start : start + events.stop]
-        kinds = Counter(shop.sequences.events[start + events.start : start + events.stop].tolist())
-        categories = Counter(shop.categories[product] for product in products)
+        start = int(sample.sequences.offsets[row])
+        products = sample.sequences.products[start + events.start : start + events.stop]
+        kinds = Counter(sample.sequences.events[start + events.start : start + events.stop].tolist())
+        categories = Counter(sample.categories[product] for product in products)
         # Categories that return are what attention can follow; each event in its own leaves nothing to see.
         returning = sum(count > 1 for count in categories.values())
         # A long past spreads attention over many events that are not drawn.

@@ -1,4 +1,4 @@
-"""What the evaluations say of the candidates: how they compare, where they are good, and how they learned."""
+"""Summarises a comparison of candidates: how they compare, where each is good, and how each learned."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from jobs.report.charts import IntervalLine, IntervalPanel, Point, Series
 from jobs.report.figures import HEADLINE, Quality
 from jobs.text import clean
 from jobs.train.decision import LAST_CHAMPION
@@ -15,9 +16,9 @@ from models.sequences import EVENT_TYPES
 
 ALL, NEW = "all", "new to the customer"
 SLICES = {ALL: "all products", NEW: "only products new to the customer"}
-"""Slices of the comparison and what they are called; the second leaves out what stands in a history, for all alike."""
+"""Slice of the comparison -> its name on pages; the second leaves out, for every scorer, what is in a history."""
 METRICS = (HEADLINE, "hit_rate@10", "recall@20", "hit_rate@20")
-"""Drawn in this order, where they were measured; another metric stands in the table."""
+"""Drawn in this order, where they were measured; the table has the others."""
 TITLES = {"ndcg": "NDCG", "recall": "Recall", "hit_rate": "Hit rate", "mrr": "MRR"}
 MOST_MARKETS = 12
 """Markets drawn, those with the most customers."""
@@ -29,26 +30,6 @@ QUESTIONS = {
 """Prefix of a slice in `evaluations` -> the question that the slices with it answer."""
 NEW_PRODUCTS = "new products"
 """Slice of targets that were not in training."""
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One plot's figures: lines from top to bottom, in each a figure for some of the series."""
-
-    title: str
-    series: tuple[str, ...]
-    lines: tuple[Line, ...]
-
-
-@dataclass(frozen=True)
-class Line:
-    """The figures of one scorer, or of one slice."""
-
-    label: str
-    marked: bool
-    """Whether it is the champion's."""
-    figures: tuple[Quality | None, ...]
-    """One a series; None where it was not measured."""
 
 
 @dataclass(frozen=True)
@@ -65,24 +46,56 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Curve:
-    """One candidate's course while it learned."""
+class Comparison:
+    """What the tables and a manifest say of a comparison of candidates."""
 
-    label: str
-    values: tuple[float, ...]
-    """After each epoch, the first first."""
+    quality: tuple[Quality, ...]
+    panels: tuple[IntervalPanel, ...]
+    """One a metric."""
+    slices: tuple[IntervalPanel, ...]
+    """One a question, see QUESTIONS."""
+    candidates: tuple[Candidate, ...]
+    gaps: IntervalPanel | None
+    verdict: str
+    losses: tuple[Series, ...]
+    """Training loss of each candidate, after each epoch."""
+    validation: tuple[Series, ...]
+    """Validation NDCG@10 likewise."""
+
+
+def comparison_of(
+    quality: Sequence[Quality], models: Sequence[Mapping[str, Any]], metadata: Mapping[str, object]
+) -> Comparison:
+    """From figures, rows of `models` of the same night, and the metadata of the champion's manifest."""
+    figures = named(quality, models)
+    kind = next((clean(row["kind"]) for row in models if row["champion"]), "")
+    return Comparison(
+        tuple(figures),
+        tuple(by_metric(figures)),
+        tuple(by_slice(figures)),
+        tuple(decision(figures, models)),
+        gaps(figures),
+        verdict(figures),
+        tuple(learning(metadata, kind)),
+        tuple(learning(metadata, kind, "validation")),
+    )
 
 
 def named(quality: Sequence[Quality], models: Sequence[Mapping[str, Any]]) -> list[Quality]:
-    """The figures with a candidate's kind for its id, and the champion marked; what is not finite is left out.
+    """The finite figures with a candidate's kind for its id, and the champion marked.
 
-    `models` are rows of that table, of the same night. Where none of them is champion, the model that served goes on.
+    `models` are rows of that table, of the same night. Where none of them is champion, the last champion goes on.
     """
     kinds = {clean(row["model_id"]): clean(row["kind"]) for row in models}
     champions = {clean(row["kind"]) for row in models if row["champion"]} or {LAST_CHAMPION}
     called = [(q, kinds.get(q.scorer, q.scorer)) for q in quality if math.isfinite(q.value)]
     return [
-        replace(q, scorer=name, champion=bool(models) and name in champions, trained=q.trained or name == LAST_CHAMPION)
+        replace(
+            q,
+            scorer=name,
+            champion=name in champions if models else q.champion,
+            trained=q.trained or name == LAST_CHAMPION,
+        )
         for q, name in called
     ]
 
@@ -93,26 +106,27 @@ def metric_title(metric: str) -> str:
     return f"{TITLES.get(name, name)}{'@' + depth if depth else ''}"
 
 
-def comparison(quality: Sequence[Quality]) -> list[Panel]:
+def by_metric(quality: Sequence[Quality]) -> list[IntervalPanel]:
     """A panel a metric, of every scorer on both slices, the best by the headline metric first."""
     at = {(q.scorer, q.metric, q.slice): q for q in quality}
     ranked = sorted((q for q in quality if (q.metric, q.slice) == (HEADLINE, ALL)), key=lambda q: (-q.value, q.scorer))
     panels = []
     for metric in METRICS:
         lines = [
-            Line(best.scorer, best.champion, tuple(at.get((best.scorer, metric, part)) for part in SLICES))
-            for best in ranked if (best.scorer, metric, ALL) in at
-        ]  # fmt: skip
+            IntervalLine(best.scorer, best.champion, tuple(at.get((best.scorer, metric, part)) for part in SLICES))
+            for best in ranked
+            if (best.scorer, metric, ALL) in at
+        ]
         if lines:
-            panels.append(Panel(metric_title(metric), tuple(SLICES.values()), tuple(lines)))
+            panels.append(IntervalPanel(metric_title(metric), tuple(SLICES.values()), tuple(lines)))
     return panels
 
 
-def by_slice(quality: Sequence[Quality]) -> list[Panel]:
+def by_slice(quality: Sequence[Quality]) -> list[IntervalPanel]:
     """A panel a question, of the headline metric of the champion, the other candidates and the best baseline.
 
-    The slices of a question are told by the start of their names, see QUESTIONS; who was not measured on any of them
-    is left out. Figures on new products stand in a panel of their own: they were ranked among such products alone.
+    Names of the slices of a question begin alike, see QUESTIONS; a scorer that was measured on none of them is left
+    out. Figures on new products have a panel of their own: they were ranked among new products alone.
     """
     figures = [q for q in quality if q.metric == HEADLINE]
     at = {(q.scorer, q.slice): q for q in figures}
@@ -124,17 +138,17 @@ def by_slice(quality: Sequence[Quality]) -> list[Panel]:
         lines = [_part(label, tuple(at.get((name, part)) for name in series)) for part, label in slices]
         if lines:
             called = (f"{name}, the champion" if measured[name] else name for name in series)
-            panels.append(Panel(title, tuple(called), tuple(lines)))
+            panels.append(IntervalPanel(title, tuple(called), tuple(lines)))
     new = sorted((q for q in figures if q.slice == NEW_PRODUCTS), key=lambda q: (-q.value, q.scorer))
     if new:
         title = "On products that were not in training"
         series = [f"ranked among themselves: {_counted(new)}"]
-        panels.append(Panel(title, tuple(series), tuple(Line(q.scorer, q.champion, (q,)) for q in new)))
+        panels.append(IntervalPanel(title, tuple(series), tuple(IntervalLine(q.scorer, q.champion, (q,)) for q in new)))
     return panels
 
 
-def _part(label: str, figures: tuple[Quality | None, ...]) -> Line:
-    return Line(f"{label}: {_counted([q for q in figures if q])}", False, figures)
+def _part(label: str, figures: tuple[Quality | None, ...]) -> IntervalLine:
+    return IntervalLine(f"{label}: {_counted([q for q in figures if q])}", False, figures)
 
 
 def _counted(figures: Sequence[Quality]) -> str:
@@ -193,26 +207,45 @@ def _costs(quality: Sequence[Quality], name: str) -> str:
     return ", ".join(text.format(at[metric]) for metric, text in texts.items() if metric in at)
 
 
-def gaps(quality: Sequence[Quality]) -> Panel | None:
-    """The headline of each other contestant minus the champion's, on the same customers; None where not recorded."""
+def gaps(quality: Sequence[Quality]) -> IntervalPanel | None:
+    """The headline figure of each other candidate minus the champion's, on the same customers; None without any."""
     found = sorted((q for q in quality if q.slice == "decision"), key=lambda q: (-q.value, q.scorer))
-    lines = tuple(Line(q.scorer, False, (q,)) for q in found)
+    lines = tuple(IntervalLine(q.scorer, False, (q,)) for q in found)
     title = f"{metric_title(HEADLINE)} minus the champion’s"
-    return Panel(title, ("difference on the same customers",), lines) if lines else None
+    return IntervalPanel(title, ("difference on the same customers",), lines) if lines else None
 
 
-def learning(metadata: Mapping[str, Any], champion: str, key: str = "learning") -> list[Curve]:
+def verdict(quality: Sequence[Quality]) -> str:
+    """The comparison in a sentence: the champion beside the best baseline."""
+    figures = [q for q in quality if (q.metric, q.slice) == (HEADLINE, ALL)]
+    model = next((q for q in figures if q.champion), None)
+    baselines = [q for q in figures if not q.trained and not q.champion]
+    if model is None or not baselines:
+        return ""
+    best = max(baselines, key=lambda q: q.value)
+    if best.value <= 0:
+        return f"{model.scorer} reaches {model.value:.4f}; no baseline is above 0."
+    gain = model.value / best.value - 1
+    distinct = model.low > best.high or model.high < best.low
+    return (
+        f"{model.scorer} reaches {model.value:.4f}, {abs(gain):.0%} {'above' if gain >= 0 else 'below'} the best "
+        f"baseline ({best.scorer}, {best.value:.4f}); their intervals "
+        f"{'do not overlap' if distinct else 'overlap: it may be chance'}."
+    )
+
+
+def learning(metadata: Mapping[str, object], champion: str, key: str = "learning") -> list[Series]:
     """The curves that a manifest's metadata has under `key`, {name: [after each epoch, ..]}, the champion's first.
 
     What is no list of at least two finite numbers is no curve.
     """
     recorded = metadata.get(key)
-    recorded = recorded if isinstance(recorded, Mapping) else {}
-    found = [Curve(clean(str(name)), _finite(values)) for name, values in recorded.items()]
-    return sorted((c for c in found if len(c.values) > 1), key=lambda c: (not c.label.startswith(champion), c.label))
-
-
-def _finite(values: Any) -> tuple[float, ...]:
-    if not isinstance(values, list) or not all(isinstance(v, int | float) and math.isfinite(v) for v in values):
-        return ()
-    return tuple(float(v) for v in values)
+    curves = {clean(str(name)): values for name, values in recorded.items()} if isinstance(recorded, Mapping) else {}
+    found = [
+        Series(name, tuple(Point(epoch, float(value)) for epoch, value in enumerate(values, start=1)))
+        for name, values in curves.items()
+        if isinstance(values, list)
+        and len(values) > 1
+        and all(isinstance(value, int | float) and math.isfinite(value) for value in values)
+    ]
+    return sorted(found, key=lambda series: (not series.name.startswith(champion), series.name))

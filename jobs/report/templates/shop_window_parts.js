@@ -1,31 +1,5 @@
 /* Pieces of the page. Text from data only ever becomes text nodes and attribute values. */
 
-const TITLES = {
-  you_might_also_like: "You Might Also Like", people_also_bought: "People Also Bought",
-  bag_extras: "A Little Something Extra", recommended_for_you: "Recommended for you", market_ranking: "Most wanted",
-};
-const SOURCE_WORDS = {
-  "model": "The model finds it close: customers who turn to the one turn to the other.",
-  "co-view": "Customers looked at the two in one visit.",
-  "co-purchase": "Customers bought the two together.",
-  "model, other category": "The model finds it close, but it is of another category, so it stands after the page’s own.",
-  "category popularity": "The model had no more to offer; this is much wanted in its category.",
-  "market popularity": "The model had no more to offer; this is much wanted in the market.",
-  "cold-start vector": "The model never saw it sold; its name, brand and kind place it close.",
-  "global popularity": "Nothing more was wanted in this market; this is wanted in others.",
-  "policy": "The policy puts it here.",
-};
-const RULE_WORDS = {
-  "department guard": "The list keeps to the department of its product.",
-  "price window": "The list keeps to prices near that of its product.",
-  "brand cap": "One brand may hold only so many places, so others moved up.",
-  "category cap": "One category may hold only so many places, so others moved up.",
-  "diversity": "Brands that were shown already step back, so that brands take turns.",
-  "exploration": "This place is kept for a product that is new.",
-  "page duplicates": "What another list of the page shows already is left out, so others moved up.",
-  "bought": "What the customer has bought already is left out, so others moved up.",
-};
-
 /** A value by a key that may come from data: what every object inherits is not it. */
 const own = (values, key) => Object.hasOwn(values, key) ? values[key] : undefined;
 
@@ -160,13 +134,13 @@ function explain(place, why) {
   const dialog = document.getElementById("why");
   const leave = (state) => () => { dialog.close(); go(state, true); };
   const detail = [product.category, product.colour, money(product.price, product.currency)].filter(Boolean).join(" · ");
-  const rule = place.rule ? [place.rule, own(shop.reasons, place.rule) ?? own(RULE_WORDS, place.rule) ?? ""] : ["none: it stands where its score puts it"];
+  const rule = place.rule ? [place.rule, own(shop.reasons, place.rule) ?? own(shop.ruleWords, place.rule) ?? ""] : ["none: it stands where its score puts it"];
   dialog.replaceChildren(
     h("div", { class: "why-head" }, picture(product), h("div", {},
       product.brand ? h("p", { class: "brandname" }, product.brand) : null,
       h("h2", { id: "why-title" }, product.name), h("p", { class: "soft" }, detail), h("code", { class: "soft" }, product.id))),
     facts([
-      ["Why here", place.source, place.words ?? own(SOURCE_WORDS, place.source) ?? ""],
+      ["Why here", place.source, place.words ?? own(shop.sourceWords, place.source) ?? ""],
       ["Rules", ...rule],
       ["Position", `${ordinal(place.place)} ${why.where}`],
       ["Score", Number(place.score.toPrecision(4)).toString(), ...(place.parts ?? [])],

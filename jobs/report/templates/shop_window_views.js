@@ -18,7 +18,7 @@ function shortness(list) {
 }
 
 function productRail(name, product) {
-  const title = TITLES[name];
+  const title = shop.titles[name];
   if (!shop.has(name)) return note(`${title}: the night has no such lists.`);
   const list = shop.inVariant(name, product.number, state.market, state.variant);
   if (!list?.places.length) return note(`${title}: no list for this product in ${marketName()}.`);
@@ -89,7 +89,7 @@ async function customerView() {
   if (number < 0) return [heading("No such customer"), note(`${state.customer || "No customer"} is not on this page.`)];
   const customer = shop.customers[number];
   const list = shop.list(shop.customerList, number);
-  const title = TITLES[shop.customerList];
+  const title = shop.titles[shop.customerList];
   const bought = new Set(customer.events.map(([product]) => product));
   const shown = list?.places.length
     ? rail(title, list.places, reasons(list, `in ${title} of customer ${customer.id}, market ${customer.marketName}`),
@@ -134,7 +134,7 @@ async function bagView() {
   const { places, list } = bagPlaces(products);
   if (!places.length) return [...top, note(`A Little Something Extra: nothing small goes with this bag in ${marketName()}.`)];
   const why = reasons(list, `in A Little Something Extra of a bag of ${products.length}, market ${marketName()}`);
-  return [...top, rail(TITLES.bag_extras, places, why, { lead: "One of each category at most, none that the bag has already, nothing dearer than half of it." })];
+  return [...top, rail(shop.titles.bag_extras, places, why, { lead: "One of each category at most, none that the bag has already, nothing dearer than half of it." })];
 }
 
 async function pairView() {
@@ -148,7 +148,7 @@ async function pairView() {
   const column = (side, own) => {
     const other = 1 - own;
     const places = side.list.map(([number, score], at) => ({ place: at + 1, product: number, score, source: "model", rule: "",
-      words: "The model finds it close to the product after this customer’s history." }));
+      words: "its vector is among the nearest after this customer’s history" }));
     const why = { where: `beside ${product.name}, for customer ${side.customer}, market ${pair.market}`, model: pair.model, run: shop.run, variant: "" };
     const extra = (place) => ranks[other].has(place.product) ? `${ordinal(ranks[other].get(place.product))} for ${"AB"[other]}` : `only for ${"AB"[own]}`;
     const known = shop.customers.find((each) => each.id === side.customer);

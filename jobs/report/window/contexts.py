@@ -1,4 +1,4 @@
-"""Products in two customers' contexts for the shop window: chosen and ranked by the night's model."""
+"""Chooses products that two customers met, and ranks the alternatives for each, for the shop window."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ import pyarrow.compute as pc
 
 from jobs.lake.lake import Lake
 from jobs.lake.reading import of_night, scan
+from jobs.report.model.contexts import Meeting, alternatives, widest
 from jobs.report.model.page import Champion
-from jobs.report.model.shop import Shop
-from jobs.report.model.views import Meeting, alternatives, widest
+from jobs.report.model.sample import ModelSample
 from jobs.report.recent import Recent
 from jobs.report.window.data import ContextPair, ContextSide
 from jobs.tables.shop import AVAILABILITY
+from models.popularity import in_context
 
 MARKETS, PAIRS = 3, 4
 """Markets with the most customers looked at, and pairs of each."""
@@ -28,36 +29,34 @@ SHOWN = 6
 """Products of each side."""
 
 
-def context_pairs(
-    lake: Lake, as_of: date, served: Champion, recent: Recent | None = None
-) -> list[ContextPair]:  # fmt: skip
+def context_pairs(lake: Lake, as_of: date, served: Champion, recent: Recent | None = None) -> list[ContextPair]:
     """The pairs whose contexts differ most, in the markets that most of the customers looked at live in.
 
     A side's list ranks the products of the product's category that its market sells. Empty where there is no model.
     """
-    if served.shop is None:
+    if served.sample is None:
         return []
-    shop = served.shop
-    rows = (recent or Recent(lake, as_of)).histories(shop.customers, ("market",))
+    sample = served.sample
+    rows = (recent or Recent(lake, as_of)).histories(sample.customers, ("market",))
     homes = {customer: row["market"] for customer, row in rows.items() if row["market"]}
     pairs = []
     busiest = sorted(Counter(homes.values()).items(), key=lambda item: (-item[1], item[0]))[:MARKETS]
     sold = _sold(lake, as_of, [market for market, _ in busiest])
     for market, _ in busiest:
-        local = _in_market(shop, homes, market, sold[market])
+        local = _in_market(sample, homes, market, sold[market])
         pairs += [_pair(local, found, market, served.model_id) for found in widest(local, 2, PAIRS, LOOKED_AT)]
     return pairs
 
 
-def _pair(shop: Shop, found: Meeting, market: str, model_id: str) -> ContextPair:
-    ids = shop.model.vocabulary.ids
-    allowed = alternatives(shop, found.product)
+def _pair(sample: ModelSample, found: Meeting, market: str, model_id: str) -> ContextPair:
+    ids = sample.model.vocabulary.ids
+    among = np.flatnonzero(alternatives(sample, found.product) & sample.on_sale)
     sides = []
     for row, state in zip(found.rows.tolist(), found.states, strict=True):
-        best = shop.first(state, allowed, SHOWN)
-        scores = shop.vectors[best] @ state
+        best = in_context(state, sample.vectors, among)[:SHOWN]
+        scores = sample.vectors[best] @ state
         listed = tuple((ids[int(p)].as_py(), float(s)) for p, s in zip(best, scores, strict=True))
-        sides.append(ContextSide(shop.customers[row], listed))
+        sides.append(ContextSide(sample.customers[row], listed))
     return ContextPair(ids[found.product].as_py(), market, (sides[0], sides[1]), model_id)
 
 
@@ -71,11 +70,13 @@ def _sold(lake: Lake, as_of: date, markets: Sequence[str]) -> dict[str, set[str]
     return sold
 
 
-def _in_market(shop: Shop, homes: Mapping[str, str], market: str, sold: set[str]) -> Shop:
-    """The shop with the customers of one market and what it sells."""
-    rows = np.array([n for n, customer in enumerate(shop.customers) if homes.get(customer) == market], dtype=np.int64)
-    here = np.array([product in sold for product in shop.model.vocabulary.ids.to_pylist()], dtype=bool)
+def _in_market(sample: ModelSample, homes: Mapping[str, str], market: str, sold: set[str]) -> ModelSample:
+    """The customers of one market, and what it sells."""
+    rows = np.array([n for n, customer in enumerate(sample.customers) if homes.get(customer) == market], dtype=np.int64)
+    here = np.array([product in sold for product in sample.model.vocabulary.ids.to_pylist()], dtype=bool)
     return replace(
-        shop, customers=tuple(shop.customers[n] for n in rows.tolist()), sequences=shop.sequences.take(rows),
-        on_sale=shop.on_sale & here,
-    )  # fmt: skip
+        sample,
+        customers=tuple(sample.customers[n] for n in rows.tolist()),
+        sequences=sample.sequences.take(rows),
+        on_sale=sample.on_sale & here,
+    )

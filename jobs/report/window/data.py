@@ -20,6 +20,7 @@ from jobs.lake.lake import Lake
 from jobs.lake.reading import Tally, count_rows, matching, of_night, scan
 from jobs.policy.variants import DEFAULT
 from jobs.report.examples import SIGNS
+from jobs.report.figures import RULES
 from jobs.report.pictures import SILHOUETTES, paint, silhouette
 from jobs.report.recent import LONG_HISTORY, Recent
 from jobs.settings import Settings
@@ -31,6 +32,8 @@ from jobs.tables.shop import (
     PRODUCT_LISTS,
     RECOMMENDED_FOR_YOU,
     RULE_EFFECTS,
+    SOURCES,
+    TITLES,
     YOU_MIGHT_ALSO_LIKE,
 )
 from jobs.tables.table import Table
@@ -197,6 +200,9 @@ def read_window(
         "lists": list(lists),
         "customerList": RECOMMENDED_FOR_YOU.name,
         "rankingList": MARKET_RANKING.name,
+        "titles": TITLES,
+        "sourceWords": SOURCES,
+        "ruleWords": RULES,
         "signs": SIGNS,
         "silhouettes": SILHOUETTES,
         "reasons": _reasons(lake, as_of),

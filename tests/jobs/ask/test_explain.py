@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from jobs.ask.explain import RULES, Explanation, default_touch_point, explain, print_explanation
+from jobs.ask.explain import Explanation, default_touch_point, explain, print_explanation
 from jobs.errors import UserError
 from jobs.lake.lake import Lake
+from jobs.report.figures import RULES
 from jobs.tables.records import MODELS, PUBLISHED, RUNS
 from jobs.tables.shop import (
     BAG_EXTRAS,

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from jobs.lake.forgotten import own_salt
 from jobs.lake.lake import Lake
 from jobs.nights.summary import print_summary
-from jobs.report.examples import customer_pages, product_pages
+from jobs.report.examples import customer_examples, product_examples
 from jobs.report.step import report_path
 from jobs.tables.shop import EVENTS
 from jobs.text import clean
@@ -43,19 +44,20 @@ def test_a_failed_step_says_what_stays_live(tmp_path: Path) -> None:
 
 def test_examples_are_well_known_products_of_different_categories(tmp_path: Path) -> None:
     lake = shop(tmp_path)
-    pages = product_pages(lake, NIGHT, 2)
+    pages = product_examples(lake, NIGHT, 2)
     assert [page.product.product_id for page in pages] == ["p1", "p3"]
     assert [place.product.product_id for place in pages[0].alternatives] == ["p2", "p3", "p4"]
-    assert [page.product.product_id for page in product_pages(lake, NIGHT, 2, awkward=True)] == ["p1", "p2"]
-    assert [page.customer_id for page in customer_pages(lake, NIGHT, 2)] == ["c2", "c1"]
-    assert customer_pages(lake, NIGHT, 1)[0].history[-1].product.name == "gone"
+    assert [page.product.product_id for page in product_examples(lake, NIGHT, 2, markup_name=True)] == ["p1", "p2"]
+    names = [own_salt(lake).pseudonym(customer) for customer in ("c2", "c1")]
+    assert [page.customer for page in customer_examples(lake, NIGHT, 2)] == names
+    assert customer_examples(lake, NIGHT, 1)[0].history[-1].product.name == "gone"
 
 
 def test_a_shop_without_recent_events_has_examples_too(tmp_path: Path) -> None:
     lake = shop(tmp_path)
     old = event("old", "p4", days_ago=200)
     lake.replace_rows(EVENTS, [old], RUN)
-    assert [page.product.product_id for page in product_pages(lake, NIGHT, 3)] == ["p4"]
+    assert [page.product.product_id for page in product_examples(lake, NIGHT, 3)] == ["p4"]
 
 
 def test_the_summary_is_plain_text_of_the_width_asked_for(tmp_path: Path) -> None:

@@ -11,13 +11,9 @@ import pytest
 from jobs.errors import UserError
 from jobs.gate.counts import counts_of, write_counts
 from jobs.lake.lake import Lake
+from jobs.report.charts import HEIGHT, WIDTH, Point, Series, line_chart
 from jobs.report.drift import (
-    HEIGHT,
-    WIDTH,
     DriftConfig,
-    Point,
-    Series,
-    draw,
     gate_panels,
     input_panels,
     list_panels,
@@ -115,8 +111,8 @@ def test_gates_have_their_limit_and_the_night_they_failed(lake: Lake, nights: li
     panels = {panel.title: panel for panel in gate_panels(lake, nights)}
     assert list(panels) == ["Input", "Model and vectors", "You Might Also Like"]
     churn = panels["You Might Also Like"].series[0]
-    assert [point.night for point in churn.points if point.mark == "failed"] == [nth(3)]
-    drawn = draw(churn, nights)
+    assert [point.at for point in churn.points if point.mark == "failed"] == [nth(3)]
+    drawn = line_chart(churn, nights)
     assert drawn.limit is not None and 0 < drawn.limit < HEIGHT
 
 
@@ -124,7 +120,7 @@ def test_steps_show_their_seconds_and_the_one_that_failed(lake: Lake, nights: li
     seconds, rejected = step_panels(lake, nights)
     assert [series.name for series in seconds.series] == ["ingest", "lists", "gate"]
     assert [point.value for point in seconds.series[1].points] == [27.0 + place for place in range(NIGHTS)]
-    assert [point.night for point in seconds.series[2].points if point.mark] == [nth(3)]
+    assert [point.at for point in seconds.series[2].points if point.mark] == [nth(3)]
     assert rejected.series[0].points[-1].value == 5 * LAST
 
 
@@ -134,7 +130,7 @@ def test_lists_show_their_length_and_sources(lake: Lake, nights: list[date]) -> 
     assert panel.note == "unchanged: products in a list (6)"
     shares = {series.name: series.points[2].value for series in panel.series}
     assert shares == {"share of co-view": 0.5, "share of model": 0.5}
-    counted = {point.night for series in panel.series for point in series.points}
+    counted = {point.at for series in panel.series for point in series.points}
     assert counted == set(nights) - {nth(WITHOUT_REPORT)}
 
 
@@ -158,7 +154,7 @@ def test_a_lake_without_figures_has_a_page(tmp_path: Path) -> None:
 
 def test_a_night_without_a_value_breaks_the_line() -> None:
     series = Series("x", tuple(Point(nth(n), float(n)) for n in (0, 1, 3, 4)))
-    drawn = draw(series, [nth(n) for n in range(5)])
+    drawn = line_chart(series, [nth(n) for n in range(5)])
     assert [len(line.split()) for line in drawn.lines] == [2, 2]
     places = [tuple(map(float, spot.split(","))) for line in drawn.lines for spot in line.split()]
     assert all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in places)
@@ -167,20 +163,22 @@ def test_a_night_without_a_value_breaks_the_line() -> None:
 
 
 def test_a_change_of_one_percent_does_not_look_like_a_fall() -> None:
-    drawn = draw(Series("x", (Point(nth(0), 100.0), Point(nth(1), 99.0))), [nth(0), nth(1)])
+    drawn = line_chart(Series("x", (Point(nth(0), 100.0), Point(nth(1), 99.0))), [nth(0), nth(1)])
     first, last = (float(spot.split(",")[1]) for spot in drawn.lines[0].split())
     assert 0 < last - first < HEIGHT / 10
     assert (drawn.low, drawn.high) == (99.0, 100.0)
 
 
 def test_values_that_are_no_numbers_are_left_out() -> None:
-    drawn = draw(Series("x", (Point(nth(0), 1.0), Point(nth(1), math.nan), Point(nth(2), math.inf))), [nth(0), nth(1)])
+    drawn = line_chart(
+        Series("x", (Point(nth(0), 1.0), Point(nth(1), math.nan), Point(nth(2), math.inf))), [nth(0), nth(1)]
+    )
     assert (drawn.low, drawn.high, drawn.lines) == (1.0, 1.0, (drawn.lines[0],))
 
 
 def test_a_far_limit_does_not_flatten_the_line() -> None:
     series = Series("x", (Point(nth(0), 0.95), Point(nth(1), 0.96)), "at least 0.2")
-    assert draw(series, [nth(0), nth(1)]).limit is None
+    assert line_chart(series, [nth(0), nth(1)]).limit is None
 
 
 def test_stability_index_by_hand() -> None:

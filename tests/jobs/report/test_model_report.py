@@ -12,8 +12,8 @@ import pytest
 
 from jobs.errors import UserError
 from jobs.lake.lake import Lake
-from jobs.report.model.page import ModelReportConfig, comparison_of, examples_of, page, written_of
-from jobs.report.model.plots import WIDTH, colour, draw
+from jobs.report.model.page import ModelReportConfig, examples_of, page, written_of
+from jobs.report.model.quality import comparison_of
 from jobs.report.step import ReportConfig, execute, report_path
 from tests.jobs.report.test_model_report_quality import MODELS, figure
 from tests.support.model_shop import HOSTILE, Arithmetic, Attentive, everyone, histories, shop
@@ -24,7 +24,7 @@ from tests.support.small_night import shop as small_lake
 
 CONFIG = ModelReportConfig(attention_events=6)
 TITLE = {"as_of": "2026-04-06", "run_id": "r1", "model_id": "m1", "kind": "transformer"}
-SECTIONS = ("comparison", "decision", "learning", "slices", "attention", "contexts", "session", "shift")
+SECTIONS = ("comparison", "decision", "learning", "slices", "attention", "contexts")
 
 
 def made(name: str = "", model: Arithmetic | None = None) -> str:
@@ -47,13 +47,11 @@ def hostile() -> str:
     return made(HOSTILE + " ")
 
 
-def test_names_are_text_in_lists_and_plots(hostile: str) -> None:
+def test_names_are_text_in_lists_and_charts(hostile: str) -> None:
     parsed = Page(hostile)
     assert "script" not in parsed.tags
     assert not [value for name in ("onload", "onclick", "src", "srcset") for value in parsed.values(name)]
-    assert HOSTILE in parsed.text, "in the lists"
-    plots = " ".join(re.findall(r"<text[^>]*>([^<]*)</text>", hostile))
-    assert "&lt;script&gt;alert" in plots and "$x_1$" in Page(plots).text, "in the plots, as written"
+    assert HOSTILE in parsed.text
     assert any(HOSTILE in value for value in parsed.values("aria-label"))
 
 
@@ -63,10 +61,10 @@ def test_the_page_needs_nothing_from_outside(hostile: str) -> None:
     assert not re.search(r"@import|<!ENTITY|<\?xml|@font-face", hostile)
     addresses = parsed.values("href")
     assert all(a.startswith(("#", "data:")) or a in ("index.html", "shop.html") for a in addresses), addresses
-    assert set(re.findall(r"url\((.)", hostile)) == {"#"}
+    assert "url(" not in hostile
     assert parsed.tags.count("style") == 1
     assert "default-src 'none'" in " ".join(parsed.values("content"))
-    assert len(hostile.encode()) < 2_000_000
+    assert len(hostile.encode()) < 500_000
 
 
 def test_every_section_is_filled_and_linked(hostile: str) -> None:
@@ -76,16 +74,15 @@ def test_every_section_is_filled_and_linked(hostile: str) -> None:
     assert [i for i in ids if i in SECTIONS] == list(SECTIONS)
     assert {f"#{name}" for name in SECTIONS} <= set(parsed.values("href"))
     assert "note" not in parsed.values("class"), "nothing is missing here"
-    referred = set(re.findall(r"url\(#([^)]*)\)", hostile)) | {a[1:] for a in parsed.values("href") if a[0] == "#"}
-    assert referred <= set(ids)
+    assert {a[1:] for a in parsed.values("href") if a[0] == "#"} <= set(ids)
 
 
 def test_every_figure_has_a_caption_and_words_for_a_screen_reader(hostile: str) -> None:
     parsed = Page(hostile)
-    plots = parsed.values("class").count("plot")
-    assert plots == parsed.tags.count("figure") == parsed.tags.count("figcaption") >= 15
-    assert (
-        len([label for tag, key, label in parsed.attributes if (tag, key) == ("svg", "aria-label") and label]) == plots
+    assert parsed.tags.count("figure") == parsed.tags.count("figcaption") >= 15
+    drawn = [tag for tag, key, value in parsed.attributes if (key, value) == ("role", "img")]
+    assert len(drawn) == len(
+        [1 for tag, key, label in parsed.attributes if tag in ("svg", "table") and key == "aria-label" and label]
     )
 
 
@@ -97,18 +94,17 @@ def test_a_model_without_attention_says_so_and_shows_the_rest() -> None:
     text = Page(made(model=Arithmetic())).text
     assert "which has no attention to show" in text
     assert "Layer 1" not in text
-    assert "Alternatives in this context" in text and "The list before it" in text
+    assert "Alternatives in this context" in text
 
 
 def test_what_is_missing_is_said() -> None:
     nobody = examples_of(shop(Attentive(), histories([])), CONFIG)
     text = Page(page(TITLE, comparison_of([], [], {}), nobody)).text
     for said in ("No model has been measured", "No candidate has been trained", "No course of the loss",
-                 "was not cut by", "No customer has a history", "was met by two customers",
-                 "No customer has a last session", "long enough to show a shift"):  # fmt: skip
+                 "was not cut by", "No customer has a history", "was met by two customers"):  # fmt: skip
         assert said in text, said
     text = Page(page(TITLE | {"model_id": ""}, comparison_of([], [], {}), None)).text
-    assert "No model has been trained" in text and text.count("There is no trained model") == 4
+    assert "No model has been trained" in text and text.count("There is no trained model") == 2
 
 
 @pytest.mark.parametrize("prepare", [Lake, small_lake], ids=["an empty lake", "no model trained"])
@@ -129,38 +125,7 @@ def test_the_step_writes_the_page_beside_the_nights_own_and_links_it(tmp_path: P
     assert 'href="index.html"' in beside and "popularity" in Page(beside).text
 
 
-def test_a_plot_keeps_text_as_text_and_ids_apart() -> None:
-    def paint(figure: object) -> None:
-        axes = figure.add_axes((0, 0, 1, 1))  # type: ignore[attr-defined]
-        axes.plot([0, 1], [0, 1], "o-", color=colour("c0"))
-        axes.text(0.5, 0.5, "$\\frac{a}$ #fe0100 </svg><b>\U0001f45f")
-
-    one, other = (Page(str(draw(paint, 100, '"><b>', name))) for name in ("one", "other"))
-    assert "$\\frac{a}$ #fe0100 </svg><b>\U0001f45f" in one.text
-    assert "b" not in one.tags and '"><b>' in one.values("aria-label")
-    assert set(one.values("id")) and not set(one.values("id")) & set(other.values("id"))
-    assert one.values("viewbox") == [f"0 0 {WIDTH} 100"]
-    assert any("var(--c0)" in style for style in one.values("style"))
-    with pytest.raises(KeyError):
-        colour("no such")
-
-
-def test_drawing_leaves_the_settings_of_others_alone() -> None:
-    import matplotlib
-
-    before = dict(matplotlib.rcParams)
-    draw(lambda figure: None, 10, "nothing", "x")
-    assert dict(matplotlib.rcParams) == before
-    assert "pyplot" not in (REPOSITORY / "jobs" / "model_report_canvas.py").read_text("utf-8")
-
-
-def test_only_a_page_needs_matplotlib_and_only_one_module_imports_it() -> None:
-    owners = [
-        f.name
-        for f in sorted((REPOSITORY / "jobs").glob("*.py"))
-        if re.search(r"^\s+from matplotlib import|^import matplotlib|^from matplotlib", f.read_text("utf-8"), re.M)
-    ]
-    assert owners == ["model_report_canvas.py"]
+def test_the_pages_need_no_drawing_library() -> None:
     code = "import sys, jobs.report.step; print([m for m in ('matplotlib', 'torch') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from datetime import date
 from typing import Any
 
 import pytest
 
 from jobs.report.figures import Quality
-from jobs.report.model.quality import by_slice, comparison, decision, gaps, learning, metric_title, named
+from jobs.report.model.quality import by_metric, by_slice, decision, gaps, learning, metric_title, named, verdict
 
 RUN = "2026-04-06-abc"
+NIGHT = date(2026, 4, 6)
 MODELS: list[dict[str, Any]] = [
     {"model_id": f"amf-{RUN}", "kind": "amf", "champion": False, "ndcg": 0.1, "reason": "worse"},
     {"model_id": f"transformer-{RUN}", "kind": "transformer", "champion": True, "ndcg": 0.2, "reason": "highest"},
@@ -19,13 +21,13 @@ MODELS: list[dict[str, Any]] = [
 
 def figure(scorer: str, value: float, part: str = "all", metric: str = "ndcg@10", customers: int = 50) -> Quality:
     own = f"{scorer}-{RUN}" if scorer in ("amf", "transformer") else scorer
-    return Quality(own, metric, part, value, value - 0.01, value + 0.01, customers, own != scorer, False, "days")
+    return Quality(own, metric, part, value, value - 0.01, value + 0.01, customers, own != scorer, False, "days", NIGHT)
 
 
 def test_scorers_stand_from_best_to_worst_in_every_panel() -> None:
     found = [figure("amf", 0.1), figure("transformer", 0.2), figure("popularity", 0.05)]
     found += [figure("transformer", 0.15, "new to the customer"), figure("amf", 0.9, metric="recall@20")]
-    panels = comparison(named(found, MODELS))
+    panels = by_metric(named(found, MODELS))
     assert [panel.title for panel in panels] == ["NDCG@10", "Recall@20"]
     assert [line.label for line in panels[0].lines] == ["transformer", "amf", "popularity"]
     assert [line.marked for line in panels[0].lines] == [True, False, False]
@@ -48,7 +50,7 @@ def test_slices_are_told_by_prefix_and_stand_in_their_own_order() -> None:
 
 
 def test_no_slices_give_no_panels() -> None:
-    assert by_slice([]) == comparison([]) == [] and gaps([]) is None
+    assert by_slice([]) == by_metric([]) == [] and gaps([]) is None and verdict([]) == ""
 
 
 def test_where_no_candidate_won_the_last_champion_goes_on() -> None:
@@ -76,7 +78,10 @@ def test_costs_and_gaps_are_part_of_the_decision() -> None:
 def test_curves_are_lists_of_finite_numbers() -> None:
     recorded = {"amf": [3.0, 2.0], "transformer": [4, 3.5, 3], "odd": [1.0, math.nan], "one": [1.0], "text": "x"}
     curves = learning({"learning": recorded}, "transformer")
-    assert [(curve.label, curve.values) for curve in curves] == [("transformer", (4, 3.5, 3)), ("amf", (3.0, 2.0))]
+    assert [(c.name, [(p.at, p.value) for p in c.points]) for c in curves] == [
+        ("transformer", [(1, 4), (2, 3.5), (3, 3)]),
+        ("amf", [(1, 3.0), (2, 2.0)]),
+    ]
 
 
 @pytest.mark.parametrize("metadata", [{}, {"learning": None}, {"learning": [1, 2]}])

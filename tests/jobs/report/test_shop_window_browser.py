@@ -80,8 +80,8 @@ def test_a_press_tells_why_and_escape_goes_back(browser: Browser, address: str) 
     browser.press(".tile")
     browser.until("document.querySelector('#why').open")
     why = said(browser, "#why")
-    for words in (HOSTILE, "model", "The model finds it close", "scarves-first", REASON, "1st in You Might Also Like",
-                  "market GB", "0.6875", MODEL, RUN.run_id, "default"):  # fmt: skip
+    for words in (HOSTILE, "model", "its vector is among the nearest", "scarves-first", REASON,
+                  "1st in You Might Also Like", "market GB", "0.6875", MODEL, RUN.run_id, "default"):  # fmt: skip
         assert words in why, words
     browser.key("Escape")
     browser.until("!document.querySelector('#why').open")

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from jobs.lake.lake import Lake
+from jobs.report.model.contexts import widest
 from jobs.report.model.page import Champion
-from jobs.report.model.views import widest
 from jobs.report.window.contexts import SHOWN, context_pairs
 from jobs.tables.shop import AVAILABILITY, CUSTOMER_SEQUENCES
 from tests.support.model_shop import COUNT, MEETING, SAVE, Arithmetic, histories, number, shop, walk
