@@ -127,7 +127,7 @@ def test_a_forgotten_customer_is_in_no_object(copied: Shop) -> None:
     (lake.work / "logs" / "night.log").write_text(f"a line of {customer}\n")
     with feast_below(lake.work):
         told = forget(lake, copied.online(), [customer], datetime(2026, 5, 3, tzinfo=UTC))
-    assert told.rows[customer]["online store"] and "tables/.events.aside" in told.changed
+    assert told.rows[customer]["online store"] and "tables/.events.aside" in told.deleted
     assert (lake.work / "logs" / "night.log").read_text() == "a line of (forgotten)\n"
     assert customer not in lake.arrow(RECOMMENDED_FOR_YOU)["customer_id"].to_pylist()
     assert len((lake.root / "forgotten.salt").read_text("ascii").strip()) == 64
