@@ -1,8 +1,8 @@
-"""New events beside those of other nights: what is known already, what corrects or retracts an event, what is new.
+"""Reconciles a night's events with those of other nights: finds known, corrected, retracted and new ones.
 
-Of the rows of one event_id the one that the latest night read counts. `events` holds it, `corrected` what it replaced,
-with the night that had read that; so a night that is run again first takes back what it replaced, and a night that is
-made later for an earlier date changes nothing that a later night has read.
+Of several rows of one event_id, the one that the latest night read counts. The table `events` holds it, `corrected`
+holds the rows that it replaced, each with the night that had read it. So a night that is run again first takes back
+what it replaced, and a night that is run later for an earlier date changes nothing that a later night has read.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
 
 from jobs.ingest.rules import EVENT_COLUMNS, KNOWN
 from jobs.lake.lake import Lake
@@ -23,94 +24,96 @@ from jobs.tables.records import CORRECTED
 from jobs.tables.shop import EVENTS
 
 MANY_DAYS = 60
-"""More days than these are looked up as one range: a superset of them, in a shorter query."""
+"""More days than these are looked up as one range: a superset of them in a shorter query."""
 
 
 @dataclass(frozen=True)
 class ReconciledEvents:
-    """A night's judged rows, and the rows of other nights that they change."""
+    """A night's validated rows, and the rows of other nights that they change."""
 
     rows: DataFrame
-    """Judged rows with the reason KNOWN where another night's row stands; `corrects` is true where it does not."""
+    """Validated rows; the reason is KNOWN where another night's row counts, `corrects` is true where it is replaced."""
     replaced: DataFrame
-    """Rows of earlier nights that are corrected or retracted, with `first_as_of`, and `there` in events still."""
+    """Rows of earlier nights that are corrected or retracted, with `first_as_of`; `there`: events still holds it."""
     restored: DataFrame
-    """Rows that this night had replaced when it was run before, and now does not."""
+    """Rows that an earlier run of this night replaced, and this run does not."""
     kept: DataFrame
-    """Rows of `corrected` that stay this night's: a later night has read their event again."""
+    """Rows of `corrected` that stay this night's, because a later night has read their events again."""
+
+    @property
+    def good(self) -> DataFrame:
+        """The rows that the night adds to events, without its identity."""
+        return self.rows.where(F.col("reason").isNull()).select(*EVENT_COLUMNS, "event_date")
 
 
-def settle(lake: Lake, run: Run, judged: DataFrame, days: Iterable[date], aside: Path) -> ReconciledEvents:
-    """Compare judged events with the rows of other nights on those days; frames are read from below `aside`."""
+def reconcile(lake: Lake, run: Run, validated: DataFrame, days: Iterable[date], scratch: Path) -> ReconciledEvents:
+    """Compare validated events with the rows of other nights on those days; frames are staged below `scratch`."""
     of_days, mine = _of_days(days), lake.frame(CORRECTED).where(night(run.as_of))
     again = mine.limit(1).count() > 0
     if again:
         of_days |= _of_days(row["day"] for row in mine.select(F.to_date("event_ts").alias("day")).distinct().collect())
     known = _known(lake, run, of_days, mine if again else None)
     if not known.limit(1).count():  # a first night: its rows need no second copy
-        nothing = lake.spark.createDataFrame([], judged.select(*EVENT_COLUMNS).schema).withColumns(
+        nothing = lake.spark.createDataFrame([], validated.select(*EVENT_COLUMNS).schema).withColumns(
             {"first_as_of": F.lit(run.as_of), "there": F.lit(True)}
         )
-        return ReconciledEvents(judged.withColumn("corrects", F.lit(False)), nothing, nothing, nothing.drop("there"))
-    joined = judged.join(known, judged["event_id"] == known["old_id"], "left")
+        return ReconciledEvents(validated.withColumn("corrects", F.lit(False)), nothing, nothing, nothing.drop("there"))
+    joined = validated.join(known, validated["event_id"] == known["old_id"], "left")
     same = F.lit(True)
     for name in EVENT_COLUMNS[1:]:
-        same &= judged[name].eqNullSafe(F.col(f"old_{name}"))
+        same &= validated[name].eqNullSafe(F.col(f"old_{name}"))
     good, meets = F.col("reason").isNull(), F.col("old_id").isNotNull()
     rows = joined.select(
-        *[judged[name] for name in judged.columns if name != "reason"],
+        *[validated[name] for name in validated.columns if name != "reason"],
         F.when(good & meets & (F.col("decided") | same), KNOWN).otherwise(F.col("reason")).alias("reason"),
         (good & meets & ~F.col("decided") & ~same).alias("corrects"),
     )
-    settled = _aside(lake, rows, aside / EVENTS.name)
-    kept_good = settled.where(F.col("reason").isNull() | (F.col("reason") == KNOWN)).select("event_id")
-    retracting = settled.where("expected").select("event_id").join(kept_good, "event_id", "left_anti")
-    changing = settled.where("corrects").select("event_id").union(retracting).distinct()
+    staged = stage(lake, rows, scratch / EVENTS.name)
+    kept_good = staged.where(F.col("reason").isNull() | (F.col("reason") == KNOWN)).select("event_id")
+    retracting = staged.where("expected").select("event_id").join(kept_good, "event_id", "left_anti")
+    changing = staged.where("corrects").select("event_id").union(retracting).distinct()
     open_rows = known.where(~F.col("decided")).select(
-        F.col("old_id").alias("event_id"), *[F.col(f"old_{name}").alias(name) for name in EVENT_COLUMNS[1:]],
-        "first_as_of", "there",
-    )  # fmt: skip
-    replaced = _aside(lake, open_rows.join(changing, "event_id", "left_semi"), aside / "replaced")
+        F.col("old_id").alias("event_id"),
+        *[F.col(f"old_{name}").alias(name) for name in EVENT_COLUMNS[1:]],
+        "first_as_of",
+        "there",
+    )
+    replaced = stage(lake, open_rows.join(changing, "event_id", "left_semi"), scratch / "replaced")
     restored = open_rows.where(~F.col("there")).join(changing, "event_id", "left_anti")
     decided = known.where("decided").select(F.col("old_id").alias("event_id"))
     kept = mine.select(*EVENT_COLUMNS, "first_as_of").join(decided, "event_id", "left_semi")
     return ReconciledEvents(
-        settled, replaced, _aside(lake, restored, aside / "restored"), _aside(lake, kept, aside / "kept")
+        staged, replaced, stage(lake, restored, scratch / "restored"), stage(lake, kept, scratch / "kept")
     )
 
 
-def write_events(lake: Lake, run: Run, settled: ReconciledEvents) -> None:
-    """Replace the night's rows of events, and of corrected what they replaced; equal rows are not written again.
+def write_events(lake: Lake, run: Run, found: ReconciledEvents) -> None:
+    """Replace the night's rows of events, and those of `corrected` that they replaced; equal rows are not written.
 
-    What events loses is in corrected before, and what corrected loses is in events before.
+    A night that is cut short loses no row: one that leaves a table is in the other before.
     """
     columns = [*EVENT_COLUMNS, "first_as_of"]
-    replaced = settled.replaced.select(columns).unionByName(settled.kept)
-    restores = settled.restored.limit(1).count() > 0
+    replaced = found.replaced.select(columns).unionByName(found.kept)
+    restores = found.restored.limit(1).count() > 0
     there = lake.frame(CORRECTED).where(night(run.as_of)).select(columns)
-    wanted = replaced.unionByName(settled.restored.select(columns)) if restores else replaced
+    wanted = replaced.unionByName(found.restored.select(columns)) if restores else replaced
     if not _equal(there, wanted):
         lake.replace_frame(CORRECTED, wanted, run)
-    _write_rows(lake, run, settled)
+    _write_rows(lake, run, found)
     if restores:
         lake.replace_frame(CORRECTED, replaced, run)
 
 
-def good_events(settled: ReconciledEvents) -> DataFrame:
-    """The rows that the night adds to events, without its identity."""
-    return settled.rows.where(F.col("reason").isNull()).select(*EVENT_COLUMNS, "event_date")
-
-
-def _write_rows(lake: Lake, run: Run, settled: ReconciledEvents) -> None:
+def _write_rows(lake: Lake, run: Run, found: ReconciledEvents) -> None:
     events = lake.frame(EVENTS)
-    own = _stamped(good_events(settled), F.lit(run.as_of), run)
-    gone = settled.replaced.where("there")
-    back = settled.restored.withColumn("event_date", F.to_date("event_ts"))
+    own = _stamped(found.good, F.lit(run.as_of), run)
+    gone = found.replaced.where("there")
+    back = found.restored.withColumn("event_date", F.to_date("event_ts"))
     moved = gone.select(F.to_date("event_ts").alias("day")).union(back.select(F.col("event_date").alias("day")))
     days = sorted(row["day"] for row in moved.distinct().collect())
     if not days:
         if not _equal(events.where(night(run.as_of)), own):
-            lake.replace_frame(EVENTS, good_events(settled), run)
+            lake.replace_frame(EVENTS, found.good, run)
         return
     # Whole days are written anew, in one commit: a list of event_ids would be too long a predicate.
     stay = events.where(F.col("event_date").isin(days) & (F.col("as_of") != F.lit(run.as_of)))
@@ -132,19 +135,24 @@ def _known(lake: Lake, run: Run, of_days: Column, mine: DataFrame | None) -> Dat
     and `decided` (a later night has read it)."""
     others = lake.frame(EVENTS).where(of_days & (F.col("as_of") != F.lit(run.as_of)))
     known = others.select(
-        F.col("event_id").alias("old_id"), *[F.col(name).alias(f"old_{name}") for name in EVENT_COLUMNS[1:]],
-        F.col("as_of").alias("first_as_of"), F.lit(True).alias("there"),
+        F.col("event_id").alias("old_id"),
+        *[F.col(name).alias(f"old_{name}") for name in EVENT_COLUMNS[1:]],
+        F.col("as_of").alias("first_as_of"),
+        F.lit(True).alias("there"),
         (F.col("as_of") > F.lit(run.as_of)).alias("decided"),
-    )  # fmt: skip
+    )
     later = lake.frame(CORRECTED).where(F.col("as_of") > F.lit(run.as_of)).select(F.col("event_id").alias("later_id"))
     if mine is not None:
         back = mine.join(known.select("old_id"), mine["event_id"] == F.col("old_id"), "left_anti")
         known = known.unionByName(
             back.select(
-                F.col("event_id").alias("old_id"), *[F.col(name).alias(f"old_{name}") for name in EVENT_COLUMNS[1:]],
-                "first_as_of", F.lit(False).alias("there"), F.lit(False).alias("decided"),
+                F.col("event_id").alias("old_id"),
+                *[F.col(name).alias(f"old_{name}") for name in EVENT_COLUMNS[1:]],
+                "first_as_of",
+                F.lit(False).alias("there"),
+                F.lit(False).alias("decided"),
             )
-        )  # fmt: skip
+        )
     if not later.limit(1).count():
         return known
     both = known.join(later.distinct(), F.col("old_id") == F.col("later_id"), "full")
@@ -163,7 +171,7 @@ def _of_days(days: Iterable[date]) -> Column:
 
 
 def _equal(left: DataFrame, right: DataFrame) -> bool:
-    """Whether two frames hold the same rows, in which none is twice."""
+    """Whether two frames without repeated rows hold the same rows."""
     names = left.columns
     if not left.limit(1).count():
         return not right.limit(1).count()
@@ -172,8 +180,14 @@ def _equal(left: DataFrame, right: DataFrame) -> bool:
     )
 
 
-def _aside(lake: Lake, frame: DataFrame, path: Path) -> DataFrame:
-    frame.write.mode("overwrite").parquet(str(path))
-    if not any(path.glob("*.parquet")):  # Sail writes nothing for a frame without rows
-        return lake.spark.createDataFrame([], frame.schema)
-    return lake.spark.read.parquet(str(path))
+def stage(lake: Lake, frame: DataFrame, folder: Path) -> DataFrame:
+    """Write a frame as Parquet, and read it from there."""
+    frame.write.mode("overwrite").parquet(str(folder))
+    return read_staged(lake, folder, frame.schema)
+
+
+def read_staged(lake: Lake, folder: Path, schema: StructType) -> DataFrame:
+    """The staged rows of a folder."""
+    if not any(folder.glob("*.parquet")):  # Sail writes nothing for a frame without rows
+        return lake.spark.createDataFrame([], schema)
+    return lake.spark.read.parquet(str(folder))

@@ -1,4 +1,4 @@
-"""Figures of a night's input, by the names that gates and reports find them under in the table `inputs`."""
+"""Measures a night's input: the rows of the table `inputs`, named as gates and reports look them up."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.ingest.raw_files import RawFile, columns_of
+from jobs.ingest.formats import RawFile, RawFormat
 from jobs.ingest.rules import OPTIONAL
-from jobs.ingest.source import Source
 from jobs.lake.lake import Lake
 from jobs.lake.rows import night
 from jobs.run import Run
@@ -49,6 +48,8 @@ AGE = "days since newest event"
 """Days from the newest event before the night to its midnight."""
 VERSION = "events version"
 """Delta version of events after the load; of a night that was run again without a change, the first load's."""
+COLUMNS = "columns"
+"""1 for each `column VIEW.NAME` of the raw files."""
 EVENT_NULLS = tuple(name for name in OPTIONAL[EVENTS.name] if name != "excluded")
 PRODUCT_NULLS = tuple(name for name in OPTIONAL[CATALOGUE.name] if name in CATALOGUE.names and name != "name")
 Figures = list[dict[str, Any]]
@@ -65,20 +66,28 @@ def figure(name: str, value: float | None, part: str = ALL) -> Figures:
 
 
 def figures_of_events(rows: DataFrame) -> Figures:
-    """Figures of the night's judged and settled events."""
+    """Figures of the night's reconciled events."""
     good = rows.where(F.col("reason").isNull())
-    totals = good.agg(
-        F.count("*").alias(EVENTS_READ), F.count(F.when(F.col("late"), 1)).alias(LATE),
-        F.count(F.when(F.col("corrects"), 1)).alias(CORRECTED), F.count_distinct("customer_id").alias(CUSTOMERS),
-        F.avg("price").alias(EVENT_PRICE),
-    ).toArrow().to_pylist()[0]  # fmt: skip
+    totals = (
+        good.agg(
+            F.count("*").alias(EVENTS_READ),
+            F.count(F.when(F.col("late"), 1)).alias(LATE),
+            F.count(F.when(F.col("corrects"), 1)).alias(CORRECTED),
+            F.count_distinct("customer_id").alias(CUSTOMERS),
+            F.avg("price").alias(EVENT_PRICE),
+        )
+        .toArrow()
+        .to_pylist()[0]
+    )
     found = [row for name, value in totals.items() for row in figure(name, value)]
     for column, word in (("market", "market"), ("event_type", "type")):
         counted = good.groupBy(column).count().toArrow().to_pylist()
         found += [row for one in counted for row in figure(EVENTS_READ, one["count"], f"{word} {one[column]}")]
-    absent = good.agg(
-        *[F.avg(F.array_contains("absent", name).cast("double")).alias(name) for name in EVENT_NULLS]
-    ).toArrow().to_pylist()[0]  # fmt: skip
+    absent = (
+        good.agg(*[F.avg(F.array_contains("absent", name).cast("double")).alias(name) for name in EVENT_NULLS])
+        .toArrow()
+        .to_pylist()[0]
+    )
     return found + [row for name, share in absent.items() for row in figure(NULLS, share, f"column events.{name}")]
 
 
@@ -109,17 +118,13 @@ def _age(lake: Lake, run: Run) -> float | None:
     return (run.midnight - at) / timedelta(days=1)
 
 
-# Which columns the raw files have: a figure of the table `inputs`, so that one that is gone is noticed.
-
-COLUMNS = "columns"
-"""1 for each `column VIEW.NAME` of the raw files."""
-
-
-def record_columns(lake: Lake, run: Run, files: Sequence[RawFile], source: Source) -> None:
-    """Add the columns of each view's newest file to the night's figures."""
+def record_columns(lake: Lake, run: Run, files: Sequence[RawFile], raw_format: RawFormat) -> None:
+    """Add the columns of each view's newest file to the night's figures, so that a gate sees one that is gone."""
     newest = {file.view: file for file in files}
     rows = [
-        {"figure": COLUMNS, "slice": f"column {view}.{name}", "value": 1.0}
-        for view, file in newest.items() for name in dict.fromkeys(columns_of(file, source))
-    ]  # fmt: skip
+        row
+        for view, file in newest.items()
+        for name in raw_format.columns(file)
+        for row in figure(COLUMNS, 1.0, f"column {view}.{name}")
+    ]
     lake.replace_rows(INPUTS, rows, run, where=f"{night(run.as_of)} AND figure = '{COLUMNS}'")

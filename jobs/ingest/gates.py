@@ -36,9 +36,17 @@ MARKET, TYPE, COLUMN = "market ", "type ", "column "
 FEW_EVENTS, FEW_PRICES, FEW_PAIRS, FEW_PRODUCTS = 20, 100, 10, 20
 """A slice that usually has fewer says nothing when it has none, and shares and means of fewer rows say little."""
 GATES = (
-    "input_events", "input_markets", "input_types", "input_products", "input_pairs", "input_market_pairs",
-    "input_prices", "input_nulls", "input_columns", "input_age",
-)  # fmt: skip
+    "input_events",
+    "input_markets",
+    "input_types",
+    "input_products",
+    "input_pairs",
+    "input_market_pairs",
+    "input_prices",
+    "input_nulls",
+    "input_columns",
+    "input_age",
+)
 """Every gate of the input, checked tonight or not."""
 
 
@@ -219,5 +227,6 @@ def _prices(found: _Inputs, config: InputGates) -> Iterator[Check]:
     if factors:
         worst = max(factors, key=lambda figure: factors[figure][0])
         factor, now, usual = factors[worst]
-        yield Check("input_prices", factor, most=config.max_price_factor,
-                    detail=f"{worst} is {now:,.2f}, usually {usual:,.2f}")  # fmt: skip
+        yield Check(
+            "input_prices", factor, most=config.max_price_factor, detail=f"{worst} is {now:,.2f}, usually {usual:,.2f}"
+        )

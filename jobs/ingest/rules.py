@@ -11,8 +11,17 @@ from jobs.errors import UserError
 from jobs.lake.forgotten import LEFT_OUT
 from jobs.tables.shop import AVAILABILITY, CATALOGUE, EVENTS
 
-EVENT_COLUMNS = ("event_id", "customer_id", "product_id", "event_type", "event_ts", "market", "basket_id", "quantity",
-                 "price")  # fmt: skip
+EVENT_COLUMNS = (
+    "event_id",
+    "customer_id",
+    "product_id",
+    "event_type",
+    "event_ts",
+    "market",
+    "basket_id",
+    "quantity",
+    "price",
+)
 EVENT_TYPES = ("click", "save", "bag", "purchase")
 REQUIRED = {
     EVENTS.name: ("customer_id", "product_id", "event_type", "event_ts"),
@@ -21,10 +30,21 @@ REQUIRED = {
 }
 OPTIONAL = {
     EVENTS.name: ("event_id", "market", "basket_id", "quantity", "price", "excluded"),
-    CATALOGUE.name: ("name", "brand", "category", "department", "colour", "price", "currency", "launched_at",
-                     "image_url", "updated_at", "excluded"),
+    CATALOGUE.name: (
+        "name",
+        "brand",
+        "category",
+        "department",
+        "colour",
+        "price",
+        "currency",
+        "launched_at",
+        "image_url",
+        "updated_at",
+        "excluded",
+    ),
     AVAILABILITY.name: ("updated_at",),
-}  # fmt: skip
+}
 """Columns a SELECT may leave out; `excluded` is the author's own reason to leave a row out."""
 
 KEYS = {CATALOGUE.name: CATALOGUE.key, AVAILABILITY.name: AVAILABILITY.key}
@@ -77,18 +97,24 @@ def _repeated(rows: DataFrame, key: Column) -> DataFrame:
     return hashes.groupBy("hash").count().where(F.col("count") > 1).select("hash")
 
 
-def judge_events(
-    rows: DataFrame, as_of: date, products: DataFrame | None, oldest: date | None, late_days: int,
+def validate_events(
+    rows: DataFrame,
+    as_of: date,
+    products: DataFrame | None,
+    oldest: date | None,
+    late_days: int,
     repeated: DataFrame | None,
-) -> DataFrame:  # fmt: skip
-    """Typed events, each judged on its own: `reason` (null for a good row), `expected` (true where the source excluded
-    it), `late`, `absent`, the optional columns that the row leaves blank, and `repeated`, which asks for
-    `without_repeats`. `raw` is kept of rows that are not simply good.
+) -> DataFrame:
+    """Typed events, each validated on its own.
+
+    Adds `reason` (null for a good row), `expected` (true where the source excluded it), `late`, `absent` (the optional
+    columns that the row leaves blank) and `repeated` (it needs `without_repeats`). `raw` is kept only of rows that are
+    rejected or repeated.
 
     `products` are the valid product_ids (None: the source has no catalogue), `oldest` the oldest day of the files
     of one day each that are read (None: they have no days). In such a file a time at or after the night is wrong, in
-    an undated one it is just not yet; an event before `oldest` is late, at most by `late_days`. `repeated` are the
-    `repeated_ids` (None: there are none).
+    an undated one its row belongs to a later night; an event before `oldest` is late, at most by `late_days`.
+    `repeated` are the `repeated_ids` (None: there are none).
     """
     dated = oldest is not None
     typed = rows.select(
@@ -114,20 +140,24 @@ def judge_events(
     not_yet = F.when(F.col("event_ts") >= midnight, F.lit("future timestamp" if dated else LATER))
     days_late = F.datediff(F.lit(oldest or date.min), F.col("event_date"))
     too_late = F.when(days_late > late_days, f"more than {late_days} days late")
-    judged = typed.withColumn("reason", F.coalesce(_excluded(), _event_fault(), not_yet, too_late))
+    validated = typed.withColumn("reason", F.coalesce(_excluded(), _event_fault(), not_yet, too_late))
     if repeated is None:
-        judged = judged.withColumn("repeated", F.lit(False))
+        validated = validated.withColumn("repeated", F.lit(False))
     else:
         found = F.broadcast(repeated.withColumnRenamed("hash", "repeated_hash"))
-        judged = judged.join(found, F.xxhash64("event_id") == F.col("repeated_hash"), "left").withColumn(
+        validated = validated.join(found, F.xxhash64("event_id") == F.col("repeated_hash"), "left").withColumn(
             "repeated", F.col("repeated_hash").isNotNull()
         )
-    return judged.select(
-        *EVENT_COLUMNS, "event_date",
-        F.when(F.col("reason").isNotNull() | F.col("repeated"), F.col("raw")).alias("raw"), "reason",
+    return validated.select(
+        *EVENT_COLUMNS,
+        "event_date",
+        F.when(F.col("reason").isNotNull() | F.col("repeated"), F.col("raw")).alias("raw"),
+        "reason",
         F.col("excluded").isNotNull().alias("expected"),
-        F.coalesce(days_late > 0, F.lit(False)).alias("late"), "absent", "repeated",
-    )  # fmt: skip
+        F.coalesce(days_late > 0, F.lit(False)).alias("late"),
+        "absent",
+        "repeated",
+    )
 
 
 LATER = "later"
@@ -153,21 +183,31 @@ def _event_fault() -> Column:
     )
 
 
-def without_repeats(judged: DataFrame) -> DataFrame:
+def without_repeats(validated: DataFrame) -> DataFrame:
     """Give a reason to every good row whose event_id an earlier row has; only rows that are `repeated` can have one."""
     first = Window.partitionBy("event_id").orderBy(F.col("reason").isNotNull(), "event_ts", "raw")
     return (
-        judged.withColumn("copy", F.row_number().over(first))
+        validated.withColumn("copy", F.row_number().over(first))
         .withColumn("reason", F.coalesce("reason", F.when(F.col("copy") > 1, "duplicate event")))
         .drop("copy")
     )
 
 
-def judge_catalogue(rows: DataFrame, repeated: DataFrame | None) -> DataFrame:
+def validate_catalogue(rows: DataFrame, repeated: DataFrame | None) -> DataFrame:
     """Typed products with `reason` and `expected`; of the good rows of a product the newest is kept, the
     others have the reason SUPERSEDED. `repeated` are the `repeated_keys` (None: there are none)."""
-    texts = ("product_id", "name", "brand", "category", "department", "colour", "currency", "image_url", "updated_at",
-             "excluded")  # fmt: skip
+    texts = (
+        "product_id",
+        "name",
+        "brand",
+        "category",
+        "department",
+        "colour",
+        "currency",
+        "image_url",
+        "updated_at",
+        "excluded",
+    )
     typed = rows.select(
         *[_blank_to_null(name).alias(name) for name in texts],
         _price().alias("price"),
@@ -186,15 +226,17 @@ def judge_catalogue(rows: DataFrame, repeated: DataFrame | None) -> DataFrame:
         _price_fault(),
         F.when(F.col("launched_at").isNull() & ~F.col("no_launch"), "unparseable launch date"),
     )
-    judged = typed.withColumn("reason", F.coalesce(_excluded(), fault))
-    return _newest(judged, CATALOGUE.key, repeated).select(
+    validated = typed.withColumn("reason", F.coalesce(_excluded(), fault))
+    return _newest(validated, CATALOGUE.key, repeated).select(
         *(name for name in CATALOGUE.names if name not in ("as_of", "run_id", "name")),
         F.coalesce("name", "product_id").alias("name"),
-        "raw", "reason", F.col("excluded").isNotNull().alias("expected"),
-    )  # fmt: skip
+        "raw",
+        "reason",
+        F.col("excluded").isNotNull().alias("expected"),
+    )
 
 
-def judge_availability(rows: DataFrame, products: DataFrame, repeated: DataFrame | None) -> DataFrame:
+def validate_availability(rows: DataFrame, products: DataFrame, repeated: DataFrame | None) -> DataFrame:
     """Typed product and market pairs with `reason`; the newest good row of a pair is kept; `repeated` as above."""
     typed = rows.select(
         *[_blank_to_null(name).alias(name) for name in ("product_id", "market", "updated_at")],
@@ -223,14 +265,14 @@ FORGOTTEN = f"excluded: {LEFT_OUT}"
 NOT_FAULTS = (LATER, KNOWN, SUPERSEDED, FORGOTTEN)
 
 
-def _newest(judged: DataFrame, key: tuple[str, ...], repeated: DataFrame | None) -> DataFrame:
+def _newest(validated: DataFrame, key: tuple[str, ...], repeated: DataFrame | None) -> DataFrame:
     """Rows of keys that stand once need no order, and `raw` only where they are rejected: most rows of a shop."""
     rejected = F.when(F.col("reason").isNotNull(), F.to_json("given"))
     if repeated is None:
-        return judged.withColumn("raw", rejected)
+        return validated.withColumn("raw", rejected)
     found = F.broadcast(repeated.withColumnRenamed("hash", "repeated_hash"))
     # From the right: Sail holds the left side of a join in memory.
-    marked = found.join(judged, F.col("hash") == F.col("repeated_hash"), "right")
+    marked = found.join(validated, F.col("hash") == F.col("repeated_hash"), "right")
     newest = Window.partitionBy(*key).orderBy(
         F.col("reason").isNotNull(), F.col("updated_at").desc_nulls_last(), F.col("raw").desc()
     )
@@ -263,8 +305,10 @@ def _price_fault() -> Column:
 
 def _price() -> Column:
     # Without the guard Spark, but not Sail, reads Java's literals: 1.5d, 0x1p3.
-    return F.when(F.trim("price").rlike("^[-+]?([0-9.]+([eE][-+]?[0-9]+)?|(?i:nan|inf|infinity))$"),
-                  F.expr("try_cast(price AS DOUBLE)"))  # fmt: skip
+    return F.when(
+        F.trim("price").rlike("^[-+]?([0-9.]+([eE][-+]?[0-9]+)?|(?i:nan|inf|infinity))$"),
+        F.expr("try_cast(price AS DOUBLE)"),
+    )
 
 
 def _boolean(name: str) -> Column:

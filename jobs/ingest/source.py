@@ -91,7 +91,7 @@ def _statements(path: Path, text: str) -> Iterator[tuple[str, str]]:
     try:
         tokens = sqlglot.tokenize(text, read=DIALECT)
     except SqlglotError as error:
-        raise UserError(f"{path} is no SQL: {_first_line(error)}") from None
+        raise UserError(f"{path} is no SQL: {first_line(error)}") from None
     end = 0
     for semicolon, group in groupby(tokens, lambda token: token.token_type == sqlglot.TokenType.SEMICOLON):
         found = list(group)
@@ -138,7 +138,7 @@ def not_a_plain_select(statement: str) -> str | None:
     try:
         tree = _parsed(statement)
     except (SqlglotError, RecursionError) as error:
-        return f"cannot be parsed: {_first_line(error)}"
+        return f"cannot be parsed: {first_line(error)}"
     if not isinstance(tree, exp.Query) or tree.find(exp.DDL, exp.DML, exp.Command, exp.Into):
         return f"must be one SELECT, but begins {statement[:40]!r}"
     if tree.find(exp.QueryTransform):
@@ -176,5 +176,6 @@ def _parsed(statement: str) -> Expr:
     return sqlglot.parse_one(statement, read=DIALECT)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error.__cause__ or error).splitlines()[0][:200]
+def first_line(error: Exception) -> str:
+    """The first line of an error of an engine or library, or of its cause."""
+    return (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0][:300]

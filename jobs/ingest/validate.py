@@ -1,7 +1,8 @@
-"""Every statement of a source judged row by row, and kept aside until all of them are known to be good."""
+"""Validates the rows of every statement of a source, and stages them until all statements are known to be good."""
 
 from __future__ import annotations
 
+from functools import reduce
 from pathlib import Path
 
 from pyspark.errors import PySparkException
@@ -11,9 +12,10 @@ from pyspark.sql.types import StructType
 
 from jobs.errors import UserError
 from jobs.ingest import rules
-from jobs.ingest.events import ReconciledEvents, good_events, settle
-from jobs.ingest.raw_files import RawFile, columns_of, read_by, register_views
-from jobs.ingest.source import Source
+from jobs.ingest.events import ReconciledEvents, read_staged, reconcile, stage
+from jobs.ingest.formats import RawFile, format_of
+from jobs.ingest.raw_files import read_by, register_views
+from jobs.ingest.source import Source, first_line
 from jobs.lake.engine import is_lost
 from jobs.lake.forgotten import leave_out
 from jobs.lake.lake import Lake
@@ -24,7 +26,7 @@ from jobs.text import clean
 
 
 class ValidatedRows:
-    """Every statement's rows, judged once and kept aside as Parquet until all of them are known to be good."""
+    """Every statement's rows, validated once and staged as Parquet below `scratch`."""
 
     def __init__(
         self, lake: Lake, run: Run, source: Source, files: list[RawFile], new: list[RawFile], scratch: Path
@@ -32,84 +34,85 @@ class ValidatedRows:
         self.lake, self.run, self.source, self.scratch = lake, run, source, scratch
         self.files, self.new = files, new
         self.counts: dict[tuple[str, str | None, bool], int] = {}
+        """(table, reason, expected) -> rows; the reason of a good row is None."""
         self.schemas: dict[str, StructType] = {}
-        self.settled: ReconciledEvents | None = None
-        """The events beside those of other nights; None where no file is new."""
+        self.events: ReconciledEvents | None = None
+        """The events compared with those of other nights; None where no file is new."""
 
-    def judge_all(self, dated: bool) -> None:
-        """Judge the catalogue, then what refers to it; `dated`: every file with events has its day in its name."""
+    def validate_all(self, dated: bool) -> None:
+        """Validate the catalogue, then what refers to it; `dated`: every file of events has its day in its name."""
         products = None
         steps = 1 + len(self.source.statements)
         if CATALOGUE.name in self.source.statements:
             rows = self._select(CATALOGUE, self.files)
-            self._keep(CATALOGUE, rules.judge_catalogue(rows, self._repeated(CATALOGUE, rows)))
+            self._keep(CATALOGUE, rules.validate_catalogue(rows, self._repeated(CATALOGUE, rows)))
             products = self.good(CATALOGUE)
-        self.run.progress("statements judged", 1, steps)
+        self.run.progress("statements validated", 1, steps)
         if AVAILABILITY.name in self.source.statements:
             if products is None:
                 raise UserError(f"{self.source.path} has a SELECT for availability but none for catalogue; add one")
             rows = self._select(AVAILABILITY, self.files)
             repeated = self._repeated(AVAILABILITY, rows)
-            self._keep(AVAILABILITY, rules.judge_availability(rows, products, repeated))
-        self.run.progress("statements judged", 2, steps)
+            self._keep(AVAILABILITY, rules.validate_availability(rows, products, repeated))
+        self.run.progress("statements validated", 2, steps)
         if self.new:
-            self._judge_events(dated, products)
-        self.run.progress("statements judged", steps, steps)
+            self._validate_events(dated, products)
+        self.run.progress("statements validated", steps, steps)
 
-    def _judge_events(self, dated: bool, products: DataFrame | None) -> None:
+    def _validate_events(self, dated: bool, products: DataFrame | None) -> None:
         rows = leave_out(self._select(EVENTS, self.new), self.lake)
         days = [f.day for f in read_by(self.source.statements[EVENTS.name], self.new) if f.day]
         oldest = min(days, default=self.run.as_of) if dated else None
-        judged = rules.judge_events(
-            rows, self.run.as_of, products, oldest, self.source.directives.late_days, self._repeated(EVENTS, rows)
+        late_days = self.source.directives.late_days
+        validated = rules.validate_events(
+            rows, self.run.as_of, products, oldest, late_days, self._repeated(EVENTS, rows)
         )
-        judged = self._once_each(judged)
-        of_rows = judged.where("event_date IS NOT NULL").select("event_date").distinct().toArrow()["event_date"]
-        self.settled = settle(self.lake, self.run, judged, [*days, *of_rows.to_pylist()], self.scratch)
-        self._count(EVENTS, self.settled.rows)
+        # Rows of repeated event_ids are staged apart: to sort all rows would take the memory of them all.
+        validated.write.mode("overwrite").partitionBy("repeated").parquet(str(self.scratch / "validated"))
+        schema = validated.drop("repeated").schema
+        alone, several = (
+            read_staged(self.lake, self.scratch / f"validated/repeated={flag}", schema) for flag in ("false", "true")
+        )
+        once = alone.unionByName(self._stage("once", rules.without_repeats(several)))
+        of_rows = once.where("event_date IS NOT NULL").select("event_date").distinct().toArrow()["event_date"]
+        self.events = reconcile(self.lake, self.run, once, [*days, *of_rows.to_pylist()], self.scratch)
+        self._count(EVENTS, self.events.rows)
 
     def _repeated(self, table: Table, rows: DataFrame) -> DataFrame | None:
-        """Hashes of the keys that several rows have."""
+        """Hashes of the keys that several rows have; None where there are none."""
         hashes = rules.repeated_ids(rows) if table is EVENTS else rules.repeated_keys(rows, table.name)
-        found = self._aside(f"repeated_{table.name}", hashes)
+        found = self._stage(f"repeated_{table.name}", hashes)
         return found if found.limit(1).count() else None
-
-    def _once_each(self, judged: DataFrame) -> DataFrame:
-        """Judged events kept aside, those with a repeated event_id apart: to sort them all would take their memory."""
-        judged.write.mode("overwrite").partitionBy("repeated").parquet(str(self.scratch / "judged"))
-        alone, several = (
-            self._read(f"judged/repeated={flag}", judged.drop("repeated").schema) for flag in ("false", "true")
-        )
-        return alone.unionByName(self._aside("once", rules.without_repeats(several)))
 
     def good(self, table: Table) -> DataFrame:
         """The rows that belong into `table`."""
-        if table is EVENTS and self.settled:
-            return good_events(self.settled)
+        if table is EVENTS and self.events:
+            return self.events.good
         columns = [name for name in table.names if name not in ("as_of", "run_id")]
         return self._kept(table).where(F.col("reason").isNull()).select(*columns)
 
     def bad(self) -> DataFrame | None:
-        """Every rejected row as `rejected` wants it; None where no statement was judged."""
+        """Every rejected row, with the columns of the table `rejected`; None where no statement was validated."""
         frames = [
             self._kept(table)
             .where(F.col("reason").isNotNull() & ~F.col("reason").isin(*rules.NOT_FAULTS))
             .select(F.lit(table.name).alias("source"), "reason", "expected", "raw")
             for table in self.tables()
         ]
-        whole = frames[0] if frames else None
-        for frame in frames[1:]:
-            assert whole is not None
-            whole = whole.unionAll(frame)
-        return whole
+        return reduce(DataFrame.unionAll, frames) if frames else None
 
     def tables(self) -> list[Table]:
-        """The tables whose statement was judged."""
+        """The tables whose statement was validated."""
         return [t for t in (CATALOGUE, AVAILABILITY, EVENTS) if t.name in self.schemas]
 
     def count(self, table: Table, *reasons: str | None) -> int:
-        """Rows of a statement with one of these reasons; None is that of a good row."""
+        """Rows of a statement with one of these reasons."""
         return sum(n for (name, reason, _), n in self.counts.items() if name == table.name and reason in reasons)
+
+    def faults(self, table: Table) -> dict[str, int]:
+        """Reason -> rows of a statement that were rejected unexpectedly."""
+        of_table = {(reason, expected): n for (name, reason, expected), n in self.counts.items() if name == table.name}
+        return {r: n for (r, expected), n in of_table.items() if r and not expected and r not in rules.NOT_FAULTS}
 
     def _select(self, table: Table, files: list[RawFile]) -> DataFrame:
         statement = self.source.statements[table.name]
@@ -121,35 +124,25 @@ class ValidatedRows:
         except PySparkException as error:
             if is_lost(error):
                 raise
-            headers = {f.view: columns_of(f, self.source) for f in reversed(self.files)}
-            there = clean("; ".join(f"{view} has {', '.join(columns)}" for view, columns in sorted(headers.items())))
+            columns = format_of(self.source).columns
+            headers = {f.view: columns(f) for f in reversed(self.files)}
+            there = clean("; ".join(f"{view} has {', '.join(names)}" for view, names in sorted(headers.items())))
             raise UserError(
                 f"{where}: the SELECT for {table.name} does not fit the raw files: {first_line(error)}; {there}"
             ) from None
 
-    def _keep(self, table: Table, judged: DataFrame) -> None:
-        self._count(table, self._aside(table.name, judged))
+    def _keep(self, table: Table, validated: DataFrame) -> None:
+        self._count(table, self._stage(table.name, validated))
 
     def _count(self, table: Table, kept: DataFrame) -> None:
         self.schemas[table.name] = kept.schema
         counted = kept.groupBy("reason", "expected").count().toArrow().to_pylist()
         self.counts |= {(table.name, row["reason"], row["expected"]): row["count"] for row in counted}
 
-    def _aside(self, name: str, frame: DataFrame) -> DataFrame:
-        frame.write.mode("overwrite").parquet(str(self.scratch / name))
-        return self._read(name, frame.schema)
-
-    def _read(self, name: str, schema: StructType) -> DataFrame:
-        if not any((self.scratch / name).glob("*.parquet")):  # Sail writes nothing for a frame without rows
-            return self.lake.spark.createDataFrame([], schema)
-        return self.lake.spark.read.parquet(str(self.scratch / name))
+    def _stage(self, name: str, frame: DataFrame) -> DataFrame:
+        return stage(self.lake, frame, self.scratch / name)
 
     def _kept(self, table: Table) -> DataFrame:
-        if table is EVENTS and self.settled:
-            return self.settled.rows
-        return self._read(table.name, self.schemas[table.name])
-
-
-def first_line(error: Exception) -> str:
-    """What an engine's error says at its beginning."""
-    return str(error).strip().splitlines()[0][:300]
+        if table is EVENTS and self.events:
+            return self.events.rows
+        return read_staged(self.lake, self.scratch / table.name, self.schemas[table.name])

@@ -59,9 +59,10 @@ class Policy:
         if not variant.policy:
             return ()
         return tuple(
-            number for number, rule in enumerate(self.rules, start=FIRST)
+            number
+            for number, rule in enumerate(self.rules, start=FIRST)
             if rule.within(touch_point, market, variant.name)
-        )  # fmt: skip
+        )
 
     def as_json(self, name: str) -> str | None:
         """What the rule called `name` says, for the table rule_effects; None for a standing rule.
@@ -170,8 +171,12 @@ class Names:
 
     def of(self, attribute: str) -> Vocabulary:
         """The values of an attribute as the table policy calls it."""
-        return {"product_id": self.products, "brand": self.brands, "category": self.categories,
-                "department": self.departments}[attribute]  # fmt: skip
+        return {
+            "product_id": self.products,
+            "brand": self.brands,
+            "category": self.categories,
+            "department": self.departments,
+        }[attribute]
 
     def numbers(self, attribute: str, values: Iterable[str]) -> dict[str, int]:
         """Value -> its number; -1 where no product has it."""
@@ -219,15 +224,17 @@ class Rulebooks:
         """One text an include whose product another rule excludes, in some of its lists; exclusion wins."""
         shown_at = (None, *KINDS["include"].touch_points)
         excludes = [
-            (number, rule) for number, rule in enumerate(self.policy.rules, FIRST)
+            (number, rule)
+            for number, rule in enumerate(self.policy.rules, FIRST)
             if rule.kind == "exclude" and rule.touch_point in shown_at
-        ]  # fmt: skip
+        ]
         return [
             f"{clean(rule.rule_id)}: {clean(rule.value)!r} is excluded by {clean(other.rule_id)}"
-            for rule in self.policy.rules if rule.kind == "include"
+            for rule in self.policy.rules
+            if rule.kind == "include"
             for number, other in excludes
             if rule.meets(other) and self._number("product_id", rule.value) in self._rows[number]
-        ]  # fmt: skip
+        ]
 
     # --- parts
 
@@ -260,13 +267,25 @@ class Rulebooks:
         category_cap, category_rule = self._cap(holding, "category_cap", standing.category_cap, CATEGORY_CAP)
         low, high, price_rule = self._window(holding, standing)
         return Rulebook(
-            names=self.policy.names, excluded=excluded, places=places, mover=mover,
-            pins=pins, pin_places=pin_places, pin_rules=pin_rules,
-            brand_cap=brand_cap, brand_cap_rule=brand_rule,
-            category_cap=category_cap, category_cap_rule=category_rule,
-            mixes=mixes, guard_rule=guard_rule, price_low=low, price_high=high, price_rule=price_rule,
-            diversity=standing.diversity, explore_place=standing.explore_place - 1,
-        )  # fmt: skip
+            names=self.policy.names,
+            excluded=excluded,
+            places=places,
+            mover=mover,
+            pins=pins,
+            pin_places=pin_places,
+            pin_rules=pin_rules,
+            brand_cap=brand_cap,
+            brand_cap_rule=brand_rule,
+            category_cap=category_cap,
+            category_cap_rule=category_rule,
+            mixes=mixes,
+            guard_rule=guard_rule,
+            price_low=low,
+            price_high=high,
+            price_rule=price_rule,
+            diversity=standing.diversity,
+            explore_place=standing.explore_place - 1,
+        )
 
     def _compile_excluded(self, numbers: tuple[int, ...]) -> RuleNumbers:
         excluded = np.full(len(self.names.products), NONE, dtype=np.int16)

@@ -17,6 +17,15 @@ from jobs.sample_shop.truth import ShopTruth as ShopTruth
 from jobs.sample_shop.truth import truth as truth
 
 __all__ = [
-    "EVENT_DIRT", "ODD_NAMES", "PRODUCT_DIRT", "SIZES", "Progress", "ShopSize", "ShopSummary", "ShopTruth", "truth",
-    "write_days", "write_shop",
-]  # fmt: skip
+    "EVENT_DIRT",
+    "ODD_NAMES",
+    "PRODUCT_DIRT",
+    "SIZES",
+    "Progress",
+    "ShopSize",
+    "ShopSummary",
+    "ShopTruth",
+    "truth",
+    "write_days",
+    "write_shop",
+]

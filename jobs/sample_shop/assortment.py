@@ -140,11 +140,14 @@ def stock_by_day(world: World) -> Iterator[StockDay]:
         available[before:live] = world.carried[before:live]
         new_product, new_market = np.nonzero(world.carried[before:live])
         yield StockDay(
-            day, live, price, available,
+            day,
+            live,
+            price,
+            available,
             products=np.concatenate([repriced, np.arange(before, live)]),
             pair_product=np.concatenate([moved[0], new_product + before]),
             pair_market=np.concatenate([moved[1], new_market]),
-        )  # fmt: skip
+        )
         before, day = live, day + 1
 
 

@@ -74,19 +74,52 @@ class ShopSize(Settings):
 
 
 TINY = ShopSize(
-    name="tiny", seed=20260406, first_day=date(2026, 3, 9), days=28, products=150, weekly_launches=3, brands=24,
-    categories=12, departments_per_category=1, styles=4, styles_per_category=1, markets=3, customers=300,
+    name="tiny",
+    seed=20260406,
+    first_day=date(2026, 3, 9),
+    days=28,
+    products=150,
+    weekly_launches=3,
+    brands=24,
+    categories=12,
+    departments_per_category=1,
+    styles=4,
+    styles_per_category=1,
+    markets=3,
+    customers=300,
     daily_events=215,
-)  # fmt: skip
+)
 SAMPLE = ShopSize(
-    name="sample", seed=20260406, first_day=date(2026, 1, 12), days=84, products=1_760, weekly_launches=20, brands=120,
-    categories=24, departments_per_category=2, styles=6, styles_per_category=2, markets=12, customers=8_000,
+    name="sample",
+    seed=20260406,
+    first_day=date(2026, 1, 12),
+    days=84,
+    products=1_760,
+    weekly_launches=20,
+    brands=120,
+    categories=24,
+    departments_per_category=2,
+    styles=6,
+    styles_per_category=2,
+    markets=12,
+    customers=8_000,
     daily_events=4_800,
-)  # fmt: skip
+)
 MILLION = ShopSize(
-    name="million", seed=20260406, first_day=date(2026, 1, 12), days=84, products=46_400, weekly_launches=300,
-    brands=900, categories=40, departments_per_category=3, styles=8, styles_per_category=8, markets=200,
-    customers=1_000_000, daily_events=239_000,
-)  # fmt: skip
+    name="million",
+    seed=20260406,
+    first_day=date(2026, 1, 12),
+    days=84,
+    products=46_400,
+    weekly_launches=300,
+    brands=900,
+    categories=40,
+    departments_per_category=3,
+    styles=8,
+    styles_per_category=8,
+    markets=200,
+    customers=1_000_000,
+    daily_events=239_000,
+)
 
 SIZES = {size.name: size for size in (TINY, SAMPLE, MILLION)}

@@ -41,17 +41,19 @@ def events_of(world: World, customers: Customers, stock: StockDay) -> pl.DataFra
     ms, visit, slot, kind = ms[order], actions.visit[order], actions.slot[order], actions.kind[order]
     product = shelf.product[slot]
     pieces = 1 + (rng.random(len(product)) < TWO_PIECES)
-    frame = pl.DataFrame({
-        "customer_id": customers.ids.gather(visits.customer[visit]),
-        "product_id": world.catalogue["product_id"].gather(product),
-        "event_type": pl.Series(EVENT_TYPES).gather(kind),
-        "ms": ms,
-        "market": pl.Series(world.markets).gather(visits.market[visit]),
-        "basket_id": visit,
-        "quantity": pieces,
-        "price": stock.price[product],
-        "kind": kind,
-    })  # fmt: skip
+    frame = pl.DataFrame(
+        {
+            "customer_id": customers.ids.gather(visits.customer[visit]),
+            "product_id": world.catalogue["product_id"].gather(product),
+            "event_type": pl.Series(EVENT_TYPES).gather(kind),
+            "ms": ms,
+            "market": pl.Series(world.markets).gather(visits.market[visit]),
+            "basket_id": visit,
+            "quantity": pieces,
+            "price": stock.price[product],
+            "kind": kind,
+        }
+    )
     basket = pl.format("B{}-{}", pl.lit(f"{date:%Y%m%d}"), pl.col("basket_id").cast(pl.String).str.zfill(7))
     return frame.with_columns(
         pl.when(pl.col("kind") == PURCHASE).then(basket).alias("basket_id"),

@@ -112,11 +112,18 @@ def _write(raw: Path, world: World, days: range, progress: Progress) -> ShopSumm
 def _products(world: World, stock: StockDay) -> pl.DataFrame:
     rows = world.catalogue[stock.products]
     return rows.select(
-        "product_id", "name", "brand", "category", "department", "colour",
+        "product_id",
+        "name",
+        "brand",
+        "category",
+        "department",
+        "colour",
         pl.Series("price", stock.price[stock.products]),
-        "currency", "launched_at", "image_url",
+        "currency",
+        "launched_at",
+        "image_url",
         pl.lit(world.size.date_of(stock.day).isoformat() + UPDATED).alias("updated_at"),
-    )  # fmt: skip
+    )
 
 
 def _availability(world: World, stock: StockDay) -> Iterator[pl.DataFrame]:
@@ -209,10 +216,12 @@ def with_event_dirt(clean: pl.DataFrame, day: int, when: date, share: float, see
             UNPARSEABLE[day % len(UNPARSEABLE)],
             later.dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").alias("event_ts"),
         ),
-        "market", "basket_id", "quantity",
+        "market",
+        "basket_id",
+        "quantity",
         _fault("negative_price", -1.0, pl.col("price")),
         "dirt",
-    )  # fmt: skip
+    )
 
 
 def _fault(name: str, value: str | float | None, otherwise: pl.Expr) -> pl.Expr:
@@ -223,9 +232,11 @@ def _fault(name: str, value: str | float | None, otherwise: pl.Expr) -> pl.Expr:
 def with_product_dirt(clean: pl.DataFrame, day: int, share: float, seed: int) -> pl.DataFrame:
     """Rows of one product file; a column `dirt` names the fault, or what is odd about the name, or is null."""
     odd = (
-        pl.when(pl.col("name").str.contains(SCRIPT, literal=True)).then(pl.lit("odd_name_script"))
-        .when(pl.col("name").str.contains(MOJIBAKE, literal=True)).then(pl.lit("odd_name_mojibake"))
-    )  # fmt: skip
+        pl.when(pl.col("name").str.contains(SCRIPT, literal=True))
+        .then(pl.lit("odd_name_script"))
+        .when(pl.col("name").str.contains(MOJIBAKE, literal=True))
+        .then(pl.lit("odd_name_mojibake"))
+    )
     rows = clean.with_columns(odd.cast(pl.String).alias("dirt"))
     rng = generator(seed, Stream.DIRT, day + 1_000_000)
     least = len(PRODUCT_DIRT) if day == 0 and share else 0
@@ -236,7 +247,7 @@ def with_product_dirt(clean: pl.DataFrame, day: int, share: float, seed: int) ->
     own = [f"D{day:04d}{i:05d}" for i in range(len(copies))]
     dirty = clean[copies].with_columns(
         pl.Series("dirt", list(PRODUCT_DIRT)).gather(turns), pl.Series("product_id", own)
-    )  # fmt: skip
+    )
     dirty = dirty.with_columns(
         _fault("product_empty_id", None, pl.col("product_id")),
         _fault("product_invalid_utf8", f"Jeans {BROKEN} blue", pl.col("name")),

@@ -74,7 +74,7 @@ def truth_of(world: World, day: int) -> ShopTruth:
     cells = build_cells(world.size)
     labels = world.catalogue.select(
         pl.Series("group", world.cell), "category", "department", pl.Series("style", cells.style[world.cell])
-    )  # fmt: skip
+    )
     groups = labels.unique("group").sort("group")
     names = pl.Series("style", STYLES).gather(groups["style"])
     return ShopTruth(

@@ -131,9 +131,12 @@ def build_world(size: ShopSize, days: int) -> World:
     columns = {name: np.concatenate([cohort[name] for cohort in cohorts]) for name in cohorts[0]}
     colour = columns.pop("colour")
     return World(
-        size=size, cells=cells, markets=tuple(market_codes(size.markets)), **columns,
+        size=size,
+        cells=cells,
+        markets=tuple(market_codes(size.markets)),
+        **columns,
         catalogue=_catalogue(size, cells, columns["cell"], columns["brand"], colour, columns["launch_day"]),
-    )  # fmt: skip
+    )
 
 
 def pick_brands(size: ShopSize, style: Ints, uniform: Floats) -> Ints:
@@ -199,11 +202,14 @@ def _catalogue(size: ShopSize, cells: Cells, cell: Ints, brand: Ints, colour: In
     return pl.DataFrame(text).select(
         identity.alias("product_id"),
         pl.format("{}{} {} {}, {}", "odd", "brand", "style", "noun", "colour").alias("name"),
-        "brand", "category", "department", "colour",
+        "brand",
+        "category",
+        "department",
+        "colour",
         pl.lit(CURRENCY).alias("currency"),
         "launched_at",
         pl.format("images/{}.svg", identity).alias("image_url"),
-    )  # fmt: skip
+    )
 
 
 # What an invented fashion shop sells: categories, what follows what, styles, colours, brands and markets.
@@ -211,15 +217,83 @@ def _catalogue(size: ShopSize, cells: Cells, cell: Ints, brand: Ints, colour: In
 DEPARTMENTS = {"w": "women", "m": "men", "c": "children"}
 STYLES = ("outdoor", "street", "sporty", "minimal", "classic", "party", "vintage", "boho")
 COLOURS = (
-    "black", "white", "navy", "grey", "beige", "red", "olive", "brown", "pink", "blue", "mustard", "teal", "lilac",
+    "black",
+    "white",
+    "navy",
+    "grey",
+    "beige",
+    "red",
+    "olive",
+    "brown",
+    "pink",
+    "blue",
+    "mustard",
+    "teal",
+    "lilac",
     "cream",
-)  # fmt: skip
+)
 COUNTRIES = (
-    "GB", "FR", "DE", "US", "IE", "ES", "IT", "NL", "BE", "AT", "CH", "SE", "DK", "NO", "FI", "PL", "PT", "CZ",
-    "AU", "CA", "NZ", "GR", "HU", "RO", "JP", "KR", "SG", "HK", "IL", "ZA", "AE", "SA", "MX", "BR", "CL", "CO",
-    "SK", "SI", "HR", "BG", "EE", "LV", "LT", "LU", "MT", "CY", "IS", "TR", "IN", "MY", "TH", "PH", "ID", "VN",
-    "TW", "EG", "MA", "KE", "QA", "KW",
-)  # fmt: skip
+    "GB",
+    "FR",
+    "DE",
+    "US",
+    "IE",
+    "ES",
+    "IT",
+    "NL",
+    "BE",
+    "AT",
+    "CH",
+    "SE",
+    "DK",
+    "NO",
+    "FI",
+    "PL",
+    "PT",
+    "CZ",
+    "AU",
+    "CA",
+    "NZ",
+    "GR",
+    "HU",
+    "RO",
+    "JP",
+    "KR",
+    "SG",
+    "HK",
+    "IL",
+    "ZA",
+    "AE",
+    "SA",
+    "MX",
+    "BR",
+    "CL",
+    "CO",
+    "SK",
+    "SI",
+    "HR",
+    "BG",
+    "EE",
+    "LV",
+    "LT",
+    "LU",
+    "MT",
+    "CY",
+    "IS",
+    "TR",
+    "IN",
+    "MY",
+    "TH",
+    "PH",
+    "ID",
+    "VN",
+    "TW",
+    "EG",
+    "MA",
+    "KE",
+    "QA",
+    "KW",
+)
 
 
 @dataclass(frozen=True)
@@ -292,12 +366,28 @@ CATEGORIES = (
 )
 
 _FIRST = (
-    "Zor", "Qui", "Blu", "Snar", "Fep", "Wex", "Mub", "Klo", "Vash", "Drim", "Yot", "Plin", "Gro", "Jax", "Thwe",
-    "Nif", "Hob", "Crul", "Spo", "Ulp",
-)  # fmt: skip
-_SECOND = (
-    "vane", "bblo", "dora", "nix", "zette", "mple", "roo", "gus", "lani", "quor", "shwick", "tta",
-)  # fmt: skip
+    "Zor",
+    "Qui",
+    "Blu",
+    "Snar",
+    "Fep",
+    "Wex",
+    "Mub",
+    "Klo",
+    "Vash",
+    "Drim",
+    "Yot",
+    "Plin",
+    "Gro",
+    "Jax",
+    "Thwe",
+    "Nif",
+    "Hob",
+    "Crul",
+    "Spo",
+    "Ulp",
+)
+_SECOND = ("vane", "bblo", "dora", "nix", "zette", "mple", "roo", "gus", "lani", "quor", "shwick", "tta")
 _THIRD = ["Mockwear", "Testwear", "Fauxline", "Sampleworks"]
 
 

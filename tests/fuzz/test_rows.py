@@ -83,15 +83,18 @@ FILES = {
     "UTF-16": ("2026-04-05.csv", (HEADER + LINES).decode().encode("utf-16"), "UTF-16"),
     "random bytes": ("2026-04-05.csv", bytes(range(256)) * 40, "no header of text"),
     "a header twice": ("2026-04-05.csv", HEADER.replace(b"market", b"Price") + LINES, "more than once"),
-    "a quote never closed": ("2026-04-05.csv", HEADER + LINES + b'x,c,p,click,t,GB,,1,"9.5\n' + LINES,
-                             "ends within a quoted field"),
+    "a quote never closed": (
+        "2026-04-05.csv",
+        HEADER + LINES + b'x,c,p,click,t,GB,,1,"9.5\n' + LINES,
+        "ends within a quoted field",
+    ),
     "one endless line": ("2026-04-05.csv", HEADER + b"x" * (2 << 20), "line of more than"),
     "one endless field": ("2026-04-05.csv", HEADER + b'"' + b"x\n" * (1 << 20) + b'"\n', "field larger|no csv"),
     "a name that is a pattern": ("2026-04-05[1].csv", HEADER + LINES, "rename it"),
     "a line end in its name": ("2026-04-05\n.csv", HEADER + LINES, "rename it"),
     "an empty file": ("2026-04-05.csv", b"", "without even a header"),
     "a zip in a zip": ("2026-04-05.csv.gz", gzip.compress(PACKED), "no header of text"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", FILES)
@@ -121,14 +124,14 @@ BOMB = """
 import resource, sys
 from pathlib import Path
 from jobs.errors import UserError
-from jobs.ingest.raw_files import check_raw_files
+from jobs.ingest.formats import format_of
 from jobs.ingest.raw_files import list_raw_files
 from jobs.ingest.source import read_source
 source = read_source(Path(sys.argv[2]))
 files = list_raw_files(Path(sys.argv[1]), source)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
-    check_raw_files(files, source)
+    format_of(source).check(files[0])
 except UserError as error:
     print(error)
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)

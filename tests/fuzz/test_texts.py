@@ -17,17 +17,62 @@ from jobs.cli.common import check_text, config_named, day_of
 from jobs.cli.operate import ids_in
 from jobs.errors import UserError
 from jobs.forget.tables import Spellings
-from jobs.ingest.raw_files import NOT_IN_NAMES, RawFile, check_raw_files, csv_header, list_raw_files
+from jobs.ingest.formats import Csv, RawFile
+from jobs.ingest.raw_files import NOT_IN_NAMES, list_raw_files
 from jobs.ingest.source import Directives, Source, not_a_plain_select, read_source
 from jobs.policy.parse import read_rules
 from jobs.policy.rules import COLUMNS, KINDS, TOUCH_POINTS
 from tests.support.hostile import CELLS, cell, letters, mutated, spliced, table
 
-SQL = ("SELECT", "FROM", "raw", "WITH", "x", "AS", "(", ")", ",", ";", ";\n", "-- events\n", "-- catalogue\n", "*", "1",
-       "INSERT", "INTO", "DROP", "TABLE", "COPY", "csv.`/etc/passwd`", "text", ".", "`a`", "'", '"', "JOIN", "WHERE",
-       "UNION", "ALL", "VALUES", "reflect", "TRANSFORM", "USING", "'cat'", "read_files", "--! format = \"csv\"\n",
-       "--! delimiter = \";\"\n", "--! live_days = 9\n", "--! closed_weekdays = [1]\n", "--! a = [[[[\n", "--! [x]\n",
-       "/*", "*/", "--", "\\", ":as_of")  # fmt: skip
+SQL = (
+    "SELECT",
+    "FROM",
+    "raw",
+    "WITH",
+    "x",
+    "AS",
+    "(",
+    ")",
+    ",",
+    ";",
+    ";\n",
+    "-- events\n",
+    "-- catalogue\n",
+    "*",
+    "1",
+    "INSERT",
+    "INTO",
+    "DROP",
+    "TABLE",
+    "COPY",
+    "csv.`/etc/passwd`",
+    "text",
+    ".",
+    "`a`",
+    "'",
+    '"',
+    "JOIN",
+    "WHERE",
+    "UNION",
+    "ALL",
+    "VALUES",
+    "reflect",
+    "TRANSFORM",
+    "USING",
+    "'cat'",
+    "read_files",
+    '--! format = "csv"\n',
+    '--! delimiter = ";"\n',
+    "--! live_days = 9\n",
+    "--! closed_weekdays = [1]\n",
+    "--! a = [[[[\n",
+    "--! [x]\n",
+    "/*",
+    "*/",
+    "--",
+    "\\",
+    ":as_of",
+)
 RULES = (
     *COLUMNS,
     *KINDS,
@@ -138,10 +183,10 @@ def test_many_texts_are_understood_or_refused(parse: Parse) -> None:
 
 def raw_file(path: Path, rng: random.Random) -> None:
     path.write_bytes(mutated(rng, table("events", rng.randrange(50), 3, 3)))
-    shop = Source(path, Directives(), {"events": "SELECT 1"})
+    raw_format = Csv(Source(path, Directives(), {"events": "SELECT 1"}))
     file = RawFile(path, path.name, "raw", None, path.stat().st_size)
-    csv_header(file, shop.directives.delimiter)
-    check_raw_files([file], shop)
+    raw_format.columns(file)
+    raw_format.check(file)
 
 
 @pytest.mark.parametrize("inputs", [300, pytest.param(15_000, marks=pytest.mark.soak)])
@@ -222,8 +267,20 @@ def test_the_command_line_refuses_in_words(tmp_path: Path, seed: int, monkeypatc
     rng = random.Random(seed)
     monkeypatch.chdir(tmp_path)
     given = [rng.choice([text for text in CELLS if "\0" not in text]) for _ in range(6)]
-    environment = dict(zip(("NIGHTRAIL_ENGINE", "NIGHTRAIL_CONFIG", "NIGHTRAIL_SOURCE", "NIGHTRAIL_RAW",
-                            "NIGHTRAIL_FEATURE_STORE", "NIGHTRAIL_ALLOW_EMPTY_DAY"), given, strict=True))  # fmt: skip
+    environment = dict(
+        zip(
+            (
+                "NIGHTRAIL_ENGINE",
+                "NIGHTRAIL_CONFIG",
+                "NIGHTRAIL_SOURCE",
+                "NIGHTRAIL_RAW",
+                "NIGHTRAIL_FEATURE_STORE",
+                "NIGHTRAIL_ALLOW_EMPTY_DAY",
+            ),
+            given,
+            strict=True,
+        )
+    )
     dates = [rng.choice(["2026-04-06", *CELLS]), "2026-04-06"]
     command = rng.choice(
         (["ingest", "--as-of"], ["gate", "--as-of"], ["rollback", "--to"], ["policy", "--show", "--as-of"])

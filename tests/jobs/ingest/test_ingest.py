@@ -83,9 +83,12 @@ def first_night(engine: Engine, folder: Path, shop: SampleShop, make_lake: MakeL
 
 @pytest.fixture(scope="session")
 def sail_nights(
-    sail_engine: Engine, tmp_path_factory: pytest.TempPathFactory, tiny_raw: SampleShop, lake_factory: MakeLake,
+    sail_engine: Engine,
+    tmp_path_factory: pytest.TempPathFactory,
+    tiny_raw: SampleShop,
+    lake_factory: MakeLake,
     run: MakeRun,
-) -> Nights:  # fmt: skip
+) -> Nights:
     nights = first_night(sail_engine, tmp_path_factory.mktemp("sail"), tiny_raw, lake_factory, run)
     days = tiny_raw.size.days
     added = write_days(nights.raw, tiny_raw.size, range(days, days + 1), lambda *_: None)
@@ -97,9 +100,12 @@ def sail_nights(
 
 @pytest.fixture(scope="session")
 def spark_nights(
-    spark_engine: Engine, tmp_path_factory: pytest.TempPathFactory, tiny_raw: SampleShop, lake_factory: MakeLake,
+    spark_engine: Engine,
+    tmp_path_factory: pytest.TempPathFactory,
+    tiny_raw: SampleShop,
+    lake_factory: MakeLake,
     run: MakeRun,
-) -> Nights:  # fmt: skip
+) -> Nights:
     return first_night(spark_engine, tmp_path_factory.mktemp("spark"), tiny_raw, lake_factory, run)
 
 
@@ -134,11 +140,21 @@ def test_events_have_the_values_of_their_raw_rows(nights: Nights, tiny_raw: Samp
     ]
     raw = pl.concat([pl.read_csv(text.encode(), infer_schema=False) for text in texts]).unique("event_id", keep="first")
     events = pl.DataFrame(nights.after_first["events"]).drop("event_date", "as_of", "run_id").sort("event_id")
-    expected = raw.join(events.select("event_id"), on="event_id", how="semi").sort("event_id").select(
-        "event_id", "customer_id", "product_id", "event_type",
-        pl.col("event_ts").str.strptime(pl.Datetime("us"), "%Y-%m-%dT%H:%M:%S%.3fZ").dt.replace_time_zone("UTC"),
-        "market", "basket_id", pl.col("quantity").cast(pl.Int64).fill_null(1), pl.col("price").cast(pl.Float64),
-    )  # fmt: skip
+    expected = (
+        raw.join(events.select("event_id"), on="event_id", how="semi")
+        .sort("event_id")
+        .select(
+            "event_id",
+            "customer_id",
+            "product_id",
+            "event_type",
+            pl.col("event_ts").str.strptime(pl.Datetime("us"), "%Y-%m-%dT%H:%M:%S%.3fZ").dt.replace_time_zone("UTC"),
+            "market",
+            "basket_id",
+            pl.col("quantity").cast(pl.Int64).fill_null(1),
+            pl.col("price").cast(pl.Float64),
+        )
+    )
     assert_same_rows(events.to_arrow(), expected.to_arrow(), ("events", "raw files"))
 
 

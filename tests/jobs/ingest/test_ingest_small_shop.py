@@ -259,5 +259,8 @@ def test_odd_csv_reads_the_same_on_both_engines(lake: Lake, tmp_path: Path) -> N
     register_views(lake, source, files, files)
     found = lake.spark.table("raw").select("id", "who", "what").toArrow()
     assert [tuple(row.values()) for row in found.to_pylist()] == [
-        ("1", 'C "quoted", 1', "P1"), ("2", " C2 ", "P1"), ("3", None, "P1"), ("4", "C\\4", "P'1"),
-    ]  # fmt: skip
+        ("1", 'C "quoted", 1', "P1"),
+        ("2", " C2 ", "P1"),
+        ("3", None, "P1"),
+        ("4", "C\\4", "P'1"),
+    ]

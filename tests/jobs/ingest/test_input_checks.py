@@ -18,12 +18,20 @@ from jobs.tables.records import INPUTS
 TONIGHT = date(2026, 4, 6)
 Figures = dict[tuple[str, str], float]
 USUAL: Figures = {
-    (names.EVENTS_READ, "all"): 1000, (names.EVENTS_READ, "market GB"): 700, (names.EVENTS_READ, "market IM"): 10,
-    (names.EVENTS_READ, "type click"): 900, (names.EVENTS_READ, "type purchase"): 100,
-    (names.PRODUCTS, "all"): 500, (names.PAIRS, "all"): 900, (names.PAIRS, "market GB"): 450,
-    (names.PRODUCT_PRICE, "all"): 40, (names.EVENT_PRICE, "all"): 35, (names.NULLS, "column catalogue.brand"): 0.1,
-    (names.AGE, "all"): 0.01, (COLUMNS, "column raw.sku"): 1,
-}  # fmt: skip
+    (names.EVENTS_READ, "all"): 1000,
+    (names.EVENTS_READ, "market GB"): 700,
+    (names.EVENTS_READ, "market IM"): 10,
+    (names.EVENTS_READ, "type click"): 900,
+    (names.EVENTS_READ, "type purchase"): 100,
+    (names.PRODUCTS, "all"): 500,
+    (names.PAIRS, "all"): 900,
+    (names.PAIRS, "market GB"): 450,
+    (names.PRODUCT_PRICE, "all"): 40,
+    (names.EVENT_PRICE, "all"): 35,
+    (names.NULLS, "column catalogue.brand"): 0.1,
+    (names.AGE, "all"): 0.01,
+    (COLUMNS, "column raw.sku"): 1,
+}
 
 
 def night(lake: Lake, days_ago: int, changes: Figures | None = None, without: str = "") -> None:

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import UserError
-from jobs.ingest.raw_files import RawFile, csv_header, list_raw_files, unreadable
+from jobs.ingest.formats import Csv, RawFile
+from jobs.ingest.raw_files import list_raw_files
 from jobs.ingest.source import Directives, Source
 from tests.support.tables import write_text
 
 
-def source(format: str = "csv") -> Source:
-    return Source(Path("shop.sql"), Directives(format=format), {"events": "SELECT 1"})
+def source(format: str = "csv", delimiter: str = ",") -> Source:
+    return Source(Path("shop.sql"), Directives(format=format, delimiter=delimiter), {"events": "SELECT 1"})
 
 
 def only_file(folder: Path) -> RawFile:
@@ -63,26 +64,28 @@ def test_an_empty_folder_is_named_with_what_was_looked_for(tmp_path: Path) -> No
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
 def test_the_header_of_a_file_is_read_without_its_byte_order_mark(tmp_path: Path, name: str) -> None:
     write_text(tmp_path / name, '\ufeffid;"a;b"\n1;2\n')
-    assert csv_header(only_file(tmp_path), ";") == ("id", "a;b")
+    assert Csv(source(delimiter=";")).columns(only_file(tmp_path)) == ("id", "a;b")
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
 def test_an_empty_file_is_named(tmp_path: Path, name: str) -> None:
     write_text(tmp_path / name, "")
     with pytest.raises(UserError, match=rf"{name} is empty, without even a header"):
-        csv_header(only_file(tmp_path), ",")
+        Csv(source()).columns(only_file(tmp_path))
 
 
 def test_a_file_that_is_no_gzip_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.csv.gz").write_bytes(b"id,b\n1,2\n")
     with pytest.raises(UserError, match=r"a\.csv\.gz cannot be read"):
-        csv_header(only_file(tmp_path), ",")
-    assert "a.csv.gz" in str(unreadable([only_file(tmp_path)]))
+        Csv(source()).columns(only_file(tmp_path))
+    with pytest.raises(UserError, match=r"a\.csv\.gz cannot be read"):
+        Csv(source()).read_all(only_file(tmp_path))
 
 
 def test_a_file_cut_short_is_found_and_a_whole_one_is_not(tmp_path: Path) -> None:
     write_text(tmp_path / "whole.csv.gz", "a,b\n" + "1,2\n" * 1000)
-    assert unreadable(list_raw_files(tmp_path, source())) is None
+    Csv(source()).read_all(only_file(tmp_path))
     packed = gzip.compress(b"".join(b"%d,%d\n" % (i, i * i) for i in range(5000)))
     (tmp_path / "short.csv.gz").write_bytes(packed[: len(packed) // 2])
-    assert str(unreadable(list_raw_files(tmp_path, source()))).startswith("short.csv.gz: ")
+    with pytest.raises(UserError, match=r"short\.csv\.gz cannot be read: .*damaged or cut short"):
+        Csv(source()).read_all(list_raw_files(tmp_path, source())[0])

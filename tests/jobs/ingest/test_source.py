@@ -19,7 +19,10 @@ def source_file(folder: Path, text: str) -> Path:
 
 
 def test_a_source_has_directives_and_one_select_per_label(tmp_path: Path) -> None:
-    source = read_source(source_file(tmp_path, """
+    source = read_source(
+        source_file(
+            tmp_path,
+            """
 --! # A comment inside the directives.
 --! delimiter = ";"
 --! closed_weekdays = ["sunday"]
@@ -29,7 +32,9 @@ SELECT a AS customer_id -- a remark at a line's end; not a statement's end
 FROM raw;
 -- catalogue
 WITH newest AS (SELECT 1) SELECT * FROM newest;
-"""))  # fmt: skip
+""",
+        )
+    )
     assert source.directives == Directives(delimiter=";", closed_weekdays=["sunday"])
     assert list(source.statements) == ["events", "catalogue"]
     assert source.statements["events"].startswith("SELECT a AS customer_id")
@@ -81,10 +86,7 @@ def test_there_are_shipped_sources() -> None:
         ('--! formatt = "csv"\nSELECT 1;', ["unknown directive ['formatt']", "known are", "max_rejected_share"]),
         ("--! format = csv\nSELECT 1;", ["not TOML", "shop.sql"]),
         ('--! format = "xml"\nSELECT 1;', ["'xml'", "'parquet'"]),
-        (
-            "--! max_rejected_share = 5\nSELECT 1;",
-            ["shop.sql", "max_rejected_share = 5 must be less than"],
-        ),
+        ("--! max_rejected_share = 5\nSELECT 1;", ["shop.sql", "max_rejected_share = 5 must be less than"]),
         ('--! max_rejected_share = "5 %"\nSELECT 1;', ["shop.sql", "max_rejected_share"]),
         ('--! closed_weekdays = "sunday"\nSELECT 1;', ["closed_weekdays = 'sunday' must be a valid list"]),
         ("--! live_days = 1.5\nSELECT 1;", ["live_days = 1.5 must be a valid integer"]),

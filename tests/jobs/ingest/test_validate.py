@@ -14,10 +14,17 @@ from tests.support.tables import rows_of, strings
 
 NIGHT = date(2026, 3, 10)
 GOOD_EVENT: dict[str, str | None] = {
-    "event_id": "e", "customer_id": "C1", "product_id": "P1", "event_type": "click",
-    "event_ts": "2026-03-09T10:00:00Z", "market": "GB", "basket_id": None, "quantity": "1", "price": "9.99",
+    "event_id": "e",
+    "customer_id": "C1",
+    "product_id": "P1",
+    "event_type": "click",
+    "event_ts": "2026-03-09T10:00:00Z",
+    "market": "GB",
+    "basket_id": None,
+    "quantity": "1",
+    "price": "9.99",
     "excluded": None,
-}  # fmt: skip
+}
 
 
 def event(event_id: str | None = "e", **changed: str | None) -> dict[str, str | None]:
@@ -26,15 +33,19 @@ def event(event_id: str | None = "e", **changed: str | None) -> dict[str, str | 
 
 
 def judged_events(
-    engine: Engine, rows: list[dict[str, str | None]], dated: bool = True,
-    products: tuple[str, ...] | None = ("P1", "P2"), columns: tuple[str, ...] = ("event_id", "reason"),
-    oldest: date = date(1980, 1, 1), late_days: int = 30,
-) -> list[dict[str, Any]]:  # fmt: skip
+    engine: Engine,
+    rows: list[dict[str, str | None]],
+    dated: bool = True,
+    products: tuple[str, ...] | None = ("P1", "P2"),
+    columns: tuple[str, ...] = ("event_id", "reason"),
+    oldest: date = date(1980, 1, 1),
+    late_days: int = 30,
+) -> list[dict[str, Any]]:
     spark = engine.spark
     given = rules.contract_rows(strings(spark, rows), "events", "shop.sql")
     listed = None if products is None else spark.createDataFrame([(p,) for p in products], "product_id STRING")
     repeated = rules.repeated_ids(given)
-    judged = rules.judge_events(given, NIGHT, listed, oldest if dated else None, late_days, repeated)
+    judged = rules.validate_events(given, NIGHT, listed, oldest if dated else None, late_days, repeated)
     alone, several = judged.where("NOT repeated"), judged.where("repeated")
     return rows_of(alone.unionByName(rules.without_repeats(several)), *columns)
 
@@ -105,29 +116,47 @@ def test_every_fault_of_an_event_has_its_reason(engine: Engine) -> None:
 
 def test_only_what_the_source_left_out_is_expected(engine: Engine) -> None:
     rows = judged_events(
-        engine, [event("out", excluded="gift card"), event("bad", price="ten"), event("good")],
+        engine,
+        [event("out", excluded="gift card"), event("bad", price="ten"), event("good")],
         columns=("event_id", "expected"),
-    )  # fmt: skip
+    )
     assert {row["event_id"]: row["expected"] for row in rows} == {"out": True, "bad": False, "good": False}
 
 
 def test_a_broken_or_malformed_event_id_is_a_fault(engine: Engine) -> None:
     assert reasons(judged_events(engine, [event("e\ufffd"), event("x" * 201), event("a\tb")])) == {
-        "e\ufffd": "broken encoding in event_id", "x" * 201: "malformed event_id", "a\tb": "malformed event_id",
-    }  # fmt: skip
+        "e\ufffd": "broken encoding in event_id",
+        "x" * 201: "malformed event_id",
+        "a\tb": "malformed event_id",
+    }
 
 
 def test_a_good_event_comes_out_typed_and_trimmed(engine: Engine) -> None:
-    row = event("e1", customer_id=" C1", event_type="Bag", market=None, basket_id=" ", quantity=None, price="1e1",
-                event_ts="2026-03-09T03:00:00.250+05:00")  # fmt: skip
+    row = event(
+        "e1",
+        customer_id=" C1",
+        event_type="Bag",
+        market=None,
+        basket_id=" ",
+        quantity=None,
+        price="1e1",
+        event_ts="2026-03-09T03:00:00.250+05:00",
+    )
     found = judged_events(engine, [row], columns=(*rules.EVENT_COLUMNS, "event_date"))
     assert found == [
         {
-            "event_id": "e1", "customer_id": "C1", "product_id": "P1", "event_type": "bag",
-            "event_ts": datetime(2026, 3, 8, 22, 0, 0, 250_000, tzinfo=UTC), "market": "all", "basket_id": None,
-            "quantity": 1, "price": 10.0, "event_date": date(2026, 3, 8),
+            "event_id": "e1",
+            "customer_id": "C1",
+            "product_id": "P1",
+            "event_type": "bag",
+            "event_ts": datetime(2026, 3, 8, 22, 0, 0, 250_000, tzinfo=UTC),
+            "market": "all",
+            "basket_id": None,
+            "quantity": 1,
+            "price": 10.0,
+            "event_date": date(2026, 3, 8),
         }
-    ]  # fmt: skip
+    ]
 
 
 def test_the_rejected_row_is_kept_as_the_select_gave_it(engine: Engine) -> None:
@@ -142,16 +171,20 @@ def test_of_equal_event_ids_the_good_copy_is_kept(engine: Engine) -> None:
     rows = [event("e1", price="ten"), event("e1", price="5"), event("e1", price="6", event_ts="2026-03-09T11:00:00Z")]
     found = judged_events(engine, rows, columns=("price", "reason"))
     assert sorted((row["price"] or 0, row["reason"]) for row in found) == [
-        (0, "unparseable price"), (5.0, None), (6.0, "duplicate event"),
-    ]  # fmt: skip
+        (0, "unparseable price"),
+        (5.0, None),
+        (6.0, "duplicate event"),
+    ]
 
 
 def test_without_an_event_id_equal_rows_are_one_event_and_others_are_not(engine: Engine) -> None:
     rows = [event(None), event(None), event(None, customer_id="C2")]
     found = judged_events(engine, rows, columns=("customer_id", "event_id", "reason"))
     assert sorted((row["customer_id"], row["reason"] or "") for row in found) == [
-        ("C1", ""), ("C1", "duplicate event"), ("C2", ""),
-    ]  # fmt: skip
+        ("C1", ""),
+        ("C1", "duplicate event"),
+        ("C2", ""),
+    ]
     assert len({row["event_id"] for row in found}) == 2
 
 
@@ -166,8 +199,12 @@ def test_an_event_may_be_so_many_days_late_and_no_more(engine: Engine) -> None:
     found = judged_events(engine, rows, columns=columns, oldest=date(2026, 3, 8), late_days=1)
     too_late = "more than 1 days late"
     assert [(row["event_id"], row["reason"], row["late"]) for row in found] == [
-        ("01", too_late, True), ("06", too_late, True), ("07", None, True), ("08", None, False), ("09", None, False),
-    ]  # fmt: skip
+        ("01", too_late, True),
+        ("06", too_late, True),
+        ("07", None, True),
+        ("08", None, False),
+        ("09", None, False),
+    ]
     undated = judged_events(engine, rows, dated=False, columns=columns)
     assert [(row["reason"], row["late"]) for row in undated] == [(None, False)] * 5
 
@@ -191,7 +228,7 @@ def test_without_a_catalogue_every_product_is_known(engine: Engine) -> None:
 
 def judged_catalogue(engine: Engine, rows: list[dict[str, str | None]], *columns: str) -> list[dict[str, Any]]:
     given = rules.contract_rows(strings(engine.spark, rows), "catalogue", "shop.sql")
-    return rows_of(rules.judge_catalogue(given, rules.repeated_keys(given, "catalogue")), *columns)
+    return rows_of(rules.validate_catalogue(given, rules.repeated_keys(given, "catalogue")), *columns)
 
 
 def test_every_fault_of_a_product_has_its_reason(engine: Engine) -> None:
@@ -209,11 +246,18 @@ def test_every_fault_of_a_product_has_its_reason(engine: Engine) -> None:
         {"product_id": "out", "excluded": "gift card", "price": "ten"},
     ]
     assert reasons(judged_catalogue(engine, rows, "product_id", "reason"), "product_id") == {
-        "good": None, "bare": None, "a\x01": "malformed product_id", "name": "broken encoding in name",
-        "brand": "broken encoding in brand", "colour": "broken encoding in colour", "words": "unparseable price",
-        "nan": "price is not a number", "negative": "negative price", "launch": "unparseable launch date",
+        "good": None,
+        "bare": None,
+        "a\x01": "malformed product_id",
+        "name": "broken encoding in name",
+        "brand": "broken encoding in brand",
+        "colour": "broken encoding in colour",
+        "words": "unparseable price",
+        "nan": "price is not a number",
+        "negative": "negative price",
+        "launch": "unparseable launch date",
         "out": "excluded: gift card",
-    }  # fmt: skip
+    }
 
 
 def test_products_without_an_id_are_each_missing_and_never_superseded(engine: Engine) -> None:
@@ -229,22 +273,38 @@ def test_a_bad_newest_update_leaves_the_newest_good_row_of_a_product(engine: Eng
     ]
     found = judged_catalogue(engine, rows, "price", "reason", "name")
     assert sorted((row["price"] or 0, row["reason"]) for row in found) == [
-        (0, "unparseable price"), (10.0, "superseded"), (11.0, None),
-    ]  # fmt: skip
+        (0, "unparseable price"),
+        (10.0, "superseded"),
+        (11.0, None),
+    ]
     assert {row["name"] for row in found} == {"P1"}, "a product without a name is shown by its id"
 
 
 def test_an_update_without_its_time_is_older_than_one_with_it(engine: Engine) -> None:
     rows: list[dict[str, str | None]] = [
-        {"product_id": "P1", "price": "10", "updated_at": "2026-03-07"}, {"product_id": "P1", "price": "99"},
-    ]  # fmt: skip
+        {"product_id": "P1", "price": "10", "updated_at": "2026-03-07"},
+        {"product_id": "P1", "price": "99"},
+    ]
     found = {row["price"]: row["reason"] for row in judged_catalogue(engine, rows, "price", "reason")}
     assert found == {10.0: None, 99.0: "superseded"}
 
 
 def test_every_fault_of_an_availability_has_its_reason(engine: Engine) -> None:
-    words = {"true": True, "T": True, "yes": True, "1": True, " FALSE ": False, "f": False, "n": False, "0": False,
-             "on": None, "off": None, "tru": None, "maybe": None, "": None}  # fmt: skip
+    words = {
+        "true": True,
+        "T": True,
+        "yes": True,
+        "1": True,
+        " FALSE ": False,
+        "f": False,
+        "n": False,
+        "0": False,
+        "on": None,
+        "off": None,
+        "tru": None,
+        "maybe": None,
+        "": None,
+    }
     rows: list[dict[str, str | None]] = [
         {"product_id": "P1", "market": f"m{i}", "available": word} for i, word in enumerate(words)
     ]
@@ -259,16 +319,21 @@ def test_every_fault_of_an_availability_has_its_reason(engine: Engine) -> None:
     ]
     given = rules.contract_rows(strings(engine.spark, rows), "availability", "shop.sql")
     products = engine.spark.createDataFrame([("P1",)], "product_id STRING")
-    judged = rules.judge_availability(given, products, rules.repeated_keys(given, "availability"))
+    judged = rules.validate_availability(given, products, rules.repeated_keys(given, "availability"))
     found = rows_of(judged, "market", "available", "reason")
     no_word = "availability is neither true nor false"
     of_words = {f"m{i}": (value, no_word if value is None else None) for i, value in enumerate(words.values())}
     assert {r["market"]: (r["available"], r["reason"]) for r in found if r["market"] in of_words} == of_words
     others = [(str(r["market"]), str(r["available"]), r["reason"]) for r in found if r["market"] not in of_words]
     assert sorted(others, key=str) == [
-        ("None", "True", "missing market"), ("a", "True", "missing product"), ("b\x02", "True", "malformed market"),
-        ("c", "True", "unknown product"), ("d", "False", None), ("d", "None", no_word), ("d", "True", "superseded"),
-    ]  # fmt: skip
+        ("None", "True", "missing market"),
+        ("a", "True", "missing product"),
+        ("b\x02", "True", "malformed market"),
+        ("c", "True", "unknown product"),
+        ("d", "False", None),
+        ("d", "None", no_word),
+        ("d", "True", "superseded"),
+    ]
 
 
 def test_a_select_that_lacks_or_invents_columns_is_told_which(sail_engine: Engine) -> None:

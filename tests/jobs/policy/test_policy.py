@@ -167,10 +167,13 @@ def stored(lake: Lake, *rows: dict[str, Any]) -> None:
 def test_the_night_takes_the_rules_of_its_date(bare_lake: Lake) -> None:
     cap = {"kind": "brand_cap", "amount": 1.0}
     stored(
-        bare_lake, {"rule_id": "over", "ends_on": date(2026, 4, 5), **cap}, {"rule_id": "z last day", "ends_on": NIGHT,
-        **cap}, {"rule_id": "a first day", "starts_on": NIGHT, **cap}, {"rule_id": "soon",
-        "starts_on": date(2026, 4, 7), **cap}, {"rule_id": "ever", **cap},
-    )  # fmt: skip
+        bare_lake,
+        {"rule_id": "over", "ends_on": date(2026, 4, 5), **cap},
+        {"rule_id": "z last day", "ends_on": NIGHT, **cap},
+        {"rule_id": "a first day", "starts_on": NIGHT, **cap},
+        {"rule_id": "soon", "starts_on": date(2026, 4, 7), **cap},
+        {"rule_id": "ever", **cap},
+    )
     policy = read_policy(bare_lake, NIGHT)
     assert policy.names[-3:] == ("a first day", "ever", "z last day")
     assert [rule.rule_id for rule in policy.rules] == ["a first day", "ever", "z last day"]

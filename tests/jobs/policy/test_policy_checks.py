@@ -186,7 +186,8 @@ def test_all_mistakes_of_all_rows_are_said_at_once() -> None:
     bad = {"rule_id": "x", "kind": "boost", "touch_point": "home", "attribute": "brand", "amount": "no", "low": 1}
     said = mistakes(bad, row(), {**row("brand_cap", amount=-1), "rule_id": "y"}, {**row(), "kind": "z"})
     assert [line.split(":")[0] for line in said] == ["row 1, rule 'x'"] * 4 + ["row 3, rule 'y'"] + [
-        "row 4, rule 'r1'"] * 2  # fmt: skip
+        "row 4, rule 'r1'"
+    ] * 2
     assert [line.split(": ")[1].split()[0] for line in said[:4]] == ["touch_point", "value", "amount", "low"]
     assert "rule_id = 'r1' is that of row 2 as well; rename one of them" in said[-1]
 
@@ -245,17 +246,30 @@ def test_one_product_cannot_stand_in_two_places() -> None:
 
 NAMES = st.text("abc é", min_size=1, max_size=4)
 JUNK = st.one_of(
-    st.none(), st.text(max_size=6), st.integers(), st.floats(), st.booleans(), st.binary(max_size=3), st.dates(),
-    st.datetimes(), st.lists(st.integers(), max_size=2), st.sampled_from((*KINDS, *TOUCH_POINTS, *ATTRIBUTES, "*")),
-    st.just(10**400), st.text("0123456789.-", max_size=5), st.just("9" * 400),
-)  # fmt: skip
+    st.none(),
+    st.text(max_size=6),
+    st.integers(),
+    st.floats(),
+    st.booleans(),
+    st.binary(max_size=3),
+    st.dates(),
+    st.datetimes(),
+    st.lists(st.integers(), max_size=2),
+    st.sampled_from((*KINDS, *TOUCH_POINTS, *ATTRIBUTES, "*")),
+    st.just(10**400),
+    st.text("0123456789.-", max_size=5),
+    st.just("9" * 400),
+)
 
 
 def rows_of_kinds() -> st.SearchStrategy[list[dict[str, Any]]]:
     """Right rows into which junk was put at random, and rows of nothing but junk."""
     junk = st.dictionaries(st.sampled_from((*COLUMNS, "other")), JUNK)
-    touched = st.builds(lambda kind, changes: row(kind, **changes) if "kind" not in changes else changes,
-                        st.sampled_from(list(KINDS)), junk)  # fmt: skip
+    touched = st.builds(
+        lambda kind, changes: row(kind, **changes) if "kind" not in changes else changes,
+        st.sampled_from(list(KINDS)),
+        junk,
+    )
     return st.lists(st.one_of(junk, touched), max_size=4)
 
 

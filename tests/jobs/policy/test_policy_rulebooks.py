@@ -13,19 +13,7 @@ from jobs.policy.rules import TOUCH_POINTS
 from jobs.policy.variants import DefaultRules, Variant
 from models.assembly.rulebook import BRAND_CAP, CATEGORY_CAP, DEFAULT_RULES, GUARD, PRICE, Rulebook
 from models.vocabulary import Vocabulary
-from tests.support.policy_shop import (
-    BAG,
-    NAMES,
-    NIGHT,
-    PAB,
-    RANKING,
-    RFY,
-    VARIANT,
-    YMAL,
-    book,
-    books,
-    on,
-)
+from tests.support.policy_shop import BAG, NAMES, NIGHT, PAB, RANKING, RFY, VARIANT, YMAL, book, books, on
 
 
 def test_without_rules_the_standing_ones_hold() -> None:
@@ -41,19 +29,26 @@ def test_without_rules_the_standing_ones_hold() -> None:
     standing = DefaultRules(True, 3, 2, 0.5, 2.0, 1.5, 4)
     kept = book(standing=standing)
     assert (kept.brand_cap, kept.brand_cap_rule, kept.category_cap, kept.category_cap_rule) == (
-        3, BRAND_CAP, 2, CATEGORY_CAP)  # fmt: skip
+        3,
+        BRAND_CAP,
+        2,
+        CATEGORY_CAP,
+    )
     assert (kept.price_low, kept.price_high, kept.price_rule) == (0.5, 2, PRICE)
     assert kept.guard_rule == GUARD
     assert (kept.diversity, kept.explore_place) == (1.5, 3)
 
 
 def test_the_arrays_have_the_types_they_promise() -> None:
-    full = book(on("brand", "Acme", "exclude"), on("brand", "Best", "boost", amount=2),
-                on("product_id", "P3", "include", amount=1))  # fmt: skip
-    types = {f.name: getattr(full, f.name).dtype for f in fields(Rulebook)
-             if isinstance(getattr(full, f.name), np.ndarray)}  # fmt: skip
-    assert {name for name, kind in types.items() if kind == np.int16} == {
-        "excluded", "places", "mover", "pin_rules"}  # fmt: skip
+    full = book(
+        on("brand", "Acme", "exclude"),
+        on("brand", "Best", "boost", amount=2),
+        on("product_id", "P3", "include", amount=1),
+    )
+    types = {
+        f.name: getattr(full, f.name).dtype for f in fields(Rulebook) if isinstance(getattr(full, f.name), np.ndarray)
+    }
+    assert {name for name, kind in types.items() if kind == np.int16} == {"excluded", "places", "mover", "pin_rules"}
     assert {name for name, kind in types.items() if kind == np.int64} == {"pins", "pin_places"}
     assert types["mixes"] == np.bool_
 
@@ -72,9 +67,11 @@ def test_rule_numbers_follow_the_names_not_the_rows() -> None:
 
 def test_places_add_up_and_the_farthest_mover_is_named() -> None:
     moved = book(
-        on("brand", "Acme", "boost", amount=3), on("category", "hats", "bury", amount=3),
-        on("category", "socks", "bury", amount=5), on("department", "women", "boost", amount=3),
-    )  # fmt: skip
+        on("brand", "Acme", "boost", amount=3),
+        on("category", "hats", "bury", amount=3),
+        on("category", "socks", "bury", amount=5),
+        on("department", "women", "boost", amount=3),
+    )
     assert moved.places.tolist() == [3, 1, -3, -5, 0]
     assert moved.mover.tolist() == [FIRST, FIRST + 2, FIRST + 1, FIRST + 2, -1]
     level = book(on("brand", "Acme", "boost", amount=3), on("brand", "Acme", "bury", amount=3))
@@ -87,8 +84,11 @@ def test_many_boosts_do_not_wrap_round() -> None:
 
 
 def test_includes_stand_by_place() -> None:
-    pinned = book(on("product_id", "P3", "include", amount=7), on("product_id", "P1", "include", amount=1),
-                  on("product_id", "P9", "include", amount=2))  # fmt: skip
+    pinned = book(
+        on("product_id", "P3", "include", amount=7),
+        on("product_id", "P1", "include", amount=1),
+        on("product_id", "P9", "include", amount=2),
+    )
     assert (pinned.pins.tolist(), pinned.pin_places.tolist()) == ([1, 3], [0, 6])
     assert pinned.pin_rules.tolist() == [FIRST + 1, FIRST]
 
@@ -103,16 +103,26 @@ def test_what_is_excluded_is_not_included() -> None:
 
 
 def test_a_rule_for_every_touch_point_holds_where_its_kind_can() -> None:
-    rows = [on("product_id", "P0", "include", amount=1), {"kind": "category_cap", "amount": 2},
-            {"kind": "price_window", "low": 0.5}, mix("men", "men"), {"kind": "brand_cap", "amount": 4}]  # fmt: skip
+    rows = [
+        on("product_id", "P0", "include", amount=1),
+        {"kind": "category_cap", "amount": 2},
+        {"kind": "price_window", "low": 0.5},
+        mix("men", "men"),
+        {"kind": "brand_cap", "amount": 4},
+    ]
     found = {
         at: (len(made.pins), made.category_cap, made.price_low, made.mixes.all(), made.brand_cap)
         for at in TOUCH_POINTS
         if (made := book(*rows, at=at))
     }
     product_list = (1, 2, 0.5, False, 4)
-    assert found == {YMAL: product_list, PAB: product_list, BAG: product_list, RFY: (1, 2, 0, True, 4),
-                     RANKING: (0, 0, 0, True, 4)}  # fmt: skip
+    assert found == {
+        YMAL: product_list,
+        PAB: product_list,
+        BAG: product_list,
+        RFY: (1, 2, 0, True, 4),
+        RANKING: (0, 0, 0, True, 4),
+    }
 
 
 def test_a_cap_of_the_policy_goes_before_the_standing_one() -> None:
@@ -190,8 +200,9 @@ def test_bought_products_come_back_after_days() -> None:
 
 def test_a_variant_may_leave_the_policy_out_or_change_the_standing_rules() -> None:
     row = {"kind": "brand_cap", "amount": 2}
-    without = book(row, on("brand", "Acme", "exclude"), variant=Variant("a", policy=False),
-                   standing=DefaultRules(brand_cap=7))  # fmt: skip
+    without = book(
+        row, on("brand", "Acme", "exclude"), variant=Variant("a", policy=False), standing=DefaultRules(brand_cap=7)
+    )
     assert (without.brand_cap, without.brand_cap_rule) == (7, BRAND_CAP)
     assert (without.excluded == -1).all()
     own = Variant("a", standing={YMAL: DefaultRules(category_cap=4)})
@@ -220,9 +231,11 @@ def test_rules_are_told_as_json() -> None:
 
 def test_names_that_nothing_has_are_said_and_no_error() -> None:
     rules = books(
-        on("brand", "acme", "exclude"), on("product_id", "P9", "boost", amount=1), mix("*", "woman"),
+        on("brand", "acme", "exclude"),
+        on("product_id", "P9", "boost", amount=1),
+        mix("*", "woman"),
         on("category", "hats", "bury", amount=1, market="UK"),
-    )  # fmt: skip
+    )
     assert (rules.rulebook(PAB, "GB", VARIANT, DefaultRules()).excluded == -1).all()
     said = names_nobody_has(rules.policy.rules, NAMES, Vocabulary(["GB"]))
     assert said == [

@@ -13,16 +13,7 @@ from jobs.policy.parse import rules_of
 from jobs.policy.rules import Rule
 from jobs.policy.variants import DefaultRules, Variant
 from models.assembly.rulebook import BRAND_CAP
-from tests.support.policy_shop import (
-    ATTRIBUTES,
-    NIGHT,
-    RFY,
-    YMAL,
-    book,
-    books,
-    equal,
-    on,
-)
+from tests.support.policy_shop import ATTRIBUTES, NIGHT, RFY, YMAL, book, books, equal, on
 
 SCOPE = st.fixed_dictionaries(
     {
@@ -37,8 +28,9 @@ SELECTING = st.builds(
     lambda kind, pair, amount, scope: on(*pair, kind, amount=None if kind == "exclude" else amount, **scope),
     st.sampled_from(("exclude", "boost", "bury")),
     st.sampled_from((("brand", "Acme"), ("category", "socks"), ("product_id", "P2"), ("department", "men"))),
-    st.integers(1, 9), SCOPE,
-)  # fmt: skip
+    st.integers(1, 9),
+    SCOPE,
+)
 CAPPING = st.builds(lambda n, scope: {"kind": "brand_cap", "amount": n, **scope}, st.integers(0, 9), SCOPE)
 
 
@@ -53,9 +45,11 @@ def has(rule: Rule, product: int) -> bool:
 
 @settings(max_examples=200, deadline=None)
 @given(
-    st.lists(SELECTING | CAPPING, max_size=6), st.sampled_from((YMAL, RFY)), st.sampled_from(("GB", "FR")),
+    st.lists(SELECTING | CAPPING, max_size=6),
+    st.sampled_from((YMAL, RFY)),
+    st.sampled_from(("GB", "FR")),
     st.sampled_from("ab"),
-)  # fmt: skip
+)
 def test_every_product_gets_what_the_rules_in_scope_say(
     rows: list[dict[str, Any]], at: str, market: str, variant: str
 ) -> None:
@@ -63,18 +57,20 @@ def test_every_product_gets_what_the_rules_in_scope_say(
     made = rules.rulebook(at, market, Variant(variant), DefaultRules(brand_cap=99))
     scope = {"touch_point": at, "market": market, "variant": variant}
     valid = [
-        rule for rule in rules_of([{"rule_id": f"r{i}"} | row for i, row in enumerate(rows)])
+        rule
+        for rule in rules_of([{"rule_id": f"r{i}"} | row for i, row in enumerate(rows)])
         if (rule.starts_on or NIGHT) <= NIGHT <= (rule.ends_on or NIGHT)
         and all(getattr(rule, column) in (None, value) for column, value in scope.items())
-    ]  # fmt: skip
+    ]
     for product in range(5):
         taking = [rule.rule_id for rule in valid if rule.kind == "exclude" and has(rule, product)]
         number = int(made.excluded[product])
         assert (made.names[number] if number >= 0 else None) == (min(taking) if taking else None)
         signed = [
             (rule.rule_id, (1 if rule.kind == "boost" else -1) * int(rule.amount or 0))
-            for rule in valid if rule.kind in ("boost", "bury") and has(rule, product)
-        ]  # fmt: skip
+            for rule in valid
+            if rule.kind in ("boost", "bury") and has(rule, product)
+        ]
         assert made.places[product] == sum(places for _, places in signed)
         if made.places[product]:
             farthest = max(abs(places) for _, places in signed)

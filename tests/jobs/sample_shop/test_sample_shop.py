@@ -202,10 +202,7 @@ def test_truth_arrays_agree_with_truth_sets(known: ShopTruth) -> None:
     everything = np.arange(len(known.product_ids))
     for position in (0, 70, len(everything) - 1):
         product, left = known.product_ids[position], np.full(len(everything), position)
-        for pairs, sets in (
-            (known.alternative_pairs, known.alternatives),
-            (known.complement_pairs, known.complements),
-        ):
+        for pairs, sets in ((known.alternative_pairs, known.alternatives), (known.complement_pairs, known.complements)):
             assert {known.product_ids[i] for i in np.flatnonzero(pairs(left, everything))} == sets(product)
 
 
