@@ -19,7 +19,7 @@ from feast.types import Array, FeastType, Float32, Float64, String, UnixTimestam
 from feature_repo.served import NIGHT, ONLINE, OWNER, RANKING, RANKING_VIEW, SERVICES, TIMESTAMP
 from jobs.tables.records import PUBLISHED
 from jobs.tables.shop import CUSTOMER_EMBEDDINGS, PRODUCT_EMBEDDINGS
-from jobs.tables.table import GONE, Table
+from jobs.tables.table import GONE, Table, newest_rows
 
 TYPES: dict[str, FeastType] = {
     "STRING": String,
@@ -43,15 +43,10 @@ def live_rows(root: Path, table: Table) -> str:
         f"FROM delta.`{root / 'tables' / table.name}` AS t JOIN delta.`{root / 'tables' / PUBLISHED.name}` AS p "
         f"ON p.surface = '{table.name}' AND "
     )
-    names = ", ".join((*table.key, *ONLINE[table], NIGHT, TIMESTAMP))
+    names = (*table.key, *ONLINE[table], NIGHT, TIMESTAMP)
     if not table.changes_of:
-        return f"SELECT {names} FROM ({rows} t.as_of = p.as_of)"  # noqa: S608
-    ranked = f"row_number() OVER (PARTITION BY {', '.join(table.changes_of)} ORDER BY as_of DESC) AS age"
-    there = f" AND NOT coalesce({GONE}, false)" if table.has_ends else ""
-    return (
-        f"SELECT {names} FROM (SELECT *, {ranked} FROM "  # noqa: S608
-        f"({rows} t.as_of BETWEEN coalesce(p.since, p.as_of) AND p.as_of)) WHERE age = 1{there}"
-    )
+        return f"SELECT {', '.join(names)} FROM ({rows} t.as_of = p.as_of)"  # noqa: S608
+    return newest_rows(table, f"{rows} t.as_of BETWEEN coalesce(p.since, p.as_of) AND p.as_of", names)
 
 
 def definitions(root: Path) -> list[Any]:

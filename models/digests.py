@@ -1,21 +1,41 @@
-"""64-bit digests of rows, column by column over flat arrays: two rows with equal digests are taken for equal."""
+"""Computes digests of texts, and finds which digests were seen before.
+
+Digests have 64 or 128 bits and are no cryptographic ones: rows with equal digests are taken to be equal.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from models.arrays import Digests
+from models.arrays import BoolMask, Digests
+
+NULL = np.array([0x6A09E667F3BCC908, 0xBB67AE8584CAA73B], np.uint64)
+"""The digest of a null, which a text has only by chance."""
 
 
-def of_words(words: Sequence[str | None]) -> Digests:
-    """[words], a digest of each text; a null has one too, which no text has but by chance."""
-    texts = (b"\xff" if word is None else word.encode() for word in words)
-    whole = b"".join(hashlib.blake2b(text, digest_size=8).digest() for text in texts)
-    return np.frombuffer(whole, np.uint64)
+def of_texts(texts: pa.Array) -> Digests:
+    """[texts, 2], both halves of the 128-bit MurmurHash3 of each text's UTF-8 bytes; every null has the same digest."""
+    from models.digest_kernels import hash_texts
+
+    plain = texts.cast(pa.large_string())
+    _, offsets, data = plain.buffers()
+    if not len(plain) or offsets is None:
+        return np.empty((0, 2), np.uint64)
+    starts = np.frombuffer(offsets, np.int64)[plain.offset : plain.offset + len(plain) + 1]
+    found = hash_texts(starts, np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8))
+    if plain.null_count:
+        found[np.asarray(pc.is_null(plain))] = NULL
+    return found
+
+
+def of_words(words: list[str | None]) -> Digests:
+    """[words], a 64-bit digest of each text; every null has the same one."""
+    return of_texts(pa.array(words, pa.string()))[:, 0].copy()
 
 
 def begun(rows: int) -> Digests:
@@ -24,27 +44,34 @@ def begun(rows: int) -> Digests:
 
 
 class DigestSet:
-    """Digests of rows; a digest of 0 counts as 1. Told apart in one look each, where sorted ones take twenty."""
+    """A hash table of 128-bit digests; a lookup is one probe, where sorted digests take twenty comparisons."""
 
     def __init__(self) -> None:
-        self._table, self._held = np.zeros(1024, np.uint64), 0
+        self._table, self._held = np.zeros((1024, 2), np.uint64), 0
 
     def add(self, digests: Digests) -> None:
-        """Put some in; those that are there may come again."""
+        """Insert digests [n, 2]; those that are there may come again."""
         from models.digest_kernels import enter
 
         self._held += len(digests)
         if 2 * self._held > len(self._table):
             before, size = self._table, 1 << (4 * self._held - 1).bit_length()
-            self._table = np.zeros(size, np.uint64)
-            enter(self._table, before[before != 0])
-        enter(self._table, np.where(digests == 0, np.uint64(1), digests))
+            self._table = np.zeros((size, 2), np.uint64)
+            enter(self._table, before[before[:, 0] != 0])
+        enter(self._table, _occupied(digests))
 
     def __len__(self) -> int:
         return self._held
 
-    def has(self, digests: Digests) -> npt.NDArray[np.bool_]:
-        """[digests], which of them are in it."""
+    def has(self, digests: Digests) -> BoolMask:
+        """[n], which of the digests [n, 2] were inserted."""
         from models.digest_kernels import entered
 
-        return np.asarray(entered(self._table, np.where(digests == 0, np.uint64(1), digests)))
+        return np.asarray(entered(self._table, _occupied(digests)))
+
+
+def _occupied(digests: npt.NDArray[Any]) -> Digests:
+    """A first half of 0 marks a free place of the table, so digests have 1 instead."""
+    found = digests.copy()
+    found[found[:, 0] == 0, 0] = 1
+    return found

@@ -16,9 +16,9 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from jobs.errors import UserError
-from jobs.lake.change_tables import among, chosen_rows
 from jobs.lake.lake import Lake
 from jobs.lake.reading import Wanted, matching, of_night
+from jobs.lake.rows import among
 from jobs.policy.variants import DEFAULT
 from jobs.report.figures import RULES
 from jobs.tables.records import MODELS, PUBLISHED, RUNS
@@ -178,7 +178,7 @@ def _with_key(
         return np.asarray(np.logical_and.reduce([among(keys[name], [value]) for name, value in given.items()]))
 
     names = [*columns, *(name for name in table.key if name not in columns)]
-    found = [row for batch in chosen_rows(lake, table, names, night, wanted) for row in batch.to_pylist()]
+    found = [row for batch in lake.chosen(table, names, night, wanted) for row in batch.to_pylist()]
     return sorted(found, key=lambda row: tuple(row[name] for name in table.key))
 
 

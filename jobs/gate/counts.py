@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.lake import changes, storage
-from jobs.lake.change_tables import coded_nights
 from jobs.lake.lake import Lake
 from jobs.lake.reading import of_night, scan
 from jobs.lake.storage import write_whole
@@ -130,7 +129,7 @@ def _path(lake: Lake, as_of: date) -> Path:
 
 def _counted(lake: Lake, as_of: date, table: Table, catalogue: Catalogue, stamp: str) -> ListCounts:
     columns = ("market", "variant", "product_ids", "sources", "short_reason")
-    read = coded_nights(lake, table, columns, [as_of], ROWS) if stamp else ()
+    read = lake.snapshot(table).encoded_nights(columns, [as_of], ROWS) if stamp else ()
     markets, variants, products, sources = (_Texts() for _ in range(4))
     lists = short = 0
     for batch, (there,) in read:

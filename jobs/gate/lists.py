@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.gate.counts import Catalogue, ListCounts
-from jobs.lake.change_tables import coded_nights, codes_of, spelled_out
 from jobs.lake.lake import Lake
+from jobs.lake.rows import codes_of, decoded
 from jobs.lists.assortment import read_availability
 from jobs.run import Run
 from jobs.tables.shop import CATALOGUE, CUSTOMER_SEQUENCES, RECOMMENDED_FOR_YOU
@@ -123,28 +123,16 @@ def read_lists(lake: Lake, table: Table, as_of: date, shop: Shop, one_in: int, l
     """
     found = Lists(shown=np.zeros(shop.available.shape, np.int32), lists=np.zeros(len(shop.markets), np.int64))
     columns = list(dict.fromkeys((*table.key, *COLUMNS, "variant")))
-    for batch, there in _batches(lake, table, columns, [as_of, live] if live else [as_of]):
+    for batch, there in lake.snapshot(table).encoded_nights(columns, [as_of, live] if live else [as_of], BATCH):
         drawn = _drawn(batch[table.key[0]], one_in)
         kept = batch.select([*table.key, "product_ids", "model_id"])
         samples = (found.sample, found.live_sample)
         for sample, mask in zip(samples, there, strict=False):
-            sample.append(spelled_out(kept.filter(pa.array(drawn & mask)), table))
+            sample.append(decoded(kept.filter(pa.array(drawn & mask)), table))
         found.live_rows += int(there[-1].sum()) if live else 0
         if there[0].any():
             _add(found, table, batch, there[0], shop)
     return found
-
-
-def _batches(
-    lake: Lake, table: Table, columns: list[str], nights: list[date]
-) -> Iterator[tuple[pa.RecordBatch, list[BoolMask]]]:
-    """Rows of the nights, and whether each night has them; lists of products are read in one pass, as codes."""
-    if table is not RECOMMENDED_FOR_YOU:
-        yield from coded_nights(lake, table, columns, nights, BATCH)
-        return
-    for night in nights:
-        for batch in lake.batches(table, columns, night, BATCH):
-            yield batch, [np.full(batch.num_rows, night == one) for one in nights]
 
 
 def churn(now: pa.Table, then: pa.Table, key: tuple[str, ...]) -> float | None:
@@ -198,7 +186,8 @@ def _add(found: Lists, table: Table, batch: pa.RecordBatch, there: BoolMask, sho
     counted = np.bincount(sources[np.repeat(there, named)], minlength=len(words))
     found.sources.update({clean(words[code]): int(counted[code]) for code in np.flatnonzero(counted)})
     if table is RECOMMENDED_FOR_YOU:
-        found.bought += _bought_before(_padded(place.astype(np.int64), lengths), batch["customer_id"], shop)
+        customers = batch["customer_id"].cast(pa.string())
+        found.bought += _bought_before(_padded(place.astype(np.int64), lengths), customers, shop)
     found.models |= set(pc.unique(batch["model_id"].filter(pa.array(there))).to_pylist())
     found.variants |= {name or "" for name in pc.unique(batch["variant"].filter(pa.array(there))).to_pylist()}
 

@@ -9,7 +9,6 @@ import pyarrow.compute as pc
 
 from jobs.errors import GateError, UserError
 from jobs.index_manifest import read_manifest
-from jobs.lake.change_tables import coded_batches
 from jobs.lake.lake import Lake
 from jobs.tables.records import GATES
 from jobs.tables.shop import (
@@ -67,11 +66,7 @@ def distinct(lake: Lake, table: Table, column: str, as_of: date) -> set[str]:
     """The values of a column on a night, streamed."""
     lake.create(table)
     found: set[str] = set()
-    if table.has_ends:  # millions of rows, whose keys are compared as dictionary codes
-        batches = coded_batches(lake, table, (column,), as_of, BATCH_ROWS)
-    else:
-        batches = lake.batches(table, (column,), as_of)
-    for batch in batches:
+    for batch in lake.snapshot(table).encoded((column,), as_of, BATCH_ROWS):
         found |= set(pc.unique(batch[column]).to_pylist())
     return found
 

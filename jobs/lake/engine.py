@@ -152,7 +152,7 @@ class Engine:
                 # Spark would create it with types (strings with a collation) that deltalake cannot read.
                 DeltaTable.create(str(aside), Schema.from_arrow(schema))
                 frame.write.format("delta").mode("append").save(str(aside))
-                yield DeltaTable(str(aside)).to_pyarrow_dataset().to_batches(**FEW_AHEAD)
+                yield DeltaTable(str(aside)).to_pyarrow_dataset().to_batches(batch_size=16_384, **FEW_AHEAD)
             finally:
                 self.spark.removeProgressHandler(handler)
 

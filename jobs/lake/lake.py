@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 from deltalake import DeltaTable, Field, Schema, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction, CommitProperties, RemoveAction
 
 from jobs.errors import UserError
 from jobs.lake.prefetch import prefetched
-from jobs.lake.rows import (
-    FEW_AHEAD,
-    arrow_schema,
-    identity_of,
-    night,
-    rows_of_nights,
-    stamped_batch,
-)
+from jobs.lake.rows import arrow_schema, identity_of, in_key_order, night, stamped_batch
+from jobs.lake.snapshot import BATCH_ROWS, Pick, Snapshot
 from jobs.lake.storage import is_remote
 from jobs.run import Run
-from jobs.tables.table import GONE, Table
+from jobs.tables.table import Table, newest_rows
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from jobs.lake.engine import Engine
 
-SEPARATOR = "\x1f"
-"""Between the parts of a key as one text: a control character, which no id has (`jobs.ingest.rules`)."""
+
+REPLACED_NIGHT = "replaced_night"
+"""Key of a commit of `replace_encoded` in the table's history, where deltalake's own commits have a predicate."""
+GROUP_ROWS = 250_000
+"""Rows of a row group, which share one copy of the dictionaries."""
+FILE_ROWS = 2_000_000
+DICTIONARY_BYTES = 16 << 20
+"""Of one column's texts in a row group; with more, Parquet spells them out."""
 
 
 class Lake:
@@ -89,15 +94,22 @@ class Lake:
         """Whether the table was ever written."""
         return DeltaTable.is_deltatable(str(self.path(table)))
 
-    def delta(self, table: Table) -> DeltaTable:
-        """The Delta handle; raises UserError where the table is not there yet."""
+    def delta(self, table: Table, version: int | None = None) -> DeltaTable:
+        """The Delta handle, at a version if one is given; raises UserError where the table is not there yet.
+
+        Raises LookupError where the log does not go back to the version.
+        """
         try:
-            return DeltaTable(str(self.path(table)))
+            return DeltaTable(str(self.path(table)), version)
         except TableNotFoundError:
             raise UserError(
                 f"there is no table {table.name} in {self.root} yet; run the step that writes it "
                 "(`python -m jobs --help` lists the steps in order)"
             ) from None
+        except DeltaError as error:
+            if version is None:
+                raise
+            raise LookupError(f"{table.name} has no version {version} any more: {error}") from None
 
     def version(self, table: Table) -> int:
         """Delta version of the table as it is now."""
@@ -108,12 +120,7 @@ class Lake:
 
         Raises LookupError where the log does not go back so far.
         """
-        delta = self.delta(table)
-        try:
-            delta.load_as_version(version)
-        except DeltaError as error:
-            raise LookupError(f"{table.name} has no version {version} any more: {error}") from None
-        rows = pa.table(delta.get_add_actions(flatten=True)).select(
+        rows = pa.table(self.delta(table, version).get_add_actions(flatten=True)).select(
             ["path", *(f"partition.{name}" for name in table.partition)]
         )
         return {row.pop("path"): {name.split(".", 1)[1]: v for name, v in row.items()} for row in rows.to_pylist()}
@@ -127,77 +134,57 @@ class Lake:
         since = self.since(table, as_of)
         if since == as_of:
             return frame.where(night(as_of))
-        from pyspark.sql import Window
-        from pyspark.sql import functions as F
+        nights = f"as_of BETWEEN '{since.isoformat()}' AND '{as_of.isoformat()}'"
+        rows = f"SELECT * FROM delta.`{self.path(table)}` WHERE {nights}"  # noqa: S608 - no part is data
+        return self.spark.sql(newest_rows(table, rows, table.names))
 
-        newest_first = Window.partitionBy(*table.changes_of).orderBy(F.col("as_of").desc())
-        rows = frame.where(f"as_of >= '{since.isoformat()}' AND as_of <= '{as_of.isoformat()}'")
-        newest = rows.withColumn("newest", F.row_number().over(newest_first)).where("newest = 1").drop("newest")
-        return newest.where(f"NOT coalesce({GONE}, false)") if table.has_ends else newest
+    def snapshot(self, table: Table, version: int | None = None) -> Snapshot:
+        """The table as it is now, or at a Delta version."""
+        return Snapshot(self.delta(table, version), table)
 
-    def dataset(self, table: Table) -> Any:
-        """All rows of the table as an Arrow dataset."""
-        return self.delta(table).to_pyarrow_dataset()
+    def dataset(self, table: Table) -> ds.Dataset:
+        """All stored rows of the table as an Arrow dataset."""
+        return self.snapshot(table).data
 
     def since(self, table: Table, as_of: date) -> date:
-        """The first night whose rows belong to the night `as_of` of the table: itself where every night is complete."""
-        if not table.changes_of or not self.exists(table) or "since" not in (data := self.dataset(table)).schema.names:
-            return as_of
-        first = data.head(1, columns=["since"], filter=pc.field("as_of") == pa.scalar(as_of))["since"].to_pylist()
-        return (first[0] if first else None) or as_of
+        """`Snapshot.since`; `as_of` itself where the table was never written."""
+        return self.snapshot(table).since(as_of) if table.changes_of and self.exists(table) else as_of
 
     def batches(
-        self, table: Table, columns: Iterable[str], as_of: date | None = None, rows: int = 65_536,
+        self,
+        table: Table,
+        columns: Iterable[str],
+        as_of: date | None = None,
+        rows: int = BATCH_ROWS,
         where: pc.Expression | None = None,
-    ) -> Iterator[pa.RecordBatch]:  # fmt: skip
-        """The columns of one night (or of all rows) that match `where`, as record batches, streamed."""
-        names, data = list(columns), self.dataset(table)
-        if as_of is None:
-            yield from data.scanner(columns=names, filter=where, batch_size=rows, **FEW_AHEAD).to_batches()
-            return
-        yield from rows_of_nights(data, table, self.nights_of(table, as_of), names, rows, where)
+    ) -> Iterator[pa.RecordBatch]:
+        """The columns of one night (or of all stored rows) that match `where`, streamed."""
+        return self.snapshot(table).batches(columns, as_of, rows, where)
 
-    def nights_of(self, table: Table, as_of: date) -> list[date]:
-        """The nights whose rows belong to the night `as_of`, newest first: itself where every night is complete."""
-        since = self.since(table, as_of)
-        if since == as_of:
-            return [as_of]
-        return [night for night in reversed(self.nights(table)) if since <= night <= as_of]
+    def chosen(self, table: Table, columns: Iterable[str], as_of: date, wanted: Pick) -> Iterator[pa.RecordBatch]:
+        """The columns of the night's rows that are `wanted`; none where the table was never written."""
+        if self.exists(table):
+            yield from self.snapshot(table).batches(columns, as_of, wanted=wanted)
 
     def count(self, table: Table, as_of: date) -> int:
         """Rows of a night."""
-        if self.since(table, as_of) == as_of:
-            return int(self.dataset(table).count_rows(filter=pc.field("as_of") == pa.scalar(as_of)))
-        return sum(batch.num_rows for batch in self.batches(table, table.changes_of[:1], as_of))
+        return self.snapshot(table).count(as_of)
 
     def changed(self, table: Table, columns: Iterable[str], after: date, as_of: date) -> pa.Table:
         """The night's rows of a table of changes that are newer than the night `after`, in key order."""
-        return self._table(table, columns, as_of, (pc.field("as_of") > pa.scalar(after)))
+        names = [*dict.fromkeys([*columns, *table.key])]
+        found = self.snapshot(table).changes(names, after, as_of, BATCH_ROWS)
+        return in_key_order(table, columns, (batch.filter(pa.array(~deleted)) for batch, deleted in found))
 
     def arrow(self, table: Table, columns: Iterable[str] | None = None, as_of: date | None = None) -> pa.Table:
-        """The columns of one night (or of all) as one table, in key order, so that equal rows read equal."""
-        return self._table(table, columns, as_of, None)
-
-    def _table(
-        self, table: Table, columns: Iterable[str] | None, as_of: date | None, where: pc.Expression | None
-    ) -> pa.Table:
+        """The columns of one night (or of all stored rows) in key order, so that equal rows read equal."""
         self.create(table)
         names = list(columns or table.names)
-        wanted = [*names, *(key for key in table.key if key not in names)]
-        schema = pa.schema([arrow_schema(table).field(name) for name in wanted])
-        found = [batch.cast(schema) for batch in self.batches(table, wanted, as_of, where=where) if batch.num_rows]
-        read = pa.Table.from_batches(found, schema)
-        if table.key:
-            read = read.sort_by([(key, "ascending") for key in table.key])
-        return read.select(names)
+        return in_key_order(table, names, self.batches(table, dict.fromkeys([*names, *table.key]), as_of))
 
     def nights(self, table: Table) -> list[date]:
         """The nights that have rows, oldest first."""
-        if not self.exists(table):
-            return []
-        if self.delta(table).metadata().partition_columns == ["as_of"]:
-            return sorted({date.fromisoformat(str(values["as_of"])) for values in self.delta(table).partitions()})
-        return sorted(pc.unique(self.dataset(table).to_table(columns=["as_of"])["as_of"]).to_pylist())
+        return self.snapshot(table).nights() if self.exists(table) else []
 
     # --- writing
 
@@ -263,6 +250,37 @@ class Lake:
             )  # merge: a newer version of the code may have added columns, which stay null here
         return written
 
+    def replace_encoded(
+        self, table: Table, batches: Iterable[pa.RecordBatch], run: Run, since: date | None = None
+    ) -> int:
+        """`replace` for dictionary-encoded rows of a table that is partitioned by nights.
+
+        All batches have equal dictionaries, which Parquet then stores as they are. deltalake would spell every id out,
+        so Arrow writes the files, and deltalake commits them.
+        """
+        assert table.partition == ("as_of",), f"{table.name} has no files of one night alone"
+        self.create(table)
+        identity, night = identity_of(table, run, since), run.as_of.isoformat()
+        schema = pa.schema([field for field in arrow_schema(table) if field.name != "as_of"])
+        stamped = (stamped_batch(batch, schema, identity, encoded=True) for batch in batches)
+        with prefetched(stamped) as computed:
+            files = _written(computed, self.dataset(table).filesystem, f"as_of={night}")
+        at = int(run.started_at.timestamp() * 1000)
+        added: list[AddAction | RemoveAction] = [
+            AddAction(path, size, {"as_of": night}, at, True, json.dumps({"numRecords": rows}))
+            for path, size, rows in files
+        ]
+        delta = self.delta(table)
+        delta.create_write_transaction(
+            added,
+            "overwrite",
+            delta.schema(),
+            ["as_of"],
+            [("as_of", "=", night)],
+            commit_properties=CommitProperties(custom_metadata={REPLACED_NIGHT: night}),
+        )
+        return sum(rows for _, _, rows in files)
+
     def replace_rows(self, table: Table, rows: list[dict[str, Any]], run: Run, where: str = "") -> int:
         """`replace` for a few rows given as dicts; a column that is left out is null."""
         schema = arrow_schema(table)
@@ -292,3 +310,32 @@ class Lake:
         """Replace the whole table in one commit; `rows` has every column."""
         self.create(table)
         write_deltalake(str(self.path(table)), rows.select(table.names).cast(arrow_schema(table)), mode="overwrite")
+
+
+def _written(batches: Iterator[pa.RecordBatch], filesystem: Any, folder: str) -> list[tuple[str, int, int]]:
+    """Write Parquet files of about FILE_ROWS rows, keeping dictionaries: (path, bytes, rows) of each."""
+    first = next(batches, None)
+    if first is None:
+        return []
+    files: list[Any] = []
+    parquet = ds.ParquetFileFormat()
+    ds.write_dataset(
+        pa.RecordBatchReader.from_batches(first.schema, chain([first], batches)),
+        folder,
+        basename_template=f"part-{{i}}-{uuid4()}.zstd.parquet",
+        format=parquet,
+        file_options=parquet.make_write_options(
+            compression="zstd",
+            store_schema=False,
+            dictionary_pagesize_limit=DICTIONARY_BYTES,
+            write_statistics=False,
+        ),
+        filesystem=filesystem,
+        use_threads=False,  # which keeps the order of rows
+        max_rows_per_file=FILE_ROWS,
+        min_rows_per_group=GROUP_ROWS,
+        max_rows_per_group=2 * GROUP_ROWS,
+        existing_data_behavior="overwrite_or_ignore",
+        file_visitor=files.append,
+    )
+    return [(file.path, file.size, file.metadata.num_rows) for file in files]

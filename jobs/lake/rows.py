@@ -1,21 +1,18 @@
-"""What a table's rows are to Arrow, and what every row of a night carries."""
+"""Converts rows to a table's Arrow types, adds the columns that identify their run, and encodes texts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.run import Run
-from jobs.tables.table import GONE, Column, Table
-
-FEW_AHEAD = {"batch_readahead": 4, "fragment_readahead": 2}
-"""How far a table is read ahead: Arrow's defaults hold gigabytes of rows with long arrays."""
-SEPARATOR = "\x1f"
-"""Between the parts of a key as one text: a control character, which no id has (`jobs.ingest.rules`)."""
+from jobs.tables.table import Column, Table
+from models.arrays import BoolMask, Rows
 
 ARROW_TYPES: Mapping[str, pa.DataType] = {
     "STRING": pa.string(),
@@ -46,46 +43,57 @@ def night(as_of: date) -> str:
 
 
 def identity_of(table: Table, run: Run, since: date | None) -> dict[str, Any]:
-    """What every row of a night carries."""
+    """The columns that are the same in every row of a night, with their values."""
     known = {"as_of": run.as_of, "run_id": run.run_id}
     return known | {"since": since or run.as_of} if table.changes_of else known
 
 
-def stamped_batch(batch: pa.RecordBatch, schema: pa.Schema, identity: Mapping[str, Any]) -> pa.RecordBatch:
-    """The batch with the columns of `schema`, those of `identity` being the same in every row."""
-    arrays = [
-        pa.repeat(pa.scalar(identity[field.name], field.type), batch.num_rows)
-        if field.name in identity
-        else batch.column(field.name).cast(field.type)
-        for field in schema
-    ]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+def stamped_batch(
+    batch: pa.RecordBatch, schema: pa.Schema, identity: Mapping[str, Any], encoded: bool = False
+) -> pa.RecordBatch:
+    """The batch with the columns of `schema`, those of `identity` being the same in every row.
 
-
-def rows_of_nights(
-    data: Any, table: Table, nights: Sequence[date], columns: Sequence[str], rows: int, where: pc.Expression | None
-) -> Iterator[pa.RecordBatch]:
-    """The columns of the rows of an Arrow dataset that match `where` and are their key's newest of `nights`, which
-    stand newest first; rows that are gone are not.
+    With `encoded`, dictionary-encoded columns stay so.
     """
-    newer = pa.chunked_array([], pa.string())
-    ends = [GONE] if table.has_ends and GONE in data.schema.names else []
-    read = [*dict.fromkeys([*columns, *ends, *(table.changes_of if len(nights) > 1 else ())])]
-    for one in nights:
-        wanted = pc.field("as_of") == pa.scalar(one)
-        found = wanted if where is None else wanted & where
-        for batch in data.scanner(columns=read, filter=found, batch_size=rows, **FEW_AHEAD).to_batches():
-            if len(newer):
-                batch = batch.filter(pc.invert(pc.is_in(_whole_key(table, batch), value_set=newer)))
-            if ends:
-                batch = batch.filter(pc.invert(pc.fill_null(batch[GONE], False)))
-            yield batch.select(columns)
-        if one != nights[-1]:
-            keys = _whole_key(table, data.to_table(columns=list(table.changes_of), filter=wanted))
-            newer = pa.chunked_array([*newer.chunks, *keys.chunks], pa.string())
+    arrays = []
+    for field in schema:
+        if field.name in identity:
+            arrays.append(pa.repeat(pa.scalar(identity[field.name], field.type), batch.num_rows))
+        else:
+            column = batch.column(field.name)
+            arrays.append(column if encoded and is_encoded(column.type) else column.cast(field.type))
+    return pa.RecordBatch.from_arrays(arrays, schema.names)
 
 
-def _whole_key(table: Table, rows: pa.Table | pa.RecordBatch) -> Any:
-    """[rows], what the table's nights hold changes of as one text."""
-    columns = [rows[name] for name in table.changes_of]
-    return columns[0] if len(columns) == 1 else pc.binary_join_element_wise(*columns, SEPARATOR)
+def is_encoded(kind: pa.DataType) -> bool:
+    """Whether a column, or the lists of a column, are dictionary-encoded."""
+    return bool(pa.types.is_dictionary(kind.value_type if pa.types.is_list(kind) else kind))
+
+
+def decoded(batch: pa.RecordBatch, table: Table) -> pa.RecordBatch:
+    """The batch with the table's own types: dictionary-encoded columns are spelled out."""
+    schema = arrow_schema(table)
+    return batch.cast(pa.schema([schema.field(name) for name in batch.schema.names]))
+
+
+def in_key_order(table: Table, columns: Iterable[str], batches: Iterable[pa.RecordBatch]) -> pa.Table:
+    """The columns of batches that also have the table's key, sorted by it."""
+    names = list(columns)
+    wanted = [*dict.fromkeys([*names, *table.key])]
+    schema = pa.schema([arrow_schema(table).field(name) for name in wanted])
+    read = pa.Table.from_batches([b.select(wanted).cast(schema) for b in batches if b.num_rows], schema)
+    return (read.sort_by([(key, "ascending") for key in table.key]) if table.key else read).select(names)
+
+
+def codes_of(texts: pa.Array) -> tuple[Rows, list[str | None]]:
+    """(code [texts], the text of each code); a null has the last code."""
+    encoded = texts if pa.types.is_dictionary(texts.type) else texts.dictionary_encode()
+    words = encoded.dictionary.to_pylist()
+    return np.asarray(pc.fill_null(encoded.indices, len(words)), np.int64), [*words, None]
+
+
+def among(texts: pa.Array, wanted: Iterable[str]) -> BoolMask:
+    """[texts], whether each is one of `wanted`."""
+    codes, words = codes_of(texts)
+    found = pc.is_in(pa.array(words, pa.string()), value_set=pa.array(list(wanted), pa.string()))
+    return np.asarray(found)[codes]

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 SCHEME = "s3://"
 MANIFEST = "manifest.json"
 """The file of a folder that names the others with their checksums: written last, so that whoever finds it finds all."""
-FEW_AHEAD: dict[str, int] = {"batch_size": 16_384, "batch_readahead": 2, "fragment_readahead": 1}
-"""How rows with long arrays are streamed: Arrow's defaults hold gigabytes of them."""
+FEW_AHEAD: dict[str, int] = {"batch_readahead": 4, "fragment_readahead": 2}
+"""How far Arrow reads ahead: its defaults hold gigabytes of rows with long arrays."""
 ANSWER_SECONDS = 10
 """In which object storage has to answer a first question."""
 REMEDY = (
@@ -188,7 +188,7 @@ def parquet_batches(folder: Path) -> Iterator[pa.RecordBatch]:
     if paths:
         yield from ds.dataset(
             [path.removeprefix(SCHEME) for path in paths], format="parquet", filesystem=system
-        ).to_batches(**FEW_AHEAD)
+        ).to_batches(batch_size=16_384, **FEW_AHEAD)
 
 
 # --- files

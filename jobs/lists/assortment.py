@@ -14,7 +14,6 @@ from pyspark.sql import functions as F
 
 from jobs.errors import UserError
 from jobs.lake import storage
-from jobs.lake.change_tables import coded_batches
 from jobs.lake.lake import Lake
 from jobs.lake.storage import write_whole
 from jobs.lists.config import PopularConfig
@@ -87,7 +86,7 @@ def read_availability(lake: Lake, run: Run, catalogue: pa.Table) -> tuple[Vocabu
     products = Vocabulary(catalogue["product_id"].combine_chunks())
     lake.create(AVAILABILITY)
     columns = ("product_id", "market", "available")
-    sold = [batch.filter(batch["available"]) for batch in coded_batches(lake, AVAILABILITY, columns, run.as_of, ROWS)]
+    sold = [batch.filter(batch["available"]) for batch in lake.snapshot(AVAILABILITY).encoded(columns, run.as_of, ROWS)]
     markets = Vocabulary.build(pa.chunked_array([_words(batch["market"]) for batch in sold], pa.string()))
     available = np.zeros((len(markets), len(products)), dtype=bool)
     for batch in sold:

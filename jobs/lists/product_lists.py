@@ -16,7 +16,6 @@ import pyarrow as pa
 
 from jobs.index import ProductIndex, read_index
 from jobs.lake import storage
-from jobs.lake.change_tables import replace_coded
 from jobs.lake.changes import may_hold_changes, night_before
 from jobs.lake.lake import Lake
 from jobs.lists.assortment import Assortment
@@ -35,7 +34,7 @@ from models.contract import Compute
 from models.digests import begun, of_words
 from models.vocabulary import Vocabulary
 
-LAYOUT = 2
+LAYOUT = 3
 """Raised when equal lists have other digests than before: the next night then writes all of them."""
 AT_ONCE = 2
 """Markets whose lists are built at the same time."""
@@ -66,7 +65,7 @@ def stage_product_lists(
         delete_digests(lake, point.table, run.as_of)
         build = _TouchPointBuild(point, indexes[point.index], builder, cold, shown, config, run, known)
         since = lake.since(point.table, before) if before and known is not None else None
-        written += replace_coded(lake, point.table, build.batches(), run, since)
+        written += lake.replace_encoded(point.table, build.batches(), run, since)
         digests = GroupDigests(builder.assortment.products, build.digests)
         digests.write(_path(lake, point.table, run.as_of), {"layout": LAYOUT})
         for night in lake.nights(point.table):

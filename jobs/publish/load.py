@@ -13,11 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from jobs.lake.change_tables import REPLACED_NIGHT, coded_batches, coded_changes
 from jobs.lake.changes import stamp, stamp_of
-from jobs.lake.digests import Words, digests
-from jobs.lake.lake import Lake
-from jobs.lake.rows import arrow_schema
+from jobs.lake.digests import TextDigests, digests
+from jobs.lake.lake import REPLACED_NIGHT, Lake
 from jobs.run import Run
 from jobs.tables.shop import PRODUCT_LISTS
 from jobs.tables.table import Table
@@ -205,23 +203,15 @@ class _Loading:
         """Rows that the night has, and of changes those that it has no more."""
         from feature_repo.served import ONLINE
 
-        table, lake, night = self.table, self.lake, self.run.as_of
-        names = [*dict.fromkeys((*table.key, *ONLINE[table]))]
-        schema = pa.schema([arrow_schema(table).field(name) for name in names])
-        live = date.fromisoformat(self.load.parent.as_of) if only_changes else night
-        if only_changes and table in PRODUCT_LISTS:
-            for batch, gone in coded_changes(lake, table, names, live, night, self.batch_rows):
-                yield batch.filter(pa.array(~gone)), batch.filter(pa.array(gone))
-        elif only_changes:
-            for batch in lake.changed(table, names, live, night).to_batches(self.batch_rows):
+        names = [*dict.fromkeys((*self.table.key, *ONLINE[self.table]))]
+        snapshot, night = self.lake.snapshot(self.table), self.run.as_of
+        if not only_changes:
+            for batch in snapshot.encoded(names, night, self.batch_rows):
                 yield batch, None
-        elif table in PRODUCT_LISTS:
-            for batch in coded_batches(lake, table, names, night, self.batch_rows):
-                yield batch, None
-        else:
-            for batch in lake.batches(table, names, night, self.batch_rows):
-                if batch.num_rows:
-                    yield batch.cast(schema), None
+            return
+        live = date.fromisoformat(self.load.parent.as_of)
+        for batch, deleted in snapshot.changes(names, live, night, self.batch_rows):
+            yield batch.filter(pa.array(~deleted)), batch.filter(pa.array(deleted))
 
     def _keys(self, batch: pa.RecordBatch) -> list[bytes]:
         """The stored key of each row (`feature_repo.online.layout.row_key`); rows of one market share its head."""
@@ -279,9 +269,9 @@ class LiveRows:
         self.lake, self.table, self.live = lake, table, live
         self.columns = [name for name in columns if name not in table.key]
         names = [*table.key, *self.columns]
-        self.words = Words()
+        self.words = TextDigests()
         keys, contents = [np.empty(0, np.uint64)], [np.empty(0, np.uint64)]
-        for batch in coded_batches(lake, table, names, live, ROWS):
+        for batch in lake.snapshot(table).encoded(names, live, ROWS):
             keys.append(digests(batch, table.key, self.words))
             contents.append(digests(batch, self.columns, self.words))
         key, content = np.concatenate(keys), np.concatenate(contents)
@@ -300,7 +290,7 @@ class LiveRows:
         """The keys of the live night's rows that tonight has not; call it when all of tonight's rows were seen."""
         if self.seen.all():
             return
-        for batch in coded_batches(self.lake, self.table, self.table.key, self.live, ROWS):
+        for batch in self.lake.snapshot(self.table).encoded(self.table.key, self.live, ROWS):
             at, _ = self._places(digests(batch, self.table.key, self.words))
             yield batch.filter(pa.array(~self.seen[at]))
 

@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.lake.change_tables import among, chosen_rows
 from jobs.lake.forgotten import own_salt
 from jobs.lake.lake import Lake
 from jobs.lake.reading import matching, of_night
+from jobs.lake.rows import among
 from jobs.report.recent import LONG_HISTORY, Recent, RecentEvents
 from jobs.tables.shop import CATALOGUE, PEOPLE_ALSO_BOUGHT, RECOMMENDED_FOR_YOU, YOU_MIGHT_ALSO_LIKE
 from jobs.tables.table import Table
@@ -134,7 +134,7 @@ def customer_examples(lake: Lake, as_of: date, wanted: int, recent: Recent | Non
     columns = ("customer_id", "market", "product_ids", "sources")
     lists = {
         (row["customer_id"], row["market"]): row
-        for batch in chosen_rows(lake, RECOMMENDED_FOR_YOU, columns, as_of, lambda b: among(b["customer_id"], ids))
+        for batch in lake.chosen(RECOMMENDED_FOR_YOU, columns, as_of, lambda b: among(b["customer_id"], ids))
         for row in batch.to_pylist()
     }
     shown = {p for row in [*histories.values(), *lists.values()] for p in row["product_ids"]}
@@ -161,7 +161,7 @@ def _listed_markets(lake: Lake, as_of: date, products: Sequence[str], events: Re
     counted = events.in_markets(products)
     best: dict[str, tuple[int, str]] = {}
     keys = ("product_id", "market")
-    for batch in chosen_rows(lake, YOU_MIGHT_ALSO_LIKE, keys, as_of, lambda b: among(b["product_id"], products)):
+    for batch in lake.chosen(YOU_MIGHT_ALSO_LIKE, keys, as_of, lambda b: among(b["product_id"], products)):
         for product, market in zip(*(batch[name].to_pylist() for name in keys), strict=True):
             here = (-counted.get((product, market), 0), market)
             best[product] = min(best.get(product, here), here)
@@ -193,7 +193,7 @@ def _pages(
 
     def lists(table: Table) -> dict[tuple[str, str], dict[str, Any]]:
         columns = ("product_id", "market", "variant", "product_ids", "sources")
-        found = [row for b in chosen_rows(lake, table, columns, as_of, wanted) for row in b.to_pylist()]
+        found = [row for b in lake.chosen(table, columns, as_of, wanted) for row in b.to_pylist()]
         found.sort(key=lambda row: str(row["variant"]))  # of several variants the last one is shown
         return {(row["product_id"], row["market"]): row for row in found}
 

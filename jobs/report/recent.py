@@ -12,10 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.lake.change_tables import among, chosen_rows, codes_of
 from jobs.lake.lake import Lake
 from jobs.lake.reading import Wanted, of_night, scan
-from jobs.lake.rows import arrow_schema
+from jobs.lake.rows import among, arrow_schema, codes_of
 from jobs.tables.shop import CUSTOMER_SEQUENCES, EVENTS
 from models.arrays import Rows
 
@@ -115,8 +114,8 @@ class Recent:
         last = scan(self.lake, CUSTOMER_SEQUENCES, ("customer_id", "last_event_at"), night)
         candidates = _newest(last, few)["customer_id"].to_pylist()
         columns = (*HISTORY, "last_event_at")
-        read = chosen_rows(
-            self.lake, CUSTOMER_SEQUENCES, columns, self.as_of, lambda batch: among(batch["customer_id"], candidates)
+        read = self.lake.chosen(
+            CUSTOMER_SEQUENCES, columns, self.as_of, lambda batch: among(batch["customer_id"], candidates)
         )
         long = (b.filter(pc.greater_equal(pc.list_value_length(b["event_types"]), least)) for b in read)
         found = _newest(long, self.looked_at)

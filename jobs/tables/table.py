@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -55,3 +56,13 @@ class Table:
     def has_ends(self) -> bool:
         """Whether a row may say that there is none any more."""
         return GONE in self.names
+
+
+def newest_rows(table: Table, rows: str, names: Iterable[str]) -> str:
+    """Spark SQL for the columns `names` of a night of a table of changes.
+
+    `rows` is a query for the stored rows of the nights that belong to it. Every part is a name of ours, none is data.
+    """
+    ranked = f"row_number() OVER (PARTITION BY {', '.join(table.changes_of)} ORDER BY as_of DESC) AS age"
+    there = f" AND NOT coalesce({GONE}, false)" if table.has_ends else ""
+    return f"SELECT {', '.join(names)} FROM (SELECT *, {ranked} FROM ({rows})) WHERE age = 1{there}"  # noqa: S608

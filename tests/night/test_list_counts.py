@@ -6,6 +6,7 @@ from unittest.mock import patch
 
 from jobs.gate import counts as list_counts
 from jobs.gate.counts import counts_of, read_catalogue, read_counts, write_counts
+from jobs.lake.snapshot import Snapshot
 from jobs.tables.shop import LISTS, MARKET_RANKING, PEOPLE_ALSO_BOUGHT
 from tests.support.nights import FIRST, SECOND, Shop
 
@@ -25,7 +26,7 @@ def test_the_gate_counts_what_reading_the_lists_alone_counts(copied_second: Shop
 
 def test_the_page_takes_the_gates_counts_until_a_table_changes(copied_night: Shop) -> None:
     lake, catalogue = copied_night.lake, read_catalogue(copied_night.lake, FIRST)
-    with patch.object(list_counts, "coded_nights", side_effect=AssertionError("lists were read again")):
+    with patch.object(Snapshot, "encoded_nights", side_effect=AssertionError("lists were read again")):
         before = counts_of(lake, FIRST, LISTS, catalogue)
     copied_night.rewrite(PEOPLE_ALSO_BOUGHT, lambda rows: rows[1:])
     after = counts_of(lake, FIRST, LISTS, catalogue)

@@ -194,7 +194,7 @@ OWNERS = {
     "llvmlite": ("models/search/exact_kernels.py", "models/search/device_kernels.py"),
     "transformers4rec": ("models/networks/transformers4rec.py",),
     "matplotlib": (),
-    "deltalake": ("jobs/lake/lake.py", "jobs/lake/change_tables.py", "jobs/lake/engine.py"),
+    "deltalake": ("jobs/lake/lake.py", "jobs/lake/snapshot.py", "jobs/lake/engine.py"),
     "obstore": ("jobs/lake/storage.py", "jobs/lake/storage.py"),
     "upath": ("jobs/lake/storage.py",),
     "fsspec": ("jobs/lake/storage.py",),
@@ -222,7 +222,7 @@ def test_delta_is_written_by_its_owners_only() -> None:
         path for path, tree in modules().items() for name, _ in calls(tree)
         if name.endswith(("write_deltalake", "create_write_transaction")) or "write.format('delta')" in name
     }  # fmt: skip
-    assert writers == {"jobs/lake/lake.py", "jobs/lake/change_tables.py", "jobs/lake/engine.py"}
+    assert writers == {"jobs/lake/lake.py", "jobs/lake/engine.py"}
 
 
 def test_compiled_kernels_have_modules_of_their_own() -> None:

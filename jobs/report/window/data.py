@@ -14,10 +14,11 @@ import pyarrow.compute as pc
 from pydantic import PositiveInt
 
 from jobs.gate.counts import ListCounts
-from jobs.lake.change_tables import Pick, among, chosen_rows
 from jobs.lake.forgotten import Salt
 from jobs.lake.lake import Lake
 from jobs.lake.reading import Tally, count_rows, matching, of_night, scan
+from jobs.lake.rows import among
+from jobs.lake.snapshot import Pick
 from jobs.policy.variants import DEFAULT
 from jobs.report.examples import SIGNS
 from jobs.report.figures import RULES
@@ -279,7 +280,7 @@ def _read_lists(lake: Lake, table: Table, as_of: date, axes: Axes, texts: Window
     """
     columns = dict.fromkeys((*table.key, "product_ids", "scores", "sources", "rules", *NOTES))
     found: dict[tuple[int, ...], ListRow] = {}
-    for batch in chosen_rows(lake, table, columns, as_of, _wanted(axes)):
+    for batch in lake.chosen(table, columns, as_of, _wanted(axes)):
         joined = pc.binary_join_element_wise(*(pc.fill_null(batch[name], "") for name in NOTES), SEPARATOR)
         rows = zip(
             texts.notes.of(joined).to_pylist(),

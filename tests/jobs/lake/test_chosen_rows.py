@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from jobs.lake import change_tables
-from jobs.lake.change_tables import among, chosen_rows, replace_coded
+from jobs.lake import lake as lakes
 from jobs.lake.lake import Lake
+from jobs.lake.rows import among
 from jobs.tables.shop import RECOMMENDED_FOR_YOU, YOU_MIGHT_ALSO_LIKE
 from jobs.tables.table import Table
 from tests.support.nights_lake import nth, run_of
@@ -30,7 +30,7 @@ def of_owners(*owners: str, name: str = "product_id") -> Wanted:
 def read(lake: Lake, table: Table, as_of: date, wanted: Wanted, *columns: str) -> list[dict[str, Any]]:
     """Those rows, in order of their key."""
     names = (*table.key, *columns)
-    found = [row for batch in chosen_rows(lake, table, names, as_of, wanted) for row in batch.to_pylist()]
+    found = [row for batch in lake.chosen(table, names, as_of, wanted) for row in batch.to_pylist()]
     return sorted(found, key=lambda row: [row[name] for name in table.key])
 
 
@@ -49,32 +49,32 @@ def lists_of(market: str, products: int) -> pa.RecordBatch:
 
 
 @pytest.fixture
-def coded_lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+def encoded_lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
     """Lists of four markets in several row groups and files."""
-    monkeypatch.setattr(change_tables, "GROUP_ROWS", 60)
-    monkeypatch.setattr(change_tables, "FILE_ROWS", 120)
+    monkeypatch.setattr(lakes, "GROUP_ROWS", 60)
+    monkeypatch.setattr(lakes, "FILE_ROWS", 120)
     lake = Lake(tmp_path)
-    replace_coded(lake, YOU_MIGHT_ALSO_LIKE, [lists_of(market, 30) for market in ("DE", "FR", "GB", "US")], run_of(0))
+    lake.replace_encoded(YOU_MIGHT_ALSO_LIKE, [lists_of(market, 30) for market in ("DE", "FR", "GB", "US")], run_of(0))
     return lake
 
 
-def test_they_are_the_rows_that_a_filter_of_all_finds(coded_lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobs.lake.change_tables.ROWS", 7)
+def test_they_are_the_rows_that_a_filter_of_all_finds(encoded_lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.lake.snapshot.PICKED_ROWS", 7)
 
     def wanted(batch: pa.RecordBatch) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         return among(batch["market"], ["GB", "DE"]) & among(batch["product_id"], ["p003", "p008", "p029"])
 
     columns = ("product_ids", "scores", "sources", "short_reason", "run_id")
-    every = coded_lake.arrow(YOU_MIGHT_ALSO_LIKE, (*YOU_MIGHT_ALSO_LIKE.key, *columns), nth(0)).to_pylist()
+    every = encoded_lake.arrow(YOU_MIGHT_ALSO_LIKE, (*YOU_MIGHT_ALSO_LIKE.key, *columns), nth(0)).to_pylist()
     expected = [r for r in every if r["market"] in ("GB", "DE") and r["product_id"] in ("p003", "p008", "p029")]
-    assert read(coded_lake, YOU_MIGHT_ALSO_LIKE, nth(0), wanted, *columns) == expected
+    assert read(encoded_lake, YOU_MIGHT_ALSO_LIKE, nth(0), wanted, *columns) == expected
     assert len(expected) == 6
 
 
-def test_a_night_or_table_that_is_not_there_has_none(coded_lake: Lake) -> None:
-    assert read(coded_lake, YOU_MIGHT_ALSO_LIKE, nth(1), of_owners("p001")) == []
-    assert read(coded_lake, RECOMMENDED_FOR_YOU, nth(0), of_owners("c1", name="customer_id")) == []
-    assert read(coded_lake, YOU_MIGHT_ALSO_LIKE, nth(0), of_owners("nobody"), "product_ids") == []
+def test_a_night_or_table_that_is_not_there_has_none(encoded_lake: Lake) -> None:
+    assert read(encoded_lake, YOU_MIGHT_ALSO_LIKE, nth(1), of_owners("p001")) == []
+    assert read(encoded_lake, RECOMMENDED_FOR_YOU, nth(0), of_owners("c1", name="customer_id")) == []
+    assert read(encoded_lake, YOU_MIGHT_ALSO_LIKE, nth(0), of_owners("nobody"), "product_ids") == []
 
 
 def test_a_column_that_old_files_lack_is_null(tmp_path: Path) -> None:

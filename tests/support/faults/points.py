@@ -169,6 +169,26 @@ def delta_write(original: Callable[..., Any], points: Points, name: str) -> Call
     return wrapped
 
 
+def encoded_write(original: Callable[..., Any], points: Points, name: str) -> Callable[..., Any]:
+    """Points before dictionary-encoded files are written, between their batches, and after them; none is committed."""
+
+    @functools.wraps(original)
+    def wrapped(data: Any, folder: Any, *args: Any, **kwargs: Any) -> Any:
+        def handed() -> Iterator[pa.RecordBatch]:
+            for number, batch in enumerate(data):
+                yield batch
+                if number in (0, 1, 7):
+                    points.here(f"after encoded batch {number + 1} for {folder}")
+
+        points.here(f"before encoded files in {folder}")
+        batches = pa.RecordBatchReader.from_batches(data.schema, handed())
+        result = original(batches, folder, *args, **kwargs | {"min_rows_per_group": 0, "max_rows_per_file": 0})
+        points.here(f"after encoded files in {folder}")
+        return result
+
+    return wrapped
+
+
 def wait_for_a_file(path: Path, before: set[Path]) -> None:
     """Until a data file that no commit names lies in a table's folder, or a second has gone."""
     until = time.monotonic() + 1
@@ -233,8 +253,8 @@ class Hook:
 HOOKS = (
     Hook("deltalake.write_deltalake", delta_write),
     Hook("deltalake.table.DeltaTable.create", around_path, "creation"),
-    Hook("deltalake.table.DeltaTable.create_write_transaction", around, "a commit of coded files"),
-    Hook("pyarrow.parquet.core.ParquetWriter.write_table", around, "coded rows"),
+    Hook("deltalake.table.DeltaTable.create_write_transaction", around, "a commit of encoded files"),
+    Hook("pyarrow.dataset.write_dataset", encoded_write),
     Hook("deltalake.table.DeltaTable.delete", around, "a delete"),
     Hook("deltalake.table.DeltaTable.vacuum", around, "a vacuum"),
     Hook("deltalake.table.DeltaTable.restore", around, "a restore"),

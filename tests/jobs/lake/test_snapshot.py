@@ -1,8 +1,8 @@
-"""A night's rows read as codes are the rows; their digests tell exactly the rows that differ."""
+"""Dictionary-encoded rows of a night equal its plain rows; their digests find exactly the rows that differ."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.lake.change_tables import coded_batches, coded_changes, coded_nights, replace_coded, spelled_out
-from jobs.lake.digests import digests
+from jobs.lake.digests import TextDigests, digests
 from jobs.lake.lake import Lake
-from jobs.lake.rows import arrow_schema
+from jobs.lake.rows import arrow_schema, decoded
 from jobs.publish.load import LiveRows, unchanged
-from jobs.tables.shop import EVENTS, YOU_MIGHT_ALSO_LIKE
-from models.digests import DigestSet
+from jobs.tables.shop import YOU_MIGHT_ALSO_LIKE
+from models.arrays import Digests
+from models.digests import DigestSet, of_texts
 from tests.conftest import run_of
 
 NIGHT, NEXT, AFTER = date(2026, 3, 1), date(2026, 3, 2), date(2026, 3, 3)
@@ -47,23 +47,18 @@ def stage(
 
 def rows_of(lake: Lake, as_of: date, rows: int = 2) -> pa.Table:
     names = YOU_MIGHT_ALSO_LIKE.names
-    found = [spelled_out(b, YOU_MIGHT_ALSO_LIKE) for b in coded_batches(lake, YOU_MIGHT_ALSO_LIKE, names, as_of, rows)]
+    read = lake.snapshot(YOU_MIGHT_ALSO_LIKE).encoded(names, as_of, rows)
+    found = [decoded(batch, YOU_MIGHT_ALSO_LIKE) for batch in read]
     return pa.Table.from_batches(found).sort_by([("product_id", "ascending"), ("market", "ascending")])
 
 
-def test_coded_rows_are_the_nights_rows_and_no_other_nights(sail_lake: Lake) -> None:
+def test_encoded_rows_are_the_nights_rows_and_no_other_nights(sail_lake: Lake) -> None:
     night: Night = {("P1", "GB"): [("A", 0.5, "x"), ("B", 0.0, "y")], ("P1", "FR"): [], ("P2", "GB"): [("A", 1.0, "x")]}
     stage(sail_lake, NIGHT, night)
     stage(sail_lake, NEXT, {("P9", "GB"): [("C", 0.5, "x")]})
     assert rows_of(sail_lake, NIGHT).to_pylist() == sail_lake.arrow(YOU_MIGHT_ALSO_LIKE, as_of=NIGHT).to_pylist()
-    coded = next(iter(coded_batches(sail_lake, YOU_MIGHT_ALSO_LIKE, ["product_ids"], NIGHT, 10)))
-    assert pa.types.is_dictionary(coded["product_ids"].type.value_type), "ids are spelled out"
-
-
-def test_a_table_that_is_not_cut_by_nights_has_no_files_of_one_night(sail_lake: Lake) -> None:
-    sail_lake.create(EVENTS)
-    with pytest.raises(AssertionError, match="events"):
-        next(iter(coded_batches(sail_lake, EVENTS, ["customer_id"], NIGHT, 10)))
+    encoded = next(iter(sail_lake.snapshot(YOU_MIGHT_ALSO_LIKE).encoded(["product_ids"], NIGHT, 10)))
+    assert pa.types.is_dictionary(encoded["product_ids"].type.value_type), "ids are spelled out"
 
 
 def stage_changes(lake: Lake, as_of: date, before: Night, now: Night) -> None:
@@ -90,15 +85,15 @@ def test_a_night_of_changes_reads_as_if_it_were_complete(
         assert lake.count(table, as_of) == len(night)
     names = [*table.key, "product_ids"]
     both: dict[int, list[pa.RecordBatch]] = {0: [], 1: []}
-    for batch, masks in coded_nights(lake, table, names, [AFTER, NEXT], 2):
+    for batch, masks in lake.snapshot(table).encoded_nights(names, [AFTER, NEXT], 2):
         for number, mask in enumerate(masks):
-            both[number].append(spelled_out(batch.filter(pa.array(mask)), table))
+            both[number].append(decoded(batch.filter(pa.array(mask)), table))
     assert [shown(pa.Table.from_batches(found)) for found in both.values()] == [
         {key: [p for p, _, _ in row] for key, row in told[as_of].items()} for as_of in (AFTER, NEXT)
     ]
     state = {key: [p for p, _, _ in row] for key, row in first.items()}
-    for batch, gone in coded_changes(lake, table, names, NIGHT, AFTER, 2):
-        plain = spelled_out(batch, table)
+    for batch, gone in lake.snapshot(table).changes(names, NIGHT, AFTER, 2):
+        plain = decoded(batch, table)
         state |= shown(pa.Table.from_batches([plain.filter(pa.array(~gone))]))
         for key in shown(pa.Table.from_batches([plain.filter(pa.array(gone))])):
             state.pop(key, None)
@@ -121,7 +116,7 @@ def test_what_differs_and_what_is_gone_is_told_exactly(
     stage(lake, NEXT, now)
     live = LiveRows(lake, YOU_MIGHT_ALSO_LIKE, SERVED, NIGHT)
     columns = [*YOU_MIGHT_ALSO_LIKE.key, *SERVED]
-    batches = coded_batches(lake, YOU_MIGHT_ALSO_LIKE, columns, NEXT, 2)
+    batches = lake.snapshot(YOU_MIGHT_ALSO_LIKE).encoded(columns, NEXT, 2)
     differing = [row for batch in batches for row in live.differing(batch).select(["product_id", "market"]).to_pylist()]
     gone = [row for batch in live.gone() for row in batch.select(["product_id", "market"]).to_pylist()]
     assert {tuple(row.values()) for row in differing} == {key for key in now if then.get(key) != now[key]}
@@ -134,26 +129,37 @@ def test_digests_are_of_values_not_of_how_they_are_coded() -> None:
     scores = pa.array([[1.0], [None], [], [2.0]], pa.list_(pa.float32()))
     plain = pa.RecordBatch.from_arrays([texts, ids, scores], ["t", "i", "s"])
     offsets, values = ids.offsets, ids.values.dictionary_encode()
-    coded_ids = pa.ListArray.from_arrays(pa.array(offsets.to_pylist(), pa.int32()), values)
-    coded = pa.RecordBatch.from_arrays([texts.dictionary_encode(), coded_ids, scores], ["t", "i", "s"])
-    assert digests(plain, ["t", "i", "s"]).tolist() == digests(coded, ["t", "i", "s"]).tolist()
-    assert len(set(digests(plain, ["t", "i", "s"]).tolist())) == 4
-    assert digests(plain, ["t"])[0] == digests(plain, ["t"])[3]
+    encoded_ids = pa.ListArray.from_arrays(pa.array(offsets.to_pylist(), pa.int32()), values)
+    encoded = pa.RecordBatch.from_arrays([texts.dictionary_encode(), encoded_ids, scores], ["t", "i", "s"])
+    of_plain, of_encoded = (digests(batch, ["t", "i", "s"], TextDigests()).tolist() for batch in (plain, encoded))
+    assert of_plain == of_encoded and len(set(of_plain)) == 4
+    assert digests(plain, ["t"], TextDigests())[0] == digests(plain, ["t"], TextDigests())[3]
     with pytest.raises(TypeError, match="no digest"):
-        digests(pa.RecordBatch.from_arrays([pa.array([1])], ["n"]), ["n"])
+        digests(pa.RecordBatch.from_arrays([pa.array([1])], ["n"]), ["n"], TextDigests())
 
 
-@given(st.lists(st.lists(st.integers(0, 2**64 - 1).map(lambda one: one % 3_000), max_size=400), max_size=6))
+@given(st.lists(st.lists(st.integers(0, 2_999), max_size=400), max_size=6))
 def test_a_set_of_digests_has_what_was_put_in(parts: list[list[int]]) -> None:
+    def digests_of(numbers: Iterable[int]) -> Digests:
+        """First halves meet often, and may be 0."""
+        return np.array([(n % 50, n) for n in numbers], np.uint64).reshape(-1, 2)
+
     some = DigestSet()
     for part in parts:
-        some.add(np.array(part, np.uint64))
-    every = np.arange(3_000, dtype=np.uint64)
-    known = {max(one, 1) for part in parts for one in part}
-    assert some.has(every).tolist() == [max(one, 1) in known for one in range(3_000)]
+        some.add(digests_of(part))
+    known = {number for part in parts for number in part}
+    assert some.has(digests_of(range(3_000))).tolist() == [number in known for number in range(3_000)]
 
 
-def test_coded_rows_replace_their_night_alone_and_the_history_says_which(tmp_path: Path) -> None:
+def test_digests_of_texts_are_murmur3s() -> None:
+    texts = pa.array(["", "hello", None, "The quick brown fox jumps over the lazy dog", "é" * 8])
+    found = [f"{first:016x}{second:016x}" for first, second in of_texts(texts.slice(1)).tolist()]
+    assert found[0] == "cbd8a7b341bd9b025b1e906a48ae1d19"
+    assert found[2] == "e34bbc7bbc071b6c7a433ca9c49a9347"
+    assert len(set(found)) == 4 and of_texts(texts)[0].tolist() == [0, 0]
+
+
+def test_encoded_rows_replace_their_night_alone_and_the_history_says_which(tmp_path: Path) -> None:
     lake = Lake(tmp_path / "lake")
     stage(lake, NIGHT, {("P1", "GB"): [("A", 0.5, "x")]})
     before = lake.version(YOU_MIGHT_ALSO_LIKE)
@@ -171,7 +177,7 @@ def test_coded_rows_replace_their_night_alone_and_the_history_says_which(tmp_pat
             "short_reason": pa.nulls(1, pa.string()),
             "model_id": pa.array(["m"]), "gone": pa.nulls(1, pa.bool_()),
         })  # fmt: skip
-        assert replace_coded(lake, YOU_MIGHT_ALSO_LIKE, [batch], run_of(NEXT)) == 1
+        assert lake.replace_encoded(YOU_MIGHT_ALSO_LIKE, [batch], run_of(NEXT)) == 1
     rows = lake.arrow(YOU_MIGHT_ALSO_LIKE, as_of=NEXT).to_pylist()
     assert [(row["product_id"], row["product_ids"], row["run_id"]) for row in rows] == [
         ("P8", ["P8", "P9"], run_of(NEXT).run_id)
