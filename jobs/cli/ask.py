@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from jobs.cli.common import LAKE, Root, day_of, lake_at, online_store
+from jobs.cli.common import LAKE, EngineOption, Root, day_of, lake_at, online_store
 from jobs.errors import UserError
 from jobs.policy.variants import DEFAULT
 
@@ -22,7 +23,7 @@ Night = Annotated[
 
 def add_questions(app: typer.Typer) -> None:
     """Register the commands of this module."""
-    for command in (lookup, rank, bag, context, explain):
+    for command in (lookup, rank, bag, context, explain, sql):
         app.command(rich_help_panel=PANEL)(command)
 
 
@@ -90,7 +91,7 @@ def context(
     from rich.console import Console
 
     from jobs.ask.context import alternatives_in_context, print_in_context
-    from jobs.lake.reading import live_night
+    from jobs.lake.live import live_night
 
     lake = lake_at(root, "sail")
     night = live_night(lake) if as_of is None else day_of(as_of)
@@ -123,3 +124,30 @@ def explain(
         lake_at(root, "sail"), touch_point or default_touch_point(key), key, position, day_of(as_of) if as_of else None
     )
     print_explanation(found, Console())
+
+
+def sql(
+    query: Annotated[str, typer.Argument(help="A SELECT over tables named live.NAME.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write all rows to a .csv or .parquet file.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Rows to print.")] = 50,
+    engine: EngineOption = "sail",
+    root: Root = LAKE,
+) -> None:
+    """Run a SELECT over the tables as they are live; staged rows are not seen."""
+    from rich.console import Console
+
+    from jobs.ask.sql import answer, check_out, print_answer, write_answer
+
+    lake = lake_at(root, engine)
+    try:
+        if out is None:
+            print_answer(answer(lake, query, limit + 1), limit, Console())
+        else:
+            check_out(out)
+            rows = answer(lake, query)
+            write_answer(rows, out)
+            Console().print(f"{rows.num_rows:,} rows written to {out}", markup=False)
+    finally:
+        lake.stop()

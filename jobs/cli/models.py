@@ -67,7 +67,7 @@ def demote(first: From, reason: Reason = "", root: Root = LAKE) -> None:
 
 def print_decision(lake: Lake, made: ChampionRecord, console: Console) -> None:
     """What was decided, until when it holds, and what is left to do."""
-    from jobs.lake.reading import live_night
+    from jobs.lake.live import live_night
     from jobs.train.champions import next_after
 
     later, live = next_after(lake, made), live_night(lake)

@@ -195,7 +195,7 @@ def rollback(
 
 def chosen_night(lake: Lake, to: date | None) -> date:
     """The night to make live: `to`, or the newest one before the live one; raises UserError for one that cannot be."""
-    from jobs.lake.reading import live_night
+    from jobs.lake.live import live_night
     from jobs.publish.step import nights_to_roll_back_to
 
     nights, live = nights_to_roll_back_to(lake), live_night(lake)

@@ -19,7 +19,7 @@ from jobs.gate.lists import Lists, Shop, churn, read_lists, read_shop
 from jobs.gate.models import model_checks
 from jobs.lake import storage
 from jobs.lake.lake import Lake
-from jobs.lake.reading import live_night
+from jobs.lake.live import live_night
 from jobs.policy.compile import read_policy
 from jobs.run import Counts, Run
 from jobs.steps import STAGING

@@ -11,14 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.lake.lake import Lake
-from jobs.tables.records import PUBLISHED
 from jobs.tables.table import Table
-
-
-def live_night(lake: Lake) -> date | None:
-    """The night that is live, if any."""
-    rows = lake.arrow(PUBLISHED, ("as_of",)).to_pylist()
-    return rows[0]["as_of"] if rows else None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from jobs.errors import UserError
 from jobs.gate.passed import require_passed
 from jobs.lake import storage
 from jobs.lake.lake import Lake
-from jobs.lake.reading import live_night
+from jobs.lake.live import live_night
 from jobs.lake.rows import arrow_schema
 from jobs.publish.store import REPO, OnlineStore
 from jobs.run import Counts, Run
