@@ -134,6 +134,7 @@ def execute(lake: Lake, run: Run, config: CleanConfig) -> Counts:
     fewer = files = 0
     for place, table in enumerate(ALL):
         run.progress("tables in order", place, len(ALL))
+        lake.update_comments(table)
         fewer += compact(lake, table, config.upkeep)
         count, size = vacuum(lake, table, config.upkeep)
         checkpoint(lake, table, config.upkeep)

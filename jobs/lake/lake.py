@@ -57,6 +57,8 @@ class Lake:
         self._start_engine = start_engine
         self._current: set[Table] = set()
         """Tables that were seen to have all their columns."""
+        self._described: set[Table] = set()
+        """Tables that were seen to have the comments of their definition."""
 
     @cached_property
     def engine(self) -> Engine:
@@ -208,6 +210,23 @@ class Lake:
             partition_by=list(table.partition) or None,
         )  # fmt: skip
 
+    def update_comments(self, table: Table) -> None:
+        """Replace stored comments that differ from the table's definition, in commits that change no row."""
+        if table in self._described or not self.exists(table):
+            return
+        delta, comments = self.delta(table), {column.name: column.comment for column in table.columns}
+        for field in delta.schema().fields:
+            comment = comments.get(field.name, field.metadata.get("comment"))
+            if comment != field.metadata.get("comment"):
+                delta.alter.set_column_metadata(field.name, {"comment": str(comment)})
+        if delta.metadata().description != table.comment:
+            delta.alter.set_table_description(table.comment)
+        self._described.add(table)
+
+    def _prepare(self, table: Table) -> None:
+        self.create(table)
+        self.update_comments(table)
+
     def replace_frame(self, table: Table, frame: DataFrame, run: Run, since: date | None = None) -> None:
         """Replace the rows of this night by a Spark frame with the table's columns but as_of, run_id and since.
 
@@ -215,7 +234,7 @@ class Lake:
         """
         from pyspark.sql import functions as F
 
-        self.create(table)
+        self._prepare(table)
         stamped = frame.withColumns({name: F.lit(value) for name, value in identity_of(table, run, since).items()})
         columns = [F.col(column.name).cast(column.type.lower()).alias(column.name) for column in table.columns]
         self.engine.replace(stamped.select(*columns), self.path(table), night(run.as_of), arrow_schema(table))
@@ -229,7 +248,7 @@ class Lake:
         `rows` has the table's columns but as_of, run_id and since; batches are streamed. `since` says that the rows
         are changes, and which night before was the last complete one.
         """
-        self.create(table)
+        self._prepare(table)
         schema, identity = arrow_schema(table), identity_of(table, run, since)
         written = 0
 
@@ -259,7 +278,7 @@ class Lake:
         so Arrow writes the files, and deltalake commits them.
         """
         assert table.partition == ("as_of",), f"{table.name} has no files of one night alone"
-        self.create(table)
+        self._prepare(table)
         identity, night = identity_of(table, run, since), run.as_of.isoformat()
         schema = pa.schema([field for field in arrow_schema(table) if field.name != "as_of"])
         stamped = (stamped_batch(batch, schema, identity, encoded=True) for batch in batches)
@@ -308,7 +327,7 @@ class Lake:
 
     def overwrite(self, table: Table, rows: pa.Table) -> None:
         """Replace the whole table in one commit; `rows` has every column."""
-        self.create(table)
+        self._prepare(table)
         write_deltalake(str(self.path(table)), rows.select(table.names).cast(arrow_schema(table)), mode="overwrite")
 
 

@@ -21,7 +21,16 @@ from jobs.tables.shop import PRODUCT_LISTS
 from jobs.tables.table import Table
 from models.arrays import BoolMask, Digests, Rows
 
-HARMLESS = ("OPTIMIZE", "VACUUM START", "VACUUM END", "DELETE", "ADD COLUMN", "SET TBLPROPERTIES")
+HARMLESS = (
+    "OPTIMIZE",
+    "VACUUM START",
+    "VACUUM END",
+    "DELETE",
+    "ADD COLUMN",
+    "SET TBLPROPERTIES",
+    "UPDATE FIELD METADATA",
+    "UPDATE TABLE METADATA",
+)
 """Commits that change no row of a table; a deletion takes rows that a forgotten customer has lost online as well."""
 ONE_NIGHT = re.compile(r"\(?as_of = '(\d{4}-\d\d-\d\d)'(::date)?\)?")
 """The predicate of a commit that replaced one night."""

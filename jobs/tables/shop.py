@@ -1,6 +1,6 @@
-"""Every table's name, key, columns and comments: the contract with analysts and services.
+"""Describes every table of the lake: name, key, columns and comments, the contract with analysts and services.
 
-Inert on purpose: DAGs, feature definitions and tests may import it for nothing.
+It is inert data: DAGs, feature definitions and tests can import it at no cost.
 """
 
 from __future__ import annotations
@@ -20,38 +20,38 @@ from jobs.tables.records import (
 )
 from jobs.tables.table import Table
 
-SINCE = "since        DATE     the last night before, or this one, that has a row of every customer\n"
-ENDED = "gone         BOOLEAN  true where the list of the night before is there no more; null otherwise\n"
+SINCE = "since        DATE     the newest complete night, up to this one: it has a row for every key\n"
+ENDED = "gone         BOOLEAN  true if the list was deleted; null otherwise\n"
 OF_CHANGES = (
-    "A night holds the lists that differ from the night before; its row of a key is the newest one from `since` to it, "
-    "and there is none where that row is gone."
+    "A night stores only lists that changed: the current list of a key is the newest row of the nights from `since` to "
+    "the night; if that row is gone, the list was deleted."
 )
 OF_PRODUCT = ("product_id", "market", "variant")
 LIST = """
-product_ids  ARRAY<STRING>  the products to show, best first
-scores       ARRAY<FLOAT>   the score of each position as its source gave it; falls within one source
-sources      ARRAY<STRING>  why each position is there (README, Why a product is shown)
-rules        ARRAY<STRING>  what moved each position: a rule_id of policy, a standing rule's name, '' where nothing did
+product_ids  ARRAY<STRING>  the recommended products, best first
+scores       ARRAY<FLOAT>   score of each position by its source; only scores of one source can be compared
+sources      ARRAY<STRING>  the source that each position comes from (docs/merchandisers.md)
+rules        ARRAY<STRING>  the rule that moved each position: a rule_id of policy or a default rule; '' if none did
 variant      STRING         A/B variant the list belongs to
-short_reason STRING         why the list has fewer products than asked for; null for a full list
-model_id     STRING         the model whose vectors found the list
+short_reason STRING         why the list is shorter than the limit; null for a full list
+model_id     STRING         the model whose vectors the list was computed from
 """
 
 
 EVENTS = Table(
     "events",
-    "Valid interactions of customers with products, as ingested; as_of is the night that first read the row.",
+    "Valid interactions of customers with products; as_of is the night that first read the row.",
     ("event_id",),
     """
-event_id    STRING     identity of the event, unique in the table; equal timestamps sort by it
-customer_id STRING     who acted
-product_id  STRING     on what
+event_id    STRING     identity of the event, unique in the table; events of equal time are sorted by it
+customer_id STRING     the customer
+product_id  STRING     the product
 event_type  STRING     click, save, bag or purchase
-event_ts    TIMESTAMP  when, UTC
-market      STRING     the market the shop served it in
+event_ts    TIMESTAMP  time of the event, UTC
+market      STRING     the market in which it happened
 basket_id   STRING     the order a purchase belongs to; null for other events
-quantity    BIGINT     pieces, at least 1
-price       DOUBLE     price of one piece in the market's currency; null where the source has none
+quantity    BIGINT     number of pieces, at least 1
+price       DOUBLE     price of one piece in the market's currency; null if unknown
 event_date  DATE       the UTC day of event_ts
 """,
     ("event_date",),
@@ -59,26 +59,26 @@ event_date  DATE       the UTC day of event_ts
 
 CATALOGUE = Table(
     "catalogue",
-    "One row a product and night: what the shop sells.",
+    "The products of the shop, one row for each product and night.",
     ("product_id",),
     """
 product_id  STRING  identity of the product
-name        STRING  the name as the shop writes it; escape it before showing it in HTML
+name        STRING  the shop's name of the product; escape it before showing it in HTML
 brand       STRING  brand
-category    STRING  the category alternatives come from
+category    STRING  category; alternatives to a product come from its category
 department  STRING  women, men, children, ..
 colour      STRING  main colour
 price       DOUBLE  list price of one piece
-currency    STRING  of the price
+currency    STRING  currency of the price
 launched_at DATE    first day on sale
-image_url   STRING  picture, relative to the shop's image server
+image_url   STRING  address of the picture, relative to the shop's image server
 """,
     ("as_of",),
 )
 
 AVAILABILITY = Table(
     "availability",
-    "Which product can be bought in which market on a night; a pair that is not there is not available.",
+    "Which product can be bought in which market on a night; a pair without a row is not available.",
     ("product_id", "market"),
     """
 product_id STRING   identity of the product
@@ -91,21 +91,21 @@ available  BOOLEAN  whether it can be bought there
 CUSTOMER_SEQUENCES = Table(
     "customer_sequences",
     "Each customer's most recent events before the night, oldest first; the first three arrays and event_ids are "
-    "parallel. A night holds the customers whose events changed; its row of a customer is the newest one from `since` "
-    "to it.",
+    "parallel. A night stores only customers whose events changed: the current row of a customer is the newest one of "
+    "the nights from `since` to the night.",
     ("customer_id",),
     """
 customer_id      STRING            identity of the customer
 product_ids      ARRAY<STRING>     products, most recent last, at most 100
 event_types      ARRAY<STRING>     click, save, bag or purchase
-event_timestamps ARRAY<TIMESTAMP>  UTC
+event_timestamps ARRAY<TIMESTAMP>  time of each event, UTC
 last_event_at    TIMESTAMP         time of the most recent event
 market           STRING            market of the most recent event
 event_ids        ARRAY<STRING>     identity of each event
-bought           ARRAY<STRING>     every product the customer ever bought, in order of product_id
-bought_at        ARRAY<TIMESTAMP>  when each of them was last bought, UTC
-events_version   BIGINT            Delta version of events that the night's rows know
-max_length       BIGINT            most recent events kept per customer
+bought           ARRAY<STRING>     every product that the customer ever bought, sorted by product_id
+bought_at        ARRAY<TIMESTAMP>  time of the last purchase of each, UTC
+events_version   BIGINT            Delta version of events that the night was computed from
+max_length       BIGINT            largest number of events kept for a customer
 """
     + SINCE,
     ("as_of",),
@@ -115,11 +115,12 @@ max_length       BIGINT            most recent events kept per customer
 CUSTOMER_EMBEDDINGS = Table(
     "customer_embeddings",
     "Each customer's vector; its inner product with a product's vector of the same model_id is the score. A night "
-    "holds the customers encoded that night; its row of a customer is the newest one from `since` to it.",
+    "stores only the customers encoded that night: the current row of a customer is the newest one of the nights from "
+    "`since` to the night.",
     ("customer_id",),
     """
 customer_id STRING        identity of the customer
-vector      ARRAY<FLOAT>  d numbers and a constant 1 that takes the product's bias
+vector      ARRAY<FLOAT>  d numbers, and a constant 1 that multiplies the product's bias
 model_id    STRING        the model that encoded it
 """
     + SINCE,
@@ -134,8 +135,8 @@ PRODUCT_EMBEDDINGS = Table(
     """
 product_id STRING        identity of the product
 vector     ARRAY<FLOAT>  d numbers and the product's bias
-model_id   STRING        the model that made it
-cold       BOOLEAN       true where the model was not trained on it: the vector comes from the catalogue alone
+model_id   STRING        the model that computed it
+cold       BOOLEAN       true if the model was not trained on the product: its vector follows from the catalogue
 """,
     ("as_of",),
 )
@@ -144,28 +145,28 @@ YOU_MIGHT_ALSO_LIKE = Table(
     "you_might_also_like",
     f"You Might Also Like, the alternatives to a product, per market. {OF_CHANGES}",
     OF_PRODUCT,
-    "product_id STRING the product whose page it is\nmarket STRING market" + LIST + ENDED + SINCE,
+    "product_id STRING the product on whose page the list is shown\nmarket STRING market" + LIST + ENDED + SINCE,
     ("as_of",),
     OF_PRODUCT,
 )
 
 PEOPLE_ALSO_BOUGHT = Table(
     "people_also_bought",
-    f"People Also Bought, what goes with a product, per market; asymmetric. {OF_CHANGES}",
+    f"People Also Bought, the complements of a product, per market; asymmetric. {OF_CHANGES}",
     OF_PRODUCT,
-    "product_id STRING the product whose page it is\nmarket STRING market" + LIST + ENDED + SINCE,
+    "product_id STRING the product on whose page the list is shown\nmarket STRING market" + LIST + ENDED + SINCE,
     ("as_of",),
     OF_PRODUCT,
 )
 
 BAG_EXTRAS = Table(
     "bag_extras",
-    "A Little Something Extra: small add-ons to a bag with this product; for several products the lists are combined. "
+    "A Little Something Extra, small add-ons to a bag with this product; the lists of its products are combined. "
     + OF_CHANGES,
     OF_PRODUCT,
     "product_id STRING the product in the bag\nmarket STRING market"
     + LIST
-    + "categories ARRAY<STRING> category of each position; a bag shows one of each at most\n"
+    + "categories ARRAY<STRING> category of each position; a bag shows at most one product of each\n"
     + ENDED
     + SINCE,
     ("as_of",),
@@ -174,7 +175,7 @@ BAG_EXTRAS = Table(
 
 MARKET_RANKING = Table(
     "market_ranking",
-    "The order of a category page, or of all products, for a customer nobody knows; most wanted first.",
+    "The order of a category page, or of all products, for an unknown customer; most popular first.",
     ("market", "category", "variant"),
     "market STRING market\ncategory STRING category of the page, or * for all products" + LIST,
     ("as_of",),
@@ -182,12 +183,13 @@ MARKET_RANKING = Table(
 
 RECOMMENDED_FOR_YOU = Table(
     "recommended_for_you",
-    "Recommended for you, a customer's own list in their market; nothing they bought already. A night holds the lists "
-    "made that night; its row of a customer is the newest one from `since` to it.",
+    "Recommended for you, a customer's own list in their market, without products they bought. A night stores only "
+    "lists computed that night: the current list of a customer is the newest row of the nights from `since` to the "
+    "night.",
     ("customer_id", "market"),
     "customer_id STRING identity of the customer\nmarket STRING the customer's market"
     + LIST
-    + "reach FLOAT least score the list depends on: a product below it has no part in it; null: popularity has one\n"
+    + "reach FLOAT cutoff score: products below it cannot change the list; null if popular products fill the list\n"
     + SINCE,
     ("as_of",),
     ("customer_id",),
@@ -195,36 +197,36 @@ RECOMMENDED_FOR_YOU = Table(
 
 POLICY = Table(
     "policy",
-    "The merchandisers' rules; `python -m jobs policy` checks and replaces it. as_of is the day it was loaded.",
+    "The merchandisers' rules; `python -m jobs policy` checks and replaces them. as_of is the day they were loaded.",
     ("rule_id",),
     """
-rule_id     STRING  name of the rule, shown on every position it moves
-kind        STRING  what it does: one of the kinds in the README
-touch_point STRING  table of the lists it holds for; null for every one it can hold for
-market      STRING  market it holds in; null for all
-variant     STRING  A/B variant it holds in; null for all
-attribute   STRING  what it selects products by: product_id, brand, category or department; null where nothing is
-value       STRING  the attribute's value
-shown       STRING  mix_departments: department that products of department `value` may show
+rule_id     STRING  name of the rule; positions that it moved carry it
+kind        STRING  kind of rule (docs/merchandisers.md)
+touch_point STRING  table of the lists it applies to; null for all that the kind can apply to
+market      STRING  market it applies to; null for all
+variant     STRING  A/B variant it applies to; null for all
+attribute   STRING  attribute that selects products: product_id, brand, category or department; null for none
+value       STRING  value of the attribute
+shown       STRING  mix_departments: department that lists of department `value` may show
 amount      DOUBLE  places (boost, bury), place (include), most per list (caps), days since purchase (repeat_purchase)
 low         DOUBLE  price_window: least price as a share of the price of the product or bag; null for no bound
 high        DOUBLE  price_window: greatest price as such a share; null for no bound
-starts_on   DATE    first night it holds; null for always
-ends_on     DATE    last night it holds; null for ever
-reason      STRING  why, and who asked for it
+starts_on   DATE    first night it applies; null for no start
+ends_on     DATE    last night it applies; null for no end
+reason      STRING  why it exists, and who asked for it
 """,
 )
 
 RULE_EFFECTS = Table(
     "rule_effects",
-    "What every rule of the policy, and every standing rule, did in a night's lists.",
+    "The effect of every rule of the policy, and of every default rule, on a night's lists.",
     ("rule_id", "touch_point", "variant"),
     """
-rule_id     STRING  rule_id of policy, or a standing rule's name
+rule_id     STRING  rule_id of policy, or the name of a default rule
 touch_point STRING  table of the lists
 variant     STRING  A/B variant
-changed     BIGINT  lists made that night in which it filled or moved a position, or took one away that would be shown
-rule        STRING  the rule as JSON, as it was that night; null for a standing rule
+changed     BIGINT  lists computed that night in which it filled, moved or removed a position
+rule        STRING  the rule as it was that night, as JSON; null for a default rule
 """,
 )
 
@@ -253,7 +255,24 @@ SOURCES = {
 }
 """Texts of the column `sources` -> why the product is in the list. Arrays store a source's position here."""
 ALL = (
-    EVENTS, REJECTED, CORRECTED, RAW_FILES, INPUTS, FORGOTTEN, CATALOGUE, AVAILABILITY, CUSTOMER_SEQUENCES,
-    CUSTOMER_EMBEDDINGS, PRODUCT_EMBEDDINGS, *TOUCH_POINTS, POLICY, RULE_EFFECTS,
-    MODELS, CHAMPIONS, EVALUATIONS, GATES, PUBLISHED, RUNS,
-)  # fmt: skip
+    EVENTS,
+    REJECTED,
+    CORRECTED,
+    RAW_FILES,
+    INPUTS,
+    FORGOTTEN,
+    CATALOGUE,
+    AVAILABILITY,
+    CUSTOMER_SEQUENCES,
+    CUSTOMER_EMBEDDINGS,
+    PRODUCT_EMBEDDINGS,
+    *TOUCH_POINTS,
+    POLICY,
+    RULE_EFFECTS,
+    MODELS,
+    CHAMPIONS,
+    EVALUATIONS,
+    GATES,
+    PUBLISHED,
+    RUNS,
+)

@@ -1,4 +1,4 @@
-"""What a Delta table is to this product: name, key, columns, comments. Inert, like `jobs.tables.shop`."""
+"""Describes a Delta table as inert data: name, key, columns and comments."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from functools import cached_property
 
 RUN = """
-as_of     DATE    the night: everything before 00:00 UTC of this day was known, nothing after
-run_id    STRING  the run that wrote the row: the night, source and settings it was made from
+as_of     DATE    the night; it knows events before 00:00 UTC of this day, and none after
+run_id    STRING  the run that wrote the row; it follows from night, source and settings
 """
 
 
 GONE = "gone"
-"""Column of a table of changes whose rows can end."""
+"""Column of a table of changes whose rows can be deleted."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column: Spark SQL type in capitals, and what it means to a reader."""
+    """One column: its Spark SQL type in capitals, and its meaning."""
 
     name: str
     type: str
@@ -37,9 +37,9 @@ class Table:
     """One line a column: name, type, comment."""
     partition: tuple[str, ...] = ()
     changes_of: tuple[str, ...] = ()
-    """Columns of which a table's nights hold changes: a night's row of them is the newest one of the nights from
-    `since`, the last complete night, to it; there is none where that row is `gone`. Empty where every night is
-    complete."""
+    """The key of a table of changes, whose nights store only rows that changed; empty where every night is complete.
+    The current row of a key is the newest one of the nights from `since`, the last complete night, to the night; if
+    that row is `gone`, the key has none."""
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
@@ -54,7 +54,7 @@ class Table:
 
     @cached_property
     def has_ends(self) -> bool:
-        """Whether a row may say that there is none any more."""
+        """Whether rows can be deleted (`gone`)."""
         return GONE in self.names
 
 

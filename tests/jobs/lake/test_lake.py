@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -15,9 +16,10 @@ from jobs.errors import UserError
 from jobs.lake.engine import start
 from jobs.lake.lake import Lake
 from jobs.lake.rows import ARROW_TYPES, arrow_schema
+from jobs.publish.load import unchanged
 from jobs.run import Run
 from jobs.tables.records import RAW_FILES
-from jobs.tables.shop import ALL, CUSTOMER_EMBEDDINGS, CUSTOMER_SEQUENCES, YOU_MIGHT_ALSO_LIKE
+from jobs.tables.shop import ALL, CATALOGUE, CUSTOMER_EMBEDDINGS, CUSTOMER_SEQUENCES, YOU_MIGHT_ALSO_LIKE
 from jobs.tables.table import Table
 from tests.support.tables import assert_same_rows
 
@@ -97,6 +99,29 @@ def test_code_writes_tables_that_newer_code_gave_a_column(lake: Lake, run: Calla
     lake.replace_frame(older, lake.spark.createDataFrame([("from a frame",)], "a STRING"), run(SECOND))
     assert [(row["a"], row["b"]) for row in lake.arrow(newer).to_pylist()] == [("from a frame", None), ("new", 1)]
     assert lake.arrow(older)["a"].to_pylist() == ["from a frame", "new"]
+
+
+def test_comments_of_an_old_table_are_brought_up_to_date_and_no_row_changes(
+    lake: Lake, run: Callable[[date], Run]
+) -> None:
+    old = replace(CATALOGUE, comment="Of old.", text=CATALOGUE.text.replace("list price", "what it costs"))
+    row = {"product_id": "P1", "name": "hat", "price": 1.0}
+    lake.replace_rows(old, [row], run(FIRST))
+    published, rows = lake.version(old), lake.arrow(old).to_pylist()
+    lake.update_comments(CATALOGUE)
+    delta = lake.delta(CATALOGUE)
+    assert {f.name: f.metadata["comment"] for f in delta.schema().fields} == {
+        c.name: c.comment for c in CATALOGUE.columns
+    }
+    assert delta.metadata().description == CATALOGUE.comment and delta.version() > published
+    assert lake.files(CATALOGUE, delta.version()) == lake.files(CATALOGUE, published), "the same files hold the rows"
+    assert lake.arrow(CATALOGUE).to_pylist() == rows == lake.frame(CATALOGUE).toArrow().to_pylist()
+    assert unchanged(lake, CATALOGUE, published, FIRST), "what was published of it still counts as live"
+    version = delta.version()
+    Lake(lake.root).update_comments(CATALOGUE)
+    assert lake.version(CATALOGUE) == version, "once"
+    lake.replace_frame(CATALOGUE, lake.frame(CATALOGUE, FIRST).drop("as_of", "run_id"), run(SECOND))
+    assert lake.arrow(CATALOGUE, as_of=SECOND).num_rows == 1
 
 
 def test_a_smaller_frame_replaces_the_whole_night(sail_lake: Lake, run: Callable[[date], Run]) -> None:
