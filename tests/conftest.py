@@ -28,6 +28,8 @@ REAL_DATA = Path(os.environ["REAL_DATA"]) if os.environ.get("REAL_DATA") else No
 """The folder of public data sets; tests on real data are skipped without it."""
 
 
+SHORT_LIVED = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+"""A JVM of the tests spends most of its time on compiling: it does so quickly instead of well."""
 LONGEST = (
     "spark", "tests/night/test_object_storage.py", "tests/night/test_killed_anywhere.py", "tests/night/test_gates.py",
     "tests/night/test_backfill.py", "tests/night/test_forget.py", "tests/night/test_input_gates.py",
@@ -106,7 +108,9 @@ def started_spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[engines.
     """Spark, started once; skipped where there is no Java."""
     if not (shutil.which("java") or os.environ.get("JAVA_HOME")):
         pytest.skip("the engine spark needs Java, and there is no `java` here")
-    engine = engines.start("spark", log=tmp_path_factory.mktemp("spark") / "spark.log")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAVA_TOOL_OPTIONS", SHORT_LIVED)
+        engine = engines.start("spark", log=tmp_path_factory.mktemp("spark") / "spark.log")
     yield engine
     engine.stop()
 

@@ -115,17 +115,20 @@ BAD_DAYS = (
 )
 
 
-@pytest.fixture
-def second(night: Shop, raw_with_a_new_day: Path, source: Path, tmp_path: Path) -> Shop:
-    """The first night live, with a week of nights like it before; the second night's raw files, free to be damaged."""
-    raw = tmp_path / "raw"
-    shutil.copytree(raw_with_a_new_day, raw)
-    shop = night.copy(tmp_path, quick(source, raw))
-    tonight = Shop(shop.lake, shop.config)
-    tonight.step("ingest", SECOND)
-    usual = shop.rows(INPUTS, SECOND)
-    remember(shop, usual)
+@pytest.fixture(scope="module")
+def usual(night: Shop, raw_with_a_new_day: Path, source: Path, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """The first night live, with a week of nights like it before, and the second night's input read once."""
+    shop = night.copy(tmp_path_factory.mktemp("usual"), quick(source, raw_with_a_new_day))
+    shop.step("ingest", SECOND)
+    remember(shop, shop.rows(INPUTS, SECOND))
     return shop
+
+
+@pytest.fixture
+def second(usual: Shop, source: Path, tmp_path: Path) -> Shop:
+    """The same, its lake and raw files free to be damaged."""
+    raw = Path(shutil.copytree(usual.config.ingest.raw, tmp_path / "raw"))
+    return usual.copy(tmp_path, quick(source, raw))
 
 
 def remember(shop: Shop, usual: Rows) -> None:

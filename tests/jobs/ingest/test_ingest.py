@@ -6,7 +6,7 @@ import gzip
 import shutil
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -20,12 +20,10 @@ from jobs.lake.engine import Engine
 from jobs.lake.lake import Lake
 from jobs.run import Counts, Run
 from jobs.sample_shop import write_days
-from jobs.sequences import step as sequences
-from jobs.tables.records import CORRECTED, REJECTED
-from jobs.tables.shop import AVAILABILITY, CATALOGUE, CUSTOMER_SEQUENCES, EVENTS
-from jobs.tables.table import Table
+from jobs.tables.records import REJECTED
+from jobs.tables.shop import AVAILABILITY, CATALOGUE, EVENTS
 from tests.conftest import SampleShop
-from tests.support.tables import INGESTED, assert_same_rows, snapshot
+from tests.support.tables import assert_same_rows, snapshot
 
 SOURCES = Path(__file__).parents[3] / "jobs" / "sources"
 MakeRun = Callable[[date], Run]
@@ -47,72 +45,40 @@ DIRT_REASONS = {
 """What ingest calls each fault of the sample shop."""
 
 
-# --- the sample shop, on both engines
+# --- the sample shop, on Sail; a whole night of it has equal tables on both engines (tests/night/test_whole_night.py)
 
 
 @dataclass
 class Nights:
-    """A lake after the sample shop's night and, on Sail, after the night that follows.
-
-    Spark is spared the second night, half a minute of Delta commits: test_lake replaces nights on both engines, and
-    test_validate tells rows of earlier nights on both.
-    """
+    """A lake after the sample shop's night and after the night that follows."""
 
     lake: Lake
     raw: Path
     first: date
     counts: Counts
     after_first: dict[str, pa.Table]
-    sequences: pa.Table
-    new_day: int = 0
+    new_day: int
     """Clean events of the one day the second night adds."""
-    after_second: dict[str, pa.Table] = field(default_factory=dict)
+    after_second: dict[str, pa.Table]
 
 
-def first_night(engine: Engine, folder: Path, shop: SampleShop, make_lake: MakeLake, run: MakeRun) -> Nights:
-    raw = folder / "raw"
-    shutil.copytree(shop.raw, raw)
-    lake = make_lake(engine, folder / "lake")
-    config = ingest.IngestConfig(SOURCES / "sample.sql", raw)
-    first = shop.size.as_of
-    counts = ingest.execute(lake, run(first), config)
-    sequences.execute(lake, run(first), sequences.SequencesConfig(max_length=20))
-    after_first = snapshot(lake)
-    return Nights(lake, raw, first, counts, after_first, lake.arrow(CUSTOMER_SEQUENCES))
-
-
-@pytest.fixture(scope="session")
-def sail_nights(
+@pytest.fixture(scope="module")
+def nights(
     sail_engine: Engine,
     tmp_path_factory: pytest.TempPathFactory,
     tiny_raw: SampleShop,
     lake_factory: MakeLake,
     run: MakeRun,
 ) -> Nights:
-    nights = first_night(sail_engine, tmp_path_factory.mktemp("sail"), tiny_raw, lake_factory, run)
-    days = tiny_raw.size.days
-    added = write_days(nights.raw, tiny_raw.size, range(days, days + 1), lambda *_: None)
-    config = ingest.IngestConfig(SOURCES / "sample.sql", nights.raw)
-    ingest.execute(nights.lake, run(nights.first + timedelta(days=1)), config)
-    nights.new_day, nights.after_second = sum(added.clean_events.values()), snapshot(nights.lake)
-    return nights
-
-
-@pytest.fixture(scope="session")
-def spark_nights(
-    spark_engine: Engine,
-    tmp_path_factory: pytest.TempPathFactory,
-    tiny_raw: SampleShop,
-    lake_factory: MakeLake,
-    run: MakeRun,
-) -> Nights:
-    return first_night(spark_engine, tmp_path_factory.mktemp("spark"), tiny_raw, lake_factory, run)
-
-
-@pytest.fixture(params=["sail", "spark"])
-def nights(request: pytest.FixtureRequest) -> Nights:
-    found: Nights = request.getfixturevalue(f"{request.param}_nights")
-    return found
+    folder = tmp_path_factory.mktemp("nights")
+    raw = Path(shutil.copytree(tiny_raw.raw, folder / "raw"))
+    lake, config = lake_factory(sail_engine, folder / "lake"), ingest.IngestConfig(SOURCES / "sample.sql", raw)
+    first, days = tiny_raw.size.as_of, tiny_raw.size.days
+    counts = ingest.execute(lake, run(first), config)
+    after_first = snapshot(lake)
+    added = write_days(raw, tiny_raw.size, range(days, days + 1), lambda *_: None)
+    ingest.execute(lake, run(first + timedelta(days=1)), config)
+    return Nights(lake, raw, first, counts, after_first, sum(added.clean_events.values()), snapshot(lake))
 
 
 def test_rejected_rows_are_the_generators_dirt(nights: Nights, tiny_raw: SampleShop) -> None:
@@ -177,8 +143,7 @@ def test_the_catalogue_and_availability_are_the_newest_state(nights: Nights, tin
     assert there["available"].to_pylist() == [word == "true" for word in pairs["available"]]
 
 
-def test_a_second_night_adds_its_day_and_leaves_the_first_as_it_was(sail_nights: Nights) -> None:
-    nights = sail_nights
+def test_a_second_night_adds_its_day_and_leaves_the_first_as_it_was(nights: Nights) -> None:
     assert nights.new_day > 0
     for name, before in nights.after_first.items():
         after = nights.after_second[name]
@@ -191,36 +156,27 @@ def test_a_second_night_adds_its_day_and_leaves_the_first_as_it_was(sail_nights:
 
 
 def test_two_nights_have_the_events_of_one_night_that_reads_both_days(
-    sail_nights: Nights, sail_lake: Lake, run: MakeRun
+    nights: Nights, sail_lake: Lake, run: MakeRun
 ) -> None:
-    both = sail_nights.first + timedelta(days=1)
-    ingest.execute(sail_lake, run(both), ingest.IngestConfig(SOURCES / "sample.sql", sail_nights.raw))
+    both = nights.first + timedelta(days=1)
+    ingest.execute(sail_lake, run(both), ingest.IngestConfig(SOURCES / "sample.sql", nights.raw))
     of_events = pc.field("source") == "events"  # the catalogue is read whole, and rejected anew, each night
     for table, wanted in ((EVENTS, pc.scalar(True)), (REJECTED, of_events)):
         names = [name for name in table.names if name not in ("as_of", "run_id")]
-        one, two = sail_lake.arrow(table), sail_nights.after_second[table.name]
+        one, two = sail_lake.arrow(table), nights.after_second[table.name]
         assert_same_rows(
             one.filter(wanted).select(names), two.filter(wanted).select(names), ("one night", "two nights")
         )
     for table in (CATALOGUE, AVAILABILITY):
-        assert_same_rows(sail_lake.arrow(table, as_of=both), sail_nights.lake.arrow(table, as_of=both))
+        assert_same_rows(sail_lake.arrow(table, as_of=both), nights.lake.arrow(table, as_of=both))
 
 
-def test_a_night_run_again_gives_equal_tables_even_after_a_later_one(sail_nights: Nights, run: MakeRun) -> None:
-    config = ingest.IngestConfig(SOURCES / "sample.sql", sail_nights.raw)
-    for night in (sail_nights.first, sail_nights.first + timedelta(days=1)):
-        ingest.execute(sail_nights.lake, run(night), config)
-        for name, table in snapshot(sail_nights.lake).items():
-            assert_same_rows(table, sail_nights.after_second[name], (f"{name} after {night} again", "before"))
-
-
-@pytest.mark.parametrize("table", [*INGESTED, CUSTOMER_SEQUENCES], ids=lambda table: table.name)
-def test_both_engines_give_equal_tables(sail_nights: Nights, spark_nights: Nights, table: Table) -> None:
-    on_sail, on_spark = (
-        n.sequences if table is CUSTOMER_SEQUENCES else n.after_first[table.name] for n in (sail_nights, spark_nights)
-    )
-    assert on_sail.num_rows > 0 or table is CORRECTED, "the sample shop corrects nothing"
-    assert_same_rows(on_sail, on_spark, ("sail", "spark"))
+def test_a_night_run_again_gives_equal_tables_even_after_a_later_one(nights: Nights, run: MakeRun) -> None:
+    config = ingest.IngestConfig(SOURCES / "sample.sql", nights.raw)
+    for night in (nights.first, nights.first + timedelta(days=1)):
+        ingest.execute(nights.lake, run(night), config)
+        for name, table in snapshot(nights.lake).items():
+            assert_same_rows(table, nights.after_second[name], (f"{name} after {night} again", "before"))
 
 
 # --- real data, on Sail
