@@ -31,6 +31,7 @@ from jobs.cli.common import (
     config_named,
     day_of,
     lake_at,
+    now,
     online_store,
     run_one,
     whole_night,
@@ -82,6 +83,28 @@ def gate(
     run_one("gate", as_of, root, source, raw, engine, config, **changes)
 
 
+def report(
+    as_of: AsOf,
+    root: Root = LAKE,
+    source: Source = SAMPLE_SQL,
+    raw: Raw = SAMPLE_RAW,
+    engine: EngineOption = "sail",
+    config: Config = "standard",
+    model_page: Annotated[
+        bool, typer.Option("--model-page", help="Also write the page about the model if no models were compared.")
+    ] = False,
+) -> None:
+    """Write the night's HTML pages."""
+    if model_page:
+        from jobs.report.step import write_model_page
+        from jobs.run import Run
+
+        lake, settings, night = lake_at(root, engine), config_named(config, source, raw), day_of(as_of)
+        with writing(root, "report", night):
+            write_model_page(lake, Run(night, f"{night}-model-page", now()), settings.report)
+    run_one("report", as_of, root, source, raw, engine, config)
+
+
 def _command_of(step: Step) -> Callable[..., None]:
     def command(
         as_of: AsOf,
@@ -96,7 +119,7 @@ def _command_of(step: Step) -> Callable[..., None]:
     return command
 
 
-OWN_OPTIONS: dict[str, Callable[..., None]] = {"ingest": ingest, "gate": gate, "clean": clean}
+OWN_OPTIONS: dict[str, Callable[..., None]] = {"ingest": ingest, "gate": gate, "report": report, "clean": clean}
 """Steps whose commands have options that the others lack."""
 for _step in NIGHT:
     _run = OWN_OPTIONS.get(_step.name) or _command_of(_step)

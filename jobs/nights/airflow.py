@@ -23,10 +23,7 @@ from jobs.errors import UserError
 from jobs.lake.lake import Lake
 from jobs.nights.progress import LINE
 from jobs.nights.summary import print_summary
-from jobs.report.drift import path_beside as drift_beside
-from jobs.report.model.page import path_beside
-from jobs.report.step import report_path
-from jobs.report.window.page import path_beside as window_beside
+from jobs.report.pages import newest_model_page, page_path
 from jobs.steps import STEPS
 
 DAG = "nightly_recommendations"
@@ -100,11 +97,13 @@ def run_night(night: Night, run_id: str, lake: Lake, inherited: dict[str, str]) 
         failure = _run_dag(night, environment, sink, console)
     if failure is not None:
         raise UserError(f"the night {night.as_of} stopped. {failure} Airflow's log: {log}")
-    report = report_path(lake, night.as_of)
     places = {
-        "Shop window": window_beside(report), "Report": report, "Models": path_beside(report),
-        "Drift": drift_beside(report), "Tables": lake.root / "tables", "Log": log,
-    }  # fmt: skip
+        name: page_path(lake, night.as_of, page)
+        for name, page in (("Shop window", "shop"), ("Report", "index"), ("Drift", "drift"))
+    }
+    if about := newest_model_page(lake, night.as_of):
+        places["Models"] = about
+    places |= {"Tables": lake.root / "tables", "Log": log}
     print_summary(lake, night.as_of, run_id, console, places)
     console.print(f"The night took {time.monotonic() - began:.0f} s.", highlight=False)
 

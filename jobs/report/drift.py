@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -38,13 +37,8 @@ class DriftConfig(Settings):
     """Slices of one figure that are drawn: those that moved most."""
 
 
-def path_beside(report: Path) -> Path:
-    """Where the page lies, given where the night's report does."""
-    return report.with_name("drift.html")
-
-
-def written_of(lake: Lake, run: Run, config: DriftConfig, link: str) -> str:
-    """The page as HTML; `link` is the name of the night's report beside it."""
+def written_of(lake: Lake, run: Run, config: DriftConfig) -> str:
+    """The page of a night as HTML."""
     nights = nights_of(lake, run.as_of, config.nights)
     sections = (
         (
@@ -76,7 +70,7 @@ def written_of(lake: Lake, run: Run, config: DriftConfig, link: str) -> str:
         if point.mark and point.at == run.as_of
     ]
     page = environment().get_template("drift.html")
-    return page.render(as_of=run.as_of, run_id=run.run_id, nights=nights, link=link, sections=sections, marked=marked)
+    return page.render(as_of=run.as_of, run_id=run.run_id, nights=nights, sections=sections, marked=marked)
 
 
 def stability(before: Sequence[float], now: Sequence[float]) -> float:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from jobs.lake.storage import write_whole
+from jobs.lake import storage
+from jobs.lake.lake import Lake
+from jobs.lake.reading import Wanted, matching
 from jobs.report.charts import line_chart
 from jobs.report.figures import moment
 from jobs.report.pictures import TEMPLATES, paint
+from jobs.tables.records import MODELS
 
 
 def environment() -> Environment:
@@ -36,9 +41,30 @@ def environment() -> Environment:
     return jinja
 
 
+def page_path(lake: Lake, as_of: date, name: str = "index") -> Path:
+    """The path of a night's page: index, shop, drift or model."""
+    return lake.directory(storage.REPORTS, as_of) / f"{name}.html"
+
+
+def newest_model_page(lake: Lake, as_of: date) -> Path | None:
+    """The newest page about the model up to a night; nights that compared models have one, and those asked for."""
+    until = Wanted(where=pc.field("as_of") <= pa.scalar(as_of))
+    nights = {as_of, *(row["as_of"] for row in matching(lake, MODELS, ("as_of",), until))}
+    paths = (page_path(lake, night, "model") for night in sorted(nights, reverse=True))
+    return next((path for path in paths if path.exists()), None)
+
+
+def model_link(lake: Lake, as_of: date) -> str:
+    """The address of `newest_model_page` from the pages of the night; empty without one."""
+    path = newest_model_page(lake, as_of)
+    if path is None:
+        return ""
+    return path.name if path == page_path(lake, as_of, "model") else f"../{path.parent.name}/{path.name}"
+
+
 def write_page(path: Path, page: str) -> None:
     """Write a page whole or not at all, in place of what is there."""
-    write_whole(path, page.encode())
+    storage.write_whole(path, page.encode())
 
 
 def _number(value: float) -> str:

@@ -1,37 +1,36 @@
-"""Report: the night as one HTML page that needs nothing from outside, for operators, analysts and merchandisers."""
+"""Writes the night as HTML pages that load nothing, for operators, analysts and merchandisers."""
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 from pydantic import PositiveInt
 
 from jobs.gate.counts import Catalogue, ListCounts, counts_of, read_catalogue, read_counts, write_counts
-from jobs.lake import storage
 from jobs.lake.lake import Lake
-from jobs.lake.reading import count_rows
+from jobs.lake.reading import count_rows, matching, of_night
 from jobs.report import drift
 from jobs.report.drift import DriftConfig
 from jobs.report.examples import customer_examples, product_examples
 from jobs.report.figures import GateResult, gates_of, rejections_of, shares_of, standing_of, steps_of
 from jobs.report.model import page as model_page
-from jobs.report.model.page import ModelReportConfig
-from jobs.report.pages import environment, write_page
+from jobs.report.model.page import Champion, ModelReportConfig
+from jobs.report.pages import environment, model_link, page_path, write_page
 from jobs.report.recent import RECENT_CUSTOMERS, Recent
 from jobs.report.window import page as window_page
 from jobs.report.window.contexts import context_pairs
 from jobs.report.window.data import ShopWindowConfig
 from jobs.run import Counts, Run
 from jobs.settings import Settings
+from jobs.tables.records import MODELS
 from jobs.tables.shop import CATALOGUE, CUSTOMER_SEQUENCES, EVENTS, LISTS
 
 Counted = tuple[dict[str, ListCounts], Catalogue]
-PARTS = 8
-"""What is counted while the pages are made, the model's first and the night's own last."""
+PARTS = 5
+"""Parts that the step counts aloud, the night's own page last."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +56,48 @@ class ReportConfig(Settings):
 
 
 def execute(lake: Lake, run: Run, config: ReportConfig) -> Counts:
-    """Write the page of the night; it tells what is there, so it can be written after any step."""
-    with ThreadPoolExecutor(1) as aside:
-        # Hundreds of millions of positions, read and counted without Python's lock: the model's page is made beside it.
-        counted = aside.submit(_counted, lake, run.as_of)
-        return _written(lake, run, config, counted)
+    """Write the pages of the night; they show what is there, so they can be written after any step.
+
+    A night that compared models has a page about the model. The others link the newest one there is.
+    """
+    recent = Recent(lake, run.as_of, max(RECENT_CUSTOMERS, config.model.looked_at))
+    with ThreadPoolExecutor(1) as pool:
+        # Hundreds of millions of places are read and counted without Python's lock, beside the model.
+        counting = pool.submit(_counted, lake, run.as_of)
+        served = model_page.champion_of(lake, run, config.model, recent)
+        pages = []
+        if matching(lake, MODELS, ("model_id",), of_night(run.as_of)):
+            pages.append(_write_model_page(lake, run, config, served, recent))
+        run.progress("parts of the report", 1, PARTS)
+        contexts = context_pairs(lake, run.as_of, served, recent)
+        run.progress("parts of the report", 2, PARTS)
+        counts, catalogue = counting.result()
+    write_counts(lake, run.as_of, read_counts(lake, run.as_of) | counts)
+    pages.append(page_path(lake, run.as_of, "shop"))
+    write_page(pages[-1], window_page.written_of(lake, run, config.window, contexts, recent, counts))
+    run.progress("parts of the report", 3, PARTS)
+    pages.append(page_path(lake, run.as_of, "drift"))
+    write_page(pages[-1], drift.written_of(lake, run, config.drift))
+    run.progress("parts of the report", 4, PARTS)
+    pages.append(page_path(lake, run.as_of))
+    write_page(pages[-1], _night_page(lake, run, config, recent, (counts, catalogue)))
+    run.progress("parts of the report", PARTS, PARTS)
+    size = sum(page.stat().st_size for page in pages) / 1024
+    names = ", ".join(page.name for page in pages)
+    note = f"{names} in {lake.relative(pages[-1].parent)}, {size:,.0f} KiB"
+    return Counts(sum(one.lists for one in counts.values()), len(pages), note=note)
+
+
+def write_model_page(lake: Lake, run: Run, config: ReportConfig) -> Path:
+    """Write the page about the night's model, also on a night that compared none; returns its path."""
+    recent = Recent(lake, run.as_of, config.model.looked_at)
+    return _write_model_page(lake, run, config, model_page.champion_of(lake, run, config.model, recent), recent)
+
+
+def _write_model_page(lake: Lake, run: Run, config: ReportConfig, served: Champion, recent: Recent) -> Path:
+    path = page_path(lake, run.as_of, "model")
+    write_page(path, model_page.written_of(lake, run, config.model, served, recent))
+    return path
 
 
 def _counted(lake: Lake, as_of: date) -> Counted:
@@ -69,71 +105,41 @@ def _counted(lake: Lake, as_of: date) -> Counted:
     return counts_of(lake, as_of, LISTS, catalogue), catalogue
 
 
-def _written(lake: Lake, run: Run, config: ReportConfig, counted: Future[Counted]) -> Counts:
-    recent = Recent(lake, run.as_of, max(RECENT_CUSTOMERS, config.model.looked_at))
-    path = report_path(lake, run.as_of)
-    beside, window, drifted = model_page.path_beside(path), window_page.path_beside(path), drift.path_beside(path)
-    served = model_page.champion_of(lake, run, config.model, recent)
-    write_page(beside, model_page.written_of(lake, run, config.model, path.name, served, recent))
-    run.progress("parts of the page read", 1, PARTS)
-    contexts = context_pairs(lake, run.as_of, served, recent)
-    run.progress("parts of the page read", 2, PARTS)
-    context = _context(lake, run, config, recent, counted)
-    lists = counted.result()[0]
-    write_counts(lake, run.as_of, read_counts(lake, run.as_of) | lists)
-    write_page(window, window_page.written_of(lake, run, config.window, contexts, recent, lists))
-    run.progress("parts of the page read", 7, PARTS)
-    write_page(drifted, drift.written_of(lake, run, config.drift, path.name))
-    run.progress("parts of the page read", PARTS, PARTS)
-    page = (
-        environment()
-        .get_template("report.html")
-        .render(context, model_page=beside.name, shop_page=window.name, drift_page=drifted.name)
-    )
-    write_page(path, page)
-    read = sum(counts.lists for counts in lists.values())
-    pages = (path, beside, window, drifted)
-    size = sum(each.stat().st_size for each in pages) / 1024
-    note = f"{lake.relative(path)}, {beside.name}, {window.name} and {drifted.name} beside it, {size:,.0f} KiB"
-    return Counts(read, len(pages), note=note)
-
-
-def report_path(lake: Lake, as_of: date) -> Path:
-    """Where the page of a night lies."""
-    return lake.directory(storage.REPORTS, as_of) / "index.html"
-
-
-def _context(
-    lake: Lake, run: Run, config: ReportConfig, recent: Recent, counted: Future[Counted]
-) -> dict[str, Any]:  # fmt: skip
+def _night_page(lake: Lake, run: Run, config: ReportConfig, recent: Recent, counted: Counted) -> str:
     as_of = run.as_of
     steps, gates = steps_of(lake, as_of, run.run_id), gates_of(lake, as_of)
     standing = standing_of(lake, as_of, steps, gates)
     rejections = rejections_of(lake, as_of)
-    compared = model_page.read_comparison(lake, as_of, standing.model_id)
-    run.progress("parts of the page read", 3, PARTS)
-    pages = product_examples(lake, as_of, config.examples, markup_name=True, recent=recent)
-    run.progress("parts of the page read", 4, PARTS)
-    customers = customer_examples(lake, as_of, config.customers, recent)
-    run.progress("parts of the page read", 5, PARTS)
-    shares = shares_of(*counted.result(), config.groups)
-    run.progress("parts of the page read", 6, PARTS)
-    return {
-        "as_of": as_of, "run_id": run.run_id, "config": config, "standing": standing, "steps": steps, "gates": gates,
-        "gate_groups": _by_group(gates),
-        "faults": [r for r in rejections if not r.expected], "exclusions": [r for r in rejections if r.expected],
-        "compared": compared,
-        "shares": shares, "pages": pages, "customers": customers,
-        "totals": {
-            "products": shares.products or count_rows(lake, CATALOGUE, as_of),
-            "customers": count_rows(lake, CUSTOMER_SEQUENCES, as_of),
-            "events": count_rows(lake, EVENTS, as_of),
-        },
-    }  # fmt: skip
+    shares = shares_of(*counted, config.groups)
+    return (
+        environment()
+        .get_template("report.html")
+        .render(
+            as_of=as_of,
+            run_id=run.run_id,
+            config=config,
+            standing=standing,
+            steps=steps,
+            gates=gates,
+            gate_groups=_by_group(gates),
+            faults=[rejection for rejection in rejections if not rejection.expected],
+            exclusions=[rejection for rejection in rejections if rejection.expected],
+            compared=model_page.read_comparison(lake, as_of, standing.model_id),
+            shares=shares,
+            products=product_examples(lake, as_of, config.examples, markup_name=True, recent=recent),
+            customers=customer_examples(lake, as_of, config.customers, recent),
+            model_page=model_link(lake, as_of),
+            totals={
+                "products": shares.products or count_rows(lake, CATALOGUE, as_of),
+                "customers": count_rows(lake, CUSTOMER_SEQUENCES, as_of),
+                "events": count_rows(lake, EVENTS, as_of),
+            },
+        )
+    )
 
 
 def _by_group(gates: list[GateResult]) -> dict[str, list[GateResult]]:
-    """Heading -> its gates in their order; what failed stands apart, first."""
+    """Heading -> its gates in their order; those that failed have a heading of their own, first."""
     groups: dict[str, list[GateResult]] = {}
     for gate in gates:
         groups.setdefault(gate.group if gate.passed else "Failed", []).append(gate)

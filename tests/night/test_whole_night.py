@@ -78,9 +78,9 @@ def test_the_night_is_live_on_every_surface(night: Shop) -> None:
 
 
 def test_the_report_names_the_night(night: Shop) -> None:
-    from jobs.report.step import report_path
+    from jobs.report.pages import page_path
 
-    page = report_path(night.lake, FIRST).read_text("utf-8")
+    page = page_path(night.lake, FIRST).read_text("utf-8")
     assert FIRST.isoformat() in page and len(page) > 10_000
 
 

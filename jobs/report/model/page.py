@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -84,13 +83,13 @@ def examples_of(
     )
 
 
-def page(title: Mapping[str, str], compared: Comparison, examples: Examples | None, link: str = "") -> str:
+def page(title: Mapping[str, str], compared: Comparison, examples: Examples | None) -> str:
     """The page. `title` has as_of, run_id, model_id and kind (the last two empty where no model was trained).
 
-    `examples` is None where no model could be loaded. `link` is the relative address of the night's page, if any.
+    `examples` is None where no model could be loaded.
     """
     template = environment().get_template("model_report.html")
-    return template.render(title=title, compared=compared, examples=examples, link=link)
+    return template.render(title=title, compared=compared, examples=examples)
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,6 @@ def written_of(
     lake: Lake,
     run: Run,
     config: ModelReportConfig,
-    link: str = "",
     served: Champion | None = None,
     recent: Recent | None = None,
 ) -> str:
@@ -139,10 +137,10 @@ def written_of(
     title = {"as_of": f"{run.as_of}", "run_id": run.run_id, "model_id": clean(served.model_id)}
     title["kind"] = clean(served.kind)
     if served.sample is None:
-        return page(title, compared, None, link)
+        return page(title, compared, None)
     reader, model_id = _attentive(lake, run.as_of, served.sample, config, recent)
     shown = _with_pseudonyms(lake, served.sample), _with_pseudonyms(lake, reader) if reader else None
-    return page(title, compared, examples_of(shown[0], config, shown[1], clean(model_id)), link)
+    return page(title, compared, examples_of(shown[0], config, shown[1], clean(model_id)))
 
 
 def read_comparison(
@@ -193,8 +191,3 @@ def _sample(lake: Lake, model: Recommender, config: ModelReportConfig, recent: R
 
 def _with_pseudonyms(lake: Lake, sample: ModelSample) -> ModelSample:
     return replace(sample, customers=tuple(map(own_salt(lake).pseudonym, sample.customers)))
-
-
-def path_beside(report: Path) -> Path:
-    """Where the page lies, given where the night's report does."""
-    return report.with_name("model.html")

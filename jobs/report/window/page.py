@@ -7,12 +7,11 @@ import hashlib
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from jobs.gate.counts import ListCounts, counts_of
 from jobs.lake.forgotten import own_salt
 from jobs.lake.lake import Lake
-from jobs.report.pages import environment
+from jobs.report.pages import environment, model_link
 from jobs.report.pictures import TEMPLATES
 from jobs.report.recent import Recent
 from jobs.report.window.data import ContextPair, ShopWindow, ShopWindowConfig, read_window
@@ -58,6 +57,7 @@ def written_of(
         .render(
             as_of=run.as_of,
             run_id=run.run_id,
+            model_page=model_link(lake, run.as_of),
             left_out=_left_out(window, config.places),
             data={name: packed(value) for name, value in {"page": window.page, **window.lists}.items()},
             style=style,
@@ -82,11 +82,6 @@ def _left_out(window: ShopWindow, places: int) -> str:
         some = f"{count:,} of {total:,} {name} ({SHOWN[name]})"
         parts.append(f"no {name}" if not total else f"all {total:,} {name}" if count == total else some)
     return f"The page holds {', '.join(parts)}, and up to {places} places of each list."
-
-
-def path_beside(report: Path) -> Path:
-    """Where the page lies, given where the night's report does."""
-    return report.with_name("shop.html")
 
 
 def _joined(names: Sequence[str]) -> str:

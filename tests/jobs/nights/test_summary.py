@@ -13,7 +13,7 @@ from jobs.lake.forgotten import own_salt
 from jobs.lake.lake import Lake
 from jobs.nights.summary import print_summary
 from jobs.report.examples import customer_examples, product_examples
-from jobs.report.step import report_path
+from jobs.report.pages import page_path
 from jobs.tables.shop import EVENTS
 from jobs.text import clean
 from tests.support.small_night import HOSTILE, NIGHT, RUN, event, finish, shop
@@ -23,7 +23,7 @@ def summary(lake: Lake, width: int = 100) -> str:
     """What a file, and no terminal, gets of the summary."""
     out = io.StringIO()
     console = Console(file=out, width=width)
-    places = {"tables": lake.root / "tables", "report": report_path(lake, NIGHT)}
+    places = {"tables": lake.root / "tables", "report": page_path(lake, NIGHT)}
     print_summary(lake, NIGHT, RUN.run_id, console, places)
     return out.getvalue()
 

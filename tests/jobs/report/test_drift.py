@@ -135,7 +135,7 @@ def test_lists_show_their_length_and_sources(lake: Lake, nights: list[date]) -> 
 
 
 def test_the_page_is_text_from_data_and_asks_for_nothing(lake: Lake) -> None:
-    text = written_of(lake, run_of(LAST), DriftConfig(), "index.html")
+    text = written_of(lake, run_of(LAST), DriftConfig())
     page = Page(text)
     assert "script" not in page.tags
     assert HOSTILE in page.text and "market <b>" in page.text and "market &lt;b&gt;" in text
@@ -146,7 +146,7 @@ def test_the_page_is_text_from_data_and_asks_for_nothing(lake: Lake) -> None:
 
 
 def test_a_lake_without_figures_has_a_page(tmp_path: Path) -> None:
-    assert "nothing to compare it with yet" in written_of(Lake(tmp_path), run_of(0), DriftConfig(), "index.html")
+    assert "nothing to compare it with yet" in written_of(Lake(tmp_path), run_of(0), DriftConfig())
 
 
 # --- geometry

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,11 @@ from jobs.errors import UserError
 from jobs.lake.lake import Lake
 from jobs.report.model.page import ModelReportConfig, examples_of, page, written_of
 from jobs.report.model.quality import comparison_of
-from jobs.report.step import ReportConfig, execute, report_path
-from tests.jobs.report.test_model_report_quality import MODELS, figure
+from jobs.report.pages import page_path
+from jobs.report.step import ReportConfig, execute, write_model_page
+from jobs.tables.records import MODELS
+from tests.jobs.report.test_model_report_quality import MODELS as MODEL_ROWS
+from tests.jobs.report.test_model_report_quality import figure
 from tests.support.model_shop import HOSTILE, Arithmetic, Attentive, everyone, histories, shop
 from tests.support.page import Page
 from tests.support.repository import REPOSITORY
@@ -29,7 +33,7 @@ SECTIONS = ("comparison", "decision", "learning", "slices", "attention", "contex
 
 def made(name: str = "", model: Arithmetic | None = None) -> str:
     """A page with every section filled."""
-    rivals = [{**row, "reason": f"{name}{row['reason']}"} for row in MODELS]
+    rivals = [{**row, "reason": f"{name}{row['reason']}"} for row in MODEL_ROWS]
     quality = [figure(scorer, 0.1, part) for scorer in ("amf", "transformer") for part in ("all", "history 1-4")]
     quality += [
         figure(f"{name}popularity", 0.05),
@@ -39,7 +43,7 @@ def made(name: str = "", model: Arithmetic | None = None) -> str:
     metadata = {"learning": {f"{name}amf": [2.0, 1.0]}, "validation": {"amf": [0.1, 0.2]}}
     compared = comparison_of(quality, rivals, metadata)
     examples = examples_of(shop(model or Attentive(), everyone(), name), CONFIG)
-    return page(TITLE, compared, examples, "index.html")
+    return page(TITLE, compared, examples)
 
 
 @pytest.fixture(scope="module")
@@ -115,14 +119,33 @@ def test_a_night_without_a_model_has_a_page_and_no_new_table(tmp_path: Path, pre
     assert sorted(tmp_path.rglob("_delta_log")) == before
 
 
-def test_the_step_writes_the_page_beside_the_nights_own_and_links_it(tmp_path: Path) -> None:
-    lake = small_lake(tmp_path)
+def with_models(root: Path) -> Lake:
+    """A finished night that compared models; their files are not there."""
+    lake = small_lake(root)
     finish(lake)
+    lake.replace_rows(MODELS, [{**row, "model_id": f"{row['kind']}-{RUN.run_id}"} for row in MODEL_ROWS], RUN)
+    return lake
+
+
+def test_a_night_that_compared_models_has_their_page(tmp_path: Path) -> None:
+    lake = with_models(tmp_path)
     execute(lake, RUN, ReportConfig())
-    own = report_path(lake, NIGHT)
-    assert 'href="model.html"' in own.read_text("utf-8")
-    beside = own.with_name("model.html").read_text("utf-8")
-    assert 'href="index.html"' in beside and "popularity" in Page(beside).text
+    assert 'href="model.html"' in page_path(lake, NIGHT).read_text("utf-8")
+    about = page_path(lake, NIGHT, "model").read_text("utf-8")
+    assert 'href="index.html"' in about and "popularity" in Page(about).text
+
+
+def test_another_night_links_the_newest_page_unless_asked_for_its_own(tmp_path: Path) -> None:
+    lake = with_models(tmp_path)
+    execute(lake, RUN, ReportConfig())
+    later = replace(RUN, as_of=NIGHT + timedelta(days=1))
+    for asked, address in ((False, f"../as_of={NIGHT}/model.html"), (True, "model.html")):
+        if asked:
+            write_model_page(lake, later, ReportConfig())
+        counts = execute(lake, later, ReportConfig())
+        assert counts.rows_out == 3, "the page about the model is not written again"
+        for name in ("index", "shop"):
+            assert f'href="{address}"' in page_path(lake, later.as_of, name).read_text("utf-8")
 
 
 def test_the_pages_need_no_drawing_library() -> None:

@@ -13,8 +13,9 @@ import pytest
 from jobs.errors import UserError
 from jobs.lake.lake import Lake
 from jobs.report.charts import Axis
+from jobs.report.pages import page_path
 from jobs.report.pictures import PAINT, paint
-from jobs.report.step import ReportConfig, execute, report_path
+from jobs.report.step import ReportConfig, execute
 from tests.support.page import Page
 from tests.support.small_night import HOSTILE, MODEL, NAMES, NIGHT, RUN, finish, shop
 
@@ -24,7 +25,7 @@ SECTIONS = ("steps", "rejected", "gates", "quality", "sources", "shares", "produ
 def written(lake: Lake) -> str:
     """The page of the night, as written."""
     execute(lake, RUN, ReportConfig())
-    return report_path(lake, NIGHT).read_text(encoding="utf-8")
+    return page_path(lake, NIGHT).read_text(encoding="utf-8")
 
 
 def test_names_are_text_and_never_markup(tmp_path: Path) -> None:
@@ -46,7 +47,7 @@ def test_the_page_asks_for_nothing_from_outside(tmp_path: Path) -> None:
     text = written(lake)
     page = Page(text)
     assert all(
-        value.startswith("#") or value.split("#")[0] in ("data:,", "model.html", "shop.html", "drift.html")
+        value.startswith("#") or value.split("#")[0] in ("data:,", "shop.html", "drift.html")
         for value in page.values("href")
     )
     assert not page.values("src")
@@ -94,8 +95,8 @@ def test_equal_tables_give_equal_bytes(tmp_path: Path) -> None:
     lake = shop(tmp_path)
     finish(lake)
     assert written(lake) == written(lake)
-    written_files = sorted(path.name for path in report_path(lake, NIGHT).parent.iterdir())
-    assert written_files == ["drift.html", "index.html", "lists.json", "model.html", "shop.html"]
+    written_files = sorted(path.name for path in page_path(lake, NIGHT).parent.iterdir())
+    assert written_files == ["drift.html", "index.html", "lists.json", "shop.html"]
 
 
 def test_colours_come_from_the_table_alone() -> None:
@@ -133,7 +134,7 @@ def test_a_browser_shows_the_names_as_text(tmp_path: Path) -> None:
     written(lake)
     quiet = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
              "--disable-sync", "--no-first-run", f"--user-data-dir={tmp_path / 'chromium'}")  # fmt: skip
-    page_address = report_path(lake, NIGHT).as_uri()
+    page_address = page_path(lake, NIGHT).as_uri()
     command = ["chromium", "--headless", *quiet, "--virtual-time-budget=2000", "--dump-dom", page_address]
     shown = subprocess.run(command, capture_output=True, text=True, timeout=90, check=True).stdout
     page = Page(shown)

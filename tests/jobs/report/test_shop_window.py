@@ -17,8 +17,9 @@ import pytest
 
 from jobs.errors import UserError
 from jobs.lake.lake import Lake
+from jobs.report.pages import page_path
 from jobs.report.pictures import KIND, SILHOUETTES, silhouette
-from jobs.report.step import ReportConfig, execute, report_path
+from jobs.report.step import ReportConfig, execute
 from jobs.report.window.data import Numbering, ShopWindowConfig
 from jobs.report.window.page import written_of
 from jobs.tables.shop import BAG_EXTRAS, LIST, YOU_MIGHT_ALSO_LIKE
@@ -112,7 +113,7 @@ def test_nothing_from_data_is_markup(page: str) -> None:
     assert not re.search(
         r"https?://(?!www\.w3\.org/2000/svg)|url\(|@import|\bsrc=|fetch\(|XMLHttp|innerHTML|eval\(", page
     )
-    assert set(parsed.values("href")) == {"#main", "data:,", "index.html", "model.html"}
+    assert set(parsed.values("href")) == {"#main", "data:,", "index.html"}
 
 
 def test_only_the_pages_own_script_and_style_may_run(page: str) -> None:
@@ -184,10 +185,9 @@ def test_a_table_from_before_there_were_rules_is_read(tmp_path: Path) -> None:
 def test_the_report_writes_the_page_and_every_page_links_to_it(tmp_path: Path) -> None:
     lake = window_lake(tmp_path)
     counts = execute(lake, RUN, ReportConfig())
-    own = report_path(lake, NIGHT)
-    assert counts.rows_out == 4 and "shop.html" in counts.note
+    own = page_path(lake, NIGHT)
+    assert counts.rows_out == 3 and "shop.html" in counts.note
     assert "shop.html#market=GB&product=p1" in Page(own.read_text("utf-8")).values("href")
-    assert "shop.html" in Page(own.with_name("model.html").read_text("utf-8")).values("href")
     assert decoded(own.with_name("shop.html").read_text("utf-8"))[0]["shown"] == len(PRODUCTS)
 
 
