@@ -1,4 +1,4 @@
-"""You Might Also Like in context, on demand: the alternatives to a product in the order of one customer's history."""
+"""Ranks the alternatives to a product for one customer, by the customer's history and a click on the product."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from models.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class InContext:
-    """A product in one customer's hands."""
+    """The alternatives to a product, for one customer and for everybody."""
 
     as_of: date
     model_id: str
@@ -55,9 +55,16 @@ class InContext:
 
 
 def alternatives_in_context(
-    lake: Lake, as_of: date, customer: str, product: str, market: str | None = None, now: datetime | None = None,
-    variant: str = DEFAULT, shown: int = 12, compute: Compute = Compute(),
-) -> InContext:  # fmt: skip
+    lake: Lake,
+    as_of: date,
+    customer: str,
+    product: str,
+    market: str | None = None,
+    now: datetime | None = None,
+    variant: str = DEFAULT,
+    shown: int = 12,
+    compute: Compute = Compute(),
+) -> InContext:
     """The night's model reads the customer's history and a click on the product at `now` (by default the night's
     midnight, where the histories end); its vector orders the product's list and the rest of the product's category.
 
@@ -84,18 +91,23 @@ def alternatives_in_context(
     recent = history["product_ids"][0].as_py()[-5:]
     named = read_products(lake, as_of, [product, *recent, *order, *plain[:shown]])
     return InContext(
-        as_of, vectors.model_id, customer, market, named[product], *(
-            tuple(named[each] for each in ids) for ids in (recent, order, plain[:shown])
-        ),
-    )  # fmt: skip
+        as_of,
+        vectors.model_id,
+        customer,
+        market,
+        named[product],
+        *(tuple(named[each] for each in ids) for ids in (recent, order, plain[:shown])),
+    )
 
 
 def print_in_context(found: InContext, console: Console) -> None:
-    """Both lists beside each other; the customer's says where each product stands in the list for everybody."""
+    """Print both lists beside each other, with the place of the customer's products in the list for everybody."""
     recent = ", ".join(product.name for product in found.recent)
     console.print(Text.assemble((found.product.name, "bold"), f"  {found.product.product_id}"))
-    for line in (f"customer {clean(found.customer)}, market {clean(found.market)}, last products: {recent}",
-                 f"night {found.as_of}, model {clean(found.model_id)}"):  # fmt: skip
+    for line in (
+        f"customer {clean(found.customer)}, market {clean(found.market)}, last products: {recent}",
+        f"night {found.as_of}, model {clean(found.model_id)}",
+    ):
         console.print(Text(line, style="dim"))
     grid = Grid(box=None, padding=(0, 1))
     for heading in ("", "for this customer", "category", "place for everybody", "for everybody", "category"):
@@ -129,7 +141,7 @@ def _own_list(lake: Lake, as_of: date, product: str, market: str, variant: str) 
 def _candidates(
     lake: Lake, as_of: date, vocabulary: Vocabulary, product: str, market: str, plain: Sequence[str], bought: pa.Array
 ) -> Rows:
-    """Rows of `vocabulary`: the product's list, then what else of its category the market sells, in id order."""
+    """Rows of `vocabulary`: the product's list, then the other products of its category that the market sells."""
     names = categories(lake, as_of, vocabulary)
     number = {name: place for place, name in enumerate(dict.fromkeys(name for name in names if name))}
     kinds = np.array([number.get(name, -1) for name in names], dtype=np.int64)
@@ -143,7 +155,7 @@ def _candidates(
 
 
 def _on_sale(lake: Lake, as_of: date, vocabulary: Vocabulary, market: str) -> BoolMask:
-    """[P], what the market sells on the night."""
+    """[P], whether the market sells each product on the night."""
     where = of_night(as_of) & (pc.field("market") == market) & pc.field("available")
     sold = {row["product_id"] for row in matching(lake, AVAILABILITY, ("product_id",), where)}
     if not sold:
@@ -160,7 +172,7 @@ def _bought(lake: Lake, as_of: date, customer: str) -> pa.Array:
 
 
 def _model(lake: Lake, as_of: date, model_id: str, compute: Compute) -> Recommender:
-    """The model that made the night's vectors, with the products that were not in its training, as it had them then."""
+    """The model of the night's vectors, with the products that were not in its training."""
     try:
         model, _ = artefacts.read(lake.root / storage.MODELS / model_id, compute)
     except artefacts.ArtefactError as error:
@@ -169,7 +181,7 @@ def _model(lake: Lake, as_of: date, model_id: str, compute: Compute) -> Recommen
 
 
 def _state(model: Recommender, history: pa.Table, product: str, at: datetime) -> FloatMatrix:
-    """[1, d + 1], what the model makes of the history and a click on the product."""
+    """[1, d + 1], the model's state after the history and a click on the product."""
     sequences = to_histories(history, model.vocabulary).sequences
     clicked = int(model.vocabulary.encode([product])[0])
     return model.encode(with_event(sequences, clicked, "click", int(at.timestamp())))

@@ -1,4 +1,4 @@
-"""Explain: why one position of a published list shows what it shows, told from the Delta tables alone."""
+"""Explains one place of a list from the Delta tables: its source, rule, model and run."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ from models.arrays import BoolMask
 
 @dataclass(frozen=True)
 class Explanation:
-    """One position of a list, and everything that put it there; texts are clean, empty where nothing is recorded."""
+    """One place of a list with its reasons; texts are clean, and empty where nothing is recorded."""
 
     touch_point: str
     owner: str
-    """Whose list it is, in words."""
+    """The owner of the list, in words."""
     position: int
     """1 being the first."""
     length: int
@@ -51,29 +51,29 @@ class Explanation:
     name: str
     brand: str
     score: float
-    """As its source gave it; scores of different sources cannot be compared."""
+    """The score of the source; scores of different sources cannot be compared."""
     source: str
-    """Why it is a candidate, in words."""
+    """The source, in words."""
     rule: str
-    """The rule that put it in this place, with what it says; empty where none did."""
+    """The rule that moved it here, with its settings; empty without one."""
     night: date
     run_id: str
     code_version: str
-    """Of the step that wrote the list."""
+    """Version of the code that wrote the list."""
     model_id: str
     kind: str
     """Empty where the model is none of the trained candidates."""
     ndcg: float | None
     """Held-out NDCG@10."""
     reason: str
-    """Why that model serves."""
+    """The reason why that model serves."""
     live_night: date | None
     """The night that services see."""
     live_since: datetime | None
 
 
 def default_touch_point(key: Mapping[str, str | None]) -> str:
-    """The touch point meant by what was given of a key: a product's, a customer's or a category's."""
+    """The touch point that the given parts of a key mean: a product's, a customer's or a category's."""
     for name, table in (("customer_id", RECOMMENDED_FOR_YOU), ("category", MARKET_RANKING)):
         if key.get(name) and not key.get("product_id"):
             return table.name
@@ -83,10 +83,10 @@ def default_touch_point(key: Mapping[str, str | None]) -> str:
 def explain(
     lake: Lake, touch_point: str, key: Mapping[str, str | None], position: int, as_of: date | None = None
 ) -> Explanation:
-    """Why `position` (1 being the first) of a list shows its product; `as_of` is by default the night that is live.
+    """Explain the product at `position` (from 1) of a list; `as_of` is by default the live night.
 
-    `key` has what was given of the table's key, and None for what was not: a variant is then `default`, the category
-    of a market's ranking `*`, and a market the only one there is.
+    `key` has the given parts of the table's key, and None for the others: by default the variant is `default`, the
+    category of a market's ranking `*`, and the market the only one there is.
 
     Raises UserError for a list that is not there, and for a position beyond its end.
     """
@@ -108,11 +108,26 @@ def explain(
     model = _first(lake, MODELS, Wanted() & (pc.field("model_id") == (row["model_id"] or "")))
     step = _first(lake, RUNS, Wanted() & (pc.field("run_id") == row["run_id"]) & (pc.field("step") == "lists"))
     return Explanation(
-        table.name, owner, position, length, clean(product), clean(shown.get("name")), clean(shown.get("brand")),
-        row["scores"][at], _in_words(row["sources"][at], SOURCES), _rule(lake, table, row, at), night, row["run_id"],
-        clean(step.get("code_version")), clean(row["model_id"]), clean(model.get("kind")), model.get("ndcg"),
-        clean(model.get("reason")), live.get("as_of"), live.get("published_at"),
-    )  # fmt: skip
+        table.name,
+        owner,
+        position,
+        length,
+        clean(product),
+        clean(shown.get("name")),
+        clean(shown.get("brand")),
+        row["scores"][at],
+        _in_words(row["sources"][at], SOURCES),
+        _rule(lake, table, row, at),
+        night,
+        row["run_id"],
+        clean(step.get("code_version")),
+        clean(row["model_id"]),
+        clean(model.get("kind")),
+        model.get("ndcg"),
+        clean(model.get("reason")),
+        live.get("as_of"),
+        live.get("published_at"),
+    )
 
 
 def print_explanation(found: Explanation, console: Console) -> None:
@@ -164,14 +179,16 @@ def _list(lake: Lake, table: Table, night: date, key: Mapping[str, str | None]) 
         words = ", ".join(f"{_word(name)} {value}" for name, value in given.items())
         raise UserError(f"{table.name} of {night} has no list for {words}; it has: {instead}")
     if len(rows) > 1:
-        raise UserError(f"{table.name} of {night} has several lists for {_word(owner)} {given[owner]}; give --market, "
-                        f"one of {', '.join(row['market'] for row in rows)}")  # fmt: skip
+        raise UserError(
+            f"{table.name} of {night} has several lists for {_word(owner)} {given[owner]}; give --market, "
+            f"one of {', '.join(row['market'] for row in rows)}"
+        )
     return rows[0]
 
 
 def _with_key(
     lake: Lake, table: Table, columns: Sequence[str], night: date, given: Mapping[str, str]
-) -> list[dict[str, Any]]:  # fmt: skip
+) -> list[dict[str, Any]]:
     """The night's rows with these values, in key order."""
 
     def wanted(keys: pa.RecordBatch) -> BoolMask:
@@ -191,7 +208,7 @@ def _word(column: str) -> str:
 
 
 def _rule(lake: Lake, table: Table, row: Mapping[str, Any], at: int) -> str:
-    """The rule of a position in words; lists of before there were rules have none."""
+    """The rule of a place in words; lists of older code have none."""
     rule = row["rules"][at] if row["rules"] else ""
     if not rule or rule in RULES:
         return _in_words(rule, RULES)

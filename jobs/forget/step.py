@@ -27,16 +27,16 @@ ONLINE = "online store"
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What was done."""
+    """The result of a call of `forget`."""
 
     rows: dict[str, dict[str, int]]
-    """Customer id -> rows that were removed, by table; nothing for one who was nowhere."""
+    """Customer id -> rows removed, by table; empty for an id that was nowhere."""
     deleted: list[str]
     """Pages, logs and left-over folders that were deleted, as paths below the root."""
     elsewhere: dict[str, int]
-    """Where the same text still stands as the name of something else, and how often."""
+    """Place -> how often the same text is still there as the name of something else."""
     files: int
-    """Files that were read back."""
+    """How many files were read back."""
 
 
 def forget(
@@ -44,12 +44,12 @@ def forget(
 ) -> Forgotten:
     """Remove customers for good; killed anywhere and called again with the same ids, it completes.
 
-    It is recorded before anything is removed, so that the next night leaves their rows out whatever happens here.
-    Raises UserError where there is no lake, where nights were published to another online store, and where something
-    of them is left in the end.
+    The request is recorded before anything is removed, so that the next night leaves their rows out whatever happens
+    here. Raises UserError if there is no lake, if nights were published to another online store, and if anything still
+    names a customer in the end.
     """
     if not (lake.root / "tables").is_dir():
-        raise UserError(f"{lake.root} is no lake: it has no tables; give --root FOLDER")
+        raise UserError(f"{lake.root} is not a lake: it has no tables; give --root FOLDER")
     spellings = Spellings(_checked(ids))
     salt = own_salt(lake)
     rows = _begun(lake, salt, spellings.ids)
@@ -67,15 +67,16 @@ def forget(
     for customer, keys in online.forget(spellings.ids).items():
         rows[customer][ONLINE] = max(rows[customer][ONLINE], keys)
     _record(lake, salt, rows, now, {"state": "begun"})
-    online.scrub()  # also where nothing was left to remove: an earlier call may have ended before this
+    online.scrub()  # always: an earlier call may have been killed before this line
     if again := [customer for customer, keys in online.forget(spellings.ids).items() if keys]:
         raise UserError(f"{', '.join(again)}: back in the online store; end what writes there and run this again")
     progress("parts forgotten", 4, STEPS)
     left, elsewhere, files = read_back(lake, spellings, shown)
     if left:
         places = ", ".join(f"{place} ({n})" for place, n in sorted(left.items()))
-        raise UserError(f"still named in {places}: another step is writing there; end it and run the same command "
-                        "again")  # fmt: skip
+        raise UserError(
+            f"still named in {places}: another step is writing there; end it and run the same command again"
+        )
     _record(lake, salt, rows, now, {"state": "done", "files_read_back": files, "left": 0})
     progress("parts forgotten", STEPS, STEPS)
     removed = {customer: {name: n for name, n in rows[customer].items() if n} for customer in spellings.ids}
@@ -83,25 +84,27 @@ def forget(
 
 
 def _check_store(lake: Lake, online: OnlineStore) -> None:
-    """Raise UserError where what the lake published is not in this store: the customer would stay in the other one."""
+    """Raise UserError if the lake's nights are in another store than this one: the customer would stay in that one."""
     published = matching(lake, PUBLISHED, ("as_of",), Wanted())
     if published and not online.live().seq:
-        raise UserError("nights were published, but never to this online store: set NIGHTRAIL_FEATURE_STORE as the "
-                        "nights have it, or publish a night to this one first")  # fmt: skip
+        raise UserError(
+            "nights were published, but never to this online store: set NIGHTRAIL_FEATURE_STORE as the "
+            "nights have it, or publish a night to this one first"
+        )
 
 
 def _checked(ids: Sequence[str]) -> list[str]:
-    """The ids as ingest reads them: without outer blanks."""
+    """The ids as ingest reads them: without spaces around them."""
     trimmed = [id.strip(" ") for id in ids]
     if not trimmed or not all(trimmed):
         raise UserError("an empty customer id; give --customer ID, or --file with one id a line")
     if broken := [id for id in trimmed if not id.isascii() and id != id.encode("utf-8", "ignore").decode()]:
-        raise UserError(f"{broken[0]!r} is no UTF-8; give the id as the table events has it")
+        raise UserError(f"{broken[0]!r} is not UTF-8; give the id as the table events has it")
     return list(dict.fromkeys(trimmed))
 
 
 def _begun(lake: Lake, salt: Salt, ids: Sequence[str]) -> dict[str, Counter[str]]:
-    """Customer -> rows by table: as they are now, or as a call that was killed, or came earlier, had found them."""
+    """Customer -> rows by table: as found now, or by an earlier or killed call if it found more."""
     there = rows_of(lake, ids)
     before = records(lake, map(salt.digest, ids))
     found: dict[str, Counter[str]] = {}
@@ -112,12 +115,15 @@ def _begun(lake: Lake, salt: Salt, ids: Sequence[str]) -> dict[str, Counter[str]
 
 
 def _record(lake: Lake, salt: Salt, rows: dict[str, Counter[str]], now: datetime, state: dict[str, Any]) -> None:
-    """One row a customer, in place of an earlier one."""
+    """Write one row for each customer, in place of an earlier one."""
     written = [
-        {"digest": salt.digest(customer), "forgotten_at": now,
-         "proof": json.dumps({**state, "salt": salt.mark, "rows": dict(counts)}, sort_keys=True)}
+        {
+            "digest": salt.digest(customer),
+            "forgotten_at": now,
+            "proof": json.dumps({**state, "salt": salt.mark, "rows": dict(counts)}, sort_keys=True),
+        }
         for customer, counts in rows.items()
-    ]  # fmt: skip
+    ]
     digests = ", ".join(f"'{row['digest']}'" for row in written)
     day = now.date()
     lake.replace_rows(FORGOTTEN, written, Run(day, f"{day}-forget", now), where=f"digest IN ({digests})")

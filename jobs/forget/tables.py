@@ -1,4 +1,4 @@
-"""Taking a customer's rows out of Delta tables: out of every night, every old version, and the log of changes."""
+"""Deletes a customer's rows from Delta tables: from every night, every old version, and the tables' logs."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from jobs.text import clean
 
 CUSTOMER = "customer_id"
 NUMBERS_AND_TIMES = ("quantity", "price", "event_ts", "updated_at", "launched_at")
-"""Columns of a raw row in which an id of digits would be found by accident."""
+"""Columns of a raw row whose values an id of digits could equal by accident."""
 
 
 def customer_tables() -> tuple[Table, ...]:
-    """Every table with a row that is a customer's."""
+    """Every table with a customer_id."""
     return tuple(table for table in ALL if CUSTOMER in table.names)
 
 
 def rows_of(lake: Lake, ids: Sequence[str]) -> dict[str, Counter[str]]:
-    """Table -> how many rows each of the customers has in it, over all nights; tables without any are left out."""
+    """Table -> rows of each customer, over all nights; tables without any are left out."""
     found = {}
     wanted = pc.field(CUSTOMER).isin(pa.array(ids, pa.string()))
     for table in customer_tables():
@@ -44,10 +44,10 @@ def rows_of(lake: Lake, ids: Sequence[str]) -> dict[str, Counter[str]]:
 
 
 def remove_rows(lake: Lake, ids: Sequence[str], now: datetime) -> None:
-    """Take the customers' rows out of every table as it is now."""
+    """Delete the customers' rows from every table as it is now."""
     for table in customer_tables():
         if lake.exists(table):
-            lake.create(table)  # with the columns that a table from before lacks
+            lake.create(table)  # adds the columns that an older table lacks
             _keep_nights(lake, table, ids, now)
             lake.remove(table, pc.field(CUSTOMER).isin(pa.array(ids, pa.string())))
     if lake.exists(REJECTED):
@@ -56,13 +56,13 @@ def remove_rows(lake: Lake, ids: Sequence[str], now: datetime) -> None:
 
 
 def purge(lake: Lake, table: Table) -> None:
-    """Take the old versions of a table away: their files, and what the log says of them.
+    """Delete the old versions of a table: their files, and their entries in the log.
 
-    The log names the least and the greatest id of every file. Nobody else may write the
-    table meanwhile: what is not committed yet would be taken for left over.
+    The log holds the least and the greatest id of every file. Nobody else may write the table meanwhile: files that
+    are not committed yet would be deleted as unused.
     """
     lake.delta(table).vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False, full=True)
-    lake.delta(table).alter.set_table_description(table.comment)  # a commit that names nobody, to begin the log with
+    lake.delta(table).alter.set_table_description(table.comment)  # a commit without ids, to begin the log with
     delta = lake.delta(table)
     delta.create_checkpoint()
     for path in (lake.path(table) / "_delta_log").iterdir():
@@ -72,7 +72,7 @@ def purge(lake: Lake, table: Table) -> None:
 
 
 def rejected_ids(raw: str, spellings: Spellings) -> list[str]:
-    """Whose row a rejected one is: the ids that stand in its JSON, wherever a broken line has put them."""
+    """The ids that are in the JSON of a rejected row, in whichever column a broken line has put them."""
     try:
         row = json.loads(raw)
         texts = [str(value) for name, value in row.items() if name not in NUMBERS_AND_TIMES]
@@ -84,7 +84,7 @@ def rejected_ids(raw: str, spellings: Spellings) -> list[str]:
 
 
 def _rejected_of(lake: Lake, spellings: Spellings) -> Iterator[tuple[str, list[str]]]:
-    """(raw, whose) of every rejected row that holds one of the ids."""
+    """(raw, ids in it) of every rejected row that holds one of the ids."""
     for batch in lake.batches(REJECTED, ["raw"]):
         for raw in batch["raw"].to_pylist():
             if raw and (found := rejected_ids(raw, spellings)):
@@ -92,7 +92,7 @@ def _rejected_of(lake: Lake, spellings: Spellings) -> Iterator[tuple[str, list[s
 
 
 def _keep_nights(lake: Lake, table: Table, ids: Sequence[str], now: datetime) -> None:
-    """Where a night of changes has no other customer's row, state one's anew: without a row it would not be there."""
+    """Write one other customer's row again in nights that changed nobody else: without a row the night would vanish."""
     if not table.changes_of:
         return
     others = ~pc.field(CUSTOMER).isin(pa.array(ids, pa.string()))
@@ -108,13 +108,13 @@ def _keep_nights(lake: Lake, table: Table, ids: Sequence[str], now: datetime) ->
             lake.replace(table, batches, Run(night, run_id, now), since=since)
 
 
-# How an id may be spelt in a file: in a table's cell, in JSON, in a page, in a line of a log.
+# Spellings of an id in a file: in a table's cell, in JSON, on a page, in a line of a log.
 
 WORD = re.compile(r"\w+")
 
 
 class Spellings:
-    """Finds any of some ids in text, where it stands as a whole: `C12` is not in `C123`."""
+    """Finds ids in text, as whole words only: `C12` is not in `C123`."""
 
     def __init__(self, ids: Iterable[str]) -> None:
         self.ids = tuple(dict.fromkeys(ids))
@@ -127,7 +127,7 @@ class Spellings:
             yield from (spelling for spelling in shown if spelling)
 
     def within(self, text: str) -> list[str]:
-        """The spellings that stand in the text."""
+        """The spellings that are in the text."""
         there = set(WORD.findall(text))
         likely = [spelling for spelling, words in self._words.items() if words <= there and spelling in text]
         return [spelling for spelling in likely if _whole([spelling]).search(text)]

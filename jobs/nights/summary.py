@@ -21,7 +21,7 @@ from jobs.report.examples import (
     customer_examples,
     product_examples,
 )
-from jobs.report.figures import LedgerStep, gates_of, standing_of, steps_of
+from jobs.report.figures import LedgerStep, gates_of, night_state_of, steps_of
 from jobs.text import clean
 
 PRODUCTS = 3
@@ -41,10 +41,10 @@ def print_summary(lake: Lake, as_of: date, run_id: str, console: Console, places
     markup, and without control characters.
     """
     steps = steps_of(lake, as_of, run_id)
-    standing = standing_of(lake, as_of, steps, gates_of(lake, as_of))
+    state = night_state_of(lake, as_of, steps, gates_of(lake, as_of))
     console.print()
-    title = Text.assemble((f"Night {as_of}", "bold"), "  ", (standing.state, STYLES[standing.state]))
-    console.print(title, Text(standing.sentence, style="dim"), sep="\n")
+    title = Text.assemble((f"Night {as_of}", "bold"), "  ", (state.state, STYLES[state.state]))
+    console.print(title, Text(state.sentence, style="dim"), sep="\n")
     _print_steps(console, steps)
     pages = product_examples(lake, as_of, PRODUCTS)
     _heading(console, "What shoppers see", "well-known products, the first of each carousel")

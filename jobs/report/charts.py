@@ -1,4 +1,4 @@
-"""Places the marks of charts: figures with intervals on an axis, and lines over nights or epochs."""
+"""Computes the places of marks in charts: figures with intervals on an axis, and lines over nights or epochs."""
 
 from __future__ import annotations
 

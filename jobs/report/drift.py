@@ -95,7 +95,7 @@ WATCHED = {
     "input_columns": ("columns", ""),
     "input_age": ("newest event age", "all"),
 }
-"""Gate of the input -> the figure it watches, and what the names of its slices begin with."""
+"""Gate of the input -> (the figure it checks, the start of the names of its slices)."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class DriftPanel:
     title: str
     series: tuple[Series, ...]
     note: str = ""
-    """What the charts together say: how far shares have moved, what never changed."""
+    """How far shares have moved, and which series never changed."""
 
 
 def nights_of(lake: Lake, as_of: date, most: int) -> list[date]:
@@ -117,7 +117,7 @@ def nights_of(lake: Lake, as_of: date, most: int) -> list[date]:
 
 
 def input_panels(lake: Lake, nights: Sequence[date], most: int) -> list[DriftPanel]:
-    """One panel a figure of `inputs`; at most so many slices, those that moved most."""
+    """One panel for each figure of `inputs`, with at most `most` slices: those that moved most."""
     marks = _input_marks(lake, nights)
     found: dict[str, dict[str, list[Point]]] = defaultdict(lambda: defaultdict(list))
     for row in _rows(lake, INPUTS, ("figure", "slice", "value", "as_of"), nights):
@@ -130,7 +130,7 @@ def input_panels(lake: Lake, nights: Sequence[date], most: int) -> list[DriftPan
 
 
 def gate_panels(lake: Lake, nights: Sequence[date]) -> list[DriftPanel]:
-    """One panel a list that customers see, and one of each other kind, with every check's figure and limit."""
+    """One panel for the input, the model and each touch point, with the figure and limit of each check."""
     found: dict[str, dict[str, list[Point]]] = defaultdict(lambda: defaultdict(list))
     rules = {}
     for row in _rows(lake, GATES, ("gate", "value", "rule", "passed", "accepted", "as_of"), nights):
@@ -143,12 +143,13 @@ def gate_panels(lake: Lake, nights: Sequence[date]) -> list[DriftPanel]:
     order = ["Input", "Model and vectors", *TITLES.values()]
     return [
         _folded(title, [Series(name, tuple(points), rules[name]) for name, points in sorted(found[title].items())])
-        for title in order if title in found
-    ]  # fmt: skip
+        for title in order
+        if title in found
+    ]
 
 
 def step_panels(lake: Lake, nights: Sequence[date]) -> list[DriftPanel]:
-    """Seconds of each step and rejected rows, of each night's newest run; a step that failed is marked."""
+    """Seconds of each step, and rejected rows, of the newest run of each night; failed steps are marked."""
     newest: dict[tuple[date, str], dict[str, Any]] = {}
     columns = ("step", "status", "started_at", "ended_at", "rejected", "as_of")
     for row in sorted(_rows(lake, RUNS, columns, nights), key=lambda row: row["started_at"]):
@@ -167,7 +168,7 @@ def step_panels(lake: Lake, nights: Sequence[date]) -> list[DriftPanel]:
 
 
 def list_panels(lake: Lake, nights: Sequence[date]) -> list[DriftPanel]:
-    """Length of the lists of each touch point of a product, and where their places come from, as gates counted."""
+    """Length of the lists of each of PRODUCT_LISTS, and the shares of their sources, as the gates counted them."""
     panels, read = [], {night: read_counts(lake, night) for night in nights}
     for table in PRODUCT_LISTS:
         looked = {night: counts[table.name] for night, counts in read.items() if table.name in counts}
@@ -198,7 +199,7 @@ def _panel(figure: str, slices: Mapping[str, Sequence[Point]], most: int) -> Dri
 
 
 def _folded(title: str, series: Iterable[Series]) -> DriftPanel:
-    """A panel of the series that change; what never does is named in its note."""
+    """A panel of the series that change; its note names those that never do."""
     series = list(series)
     steady = [one for one in series if one.steady and len(one.points) > 1]
     names = ", ".join(f"{one.name} ({one.points[0].value:,.4g})" for one in steady[:12])
@@ -208,7 +209,7 @@ def _folded(title: str, series: Iterable[Series]) -> DriftPanel:
 
 
 def _moved(slices: Mapping[str, Sequence[Point]], prefix: str) -> str:
-    """How far the shares of the slices moved, where they are parts of a whole."""
+    """How far the shares of the slices moved, if they add up to the whole."""
     parts = {name: points for name, points in slices.items() if name.startswith(prefix)}
     whole = slices.get("all", ())
     if len(parts) < 2 or len(whole) < 2:
@@ -222,7 +223,7 @@ def _moved(slices: Mapping[str, Sequence[Point]], prefix: str) -> str:
 
 
 def _input_marks(lake: Lake, nights: Sequence[date]) -> dict[tuple[str, str, date], str]:
-    """(figure, slice, night) of what a gate of the input found wrong; the gate names the slices."""
+    """(figure, slice, night) -> mark of the slices that a gate of the input names as wrong."""
     marks = {}
     slices = {(row["figure"], row["slice"]) for row in _rows(lake, INPUTS, ("figure", "slice"), nights)}
     for row in _rows(lake, GATES, ("gate", "passed", "accepted", "detail", "as_of"), nights):
@@ -242,7 +243,7 @@ def _mark(gate: Mapping[str, Any]) -> str:
 
 
 def _rows(lake: Lake, table: Table, columns: Sequence[str], nights: Sequence[date]) -> list[dict[str, Any]]:
-    """The nights' rows, oldest night first; a column that an older lake lacks is null."""
+    """The rows of some nights, oldest night first; a column that an older table lacks is null."""
     if not lake.exists(table):
         return []
     there = set(lake.dataset(table).schema.names)

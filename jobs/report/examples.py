@@ -14,20 +14,20 @@ from jobs.lake.forgotten import own_salt
 from jobs.lake.lake import Lake
 from jobs.lake.reading import matching, of_night
 from jobs.lake.rows import among
-from jobs.report.recent import LONG_HISTORY, Recent, RecentEvents
+from jobs.report.recent import LONG_HISTORY, Recent, RecentEvents, first_of_each
 from jobs.tables.shop import CATALOGUE, PEOPLE_ALSO_BOUGHT, RECOMMENDED_FOR_YOU, YOU_MIGHT_ALSO_LIKE
 from jobs.tables.table import Table
 from jobs.text import clean
 from models.arrays import BoolMask
 
 KNOWN_PER_EXAMPLE = 40
-"""Well-known products looked at for each example, so that categories can differ."""
+"""Well-known products that each example is chosen from, so that their categories can differ."""
 SIGNS = {"GBP": "£", "EUR": "€", "USD": "$"}
 
 
 @dataclass(frozen=True)
 class ShownProduct:
-    """A product as it is shown; texts are clean, empty where the catalogue has none."""
+    """A product as pages show it; texts are clean, and empty where the catalogue has none."""
 
     product_id: str
     name: str
@@ -39,7 +39,7 @@ class ShownProduct:
 
     @property
     def price_text(self) -> str:
-        """The price for people; empty where there is none."""
+        """The price with its currency; empty without a price."""
         if self.price is None:
             return ""
         sign = SIGNS.get(self.currency)
@@ -112,9 +112,8 @@ def product_examples(
     known = order[: wanted * KNOWN_PER_EXAMPLE]
     odd = _odd_names(lake, as_of, order) if markup_name else []
     markets = _listed_markets(lake, as_of, [*known, *odd], events)
-    chosen = _of_different(
-        known, {p: d.category for p, d in read_products(lake, as_of, known).items()}, markets, wanted
-    )
+    categories = {product: shown.category for product, shown in read_products(lake, as_of, known).items()}
+    chosen = first_of_each((product for product in known if product in markets), categories)[:wanted]
     extra = [product for product in odd if product in markets][:1]
     if extra and extra[0] not in chosen:
         chosen = [*chosen[: wanted - 1], *extra]
@@ -127,7 +126,7 @@ def customer_examples(lake: Lake, as_of: date, wanted: int, recent: Recent | Non
     ids: list[str] = []
     for least in (LONG_HISTORY, 1):
         homes = recent.homes(least)
-        ids = _of_different(list(homes), homes, homes, wanted)
+        ids = first_of_each(homes, homes)[:wanted]
         if ids:
             break
     histories = recent.histories(ids)
@@ -157,7 +156,7 @@ def _odd_names(lake: Lake, as_of: date, order: Sequence[str]) -> list[str]:
 
 
 def _listed_markets(lake: Lake, as_of: date, products: Sequence[str], events: RecentEvents) -> dict[str, str]:
-    """Product -> the market it is most wanted in among those it has a list in."""
+    """Product -> the market with its most recent events, among the markets where it has a list."""
     counted = events.in_markets(products)
     best: dict[str, tuple[int, str]] = {}
     keys = ("product_id", "market")
@@ -166,21 +165,6 @@ def _listed_markets(lake: Lake, as_of: date, products: Sequence[str], events: Re
             here = (-counted.get((product, market), 0), market)
             best[product] = min(best.get(product, here), here)
     return {product: market for product, (_, market) in best.items()}
-
-
-def _of_different(order: Sequence[str], group: dict[str, str], usable: Iterable[str], wanted: int) -> list[str]:
-    """The first `wanted` usable keys in `order`, one of each group first; a key without a group is in nobody's way."""
-    usable = set(usable)
-    candidates = [key for key in order if key in usable]
-    seen: set[str] = set()
-    first = []
-    for key in candidates:
-        name = group.get(key, "")
-        if not name or name not in seen:
-            first.append(key)
-            seen.add(name)
-    rest = [key for key in candidates if key not in set(first)]
-    return [*first, *rest][:wanted]
 
 
 def _pages(
@@ -203,11 +187,14 @@ def _pages(
     products = read_products(lake, as_of, shown | set(chosen))
     return [
         ProductExample(
-            products[product], clean(market), events.of_products.get(product, 0),
-            _places(alternatives.get((product, market)), products), _places(bought.get((product, market)), products),
+            products[product],
+            clean(market),
+            events.of_products.get(product, 0),
+            _places(alternatives.get((product, market)), products),
+            _places(bought.get((product, market)), products),
         )
         for product, market in keys
-    ]  # fmt: skip
+    ]
 
 
 def read_products(lake: Lake, as_of: date, ids: Iterable[str]) -> dict[str, ShownProduct]:

@@ -1,4 +1,4 @@
-"""What the tables say about one night: where it stands, its steps, rejections, gates and held-out quality."""
+"""Reads the figures of one night: its state, steps, rejections, gates, held-out quality, and shares of its lists."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ RULES = {
 }
 """Name of a default rule, as models/assembly/rulebook.py has it -> what it does."""
 LONGEST_CAUSE = 220
-"""Characters of an error in the headline; the table of steps has it whole."""
+"""Characters of an error in the headline; the table of steps has all of it."""
 
 
 @dataclass(frozen=True)
-class Standing:
-    """Where the night stands for services."""
+class NightState:
+    """Whether services see the night."""
 
     state: str
     """live, staged or failed."""
@@ -110,7 +110,7 @@ class Quality:
 
 
 def steps_of(lake: Lake, as_of: date, run_id: str) -> list[LedgerStep]:
-    """The run's steps in the order of the night, but the report that is being written."""
+    """The run's steps in the order of the night, without the report that is being written."""
     where = of_night(as_of) & (pc.field("run_id") == pa.scalar(run_id))
     where &= ~((pc.field("step") == "report") & (pc.field("status") == "running"))
     rows = {row["step"]: row for row in matching(lake, RUNS, RUNS.names, where)}
@@ -122,17 +122,24 @@ def _step(row: dict[str, Any]) -> LedgerStep:
     started, ended = row["started_at"], row["ended_at"]
     seconds = (ended - started).total_seconds() if started and ended else 0.0
     return LedgerStep(
-        clean(row["step"]), clean(row["status"]), row["rows_in"] or 0, row["rows_out"] or 0, row["rejected"] or 0,
-        seconds, row["memory_mb"] or 0.0, clean(row["note"]), clean(row["code_version"]),
-    )  # fmt: skip
+        clean(row["step"]),
+        clean(row["status"]),
+        row["rows_in"] or 0,
+        row["rows_out"] or 0,
+        row["rejected"] or 0,
+        seconds,
+        row["memory_mb"] or 0.0,
+        clean(row["note"]),
+        clean(row["code_version"]),
+    )
 
 
-def standing_of(lake: Lake, as_of: date, steps: list[LedgerStep], gates: list[GateResult]) -> Standing:
-    """Where the night stands; a step or gate that failed outweighs what an earlier run of it published."""
+def night_state_of(lake: Lake, as_of: date, steps: list[LedgerStep], gates: list[GateResult]) -> NightState:
+    """The night's state; a step or gate that failed counts more than what an earlier run of the night published."""
     surfaces = matching(lake, PUBLISHED, ("as_of", "run_id", "published_at"), Wanted())
     live = surfaces[0] if surfaces else None
     state = "live" if live and live["as_of"] == as_of else "staged"
-    # The page is written by `report`, so what the ledger has about that step is an earlier attempt.
+    # `report` is running now, so its row in the ledger is of an earlier attempt.
     stopped = [step for step in steps if step.status == "failed" and step.name != "report"]
     trouble = [shorten(f"The step {step.name} failed: {step.note}", LONGEST_CAUSE) for step in stopped]
     failed = [gate.gate for gate in gates if not gate.passed]
@@ -141,13 +148,13 @@ def standing_of(lake: Lake, as_of: date, steps: list[LedgerStep], gates: list[Ga
     model = _model_of(lake, as_of)
     if trouble:
         kept = f"the night {live['as_of']} (run {clean(live['run_id'])}) stays live" if live else "nothing is live yet"
-        return Standing("failed", f"{trouble[0].rstrip('.')}. For services nothing changed: {kept}.", model)
+        return NightState("failed", f"{trouble[0].rstrip('.')}. For services nothing changed: {kept}.", model)
     if state == "live" and live:
         since = f" since {moment(live['published_at'])}" if live["published_at"] else ""
-        return Standing(state, f"Services and analysts have read this night’s lists{since}.", model)
+        return NightState(state, f"Services and analysts read this night’s lists{since}.", model)
     instead = f"services read the night {live['as_of']}" if live else "nothing has been published yet"
-    made = "The lists are made, but" if model else "No lists are made yet;"
-    return Standing(state, f"{made} {instead}.", model)
+    staged = "The night has lists, but" if model else "The night has no lists yet;"
+    return NightState(state, f"{staged} {instead}.", model)
 
 
 def moment(at: datetime) -> str:
@@ -162,7 +169,7 @@ def _model_of(lake: Lake, as_of: date) -> str:
 
 
 def rejections_of(lake: Lake, as_of: date) -> list[Rejection]:
-    """What the night left out, by source and reason, most rows first."""
+    """The rows that the night left out, counted by source and reason, most rows first."""
     tally = Tally(("source", "reason", "expected"))
     for batch in scan(lake, REJECTED, tally.keys, of_night(as_of)):
         tally.add(batch.columns)
@@ -212,7 +219,7 @@ def _quality(row: dict[str, Any], model_id: str) -> Quality:
     )
 
 
-# What the night's lists are made of: where positions come from, and which brands and categories hold them.
+# Shares of the places of the night's lists, by source, brand and category.
 
 UNNAMED = "without one"
 
@@ -228,25 +235,25 @@ class Share:
 
 @dataclass(frozen=True)
 class ListShares:
-    """One list: how many there are, how full, and where their positions come from."""
+    """The lists of one table: how many there are, how full, and the sources of their places."""
 
     name: str
     title: str
     lists: int
     positions: int
     markets: int
-    """That have such lists."""
+    """Markets with lists."""
     short: int
     """Lists with a short_reason."""
     sources: tuple[Share, ...]
-    """Every source, in the order lists are filled."""
+    """Every source, in the order in which lists are filled."""
     products: int
-    """Products that stand in at least one of the lists."""
+    """Products that are in at least one of the lists."""
 
 
 @dataclass(frozen=True)
 class GroupShare:
-    """A brand or category: its share of what customers are shown beside its share of the catalogue."""
+    """A brand or category: its share of the places of customers' lists beside its share of the catalogue."""
 
     name: str
     shown: float
@@ -265,7 +272,7 @@ class Shares:
 
 
 def shares_of(counts: Mapping[str, ListCounts], catalogue: Catalogue, most: int) -> Shares:
-    """Of every position of every list; brands and categories, at most `most`, of customers' lists."""
+    """Shares of all places of all lists; brands and categories, at most `most`, of customers' lists."""
     customers = counts.get(RECOMMENDED_FOR_YOU.name, ListCounts(0, {}))
     return Shares(
         tuple(_summed(name, found) for name, found in counts.items()),
@@ -286,7 +293,7 @@ def _summed(name: str, found: ListCounts) -> ListShares:
 
 
 def _groups(group: Sequence[str], held: Mapping[str, int], most: int) -> tuple[GroupShare, ...]:
-    """The groups with the most positions; none where no product has a group."""
+    """The groups with the most places; empty where no product has a group."""
     if not any(group):
         return ()
     stocked = Counter(group)

@@ -1,12 +1,12 @@
-"""What happened of late, read once for all pages of a night: events by product and market, and who came last."""
+"""Reads recent events by product and market, and the most recent customers, once for all pages of a night."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -19,19 +19,20 @@ from jobs.tables.shop import CUSTOMER_SEQUENCES, EVENTS
 from models.arrays import Rows
 
 RECENT_DAYS = (7, 90, 36_500)
-"""Days of events that make a product well known: the first that hold an event."""
+"""Days before the night whose events are counted: the first of these that hold an event."""
 LONG_HISTORY = 8
-"""Events that make a customer's history worth showing; shorter ones only where there is no such customer."""
+"""Events of a long history; customers with shorter ones are shown only if nobody has so many."""
 RECENT_CUSTOMERS = 500
-"""Most recent customers looked at, so that markets can differ."""
+"""Most recent customers that examples are chosen from, so that their markets can differ."""
 CANDIDATES = 4
-"""Times as many customers whose histories are read first: so many that enough of them are long."""
+"""Times as many customers have their histories read first, so that enough of them are long."""
+Key = TypeVar("Key", bound=Hashable)
 HISTORY = ("customer_id", "market", "product_ids", "event_types", "event_timestamps")
 
 
 @dataclass(frozen=True)
 class RecentEvents:
-    """How many events of the last days each product has in each market."""
+    """Counts of recent events by product and market."""
 
     products: Sequence[str] = ()
     markets: Sequence[str] = ()
@@ -62,7 +63,7 @@ class RecentEvents:
 
 @dataclass(frozen=True)
 class Recent:
-    """Late events and customers of a night; what was read is kept."""
+    """Recent events and customers of a night; keeps what it has read."""
 
     lake: Lake
     as_of: date
@@ -72,7 +73,7 @@ class Recent:
 
     @cached_property
     def events(self) -> RecentEvents:
-        """Those of the last days before the night."""
+        """The events of the last days before the night."""
         day = pc.field("event_date")
         for days in RECENT_DAYS:
             where = (day >= pa.scalar(self.as_of - timedelta(days=days))) & (day < pa.scalar(self.as_of))
@@ -83,18 +84,18 @@ class Recent:
         return RecentEvents()
 
     def customers(self, least: int) -> pa.Table:
-        """HISTORY of the most recent customers with at least so many events, most recent first."""
+        """Columns HISTORY of the most recent customers with at least `least` events, most recent first."""
         if least not in self._read:
             self._read[least] = self._most_recent(least)
         return self._read[least]
 
     def homes(self, least: int) -> dict[str, str]:
-        """Customer -> market of RECENT_CUSTOMERS of them."""
+        """Customer -> market of at most RECENT_CUSTOMERS of those customers."""
         rows = self.customers(least).slice(0, RECENT_CUSTOMERS)
         return dict(zip(rows["customer_id"].to_pylist(), rows["market"].to_pylist(), strict=True))
 
     def histories(self, customers: Iterable[str], columns: Sequence[str] = HISTORY) -> dict[str, dict[str, Any]]:
-        """Columns of HISTORY of some customers, by id; read only where the customer is none of the most recent ones."""
+        """Customer -> columns of HISTORY; only customers who are not among those read already are read."""
         wanted = pa.array(sorted(set(customers)), pa.string())
         read = [*dict.fromkeys(("customer_id", *columns))]
         found: dict[str, dict[str, Any]] = {}
@@ -109,7 +110,7 @@ class Recent:
         return found
 
     def _most_recent(self, least: int) -> pa.Table:
-        """Lists are decoded of few candidates, of everybody only where too few of those have a long history."""
+        """Decodes the histories of few candidates, and of all customers only if too few candidates have a long one."""
         night, few = of_night(self.as_of), CANDIDATES * self.looked_at
         last = scan(self.lake, CUSTOMER_SEQUENCES, ("customer_id", "last_event_at"), night)
         candidates = _newest(last, few)["customer_id"].to_pylist()
@@ -125,8 +126,20 @@ class Recent:
         return found.select(list(HISTORY))
 
 
+def first_of_each(order: Iterable[Key], group: Mapping[Key, str]) -> list[Key]:
+    """The keys in `order`, but the first of each group before all others; keys without a group come with the first."""
+    seen: set[str] = set()
+    first: list[Key] = []
+    rest: list[Key] = []
+    for key in order:
+        name = group.get(key, "")
+        (rest if name in seen else first).append(key)
+        seen |= {name} - {""}
+    return first + rest
+
+
 def _newest(batches: Iterable[pa.RecordBatch], most: int) -> pa.Table:
-    """The rows with the newest last event, newest first; memory follows `most`."""
+    """The `most` rows with the newest last event, newest first, in memory for so many rows."""
     schema = arrow_schema(CUSTOMER_SEQUENCES)
     kept = pa.schema([schema.field(name) for name in (*HISTORY, "last_event_at")]).empty_table()
     order = [("last_event_at", "descending"), ("customer_id", "ascending")]

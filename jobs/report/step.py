@@ -15,7 +15,7 @@ from jobs.lake.reading import count_rows, matching, of_night
 from jobs.report import drift
 from jobs.report.drift import DriftConfig
 from jobs.report.examples import customer_examples, product_examples
-from jobs.report.figures import GateResult, gates_of, rejections_of, shares_of, standing_of, steps_of
+from jobs.report.figures import GateResult, gates_of, night_state_of, rejections_of, shares_of, steps_of
 from jobs.report.model import page as model_page
 from jobs.report.model.page import Champion, ModelReportConfig
 from jobs.report.pages import environment, model_link, page_path, write_page
@@ -108,7 +108,7 @@ def _counted(lake: Lake, as_of: date) -> Counted:
 def _night_page(lake: Lake, run: Run, config: ReportConfig, recent: Recent, counted: Counted) -> str:
     as_of = run.as_of
     steps, gates = steps_of(lake, as_of, run.run_id), gates_of(lake, as_of)
-    standing = standing_of(lake, as_of, steps, gates)
+    state = night_state_of(lake, as_of, steps, gates)
     rejections = rejections_of(lake, as_of)
     shares = shares_of(*counted, config.groups)
     return (
@@ -118,13 +118,13 @@ def _night_page(lake: Lake, run: Run, config: ReportConfig, recent: Recent, coun
             as_of=as_of,
             run_id=run.run_id,
             config=config,
-            standing=standing,
+            night_state=state,
             steps=steps,
             gates=gates,
             gate_groups=_by_group(gates),
             faults=[rejection for rejection in rejections if not rejection.expected],
             exclusions=[rejection for rejection in rejections if rejection.expected],
-            compared=model_page.read_comparison(lake, as_of, standing.model_id),
+            compared=model_page.read_comparison(lake, as_of, state.model_id),
             shares=shares,
             products=product_examples(lake, as_of, config.examples, markup_name=True, recent=recent),
             customers=customer_examples(lake, as_of, config.customers, recent),

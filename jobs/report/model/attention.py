@@ -12,16 +12,17 @@ import numpy.typing as npt
 
 from jobs.report.examples import Touch
 from jobs.report.model.sample import ModelSample
+from jobs.report.recent import first_of_each
 from models.contract import FloatMatrix
 from models.sequences import Sequences
 
 
 @runtime_checkable
 class Attentive(Protocol):
-    """A model that tells what it reads."""
+    """A model that reports its attention weights."""
 
     def attention(self, sequences: Sequences) -> Iterator[FloatMatrix]:
-        """For each history [layers + 1, heads, L, L]: row i is what event i reads; the last layer is the readout."""
+        """For each history weights [layers + 1, heads, L, L]: row i is of event i; the last layer is the readout."""
         ...
 
 
@@ -31,11 +32,11 @@ class HeadMap:
 
     title: str
     weights: FloatMatrix
-    """[n, n], row i is what event i reads of event j."""
+    """[n, n], the weight with which event i (row) reads event j (column)."""
     earlier: npt.NDArray[np.float32]
-    """[n], what row i reads of the events before those shown; with it a row sums to 1."""
+    """[n], the summed weight with which event i reads events before those shown; with it a row sums to 1."""
     reading: str
-    """The map in a sentence."""
+    """The map described in sentences."""
 
     @property
     def summed(self) -> bool:
@@ -54,12 +55,12 @@ class AttentionView:
     customer: str
     events: tuple[Touch, ...]
     before: int
-    """Events that the model reads beside those shown."""
+    """Earlier events that the model reads but the map does not show."""
     maps: tuple[HeadMap, ...]
 
 
 def attention_views(sample: ModelSample, customers: int, shown: int) -> list[AttentionView]:
-    """So many customers' maps over their last `shown` events; nothing where the model has no attention."""
+    """Maps of `customers` customers over their last `shown` events; empty where the model has no attention."""
     if not isinstance(sample.model, Attentive):
         return []
     rows = chosen(sample, customers, shown)
@@ -88,26 +89,19 @@ def chosen(sample: ModelSample, customers: int, shown: int) -> list[int]:
         categories = Counter(sample.categories[product] for product in products)
         # Categories that return are what attention can follow; each event in its own leaves nothing to see.
         returning = sum(count > 1 for count in categories.values())
-        # A long past spreads attention over many events that are not drawn.
+        # A long history spreads attention over many events that are not drawn.
         past = int(length) - len(products) > shown
         rate = (-len(products), -len(kinds), past, -min(returning, 4), -min(kinds.values()))
         rated.append((tuple(map(float, rate)), categories.most_common(1)[0][0], row))
     rated.sort(key=lambda entry: (entry[0], entry[2]))
-    seen: set[str] = set()
-    first = []
-    for _, category, row in rated:
-        if category not in seen:
-            first.append(row)
-            seen.add(category)
-    rest = [row for _, _, row in rated if row not in set(first)]
-    return [*first, *rest][:customers]
+    return first_of_each([row for *_, row in rated], {row: category for _, category, row in rated})[:customers]
 
 
 def _maps(found: FloatMatrix, events: tuple[Touch, ...]) -> Iterator[HeadMap]:
     before = found.shape[-1] - len(events)
     layers, heads = found.shape[:2]
     for layer in range(layers):
-        # The readout is the same in every head.
+        # The readout is equal in all heads.
         for head in range(1 if layer == layers - 1 else heads):
             weights, earlier = found[layer, head, before:, before:], found[layer, head, before:, :before].sum(1)
             title = "Readout" if layer == layers - 1 else f"Layer {layer + 1}, head {head + 1}"
@@ -115,7 +109,7 @@ def _maps(found: FloatMatrix, events: tuple[Touch, ...]) -> Iterator[HeadMap]:
 
 
 def reading(weights: FloatMatrix, events: tuple[Touch, ...]) -> str:
-    """A map [n, n] in words: what an event reads of itself, of the one before, and of its own category."""
+    """A map [n, n] in words: how strongly an event reads itself, the one before, and its own category."""
     own = float(np.diag(weights).mean())
     before = float(np.diag(weights, -1).mean()) if len(events) > 1 else 0.0
     older = max(0.0, 1 - own - before * (len(events) - 1) / len(events))

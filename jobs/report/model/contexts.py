@@ -14,13 +14,13 @@ from models.contract import FloatMatrix
 from models.popularity import in_context, same_category
 
 FEWEST_BEFORE = 8
-"""Events before the product that make a context."""
+"""Fewest events before the product that make a context."""
 RECENT = 10
-"""Events before the product that say how much of one kind a context is."""
+"""Events before the product that are compared with each other: alike ones make a clear context."""
 PRODUCTS, MEETINGS = 150, 16
-"""Most met products that are looked at, and customers of each."""
+"""Products with the most meetings, and customers of each, that are searched."""
 FEWEST_ALTERNATIVES = 4
-"""Other products on sale that a product's category must hold."""
+"""Fewest other products on sale in the product's category."""
 LETTERS = "ABCDEFGH"
 
 
@@ -36,7 +36,7 @@ class Context:
     after: tuple[Touch, ...]
     """The events after it, which the model has not read here."""
     read: int
-    """Events read, the product's included."""
+    """Events that the model reads, the one with the product included."""
     alternatives: tuple[Place, ...]
     """The best of the category in this context, each with its rank in the others."""
 
@@ -47,12 +47,12 @@ class ContextView:
 
     product: ShownProduct
     among: int
-    """Products of the category that are ranked."""
+    """How many products of the category are ranked."""
     contexts: tuple[Context, ...]
     shared: int
-    """Products that every context has among its best."""
+    """How many products are among the best in every context."""
     cosine: float
-    """Of the two states that differ most."""
+    """Cosine of the two states that differ most."""
 
 
 def context_view(sample: ModelSample, customers: int = 3, shown: int = 6, around: int = 5) -> ContextView | None:
@@ -101,7 +101,7 @@ def alternatives(sample: ModelSample, product: int) -> np.ndarray[tuple[int], np
 
 @dataclass(frozen=True)
 class Meeting:
-    """Customers who met one product, as the model sees them then."""
+    """Customers who met one product, with the model's states after they met it."""
 
     product: int
     rows: Ints
@@ -175,7 +175,7 @@ def _same_kind(sample: ModelSample, directions: FloatMatrix, rows: Ints, ends: I
 
 
 def _furthest(apart: FloatMatrix, wanted: int) -> list[int]:
-    """The two rows that are furthest apart, then each time the one that is furthest from those picked."""
+    """The two rows that are furthest apart, then repeatedly the row that is furthest from those picked."""
     picked = [int(index) for index in np.unravel_index(int(apart.argmax()), apart.shape)]
     if picked[0] == picked[1]:  # all the same: any two
         picked = [0, 1]

@@ -40,7 +40,7 @@ from models.networks import artefacts
 
 @dataclass(frozen=True)
 class ModelReportConfig(Settings):
-    """How much the page shows, and where it computes."""
+    """How much the page shows, and the device that computes it."""
 
     looked_at: PositiveInt = 2_000
     """Most recent customers with a long history that the examples are chosen among."""
@@ -56,22 +56,22 @@ class ModelReportConfig(Settings):
 
 @dataclass(frozen=True)
 class Examples:
-    """What the model makes of chosen customers."""
+    """The model's attention and alternatives for chosen customers."""
 
     products: int
     customers: int
     attentive: bool
-    """Whether the model tells what it reads."""
+    """Whether the model reports attention."""
     attention: tuple[AttentionView, ...]
     attention_of: str
-    """The candidate that tells it, where the champion does not; empty for the champion itself."""
+    """The candidate whose attention is shown, if the champion has none; empty for the champion itself."""
     contexts: ContextView | None
 
 
 def examples_of(
     sample: ModelSample, config: ModelReportConfig, attentive: ModelSample | None = None, attention_of: str = ""
 ) -> Examples:
-    """The pictures of a model; what the customers do not allow is None or empty. `attentive` tells what is read."""
+    """Examples of a model; those that no customer allows are None or empty. `attentive` is the model with attention."""
     reader = attentive or sample
     return Examples(
         len(sample.products),
@@ -94,13 +94,13 @@ def page(title: Mapping[str, str], compared: Comparison, examples: Examples | No
 
 @dataclass(frozen=True)
 class Champion:
-    """The model behind the night's lists, as far as it can be read."""
+    """The model of the night's lists, as far as it can be read."""
 
     model_id: str = ""
     """Empty where no model was trained."""
     kind: str = ""
     readable: bool = False
-    """Whether its files are there and whole."""
+    """Whether its files are complete."""
     sample: ModelSample | None = None
     """The model with recent customers; None where it is not readable or nobody has a history."""
 
@@ -161,7 +161,7 @@ def _candidates(lake: Lake, as_of: date) -> list[dict[str, Any]]:
 def _attentive(
     lake: Lake, as_of: date, served: ModelSample, config: ModelReportConfig, recent: Recent
 ) -> tuple[ModelSample | None, str]:
-    """A candidate that tells what it attends to, and its model_id; (None, "") where the champion tells it itself."""
+    """A candidate with attention, and its model_id; (None, "") if the champion has attention or no candidate has."""
     if isinstance(served.model, Attentive):
         return None, ""
     for row in _candidates(lake, as_of):

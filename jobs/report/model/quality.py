@@ -27,14 +27,14 @@ QUESTIONS = {
     "target ": "By what the customer did with the product",
     "market ": "By market",
 }
-"""Prefix of a slice in `evaluations` -> the question that the slices with it answer."""
+"""Start of a slice's name in `evaluations` -> the heading above such slices."""
 NEW_PRODUCTS = "new products"
 """Slice of targets that were not in training."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One that could have become champion, and why it did or did not."""
+    """A candidate for champion, with the reason why it became champion or not."""
 
     label: str
     champion: bool
@@ -42,7 +42,7 @@ class Candidate:
     """Its headline figure."""
     reason: str
     costs: str
-    """What it costs, in words; empty where nothing was measured."""
+    """Its costs in words; empty where none were measured."""
 
 
 @dataclass(frozen=True)
@@ -101,13 +101,13 @@ def named(quality: Sequence[Quality], models: Sequence[Mapping[str, Any]]) -> li
 
 
 def metric_title(metric: str) -> str:
-    """`ndcg@10` as people write it: NDCG@10."""
+    """A metric's name for people: NDCG@10 for `ndcg@10`."""
     name, _, depth = metric.partition("@")
     return f"{TITLES.get(name, name)}{'@' + depth if depth else ''}"
 
 
 def by_metric(quality: Sequence[Quality]) -> list[IntervalPanel]:
-    """A panel a metric, of every scorer on both slices, the best by the headline metric first."""
+    """A panel for each metric: every scorer on both slices, the best by the headline metric first."""
     at = {(q.scorer, q.metric, q.slice): q for q in quality}
     ranked = sorted((q for q in quality if (q.metric, q.slice) == (HEADLINE, ALL)), key=lambda q: (-q.value, q.scorer))
     panels = []
@@ -123,7 +123,7 @@ def by_metric(quality: Sequence[Quality]) -> list[IntervalPanel]:
 
 
 def by_slice(quality: Sequence[Quality]) -> list[IntervalPanel]:
-    """A panel a question, of the headline metric of the champion, the other candidates and the best baseline.
+    """A panel for each question: the headline metric of the champion, the other candidates and the best baseline.
 
     Names of the slices of a question begin alike, see QUESTIONS; a scorer that was measured on none of them is left
     out. Figures on new products have a panel of their own: they were ranked among new products alone.
@@ -157,14 +157,14 @@ def _counted(figures: Sequence[Quality]) -> str:
 
 
 def _series(figures: Sequence[Quality]) -> list[str]:
-    """The champion, the other candidates from best to worst, the best baseline."""
+    """The scorers shown: the champion, the other candidates from best to worst, the best baseline."""
     ranked = sorted((q for q in figures if q.slice == ALL), key=lambda q: (-q.value, q.scorer))
     trained = sorted((q for q in ranked if q.trained), key=lambda q: not q.champion)
     return [q.scorer for q in [*trained, *[q for q in ranked if not q.trained][:1]]]
 
 
 def _slices(figures: Sequence[Quality], prefix: str) -> list[tuple[str, str]]:
-    """(slice, its name without the prefix) in the order to show."""
+    """(slice, its name without the prefix), in the order in which they are shown."""
     customers: dict[str, int] = {}
     for q in figures:
         if q.slice.startswith(prefix) and len(q.slice) > len(prefix):
@@ -185,7 +185,7 @@ def _first_number(text: str) -> int:
 
 
 def decision(quality: Sequence[Quality], models: Sequence[Mapping[str, Any]]) -> list[Candidate]:
-    """The candidates and the model that served until then, the champion first, then from best to worst."""
+    """The candidates and the last champion: the champion first, then from best to worst."""
     figures = {q.scorer: q for q in quality if (q.metric, q.slice) == (HEADLINE, ALL)}
     reasons = {clean(row["kind"]): clean(row["reason"]) for row in models}
     if LAST_CHAMPION in figures:
@@ -237,7 +237,7 @@ def verdict(quality: Sequence[Quality]) -> str:
 def learning(metadata: Mapping[str, object], champion: str, key: str = "learning") -> list[Series]:
     """The curves that a manifest's metadata has under `key`, {name: [after each epoch, ..]}, the champion's first.
 
-    What is no list of at least two finite numbers is no curve.
+    Anything but a list of at least two finite numbers is ignored.
     """
     recorded = metadata.get(key)
     curves = {clean(str(name)): values for name, values in recorded.items()} if isinstance(recorded, Mapping) else {}

@@ -1,10 +1,10 @@
 /**
- * A Little Something Extra of a whole bag: the one rule, the same as in models/bag.py; a test holds both to it.
+ * Combines the lists of a bag's products into one, by the rule of feature_repo/client/bag.py; a test compares both.
  *
  * A candidate's score is the mean of its two highest scores in the lists of the bag's products, 0 where it is absent;
  * in a bag of one product it is its score there. Left out: what is in the bag, what is of a category that is in the
  * bag, and what costs more than `share` of the bag's known prices together. Best score first, equal scores by first
- * appearance; of each category the first one only. An empty category is nobody's and limits nothing; an unknown price
+ * appearance; of each category the first one only. An empty category limits nothing; an unknown price
  * (null) passes.
  *
  * @param bag    [{id, category, price}], the products in the bag, each once

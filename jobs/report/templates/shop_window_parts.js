@@ -134,7 +134,7 @@ function explain(place, why) {
   const dialog = document.getElementById("why");
   const leave = (state) => () => { dialog.close(); go(state, true); };
   const detail = [product.category, product.colour, money(product.price, product.currency)].filter(Boolean).join(" · ");
-  const rule = place.rule ? [place.rule, own(shop.reasons, place.rule) ?? own(shop.ruleWords, place.rule) ?? ""] : ["none: it stands where its score puts it"];
+  const rule = place.rule ? [place.rule, own(shop.reasons, place.rule) ?? own(shop.ruleWords, place.rule) ?? ""] : ["none: its score puts it here"];
   dialog.replaceChildren(
     h("div", { class: "why-head" }, picture(product), h("div", {},
       product.brand ? h("p", { class: "brandname" }, product.brand) : null,

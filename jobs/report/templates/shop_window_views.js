@@ -1,4 +1,4 @@
-/* The views: each makes the content of the page from the state. All say what the night has not. */
+/* The views: each makes the content of the page from the state, and says what the night lacks. */
 
 const PRODUCT_PAGE = ["you_might_also_like", "people_also_bought"];
 const BAG_MOST = 5;
@@ -19,7 +19,7 @@ function shortness(list) {
 
 function productRail(name, product) {
   const title = shop.titles[name];
-  if (!shop.has(name)) return note(`${title}: the night has no such lists.`);
+  if (!shop.has(name)) return note(`${title}: the night has no lists of this kind.`);
   const list = shop.inVariant(name, product.number, state.market, state.variant);
   if (!list?.places.length) return note(`${title}: no list for this product in ${marketName()}.`);
   const why = reasons(list, `in ${title}, on the page of ${product.name}, market ${marketName()}`);
@@ -56,7 +56,7 @@ async function categoryView() {
   const at = shop.categories.indexOf(state.category);
   const list = shop.inVariant(shop.rankingList, at, state.market, state.variant);
   const title = state.category === "*" ? "Everything" : capital(state.category);
-  const lead = h("p", { class: "lead" }, `What a customer nobody knows yet sees first in ${marketName()}.`);
+  const lead = h("p", { class: "lead" }, `The first products for customers without a history in ${marketName()}.`);
   if (!list?.places.length) return [heading(title), note(`No order of this page was made for ${marketName()}.`)];
   const why = reasons(list, `on the page ${title}, market ${marketName()}`);
   return [heading(title), lead, rail("Most wanted", list.places, why, { grid: true, lead: shortness(list) })];
@@ -76,7 +76,7 @@ function pastEvents(customer) {
   const first = newest.slice(0, EVENTS_FIRST);
   const rest = newest.slice(EVENTS_FIRST);
   const list = (events, label) => h("ol", { class: "past", "aria-label": label }, events.map(item));
-  return h("section", { class: "history-side" }, h("h3", {}, "What they did"),
+  return h("section", { class: "history-side" }, h("h3", {}, "Events"),
     h("p", { class: "soft small" }, `Newest first, ${customer.events.length === customer.inAll ? counted(customer.inAll, "event") : `the last ${customer.events.length} of ${counted(customer.inAll, "event")}`}`),
     list(first, "Last events, newest first"),
     rest.length ? h("details", {}, h("summary", {}, `${counted(rest.length, "earlier event")}`), list(rest, "Earlier events")) : null);
@@ -129,7 +129,7 @@ async function bagView() {
   const top = [heading("The bag"), h("p", { class: "lead" }, products.length
     ? `${counted(products.length, "product")}${total ? `, ${total} in all` : ""}${products.length === BAG_MOST ? "; the bag is full" : ""}`
     : "Empty. Add a product above, or from any product’s page."), contents];
-  if (!shop.has("bag_extras")) return [...top, note("A Little Something Extra: the night has no such lists.")];
+  if (!shop.has("bag_extras")) return [...top, note("A Little Something Extra: the night has no lists of this kind.")];
   if (!products.length) return top;
   const { places, list } = bagPlaces(products);
   if (!places.length) return [...top, note(`A Little Something Extra: nothing small goes with this bag in ${marketName()}.`)];
@@ -156,7 +156,7 @@ async function pairView() {
       rail(`${"AB"[own]} · Customer ${side.customer}`, places, why, { grid: true, extra }), known ? pastEvents(known) : null);
   };
   return [hero(product), h("p", { class: "lead" },
-    `You Might Also Like after two customers’ histories, market ${pair.market}: ${both} of ${most} products stand in both lists.`),
+    `You Might Also Like after two customers’ histories, market ${pair.market}: ${both} of ${most} products are in both lists.`),
     h("div", { class: "sides-by-side" }, pair.sides.map(column))];
 }
 

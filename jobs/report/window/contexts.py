@@ -22,15 +22,15 @@ from jobs.tables.shop import AVAILABILITY
 from models.popularity import in_context
 
 MARKETS, PAIRS = 3, 4
-"""Markets with the most customers looked at, and pairs of each."""
+"""Markets, those with the most customers, and pairs of each."""
 LOOKED_AT = 40
-"""Most met products that the pairs of a market are chosen among."""
+"""Products with the most meetings that the pairs of a market are chosen from."""
 SHOWN = 6
 """Products of each side."""
 
 
 def context_pairs(lake: Lake, as_of: date, served: Champion, recent: Recent | None = None) -> list[ContextPair]:
-    """The pairs whose contexts differ most, in the markets that most of the customers looked at live in.
+    """The pairs whose contexts differ most, in the markets where most of the model's sample customers live.
 
     A side's list ranks the products of the product's category that its market sells. Empty where there is no model.
     """
@@ -61,7 +61,7 @@ def _pair(sample: ModelSample, found: Meeting, market: str, model_id: str) -> Co
 
 
 def _sold(lake: Lake, as_of: date, markets: Sequence[str]) -> dict[str, set[str]]:
-    """Market -> what can be bought there; of some markets, in one pass over all."""
+    """Market -> the products that can be bought there, read in one pass."""
     sold: dict[str, set[str]] = {market: set() for market in markets}
     where = of_night(as_of) & pc.field("market").isin(pa.array(markets, pa.string())) & pc.field("available")
     for batch in scan(lake, AVAILABILITY, ("market", "product_id"), where):

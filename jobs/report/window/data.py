@@ -373,10 +373,15 @@ def _histories(
         ids, kinds, times = (row[name] if row else [] for name in columns)
         days = [f"{at:%Y-%m-%d}" if at else "" for at in times[-most:]]
         events = zip(texts.products.of_texts(ids[-most:]), _cleaned(kinds[-most:]), days, strict=True)
-        found.append({
-            "id": salt.pseudonym(customer), "market": markets.index(market) if market in markets else -1,
-            "marketName": clean(market), "events": list(events), "inAll": len(ids),
-        })  # fmt: skip
+        found.append(
+            {
+                "id": salt.pseudonym(customer),
+                "market": markets.index(market) if market in markets else -1,
+                "marketName": clean(market),
+                "events": list(events),
+                "inAll": len(ids),
+            }
+        )
     return found
 
 

@@ -205,7 +205,7 @@ def test_two_customers_stand_side_by_side(browser: Browser, address: str) -> Non
         f"A · Customer {WHO['c1']}": [HOSTILE, "Wool Scarf"],
         f"B · Customer {WHO['c2']}": ["Wool Scarf", "Long Scarf"],
     }
-    assert "1 of 2 products stand in both lists" in said(browser, "#window")
+    assert "1 of 2 products are in both lists" in said(browser, "#window")
     assert "only for A" in said(browser, ".side") and "1st for B" in said(browser, ".side")
 
 
@@ -310,7 +310,8 @@ def test_a_part_that_is_missing_is_one_sentence(browser: Browser, tmp_path: Path
     shutil.rmtree(lake.path(BAG_EXTRAS))
     path.write_text(written_of(lake, RUN, replace(ShopWindowConfig(), places=2)), "utf-8")
     for view, sentence in (
-        ("bag=p1", "A Little Something Extra: the night has no such lists."), ("category=", "No order of this page"),
+        ("bag=p1", "A Little Something Extra: the night has no lists of this kind."),
+        ("category=", "No order of this page"),
         ("pair=1", "No product was computed in two customers’ contexts"),
         ("customer=nobody", "nobody is not on this page"),
     ):  # fmt: skip
