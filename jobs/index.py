@@ -23,7 +23,7 @@ from jobs.errors import UserError
 from jobs.index_manifest import FILES, read_manifest
 from jobs.lake import storage
 from jobs.lake.lake import Lake
-from jobs.lake.storage import local_copy, written_aside
+from jobs.lake.storage import local_copy, staged_folder
 from jobs.model_inputs import ProductVectors, key_column, read_histories
 from jobs.run import Counts, Run, fingerprint
 from jobs.settings import Settings
@@ -223,7 +223,7 @@ def _write(
 ) -> dict[str, Any]:  # fmt: skip
     """Build and measure one index, aside, and put it in its dated place."""
     place = lake.directory(storage.INDEXES, run.as_of) / table.name
-    with written_aside(place) as aside:
+    with staged_folder(place) as aside:
         index = search.build_index(vectors, config.factory)
         search.save(index, aside / "index.faiss")
         save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, aside / "tensors.safetensors")

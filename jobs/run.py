@@ -1,4 +1,4 @@
-"""What identifies a run of a step, and what a step reports back."""
+"""Identifies a run of a step, and holds the counts that a step returns."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ Progress = Callable[[str, int, int], None]
 
 
 def silent(_what: str, _done: int, _total: int) -> None:
-    """A Progress that says nothing."""
+    """A Progress that reports nothing."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """Identity of one step's run. No step reads a clock to decide what to compute."""
+    """Identity of one run of a step. No step reads a clock to decide what to compute."""
 
     as_of: date
-    """The night: all events strictly before 00:00 UTC of this day."""
+    """The night; it knows all events strictly before 00:00 UTC of this day."""
     run_id: str
-    """Follows from night, source and settings: the same command finds its own work again."""
+    """Follows from night, source and settings, so that the same command finds its own work again."""
     started_at: datetime
-    """UTC, given by the entry point; the publication time of a publish step."""
+    """UTC, given by the entry point; the step publish records it as the time of publication."""
     progress: Progress = silent
     """Called with (what is counted, done so far, total)."""
     clock: Callable[[], float] = lambda: 0.0
-    """Seconds that pass, given by the entry point: for what something costs, never for what is computed."""
+    """Seconds from an arbitrary start, given by the entry point: measures costs, and decides nothing."""
     code_version: str = ""
     """Version of the package and commit of its checkout, for the record."""
     config_hash: str = ""
-    """Hash of the settings in force, for the record."""
+    """Hash of the settings, for the record."""
 
     @property
     def midnight(self) -> datetime:
-        """The first instant that the night does not know, UTC."""
+        """The first instant after the night's events, UTC."""
         return datetime(self.as_of.year, self.as_of.month, self.as_of.day, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What a step did, for the ledger and the summary."""
+    """The figures of a step, for the ledger and the summary."""
 
     rows_in: int = 0
     rows_out: int = 0

@@ -6,16 +6,16 @@ import re
 import unicodedata
 
 ESCAPE_SEQUENCES = re.compile(r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[\[(][0-?]*[ -/]*[@-~]?|\x9b[0-?]*[ -/]*[@-~]")
-"""What moves a terminal's cursor, colours its text or names its window."""
+"""Sequences that move a terminal's cursor, colour its text or name its window."""
 
 
 INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-"""Unicode categories without a shape of their own: controls, direction overrides, line ends."""
+"""Unicode categories of invisible characters: controls, direction overrides, line ends."""
 
 
 def clean(text: str | None) -> str:
     """Text from data as one visible line: no control character, escape sequence or direction override."""
-    if text and text.isprintable():  # nothing to take out: most texts, in a fiftieth of the time
+    if text and text.isprintable():  # nothing to remove: most texts, in a fiftieth of the time
         return " ".join(text.split())
     without = ESCAPE_SEQUENCES.sub("", text or "")
     shown = "".join(" " if unicodedata.category(letter) in INVISIBLE else letter for letter in without)

@@ -1,4 +1,4 @@
-"""The n best of a row of scores in one fixed order: score falling, then position rising."""
+"""Names array types, and finds the n best of a row of scores in one fixed order."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ import numpy.typing as npt
 from models.contract import FloatMatrix
 
 Digests = npt.NDArray[np.uint64]
-
-
 Rows = npt.NDArray[np.int64]
 BoolMask = npt.NDArray[np.bool_]
 
 
 def top_n_of_scores(scores: FloatMatrix, n: int) -> tuple[FloatMatrix, Rows]:
-    """(scores [q, n], columns [q, n]) of the n highest of `scores` [q, p], equal ones by rising column.
+    """(scores [q, n], columns [q, n]) of the n highest of `scores` [q, p], equal ones by ascending column.
 
-    A score of -inf means "not allowed" and comes back as column -1, like places past the p-th.
+    A score of -inf means "not allowed"; its column is -1, as are columns past the p-th.
     """
     import torch  # its top-k is several times as fast as a partition, and seconds to import
 
@@ -36,14 +34,14 @@ def top_n_of_scores(scores: FloatMatrix, n: int) -> tuple[FloatMatrix, Rows]:
 
 
 def stable_top(scores: npt.NDArray[np.float32], n: int) -> Rows:
-    """The n best positions of one row of scores: score falling, then position rising."""
+    """The n best positions of one row of scores: by descending score, then ascending position."""
     cut = np.partition(scores, len(scores) - n)[len(scores) - n]
     reaching = np.flatnonzero(scores >= cut)
     return reaching[np.argsort(-scores[reaching], kind="stable")[:n]]
 
 
 def ordered(scores: FloatMatrix, rows: Rows) -> tuple[FloatMatrix, Rows]:
-    """Each query's results by falling score, then rising row; missing ones (-1) last with score -inf."""
+    """Each query's results by descending score, then ascending row; missing ones (-1) last with score -inf."""
     scores = np.where(rows >= 0, scores, -np.inf).astype(np.float32)
     order = np.lexsort((rows, -scores), axis=1)
     return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)

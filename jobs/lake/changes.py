@@ -1,4 +1,4 @@
-"""Tables whose nights hold changes: which night one can go on from, and when to write every customer again."""
+"""Decides whether a night of a table stores changes or all rows, and writes it."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ from jobs.run import Run
 from jobs.tables.table import Table
 
 MOST = 0.5
-"""Rows that changed since the last complete night, as a share of it, up to which a night holds changes alone."""
+"""Largest share of rows changed since the last complete night for which a night stores changes alone."""
 
 
 def night_before(lake: Lake, table: Table, as_of: date) -> date | None:
-    """The newest earlier night of a table. An older one is no ground to go on from: a night's rows count in every
-    later night that holds changes.
+    """The newest earlier night of a table, if any.
+
+    Changes must be relative to it and to no older one: a night's rows count in every later night that stores changes.
     """
     return max((night for night in lake.nights(table) if night < as_of), default=None)
 
 
 def known_since(lake: Lake, table: Table, before: date, as_of: date) -> bool:
-    """Whether the table says what changed from the night `before` to the night `as_of`."""
+    """Whether the table has the changes from the night `before` to the night `as_of`."""
     return {before, as_of} <= set(lake.nights(table)) and lake.since(table, as_of) <= before
 
 
 def changed_customers(lake: Lake, table: Table, after: date, as_of: date) -> pa.Array:
-    """[n] ids of the customers whose row of the night is newer than the night `after`."""
+    """[n] ids of customers whose current row on the night `as_of` is newer than the night `after`."""
     (customer,) = table.changes_of
     return lake.changed(table, table.changes_of, after, as_of)[customer].combine_chunks()
 
@@ -39,9 +40,9 @@ def changed_customers(lake: Lake, table: Table, after: date, as_of: date) -> pa.
 def replace_changed(
     lake: Lake, table: Table, rows: Iterable[pa.RecordBatch], customers: pa.Array, before: date, run: Run
 ) -> int:
-    """Write `rows`, those of `customers`, as what changed since the night `before`; returns how many were written.
+    """Write `rows`, those of `customers`, as the changes since the night `before`; returns the rows written.
 
-    With them and the changes before them beyond `MOST`, the night is complete: the other customers' rows are copied.
+    If all changes since the last complete night exceed `MOST`, the night is complete: other customers' rows are copied.
     """
     if may_hold_changes(lake, table, before, len(customers)):
         return lake.replace(table, rows, run, since=lake.since(table, before))
@@ -49,13 +50,13 @@ def replace_changed(
 
 
 def may_hold_changes(lake: Lake, table: Table, before: date, more: int = 0) -> bool:
-    """Whether what changed up to the night `before`, and so many rows `more`, stay within `MOST`."""
+    """Whether the changes up to the night `before`, plus `more` rows, are within `MOST`."""
     since = lake.since(table, before)
     return more + _rows(lake, table, since, before) <= MOST * _rows(lake, table, None, since)
 
 
 def _rows(lake: Lake, table: Table, after: date | None, until: date) -> int:
-    """Stored rows of the nights after `after` up to `until`; of `until` alone without `after`."""
+    """Stored rows of the nights after `after` up to `until`, or of `until` alone if `after` is None."""
     night = pc.field("as_of")
     wanted = night == pa.scalar(until) if after is None else (night > pa.scalar(after)) & (night <= pa.scalar(until))
     return int(lake.dataset(table).count_rows(filter=wanted))
@@ -67,17 +68,15 @@ def _others(lake: Lake, table: Table, customers: pa.Array, before: date) -> Iter
     yield from lake.batches(table, own, before, where=~pc.field(customer).isin(customers))
 
 
-# What tells a table's content from that of another history: of a lake that was restored, or made anew in its place.
-#
-# There a Delta version is the same number again, with other rows behind it.
+# --- fingerprints of a table version: a restored or recreated lake has other rows behind the same version number
 
 
 def stamp(lake: Lake, table: Table) -> str:
-    """Of the table as it is now; equal stamps are equal rows."""
+    """Fingerprint of the table as it is now; equal fingerprints mean equal rows."""
     delta = lake.delta(table)
     return stamp_of(delta, delta.history(1)[0])
 
 
 def stamp_of(delta: Any, commit: Mapping[str, Any]) -> str:
-    """Of a table (`Lake.delta`) as a commit of its history left it."""
+    """Fingerprint of a table (`Lake.delta`) as of a commit of its history: id, version and commit time."""
     return f"{delta.metadata().id} {commit.get('version')} {commit.get('timestamp')}"

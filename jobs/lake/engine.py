@@ -1,8 +1,8 @@
-"""The two Spark engines behind one shape, and all that differs between them.
+"""Starts one of the two Spark engines, and hides what differs between them.
 
-`sail`: pysail's Spark Connect server inside this process, no Java, local disk.
-`spark`: real Spark with delta-spark through Spark Connect, a laptop's (`local[2]`) or, with a
-remote address, a cluster's.
+`sail`: pysail's Spark Connect server inside this process, without Java.
+`spark`: Apache Spark with delta-spark through Spark Connect, on this machine (`local[2]`) or, with a remote address,
+on a cluster.
 """
 
 from __future__ import annotations
@@ -40,20 +40,23 @@ WITH_DELTA = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
 }
-"""What every Connect server of ours needs, wherever its executors are."""
+"""Settings that every Connect server needs, wherever its executors are."""
 
 WITH_OBJECT_STORAGE = {
     # Hadoop's version is PySpark's own. Its S3 client comes in parts (15 MB): the bundle it asks for has 600.
-    "spark.jars.packages": ",".join((
-        DELTA_JARS, "org.apache.hadoop:hadoop-aws:3.5.0",
-        *(f"software.amazon.awssdk:{part}:2.35.4" for part in ("s3", "s3-transfer-manager", "sts")),
-    )),
+    "spark.jars.packages": ",".join(
+        [
+            DELTA_JARS,
+            "org.apache.hadoop:hadoop-aws:3.5.0",
+            *(f"software.amazon.awssdk:{part}:2.35.4" for part in ("s3", "s3-transfer-manager", "sts")),
+        ]
+    ),
     "spark.jars.excludes": "software.amazon.awssdk:bundle",
-    # So that a path is spelled as everywhere else. Keys and end point are taken from the process's environment.
+    # Paths begin with s3:// as everywhere else. Keys and end point come from the process's environment.
     "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",
     "spark.hadoop.fs.s3a.path.style.access": "true",
-}  # fmt: skip
-"""What a Connect server needs beside WITH_DELTA where the lake or its raw files are below s3://."""
+}
+"""Settings that a Connect server also needs where the lake or its raw files are below s3://."""
 
 LOCAL_SPARK = WITH_DELTA | {
     "spark.driver.memory": "2g",
@@ -71,13 +74,13 @@ LOCAL_SPARK = WITH_DELTA | {
 
 
 RETRIES = 6
-"""A call that nobody answers is tried again for a minute; Spark's own limit is ten."""
+"""Retries of a call that gets no answer, about a minute; Spark's own limit is ten minutes."""
 START_SECONDS = 180
-"""A first start fetches Delta's jars."""
+"""The first start downloads Delta's jars."""
 
 
 class LocalServer:
-    """A Spark Connect server in a process of its own, ended with ours."""
+    """A Spark Connect server in a process of its own, which ends with ours."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
@@ -92,18 +95,18 @@ class LocalServer:
 
 @dataclass
 class Engine:
-    """A running session and the operations that differ by engine."""
+    """A running session, and the operations that differ between engines."""
 
     name: EngineName
     spark: SparkSession
     server: Any = None
-    """The server behind it, where we started one; it ends when stopped or when nothing refers to it."""
+    """The server that was started for the session, if any; it ends when stopped or no longer referred to."""
 
     def replace(self, frame: DataFrame, path: Path, predicate: str, schema: pa.Schema) -> None:
         """Replace the rows of the Delta table at `path` that match `predicate` by `frame`, in one commit.
 
-        Sail 0.7 cannot replaceWhere into a table with an array column, so there the frame is written
-        aside as Parquet and committed by deltalake, which streams it.
+        Sail 0.7 cannot replaceWhere into a table with an array column; there it writes the frame to a staging folder as
+        Parquet, and deltalake streams that into the table.
         """
         if self.name == "spark" or not any(pa.types.is_list(field.type) for field in schema):
             if self.name == "sail":
@@ -112,16 +115,17 @@ class Engine:
             return
         from deltalake import write_deltalake
 
-        with emptied(path.parent / f".{path.name}.aside") as aside:
-            frame.write.mode("overwrite").parquet(str(aside))
+        with emptied(path.parent / f".{path.name}.aside") as staging:
+            frame.write.mode("overwrite").parquet(str(staging))
             # Sail carries column comments through renames; deltalake refuses those that differ from the table's.
-            plain = (batch.cast(schema) for batch in parquet_batches(aside))
+            plain = (batch.cast(schema) for batch in parquet_batches(staging))
             rows = pa.RecordBatchReader.from_batches(schema, plain)
             write_deltalake(str(path), rows, mode="overwrite", predicate=predicate, schema_mode="merge")
 
     def _with_columns_of(self, frame: DataFrame, path: Path) -> DataFrame:
-        """The frame with every column of the table at `path`, null where it has none: a newer version of the code may
-        have added some, which Sail would not fill in.
+        """The frame with every column of the table at `path`, null where the frame has none.
+
+        A newer version of the code may have added columns, which Sail would not fill in.
         """
         from pyspark.sql import functions as F
 
@@ -130,13 +134,13 @@ class Engine:
         return frame.select(*[name if name in frame.columns else nothing for name, nothing in named.items()])
 
     @contextmanager
-    def kept_aside(
-        self, frame: DataFrame, schema: pa.Schema, aside: Path, progress: Progress, what: str
+    def staged_rows(
+        self, frame: DataFrame, schema: pa.Schema, staging: Path, progress: Progress, what: str
     ) -> Iterator[Iterator[pa.RecordBatch]]:
-        """The rows of a frame of Spark's, computed once when the block begins and kept at `aside` until its end.
+        """The rows of a Spark frame, computed once when the block begins and kept at `staging` until its end.
 
-        As a Delta table: its one commit names the files of the tasks that counted, whatever tasks that were lost,
-        repeated or doubled have left beside them. `progress` counts tasks, as `what`.
+        They are kept as a Delta table: its one commit names the files of the tasks that succeeded, whatever failed,
+        repeated or duplicate tasks left beside them. `progress` counts tasks, under the name `what`.
         """
         from deltalake import DeltaTable, Schema
 
@@ -146,13 +150,13 @@ class Engine:
                 progress(what, sum(stage.num_completed_tasks for stage in known), total)
 
         handler: Any = counted
-        with emptied(aside):
+        with emptied(staging):
             self.spark.registerProgressHandler(handler)
             try:
-                # Spark would create it with types (strings with a collation) that deltalake cannot read.
-                DeltaTable.create(str(aside), Schema.from_arrow(schema))
-                frame.write.format("delta").mode("append").save(str(aside))
-                yield DeltaTable(str(aside)).to_pyarrow_dataset().to_batches(batch_size=16_384, **FEW_AHEAD)
+                # Created by Spark, it would have types (strings with a collation) that deltalake cannot read.
+                DeltaTable.create(str(staging), Schema.from_arrow(schema))
+                frame.write.format("delta").mode("append").save(str(staging))
+                yield DeltaTable(str(staging)).to_pyarrow_dataset().to_batches(batch_size=16_384, **FEW_AHEAD)
             finally:
                 self.spark.removeProgressHandler(handler)
 
@@ -163,14 +167,12 @@ class Engine:
             self.server.stop()
 
 
-def start(
-    name: EngineName, remote: str | None = None, log: Path | None = None, object_storage: bool = False
-) -> Engine:  # fmt: skip
+def start(name: EngineName, remote: str | None = None, log: Path | None = None, object_storage: bool = False) -> Engine:
     """Start `name` embedded or locally, or connect to the Spark Connect server at `remote`.
 
-    `object_storage` lets a local Spark read and write below s3://; Sail can, and a remote server is set up by others.
-    Raises UserError for an unknown engine, a missing Java or what is no address, EngineLostError for a server that does
-    not answer.
+    `object_storage` lets a local Spark read and write below s3://; Sail can anyway, and a remote server has its own
+    settings. Raises UserError for an unknown engine, a missing Java or a malformed address, EngineLostError if a server
+    does not answer.
     """
     from pyspark.sql import SparkSession
 
@@ -197,7 +199,7 @@ def start(
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on."""
+    """A free port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -205,7 +207,7 @@ def free_port() -> int:
 
 
 def _check_answers(remote: str) -> None:
-    """Raise EngineLostError where nothing listens: Spark's own client would go on trying; UserError for no address."""
+    """Raise EngineLostError if nothing listens, where Spark's client would go on trying; UserError for no address."""
     try:
         parts = urlsplit(remote)
         host, port = parts.hostname, parts.port or 15002
@@ -231,15 +233,17 @@ def _sail_server() -> tuple[Any, str]:
 
 
 def connect_server(
-    master: str, settings: Mapping[str, str], log: Path | None, environment: Mapping[str, str] | None = None,
+    master: str,
+    settings: Mapping[str, str],
+    log: Path | None,
+    environment: Mapping[str, str] | None = None,
     port: int | None = None,
-) -> tuple[LocalServer, str]:  # fmt: skip
-    """Start Spark's own Connect server on a port of loopback, a free one for None: (server, its address); its chatter
-    goes to `log`.
+) -> tuple[LocalServer, str]:
+    """Start Spark's Connect server on a port of the loopback interface, a free one for None: (server, its address).
 
-    `master` is where its executors run, `settings` are Spark's, `environment` the process's where it is not ours.
-    Python on executors that it starts on this machine is the one that runs here, and imports what is imported here.
-    Raises UserError where it does not start.
+    Its output goes to `log`. `master` is where its executors run, `settings` are Spark's, `environment` is that of the
+    process, ours by default. Executors on this machine run the same Python, with the same import path. Raises UserError
+    if it does not start.
     """
     import pyspark
 
@@ -264,17 +268,17 @@ def connect_server(
     raise UserError(f"Spark's Connect server did not start within {START_SECONDS} s; its log: {log or 'not kept'}")
 
 
-# A Spark server that goes away in the middle of a step: told apart from what is wrong with the step itself.
+# --- a Spark server that goes away in the middle of a step, distinguished from errors of the step itself
 
-SAID = ("ExecutorLostFailure", "SparkContext was shut down", "stopped SparkContext")
-"""In Spark's words: more executors were lost than it tolerates, or the server ends while it works."""
+LOST_MESSAGES = ("ExecutorLostFailure", "SparkContext was shut down", "stopped SparkContext")
+"""Parts of Spark's messages when too many executors were lost, or the server ends while it works."""
 
 HALF_ANSWERED = "RESPONSE_ALREADY_RECEIVED"
-"""What Spark's client calls a server that was started anew while an answer was on its way."""
+"""Condition that Spark's client reports when the server was restarted in the middle of a response."""
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether an error says that nobody answers any more, or only somebody who does not know the session."""
+    """Whether an error says that the server does not answer any more, or does not know the session."""
     from grpc import StatusCode
     from pyspark.errors import PySparkException
     from pyspark.errors.exceptions.connect import SparkConnectGrpcException
@@ -285,12 +289,12 @@ def is_lost(error: BaseException) -> bool:
         return False
     gone = error.getGrpcStatusCode() == StatusCode.UNAVAILABLE
     unknown = (error.getCondition() or "").startswith("INVALID_HANDLE")
-    return gone or unknown or any(words in str(error) for words in SAID)
+    return gone or unknown or any(words in str(error) for words in LOST_MESSAGES)
 
 
 @contextmanager
 def told_if_lost() -> Iterator[None]:
-    """Raise EngineLostError, which says what to do, where the server behind the session went away in the block."""
+    """Raise EngineLostError, which says what to do, if the server behind the session goes away in the block."""
     try:
         yield
     except Exception as error:
@@ -298,6 +302,6 @@ def told_if_lost() -> Iterator[None]:
             raise
         why = str(error).strip().splitlines()[0][:300]
         raise EngineLostError(
-            f"Spark went away in the middle of the step ({why}); nothing is half done: run the step again when "
+            f"Spark went away in the middle of the step ({why}); no table is half written: run the step again when "
             "Spark is back"
         ) from error

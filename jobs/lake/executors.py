@@ -1,7 +1,7 @@
-"""Functions from record batches to record batches, run on Spark's executors instead of in this process.
+"""Runs functions from record batches to record batches on Spark's executors.
 
-What such a function needs (a model, a product matrix) is added to the session as one file, which Spark brings to each
-executor once, and which each of its Python processes reads once; a task carries two names.
+The data that a function needs (a model, a product matrix) is added to the session as one file. Spark copies it to each
+executor once, and each of its Python processes reads it once; a task carries two names.
 """
 
 from __future__ import annotations
@@ -35,36 +35,36 @@ if TYPE_CHECKING:
 
 
 class Work(Protocol):
-    """A function from batches to batches, each row by itself: how rows are batched and in which order changes none."""
+    """A function from batches to batches that treats each row by itself: batching and order do not matter."""
 
     columns: ClassVar[tuple[Column, ...]]
-    """Of what it yields."""
+    """Columns of the batches that it yields."""
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Batches with `columns`, in any order."""
         ...
 
     def parcel(self) -> Parcel:
-        """All that it needs."""
+        """The data that it needs."""
         ...
 
     @classmethod
     def of(cls, parcel: Parcel) -> Self:
-        """The function that the parcel came from."""
+        """The function, restored from its parcel."""
         ...
 
 
 @dataclass(frozen=True)
 class Task:
-    """A Work by name, as Spark hands it to every task."""
+    """A Work by name, as Spark passes it to every task."""
 
     work: str
     """module:class."""
     parcel: str
-    """Name of a file of the session."""
+    """Name of its file in the session."""
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """What the Work makes of a partition, with its columns in their order, by which Spark reads them."""
+        """The result for a partition, with its columns in the order by which Spark reads them."""
         from pyspark import SparkFiles
 
         work, rows = unpacked(self.work, Path(SparkFiles.get(self.parcel))), 0
@@ -72,17 +72,17 @@ class Task:
         for batch in work(batches):
             rows += batch.num_rows
             yield stamped_batch(batch, schema, {})
-        log(f"{self.work} made {rows} rows of a partition")
+        log(f"{self.work} computed {rows} rows of a partition")
 
 
 def schema_of(work: Work) -> pa.Schema:
-    """Of the batches that it yields."""
+    """Schema of the batches that it yields."""
     return pa.schema([(column.name, arrow_type(column)) for column in work.columns])
 
 
 @lru_cache(maxsize=1)
 def unpacked(work: str, parcel: Path) -> Work:
-    """The Work with its parcel, read once in a process."""
+    """The Work with its parcel, which a process reads once."""
     module, name = work.split(":")
     log(f"{work} reads {parcel.name}")
     found: Work = getattr(importlib.import_module(module), name).of(Parcel.read(parcel))
@@ -98,10 +98,10 @@ def log(text: str) -> None:
 def computed(
     lake: Lake, frame: DataFrame, work: Work, table: Table, run: Run, what: str
 ) -> Iterator[Iterator[pa.RecordBatch]]:
-    """What `work` makes of a frame's partitions on the executors, computed when the block begins.
+    """The result of `work` for a frame's partitions, computed on the executors when the block begins.
 
-    It is written aside, beside `table`, and read back: a task that was tried twice counts once. `what` names the tasks
-    in the lines of progress.
+    It is written to a staging folder beside `table` and read back, so a task that ran twice counts once. `what` names
+    the tasks in progress messages.
     """
     module, name = type(work).__module__, type(work).__name__
     with tempfile.TemporaryDirectory(prefix="nightrail-") as folder:
@@ -110,8 +110,8 @@ def computed(
     ddl = ", ".join(f"`{column.name}` {column.type}" for column in work.columns)
     mapped = frame.mapInArrow(Task(f"{module}:{name}", parcel.name), ddl)
     place = lake.path(table)
-    aside = place.with_name(f".{place.name}.aside")
-    with lake.engine.kept_aside(mapped, schema_of(work), aside, run.progress, what) as rows:
+    staging = place.with_name(f".{place.name}.aside")
+    with lake.engine.staged_rows(mapped, schema_of(work), staging, run.progress, what) as rows:
         yield rows
 
 
@@ -130,11 +130,11 @@ def only(lake: Lake, frame: DataFrame, key: str, values: pa.Array | None) -> Dat
 
 
 def own_columns(table: Table) -> tuple[Column, ...]:
-    """A table's columns but those that every row of a night carries."""
+    """A table's columns without those that are the same in every row of a night."""
     return tuple(column for column in table.columns if column.name not in ("as_of", "run_id", "since"))
 
 
-# What a function needs beside its rows, as one file that other machines can read without running anything in it.
+# --- parcels: one file that other machines can read without running code from it
 
 HEADER = "header"
 
@@ -147,7 +147,7 @@ class Parcel:
     arrays: Mapping[str, npt.NDArray[Any]]
 
     def write(self, folder: Path) -> Path:
-        """Write it to `folder` as safetensors; the file is named by its sha256, so equal parcels have one name."""
+        """Write it to `folder` as safetensors; its name has its sha256, so equal parcels have equal names."""
         tensors = {name: np.require(array, requirements="C") for name, array in self.arrays.items()}
         content = save(tensors, {HEADER: json.dumps(self.header, ensure_ascii=False)})
         path = folder / f"nightrail-{hashlib.sha256(content).hexdigest()}.safetensors"
@@ -156,7 +156,7 @@ class Parcel:
 
     @staticmethod
     def read(path: Path) -> Parcel:
-        """What `write` wrote; raises ValueError where the file is not what its name says."""
+        """Read what `write` wrote; raises ValueError if the content does not fit the name."""
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if path.name != f"nightrail-{found}.safetensors":

@@ -1,4 +1,4 @@
-"""Who asked to be forgotten: known by a keyed digest alone, so that raw files cannot bring their rows back."""
+"""Recognises customers who asked to be forgotten by keyed digests, so that raw files cannot bring their rows back."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from jobs.lake.lake import Lake
 
 SALT_FILE = "forgotten.salt"
-"""Below the lake's root, readable by its owner alone; in object storage by who may read the lake. Whoever has it can
-test whether an id was forgotten."""
+"""Below the lake's root, readable by its owner alone; in object storage by everyone who may read the lake. It lets its
+reader test whether an id was forgotten."""
 SALT_BYTES = 32
 BLOCK_BYTES = 64
-"""Of SHA-256: what HMAC pads its key to."""
+"""Block size of SHA-256, to which HMAC pads its key."""
 LEFT_OUT = "asked to be forgotten"
-"""What a row of such a customer is excluded for; it is counted, and is in no table."""
+"""The reason for which rows of a forgotten customer are excluded; they are counted, and stored nowhere."""
 
 
 @dataclass(frozen=True)
@@ -45,41 +45,43 @@ class Salt:
 
     @property
     def mark(self) -> str:
-        """Tells this salt from another, and nothing else."""
+        """A digest of the salt, which distinguishes it from others and says nothing else."""
         return hashlib.sha256(b"salt" + self.key).hexdigest()[:16]
 
 
 def own_salt(lake: Lake) -> Salt:
-    """The lake's salt, made on first use; raises UserError where the one that made its digests is gone."""
+    """The lake's salt, created on first use; raises UserError if the one that its digests were made with is missing."""
     path = lake.root / SALT_FILE
     if not path.exists():
         if _records(lake):
             raise UserError(
-                f"{path} is missing, and without it nobody can tell whose rows to leave out; put it back from the "
-                "backup of the lake"
+                f"{path} is missing; without it the rows of forgotten customers cannot be recognised. Restore it from "
+                "the backup of the lake"
             )
         write_new(path, (secrets.token_hex(SALT_BYTES) + "\n").encode())
     try:
         key = bytes.fromhex(path.read_text("ascii").strip())
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {error}; put it back from the backup of the lake") from None
+        raise UserError(f"{path} cannot be read: {error}; restore it from the backup of the lake") from None
     salt = Salt(key)
     others = [record for record in _records(lake) if record.get("salt") != salt.mark]
     if len(key) != SALT_BYTES or others:
-        raise UserError(f"{path} is not the salt that {len(others):,} rows of forgotten were made with; put it back "
-                        "from the backup of the lake")  # fmt: skip
+        raise UserError(
+            f"{path} is not the salt that {len(others):,} rows of forgotten were made with; restore it from the backup "
+            "of the lake"
+        )
     return salt
 
 
 def _records(lake: Lake) -> list[dict[str, Any]]:
-    """The proofs of the table forgotten."""
+    """The proofs in the table forgotten."""
     if not lake.exists(FORGOTTEN):
         return []
     return [json.loads(text) for text in lake.arrow(FORGOTTEN, ["proof"])["proof"].to_pylist()]
 
 
 def records(lake: Lake, digests: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Digest -> what the table forgotten says of it, for those of `digests` that are there."""
+    """Digest -> its proof in the table forgotten, for those of `digests` that are there."""
     if not lake.exists(FORGOTTEN):
         return {}
     wanted, rows = set(digests), lake.arrow(FORGOTTEN, ["digest", "proof"]).to_pylist()
@@ -87,10 +89,10 @@ def records(lake: Lake, digests: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 def leave_out(rows: DataFrame, lake: Lake) -> DataFrame:
-    """Rows of events as `contract_rows` gives them; those of customers who asked to be forgotten are `excluded`.
+    """Mark rows of events (as `contract_rows` returns them) of forgotten customers as `excluded`.
 
-    Their reason is LEFT_OUT, before every other, so that nothing is kept of them. Raises UserError where the lake's
-    salt is gone: without it they would come back.
+    Their reason is LEFT_OUT, before any other, so that nothing of them is kept. Raises UserError if the lake's salt is
+    missing: without it their rows would come back.
     """
     if not lake.exists(FORGOTTEN):
         return rows

@@ -1,4 +1,4 @@
-"""The lake: Delta tables and dated directories under one root. Writes Delta."""
+"""Reads and writes the Delta tables and dated folders of a lake."""
 
 from __future__ import annotations
 
@@ -45,20 +45,23 @@ class Lake:
     """Tables by their definition, artefact directories by name and night."""
 
     def __init__(
-        self, root: Path, start_engine: Callable[[], Engine] | None = None, work: Path | None = None,
+        self,
+        root: Path,
+        start_engine: Callable[[], Engine] | None = None,
+        work: Path | None = None,
         on_executors: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.root = root
         self.work = work or root
-        """A folder of this machine for what nobody else reads: logs, Feast's registry and embedded store, Airflow's
-        home. The root itself, unless that lies in object storage."""
+        """A folder of this machine for logs, Feast's registry and embedded store, and Airflow's home; the root itself
+        unless that is in object storage."""
         self.on_executors = on_executors
-        """Whether the engine has processes elsewhere for what is computed of every customer."""
+        """Whether work on every customer runs in the engine's executors instead of this process."""
         self._start_engine = start_engine
         self._current: set[Table] = set()
-        """Tables that were seen to have all their columns."""
+        """Tables known to have all their columns."""
         self._described: set[Table] = set()
-        """Tables that were seen to have the comments of their definition."""
+        """Tables known to have the comments of their definition."""
 
     @cached_property
     def engine(self) -> Engine:
@@ -87,7 +90,7 @@ class Lake:
         return self.root / name / f"as_of={as_of.isoformat()}"
 
     def relative(self, path: Path) -> str:
-        """`path` as it is recorded in tables: below the root, or below the work folder."""
+        """`path` as tables record it: relative to the root, or to the work folder."""
         return path.relative_to(self.root if is_remote(path) == is_remote(self.root) else self.work).as_posix()
 
     # --- reading
@@ -191,7 +194,7 @@ class Lake:
     # --- writing
 
     def create(self, table: Table) -> None:
-        """Create the table with its comments; one that is there gets the columns it lacks, null in its rows."""
+        """Create the table with its comments; an existing one gets the columns that it lacks, with nulls."""
         if table in self._current and self.exists(table):
             return
         fields = []
@@ -206,9 +209,13 @@ class Lake:
             return
         self.path(table).mkdir(parents=True, exist_ok=True)
         DeltaTable.create(
-            str(self.path(table)), Schema(fields), mode="ignore", name=table.name, description=table.comment,
+            str(self.path(table)),
+            Schema(fields),
+            mode="ignore",
+            name=table.name,
+            description=table.comment,
             partition_by=list(table.partition) or None,
-        )  # fmt: skip
+        )
 
     def update_comments(self, table: Table) -> None:
         """Replace stored comments that differ from the table's definition, in commits that change no row."""
@@ -230,7 +237,7 @@ class Lake:
     def replace_frame(self, table: Table, frame: DataFrame, run: Run, since: date | None = None) -> None:
         """Replace the rows of this night by a Spark frame with the table's columns but as_of, run_id and since.
 
-        `since` says that the rows are changes, and which night before was the last complete one.
+        `since` is given if the rows are changes: the last complete night.
         """
         from pyspark.sql import functions as F
 
@@ -240,13 +247,17 @@ class Lake:
         self.engine.replace(stamped.select(*columns), self.path(table), night(run.as_of), arrow_schema(table))
 
     def replace(
-        self, table: Table, rows: pa.Table | Iterable[pa.RecordBatch], run: Run, where: str = "",
+        self,
+        table: Table,
+        rows: pa.Table | Iterable[pa.RecordBatch],
+        run: Run,
+        where: str = "",
         since: date | None = None,
-    ) -> int:  # fmt: skip
+    ) -> int:
         """Replace the rows of this night, or those matching `where`, by Arrow data; returns the rows written.
 
-        `rows` has the table's columns but as_of, run_id and since; batches are streamed. `since` says that the rows
-        are changes, and which night before was the last complete one.
+        `rows` has the table's columns but as_of, run_id and since; batches are streamed. `since` is given if the rows
+        are changes: the last complete night.
         """
         self._prepare(table)
         schema, identity = arrow_schema(table), identity_of(table, run, since)
@@ -266,7 +277,7 @@ class Lake:
                 mode="overwrite",
                 predicate=where or night(run.as_of),
                 schema_mode="merge",
-            )  # merge: a newer version of the code may have added columns, which stay null here
+            )  # merge: newer code may have added columns, which are null in these rows
         return written
 
     def replace_encoded(
@@ -301,28 +312,28 @@ class Lake:
         return sum(rows for _, _, rows in files)
 
     def replace_rows(self, table: Table, rows: list[dict[str, Any]], run: Run, where: str = "") -> int:
-        """`replace` for a few rows given as dicts; a column that is left out is null."""
+        """`replace` for a few rows given as dicts; columns that they lack are null."""
         schema = arrow_schema(table)
         own = pa.schema([field for field in schema if field.name not in identity_of(table, run, None)])
         return self.replace(table, pa.Table.from_pylist(rows, schema=own), run, where)
 
-    def remove(self, table: Table, gone: pc.Expression) -> int:
-        """Take the rows that match `gone` out of every night, in one commit; returns how many there were.
+    def remove(self, table: Table, where: pc.Expression) -> int:
+        """Remove the rows that match `where` from every night, in one commit; returns how many there were.
 
-        Their partitions are written anew: after deltalake's DELETE pyarrow cannot filter by text (string_view).
+        Their partitions are rewritten: after deltalake's DELETE pyarrow cannot filter by text (string_view).
         """
-        data, schema, kept = self.dataset(table), arrow_schema(table), ~gone
+        data, schema, kept = self.dataset(table), arrow_schema(table), ~where
         column = (*table.partition, *table.names)[0]
-        found = pc.unique(data.to_table(columns=[column], filter=gone)[column])
-        removed = int(data.count_rows(filter=gone))
+        found = pc.unique(data.to_table(columns=[column], filter=where)[column])
+        removed = int(data.count_rows(filter=where))
         if removed and table.partition:
             kept &= pc.field(column).isin(found)
-        where = " OR ".join(f"{column} = '{value}'" for value in found.to_pylist()) if table.partition else None
+        predicate = " OR ".join(f"{column} = '{value}'" for value in found.to_pylist()) if table.partition else None
         if removed:
             rows = (batch.cast(schema) for batch in data.scanner(columns=schema.names, filter=kept).to_batches())
             with prefetched(rows) as batches:
                 reader = pa.RecordBatchReader.from_batches(schema, batches)
-                write_deltalake(str(self.path(table)), reader, mode="overwrite", predicate=where)
+                write_deltalake(str(self.path(table)), reader, mode="overwrite", predicate=predicate)
         return removed
 
     def overwrite(self, table: Table, rows: pa.Table) -> None:

@@ -1,4 +1,4 @@
-"""Batches that are computed in a thread of their own, a few ahead of who writes them."""
+"""Computes batches in a thread, a few ahead of their writer."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pyarrow as pa
 
 @contextmanager
 def prefetched(batches: Iterator[pa.RecordBatch], ahead: int = 2) -> Iterator[Iterator[pa.RecordBatch]]:
-    """Compute batches in a thread of their own, a few ahead of the writer.
+    """Compute batches in a thread of their own, at most `ahead` ahead of the writer.
 
-    The writer pulls from inside its own runtime, where reading another Delta table would fail; and an error of
-    a batch reaches the caller as itself instead of as the writer's.
+    The writer pulls batches inside its own runtime, where reading another Delta table would fail; and an error of a
+    batch reaches the caller unchanged instead of as an error of the writer.
     """
     handed: Queue[pa.RecordBatch | None] = Queue(maxsize=ahead)
     failures: list[BaseException] = []
@@ -31,7 +31,7 @@ def prefetched(batches: Iterator[pa.RecordBatch], ahead: int = 2) -> Iterator[It
         try:
             for batch in batches:
                 hand(batch)
-        except BaseException as error:  # handed over to the thread that writes
+        except BaseException as error:  # raised again in the thread that writes
             failures.append(error)
         hand(None)
 

@@ -1,4 +1,4 @@
-"""Reading the lake without Spark: filtered rows, streamed counts, and text that is safe to show."""
+"""Reads filtered rows and counts of the lake without Spark."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jobs.tables.table import Table
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which rows of a table: of one night or of all, and of those the ones that match."""
+    """Selects rows of a table: those of one night or of all, that match a condition."""
 
     as_of: date | None = None
     where: pc.Expression | None = None
@@ -33,33 +33,33 @@ def of_night(as_of: date) -> Wanted:
 def scan(
     lake: Lake, table: Table, columns: Iterable[str], rows: Wanted, batch_rows: int = 65_536
 ) -> Iterator[pa.RecordBatch]:
-    """Those rows as batches of at most `batch_rows`, in no promised order; nothing where the table is not there."""
+    """The rows as batches of at most `batch_rows`, in no particular order; none if the table was never written."""
     if lake.exists(table):
         found = lake.batches(table, columns, rows.as_of, batch_rows, rows.where)
         yield from (batch for batch in found if batch.num_rows)
 
 
 def matching(lake: Lake, table: Table, columns: Sequence[str], rows: Wanted) -> list[dict[str, Any]]:
-    """Those rows in key order; for a few rows of a table that may be large or absent."""
+    """The rows in key order; for a few rows of a table that may be large or absent."""
     wanted = [*columns, *(key for key in table.key if key not in columns)]
     found = [row for batch in scan(lake, table, wanted, rows) for row in batch.to_pylist()]
     return sorted(found, key=lambda row: tuple(str(row[key]) for key in table.key))
 
 
 def count_rows(lake: Lake, table: Table, as_of: date) -> int:
-    """How many rows a night has; 0 where the table is not there."""
+    """Rows of a night; 0 if the table was never written."""
     return lake.count(table, as_of) if lake.exists(table) else 0
 
 
 class Tally:
-    """Counts by key over streamed columns: memory follows the distinct keys, not the rows."""
+    """Counts by key over streamed columns; memory grows with the distinct keys, not the rows."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         self.keys = list(keys)
         self._counted: pa.Table | None = None
 
     def add(self, columns: Sequence[pa.Array]) -> None:
-        """Count the rows of parallel columns, one column a key."""
+        """Count the rows of parallel columns, one column for each part of the key."""
         rows = pa.table(dict(zip(self.keys, columns, strict=True)))
         counted = rows.group_by(self.keys).aggregate([([], "count_all")])
         if self._counted is not None:
@@ -69,7 +69,7 @@ class Tally:
         self._counted = counted
 
     def most_first(self) -> list[tuple[Any, ...]]:
-        """(key, .., count) by falling count, then by key."""
+        """(key, .., count), sorted by descending count, then by key."""
         if self._counted is None:
             return []
         columns = [self._counted[name].to_pylist() for name in [*self.keys, "count_all"]]

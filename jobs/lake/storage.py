@@ -1,13 +1,15 @@
-"""Where a lake and its raw files lie: in a folder of this machine, or below `s3://bucket/prefix` in object storage.
+"""Reads and writes files and folders on this machine, or below `s3://bucket/prefix` in object storage.
 
-One owner of the difference. A place in object storage is a UPath, which has pathlib's methods and is passed as a Path;
-what pathlib cannot say of both (replace a folder, list with sizes, write only if nobody else did) is said here.
-Credentials, region and end point come from the environment alone (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, ..), read
-by the one library (Rust's object_store) that obstore, deltalake and Sail share.
+A place in object storage is a UPath, which has pathlib's methods and is passed as a Path. This module has what pathlib
+lacks for both: replace a folder, list with sizes, write only if no other process did. Credentials, region and end point
+come from the environment alone (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, ..); obstore, deltalake and Sail read them
+through the same library (Rust's object_store).
 """
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import gzip
 import os
 import re
@@ -23,18 +25,20 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from obstore.fsspec import BufferedFile, FsspecStore
 
 from jobs.errors import UserError
-from models.in_place import written_aside as written_aside_locally
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 SCHEME = "s3://"
 MANIFEST = "manifest.json"
-"""The file of a folder that names the others with their checksums: written last, so that whoever finds it finds all."""
+"""The file of a folder that lists the others with their checksums; it is written last, so a folder with it is whole."""
 FEW_AHEAD: dict[str, int] = {"batch_readahead": 4, "fragment_readahead": 2}
 """How far Arrow reads ahead: its defaults hold gigabytes of rows with long arrays."""
+RENAME_EXCHANGE, AT_FDCWD = 2, -100
+"""Of Linux's renameat2(2)."""
+CANNOT_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EXDEV)
 ANSWER_SECONDS = 10
-"""In which object storage has to answer a first question."""
+"""Time in which object storage has to answer a first request."""
 REMEDY = (
     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (AWS_SESSION_TOKEN for a temporary key), AWS_REGION, and for "
     "another service than Amazon's AWS_ENDPOINT_URL (with AWS_ALLOW_HTTP=true for http://)"
@@ -42,9 +46,9 @@ REMEDY = (
 
 
 def place(given: str | Path) -> Path:
-    """A path as the command line or the environment gives it: local, or in object storage.
+    """The path that a text of the command line or the environment names, local or in object storage.
 
-    Raises UserError where `s3://` is followed by no bucket, and for any other scheme.
+    Raises UserError for `s3://` without a bucket and prefix, and for any other scheme.
     """
     text = str(given)
     if not is_remote(text):
@@ -66,7 +70,7 @@ def is_remote(path: object) -> bool:
 
 
 def check_reachable(*paths: Path) -> None:
-    """Raise UserError where object storage does not answer, or refuses; does nothing for local paths."""
+    """Raise UserError if object storage does not answer or refuses; local paths are not checked."""
     from obstore.exceptions import BaseError
 
     for path in filter(is_remote, paths):
@@ -74,9 +78,9 @@ def check_reachable(*paths: Path) -> None:
             store = _store(_bucket(path), ANSWER_SECONDS)
             next(iter(store.list(_key(path), chunk_size=1)), None)
         except (BaseError, OSError, ValueError) as error:
-            # The answer in full may quote what was signed; its code says enough.
+            # The whole response may quote what was signed; its code is enough.
             found = re.search(r"<Code>(\w+)</Code>", str(error))
-            why = f"the answer is {found[1]}" if found else "there is no answer that makes sense"
+            why = f"the answer is {found[1]}" if found else "there is no answer"
             raise UserError(f"{path} cannot be read: {why}; check the bucket's name, and {REMEDY}") from None
 
 
@@ -101,15 +105,15 @@ def _key(path: Path) -> str:
 
 
 def files(folder: Path) -> list[tuple[Path, int | None]]:
-    """Everything below a folder but folders, by path, with its bytes; None for what is no plain file.
+    """(path, bytes) of all files below a folder, sorted by path; no bytes for what is not a regular file.
 
-    In object storage that is one listing, where pathlib would ask for each file.
+    In object storage that is one listing, where pathlib would send a request for each file.
     """
     if is_remote(folder):
         base = _key(folder) + "/"
         found = (each for chunk in _store(_bucket(folder)).list(base) for each in chunk)
-        return sorted(((folder / each["path"].removeprefix(base), int(each["size"])) for each in found),
-                      key=lambda each: str(each[0]))  # fmt: skip
+        sizes = ((folder / each["path"].removeprefix(base), int(each["size"])) for each in found)
+        return sorted(sizes, key=lambda each: str(each[0]))
     paths = (path for path in sorted(folder.rglob("*")) if not path.is_dir())
     return [(path, path.stat().st_size if path.is_file() else None) for path in paths]
 
@@ -120,7 +124,7 @@ def size(path: Path) -> int:
 
 
 def remove(path: Path) -> None:
-    """Take a file or folder away, or what was left of it; nothing happens where there is none."""
+    """Remove a file or folder, if it is there."""
     if is_remote(path):
         keys = [_key(each) for each, _ in files(path)] or [_key(path)] * path.is_file()
         if keys:
@@ -133,26 +137,28 @@ def remove(path: Path) -> None:
 
 @contextmanager
 def emptied(folder: Path) -> Iterator[Path]:
-    """A folder for what is written aside, empty at the beginning and gone at the end."""
+    """A staging folder, empty when the block begins and removed when it ends."""
     remove(folder)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         yield folder
     finally:
-        with suppress(OSError):  # an engine that failed may still be writing; the next one begins by removing it
+        with suppress(OSError):  # an engine that failed may still write; the next use removes it first
             remove(folder)
 
 
 @contextmanager
-def written_aside(folder: Path) -> Iterator[Path]:
-    """An empty local folder to write in, which takes the place of `folder` when the block has ended without an error.
+def staged_folder(folder: Path) -> Iterator[Path]:
+    """An empty local folder to write in, which replaces `folder` when the block ends; after an error nothing changes.
 
-    Locally in one step. Object storage has no such step: the files go there one by one, the manifest last, and readers
-    check them against it; what a folder held before and holds no more goes in the end.
+    Locally it replaces it in one step. Object storage has no such step: files are uploaded one by one, the manifest
+    last, and readers check them against it; files that the new folder lacks are removed in the end.
     """
     if not is_remote(folder):
-        with written_aside_locally(folder) as aside:
-            yield aside
+        staging = folder.with_name(f".{folder.name}.aside")
+        with emptied(staging):  # also of what a killed writer left
+            yield staging
+            _replace(staging, folder)
         return
     with tempfile.TemporaryDirectory(prefix="nightrail-") as here:
         yield Path(here)
@@ -162,6 +168,34 @@ def written_aside(folder: Path) -> Iterator[Path]:
     for path, _ in files(folder):
         if path.relative_to(folder).as_posix() not in names:
             path.unlink()
+
+
+def _replace(staging: Path, folder: Path) -> None:
+    """Give a folder another's name; one that is there takes the first's name, or on old file systems is removed before.
+
+    Linux exchanges two names in one step (ext4, XFS, Btrfs, tmpfs), so that at no time there is no folder. Elsewhere
+    there is none for an instant.
+    """
+    if not folder.exists():
+        os.replace(staging, folder)
+    elif not _exchanged(staging, folder):
+        old = folder.with_name(f".{folder.name}.old")
+        remove(old)
+        os.replace(folder, old)
+        os.replace(staging, folder)
+        remove(old)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Exchange two names; False where the system has no such call, which Python does not offer."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    if rename(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0:
+        return True
+    if (number := ctypes.get_errno()) not in CANNOT_EXCHANGE:
+        raise OSError(number, os.strerror(number), str(other))
+    return False
 
 
 @contextmanager
@@ -179,7 +213,7 @@ def local_copy(folder: Path) -> Iterator[Path]:
 
 
 def parquet_batches(folder: Path) -> Iterator[pa.RecordBatch]:
-    """All rows of the Parquet files in a folder; none where Sail wrote none, for a frame without rows."""
+    """All rows of the Parquet files in a folder; Sail writes no file for a frame without rows."""
     import pyarrow.dataset as ds
     from pyarrow.fs import FSSpecHandler, PyFileSystem
 
@@ -195,35 +229,35 @@ def parquet_batches(folder: Path) -> Iterator[pa.RecordBatch]:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, in place of what is there."""
+    """Write a file whole or not at all; it replaces one that is there."""
     if is_remote(path):
         path.write_bytes(content)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.aside")
-    aside.write_bytes(content)
+    staging = path.with_name(f".{path.name}.aside")
+    staging.write_bytes(content)
     if path.exists():
-        shutil.copymode(path, aside)
-    os.replace(aside, path)
+        shutil.copymode(path, staging)
+    os.replace(staging, path)
 
 
 def write_new(path: Path, content: bytes) -> None:
-    """Write a file that only its owner may read, whole or not at all, and never over one that is there."""
+    """Write a file that only its owner may read, whole or not at all; one that is there stays."""
     if is_remote(path):
         put_if(path, content, None)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 600
+    handle, staging = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 600
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.link(aside, path)
+        os.link(staging, path)
     except FileExistsError:
-        pass  # somebody else was first; theirs counts
+        pass  # another process was first, and its file counts
     finally:
-        Path(aside).unlink()
+        Path(staging).unlink()
 
 
 def put_if(path: Path, content: bytes, tag: str | None) -> str | None:
@@ -244,40 +278,40 @@ def put_if(path: Path, content: bytes, tag: str | None) -> str | None:
 
 
 def unpacked(path: Path) -> BinaryIO:
-    """The bytes of a file, of a .gz what it holds."""
+    """The content of a file as a stream; a .gz is decompressed."""
     if not path.name.endswith(".gz"):
         return cast(BinaryIO, path.open("rb"))
     return cast(BinaryIO, gzip.open(path.open("rb") if is_remote(path) else path, "rb"))
 
 
 def signed_url(path: Path) -> str:
-    """An address by which an object can be read for a minute: for an answer's own headers. Never to be shown."""
+    """An address at which an object can be read for a minute, with its response's headers; it must not be shown."""
     from obstore import sign
 
     return str(sign(_store(_bucket(path)), "GET", _key(path), timedelta(minutes=1)))
 
 
-# What a lake has beside its tables: the names of its folders, in one place.
+# --- names of a lake's folders beside its tables
 
 INDEXES, LISTS, REPORTS = "indexes", "lists", "reports"
 DATED = (INDEXES, LISTS, REPORTS)
-"""One folder a night in each: see `Lake.directory`."""
+"""Each has one folder for each night: see `Lake.directory`."""
 MODELS, LOCKS = "models", "locks"
 
 
-# Object storage as fsspec, and by it UPath, sees it.
+# --- object storage for fsspec, which UPath uses
 
 READ_AHEAD = 8 << 20
-"""Bytes that one request of a reader brings."""
+"""Bytes that a reader requests at once."""
 
 
 class Objects(FsspecStore):
-    """obstore's own file system, with a plain error for a file that is not there, and larger requests."""
+    """obstore's file system, with a plain error for a missing file, and larger requests."""
 
     protocol = "s3"
 
     def _open(self, path: str, mode: str = "rb", *_: Any, **options: Any) -> BufferedFile:
         if mode == "rb":
-            # Asked for within the file object, a missing file leaves that half made, and it complains on its end.
+            # Without it a missing file is found within the file object, whose destructor then complains.
             options |= {"size": self.info(path)["size"], "buffer_size": READ_AHEAD}
         return super()._open(path, mode, **options)

@@ -12,7 +12,7 @@ from jobs.errors import UserError
 from jobs.lake import storage
 from jobs.lake.lake import Lake
 from jobs.lake.rows import night
-from jobs.lake.storage import written_aside
+from jobs.lake.storage import staged_folder
 from jobs.model_inputs import product_ids_seen, read_features, read_histories
 from jobs.run import Counts, Progress, Run
 from jobs.settings import Settings
@@ -157,7 +157,7 @@ def _write(lake: Lake, run: Run, kind: str, model: Recommender, metadata: dict[s
         "code_version": run.code_version,
         "config_hash": run.config_hash,
     }
-    artefacts.write(model, lake.root / storage.MODELS / _model_id(kind, run), origin | metadata, written_aside)
+    artefacts.write(model, lake.root / storage.MODELS / _model_id(kind, run), origin | metadata, staged_folder)
 
 
 def _versions(lake: Lake) -> dict[str, int]:

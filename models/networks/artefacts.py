@@ -17,7 +17,6 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
 from models.contract import Compute, Recommender
-from models.in_place import written_aside
 from models.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -50,24 +49,25 @@ class Manifest:
 
 
 def write(
-    model: Recommender, directory: Path, metadata: Mapping[str, Any],
-    written: Callable[[Path], AbstractContextManager[Path]] = written_aside,
-) -> Manifest:  # fmt: skip
-    """Write `model` to `directory`, whole or not at all, in place of what is there.
+    model: Recommender,
+    directory: Path,
+    metadata: Mapping[str, Any],
+    staged_folder: Callable[[Path], AbstractContextManager[Path]],
+) -> Manifest:
+    """Write `model` to the folder that `staged_folder(directory)` gives, which replaces `directory` in the end.
 
-    It is written to a folder that takes its place, which `written` gives; by default a sibling. Raises TypeError or
-    ValueError for metadata that strict JSON cannot hold (NaN is one).
+    Raises TypeError or ValueError for metadata that strict JSON cannot hold (NaN is one).
     """
-    with written(directory) as aside:
+    with staged_folder(directory) as staging:
         tensors = {name: np.ascontiguousarray(value) for name, value in model.tensors().items()}
-        save_file(tensors, aside / WEIGHTS)
-        (aside / VOCABULARY).write_text(json.dumps(model.vocabulary.ids.to_pylist(), ensure_ascii=False), "utf-8")
-        files = {name: _sha256((aside / name).read_bytes()) for name in (WEIGHTS, VOCABULARY)}
+        save_file(tensors, staging / WEIGHTS)
+        (staging / VOCABULARY).write_text(json.dumps(model.vocabulary.ids.to_pylist(), ensure_ascii=False), "utf-8")
+        files = {name: _sha256((staging / name).read_bytes()) for name in (WEIGHTS, VOCABULARY)}
         manifest = Manifest(
             FORMAT, model.kind, model.config(), model.vocabulary.digest, files, json.loads(_json(dict(metadata)))
         )
         body = asdict(manifest)
-        (aside / MANIFEST).write_text(_json({**body, "sha256": _sha256(_json(body).encode())}) + "\n", "utf-8")
+        (staging / MANIFEST).write_text(_json({**body, "sha256": _sha256(_json(body).encode())}) + "\n", "utf-8")
     return manifest
 
 

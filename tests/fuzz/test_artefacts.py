@@ -18,6 +18,7 @@ from jobs.errors import UserError
 from jobs.index import IndexConfig, _write, read_index
 from jobs.lake import storage
 from jobs.lake.lake import Lake
+from jobs.lake.storage import staged_folder
 from jobs.run import Run
 from jobs.tables.shop import YOU_MIGHT_ALSO_LIKE
 from models.contract import Compute
@@ -37,7 +38,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model") / "amf"
     made = create("amf", Vocabulary(IDS), COMPUTE, width=8, epochs=1)
     made.fit(histories(*[[(0, 60), (1, 120), (2, 180), (3, 240)] for _ in range(8)]))
-    artefacts.write(made, folder, {"as_of": "2026-04-06"})
+    artefacts.write(made, folder, {"as_of": "2026-04-06"}, staged_folder)
     return folder
 
 

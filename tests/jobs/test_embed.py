@@ -10,6 +10,7 @@ import pytest
 
 from jobs import embed
 from jobs.lake.lake import Lake
+from jobs.lake.storage import staged_folder
 from jobs.run import Run
 from jobs.tables.records import MODELS
 from jobs.tables.shop import CATALOGUE, CUSTOMER_EMBEDDINGS, CUSTOMER_SEQUENCES
@@ -69,7 +70,7 @@ def lake(tmp_path: Any) -> Lake:
     few = Sequences(np.array([0, 3, 6]), np.array([0, 1, 2, 2, 3, 4], np.int32), np.zeros(6, np.int8),
                     np.array([0, 60, 120, 0, 60, 120]))  # fmt: skip
     model.fit(few, Catalogue.of({"brand": ["Ash"] * 5}, ["thing"] * 5, [1.0] * 5))
-    artefacts.write(model, lake.root / "models" / "made-up", {})
+    artefacts.write(model, lake.root / "models" / "made-up", {}, staged_folder)
     row = {"model_id": "made-up", "kind": "transformer", "champion": True, "ndcg": 0.1, "reason": "made up"}
     lake.replace_rows(MODELS, [row], run_of(NIGHTS[0]))
     sequences(lake, NIGHTS[0], CUSTOMERS)
@@ -103,7 +104,7 @@ def test_a_new_product_with_other_attributes_is_read_otherwise(lake: Lake) -> No
 
 def test_another_champion_encodes_everybody(lake: Lake) -> None:
     model, metadata = artefacts.read(lake.root / "models" / "made-up", Compute("cpu"))
-    artefacts.write(model, lake.root / "models" / "successor", metadata.metadata)
+    artefacts.write(model, lake.root / "models" / "successor", metadata.metadata, staged_folder)
     row = {"model_id": "successor", "kind": "transformer", "champion": True, "ndcg": 0.2, "reason": "made up"}
     lake.replace_rows(MODELS, [row], run_of(NIGHTS[2]))
     sequences(lake, NIGHTS[2], {"C3": ["P4"]}, NIGHTS[0])

@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
+from jobs.lake.storage import staged_folder
 from models.contract import Compute, FloatMatrix, Recommender
 from models.networks import artefacts
 from models.networks.artefacts import KINDS, create, restore
@@ -172,7 +173,9 @@ def test_events_of_one_basket_do_not_predict_each_other(model: TorchRecommender)
 
 
 def test_a_saved_model_comes_back_byte_equal(model: TorchRecommender, tmp_path: Path) -> None:
-    written = artefacts.write(model, tmp_path / "champion", {"as_of": "2026-11-01", "metrics": {"ndcg@10": 0.2}})
+    written = artefacts.write(
+        model, tmp_path / "champion", {"as_of": "2026-11-01", "metrics": {"ndcg@10": 0.2}}, staged_folder
+    )
     again, manifest = artefacts.read(tmp_path / "champion", COMPUTE)
     assert manifest == written
     assert (manifest.kind, manifest.metadata["as_of"]) == (model.kind, "2026-11-01")
@@ -182,12 +185,12 @@ def test_a_saved_model_comes_back_byte_equal(model: TorchRecommender, tmp_path: 
 
 
 def test_a_saved_model_is_replaced_whole_and_nothing_is_left_beside_it(model: TorchRecommender, tmp_path: Path) -> None:
-    artefacts.write(model, tmp_path / "champion", {"run": 1})
+    artefacts.write(model, tmp_path / "champion", {"run": 1}, staged_folder)
     first = (tmp_path / "champion" / artefacts.WEIGHTS).read_bytes()
     with pytest.raises(ValueError, match="not JSON compliant"):
-        artefacts.write(model, tmp_path / "champion", {"run": float("nan")})
+        artefacts.write(model, tmp_path / "champion", {"run": float("nan")}, staged_folder)
     assert artefacts.read_manifest(tmp_path / "champion").metadata == {"run": 1}
-    artefacts.write(model, tmp_path / "champion", {"run": 2})
+    artefacts.write(model, tmp_path / "champion", {"run": 2}, staged_folder)
     assert artefacts.read_manifest(tmp_path / "champion").metadata == {"run": 2}
     assert (tmp_path / "champion" / artefacts.WEIGHTS).read_bytes() == first
     assert [path.name for path in tmp_path.iterdir()] == ["champion"]
@@ -195,7 +198,7 @@ def test_a_saved_model_is_replaced_whole_and_nothing_is_left_beside_it(model: To
 
 @pytest.mark.parametrize("name", [artefacts.WEIGHTS, artefacts.VOCABULARY, artefacts.MANIFEST])
 def test_a_tampered_artefact_is_refused_by_name(model: TorchRecommender, tmp_path: Path, name: str) -> None:
-    artefacts.write(model, tmp_path / "champion", {"as_of": "2026-11-01"})
+    artefacts.write(model, tmp_path / "champion", {"as_of": "2026-11-01"}, staged_folder)
     path = tmp_path / "champion" / name
     if name == artefacts.WEIGHTS:
         save_file({key: value + 1 for key, value in load_file(path).items()}, path)
@@ -208,7 +211,7 @@ def test_a_tampered_artefact_is_refused_by_name(model: TorchRecommender, tmp_pat
 def test_a_missing_artefact_says_what_is_there(model: TorchRecommender, tmp_path: Path) -> None:
     with pytest.raises(artefacts.ArtefactError, match=r"holds no manifest.json \(there: no such directory\)"):
         artefacts.read(tmp_path / "nothing", COMPUTE)
-    artefacts.write(model, tmp_path / "champion", {})
+    artefacts.write(model, tmp_path / "champion", {}, staged_folder)
     (tmp_path / "champion" / artefacts.WEIGHTS).unlink()
     with pytest.raises(artefacts.ArtefactError, match=r"weights\.safetensors is missing"):
         artefacts.read(tmp_path / "champion", COMPUTE)

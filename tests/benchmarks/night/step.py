@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.cli.common import set_process_defaults
+from jobs.lake.storage import staged_folder
 from tests.support.repository import REPOSITORY
 
 LEARNED_FROM = 50_000
@@ -83,7 +84,7 @@ def _fit_briefly(lake: Any, run: Any) -> Any:
     model = artefacts.create("transformer", vocabulary, Compute("auto", 17), epochs=1)
     model.fit(histories.sequences, read_features(lake, run.as_of, vocabulary), run.progress)
     model_id = f"transformer-{run.run_id}"
-    artefacts.write(model, lake.root / "models" / model_id, {"as_of": run.as_of.isoformat()})
+    artefacts.write(model, lake.root / "models" / model_id, {"as_of": run.as_of.isoformat()}, staged_folder)
     row = {"model_id": model_id, "kind": "transformer", "champion": True, "ndcg": 1.0, "reason": "for the benchmark"}
     lake.replace_rows(MODELS, [row], run)
     return Counts(len(histories.customers), 1, note=f"{model_id} fitted on {len(histories.customers):,} customers")

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from jobs.lake.lake import Lake
 from jobs.lake.rows import arrow_schema
+from jobs.lake.storage import staged_folder
 from jobs.run import Run
 from jobs.tables.records import MODELS
 from jobs.tables.shop import AVAILABILITY, CATALOGUE, CUSTOMER_SEQUENCES, EVENTS
@@ -182,6 +183,6 @@ class SecondNightShop:
                         np.zeros(5_000, np.int8), np.tile(np.arange(10) * 600, 500))  # fmt: skip
         plain = Catalogue.of({"brand": ["b"] * len(vocabulary)}, ["thing"] * len(vocabulary), [1.0] * len(vocabulary))
         model.fit(few, plain)
-        artefacts.write(model, self.lake.root / "models" / MODEL, {"as_of": FIRST.isoformat()})
+        artefacts.write(model, self.lake.root / "models" / MODEL, {"as_of": FIRST.isoformat()}, staged_folder)
         row = {"model_id": MODEL, "kind": "transformer", "champion": True, "ndcg": 0.1, "reason": "made up"}
         self.lake.replace_rows(MODELS, [row], self.run(FIRST))

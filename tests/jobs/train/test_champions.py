@@ -14,6 +14,7 @@ from rich.console import Console
 from jobs.cli.models import print_decision, print_models
 from jobs.errors import UserError
 from jobs.lake.lake import Lake
+from jobs.lake.storage import staged_folder
 from jobs.run import Run
 from jobs.tables.records import CHAMPIONS, MODELS
 from jobs.train.champions import champion, decisions, demote, next_after, promote, record_comparison
@@ -57,7 +58,7 @@ def comparison(lake: Lake, number: int, winner: str = "amf", log: bool = True, r
     lake.replace_rows(MODELS, rows, run_of(number, run), where=f"run_id = '{run_of(number, run).run_id}'")
     model = tiny_model()
     for model_id in ids.values():
-        artefacts.write(model, lake.root / "models" / model_id, {})
+        artefacts.write(model, lake.root / "models" / model_id, {}, staged_folder)
     if log:
         record_comparison(lake, run_of(number, run), ids[winner], "highest ndcg@10")
     return ids[winner]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from jobs.lake.storage import staged_folder
 from models.catalogue import Catalogue
 from models.contract import Compute
 from models.networks import artefacts
@@ -81,7 +82,7 @@ def test_what_was_known_does_not_change_when_products_are_added(model: Transform
 
 
 def test_features_are_stored_with_the_model(model: Transformer, tmp_path: Path) -> None:
-    artefacts.write(model, tmp_path / "m", {})
+    artefacts.write(model, tmp_path / "m", {}, staged_folder)
     again, _ = artefacts.read(tmp_path / "m", COMPUTE)
     assert again.product_vectors().tobytes() == model.product_vectors().tobytes()
 

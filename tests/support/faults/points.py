@@ -274,7 +274,7 @@ HOOKS = (
     Hook("os.link", around_path),
     Hook("os.unlink", around_path),
     Hook("shutil.rmtree", removing),
-    Hook("models.in_place._exchanged", around_path, "exchange"),
+    Hook("jobs.lake.storage._exchanged", around_path, "exchange"),
     Hook("feast.infra.registry.file.FileRegistryStore._write_registry", writing(0), "registry"),
     Hook("feast.FeatureStore.write_to_online_store", around, "a push of a batch"),
     Hook("sqlite3.connect", sqlite),
