@@ -24,6 +24,8 @@ BATCH_ROWS = 65_536
 KEY_ROWS = 131_072
 PICKED_ROWS = 16_384
 """Rows whose lists are decoded at once where few of them are picked."""
+CODE_BYTES, SMALL_BYTES = 8, 4 << 20
+"""Most bytes of a code with its part of the dictionary, in columns that are not small."""
 Pick = Callable[[pa.RecordBatch], BoolMask]
 """Which rows are wanted [rows], given the columns of the table's key; texts are dictionary-encoded."""
 
@@ -201,8 +203,16 @@ class _File:
 
     def __init__(self, source: pa.NativeFile) -> None:
         self.plain = pq.ParquetFile(source)
-        texts = [leaf.path for leaf in self.plain.schema if leaf.physical_type == "BYTE_ARRAY"]
+        leaves = enumerate(self.plain.schema)
+        texts = [leaf.path for at, leaf in leaves if leaf.physical_type == "BYTE_ARRAY" and self._is_encoded(at)]
         self.encoded = pq.ParquetFile(source, metadata=self.plain.metadata, read_dictionary=texts)
+
+    def _is_encoded(self, column: int) -> bool:
+        """Whether a column seems dictionary-encoded by its size; reading others so fails late, and takes long."""
+        groups = (self.plain.metadata.row_group(group) for group in range(self.plain.num_row_groups))
+        chunks = [group.column(column) for group in groups]
+        size = sum(chunk.total_uncompressed_size for chunk in chunks)
+        return bool(size < SMALL_BYTES or size < CODE_BYTES * sum(chunk.num_values for chunk in chunks))
 
     def batches(
         self, names: Sequence[str], rows: int, key: Sequence[str], wanted: Pick | None
