@@ -8,7 +8,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any
 
 Progress = Callable[[str, int, int], None]
 
@@ -52,7 +51,8 @@ class Counts:
     note: str = ""
 
 
-def fingerprint(settings: Any) -> str:
+def fingerprint(settings: object) -> str:
     """16 hex digits of sha256 over a dataclass's or JSON value's content."""
-    plain = dataclasses.asdict(settings) if dataclasses.is_dataclass(settings) else settings  # type: ignore[arg-type]
+    whole = dataclasses.is_dataclass(settings) and not isinstance(settings, type)
+    plain = dataclasses.asdict(settings) if whole else settings  # type: ignore[call-overload]
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:16]

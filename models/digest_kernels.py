@@ -51,9 +51,15 @@ def add_numbers(
 
 @njit(nogil=True, cache=True)
 def add_places(
-    digests: Digests, rows: npt.NDArray[np.int64], scores: npt.NDArray[np.uint32], labels: npt.NDArray[np.int8],
-    rules: npt.NDArray[np.int16], of_row: Digests, of_label: Digests, of_rule: Digests,
-) -> None:  # fmt: skip  # pragma: no cover - compiled
+    digests: Digests,
+    rows: npt.NDArray[np.int64],
+    scores: npt.NDArray[np.uint32],
+    labels: npt.NDArray[np.int8],
+    rules: npt.NDArray[np.int16],
+    of_row: Digests,
+    of_label: Digests,
+    of_rule: Digests,
+) -> None:  # pragma: no cover - compiled
     """Mix lists [Q, N] into the digests [Q], in place: product, bits of the score, label and rule of each position.
 
     A list ends at the first -1 in `rows`; a rule of -1 has the last of `of_rule`.

@@ -5,10 +5,7 @@ Digests have 64 or 128 bits and are no cryptographic ones: rows with equal diges
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -70,7 +67,7 @@ class DigestSet:
         return np.asarray(entered(self._table, _occupied(digests)))
 
 
-def _occupied(digests: npt.NDArray[Any]) -> Digests:
+def _occupied(digests: Digests) -> Digests:
     """A first half of 0 marks a free place of the table, so digests have 1 instead."""
     found = digests.copy()
     found[found[:, 0] == 0, 0] = 1

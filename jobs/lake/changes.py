@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from itertools import chain
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from deltalake import DeltaTable
 
 from jobs.lake.lake import Lake
 from jobs.run import Run
@@ -77,6 +77,6 @@ def stamp(lake: Lake, table: Table) -> str:
     return stamp_of(delta, delta.history(1)[0])
 
 
-def stamp_of(delta: Any, commit: Mapping[str, Any]) -> str:
+def stamp_of(delta: DeltaTable, commit: Mapping[str, object]) -> str:
     """Fingerprint of a table (`Lake.delta`) as of a commit of its history: id, version and commit time."""
     return f"{delta.metadata().id} {commit.get('version')} {commit.get('timestamp')}"

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -79,6 +79,14 @@ START_SECONDS = 180
 """The first start downloads Delta's jars."""
 
 
+class Server(Protocol):
+    """A server that a session is connected to."""
+
+    def stop(self) -> None:
+        """End it."""
+        ...
+
+
 class LocalServer:
     """A Spark Connect server in a process of its own, which ends with ours."""
 
@@ -99,7 +107,7 @@ class Engine:
 
     name: EngineName
     spark: SparkSession
-    server: Any = None
+    server: Server | None = None
     """The server that was started for the session, if any; it ends when stopped or no longer referred to."""
 
     def replace(self, frame: DataFrame, path: Path, predicate: str, schema: pa.Schema) -> None:
@@ -144,7 +152,7 @@ class Engine:
         """
         from deltalake import DeltaTable, Schema
 
-        def counted(stages: Iterable[Any] | None, *_: Any, **__: Any) -> None:
+        def counted(stages: Iterable[Any] | None, *_: object, **__: object) -> None:
             known = list(stages or [])
             if total := sum(stage.num_tasks for stage in known):
                 progress(what, sum(stage.num_completed_tasks for stage in known), total)
@@ -178,7 +186,7 @@ def start(name: EngineName, remote: str | None = None, log: Path | None = None, 
 
     if name not in ENGINES:
         raise UserError(f"engine {name!r} is not one of {', '.join(ENGINES)}")
-    server: Any = None
+    server: Server | None = None
     if remote:
         from pyspark.sql.connect.client.retries import DefaultPolicy
 
@@ -223,10 +231,10 @@ def _check_answers(remote: str) -> None:
         ) from None
 
 
-def _sail_server() -> tuple[Any, str]:
+def _sail_server() -> tuple[Server, str]:
     from pysail.spark import SparkConnectServer
 
-    server = SparkConnectServer(ip="127.0.0.1", port=0)
+    server: Any = SparkConnectServer(ip="127.0.0.1", port=0)
     server.start(background=True)
     host, port = server.listening_address
     return server, f"sc://{host}:{port}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from functools import cached_property
 from itertools import chain
@@ -17,6 +17,7 @@ import pyarrow.dataset as ds
 from deltalake import DeltaTable, Field, Schema, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, CommitProperties, RemoveAction
+from pyarrow.fs import FileSystem
 
 from jobs.errors import UserError
 from jobs.lake.prefetch import prefetched
@@ -311,7 +312,7 @@ class Lake:
         )
         return sum(rows for _, _, rows in files)
 
-    def replace_rows(self, table: Table, rows: list[dict[str, Any]], run: Run, where: str = "") -> int:
+    def replace_rows(self, table: Table, rows: Sequence[Mapping[str, object]], run: Run, where: str = "") -> int:
         """`replace` for a few rows given as dicts; columns that they lack are null."""
         schema = arrow_schema(table)
         own = pa.schema([field for field in schema if field.name not in identity_of(table, run, None)])
@@ -342,7 +343,7 @@ class Lake:
         write_deltalake(str(self.path(table)), rows.select(table.names).cast(arrow_schema(table)), mode="overwrite")
 
 
-def _written(batches: Iterator[pa.RecordBatch], filesystem: Any, folder: str) -> list[tuple[str, int, int]]:
+def _written(batches: Iterator[pa.RecordBatch], filesystem: FileSystem, folder: str) -> list[tuple[str, int, int]]:
     """Write Parquet files of about FILE_ROWS rows, keeping dictionaries: (path, bytes, rows) of each."""
     first = next(batches, None)
     if first is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import date
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -42,14 +41,14 @@ def night(as_of: date) -> str:
     return f"as_of = '{as_of.isoformat()}'"
 
 
-def identity_of(table: Table, run: Run, since: date | None) -> dict[str, Any]:
+def identity_of(table: Table, run: Run, since: date | None) -> dict[str, object]:
     """The columns that are the same in every row of a night, with their values."""
-    known = {"as_of": run.as_of, "run_id": run.run_id}
+    known: dict[str, object] = {"as_of": run.as_of, "run_id": run.run_id}
     return known | {"since": since or run.as_of} if table.changes_of else known
 
 
 def stamped_batch(
-    batch: pa.RecordBatch, schema: pa.Schema, identity: Mapping[str, Any], encoded: bool = False
+    batch: pa.RecordBatch, schema: pa.Schema, identity: Mapping[str, object], encoded: bool = False
 ) -> pa.RecordBatch:
     """The batch with the columns of `schema`, those of `identity` being the same in every row.
 

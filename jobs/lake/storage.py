@@ -28,6 +28,7 @@ from jobs.errors import UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from obstore.store import S3Store
 
 SCHEME = "s3://"
 MANIFEST = "manifest.json"
@@ -85,7 +86,7 @@ def check_reachable(*paths: Path) -> None:
 
 
 @lru_cache
-def _store(bucket: str, seconds: int = 0) -> Any:
+def _store(bucket: str, seconds: int = 0) -> S3Store:
     from obstore.store import S3Store
 
     # No client options: they would be taken in place of the environment's, AWS_ALLOW_HTTP among them.
