@@ -105,6 +105,10 @@ def test_of_a_table_of_changes_a_night_has_the_newest_row_that_it_knows(tmp_path
         expected = lake.arrow(RECOMMENDED_FOR_YOU, ("customer_id", "market", "product_ids"), nth(place)).to_pylist()
         assert read(lake, RECOMMENDED_FOR_YOU, nth(place), wanted, "product_ids") == expected
     assert [row["market"] for row in expected] == ["FR", "DE", "GB"]
+    in_gb = read(lake, RECOMMENDED_FOR_YOU, nth(2), of_owners("GB", name="market"))
+    assert [row["customer_id"] for row in in_gb] == ["c3"], (
+        "a newer row hides older ones though it is not wanted itself"
+    )
 
 
 def test_a_row_that_is_gone_is_none(tmp_path: Path) -> None:
