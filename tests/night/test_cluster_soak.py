@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from jobs.sample_shop import SIZES
-from tests.benchmarks.cluster.__main__ import Killer, compare, executed, on_cluster, run_night
+from tests.benchmarks.cluster.nights import Killer, compare, executed, on_cluster, run_night
 from tests.support.repository import REPOSITORY
 from tests.support.spark_cluster import SparkCluster, running_cluster, wait_for
 

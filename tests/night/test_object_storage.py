@@ -20,7 +20,7 @@ from jobs.tables.records import PUBLISHED
 from jobs.tables.shop import RECOMMENDED_FOR_YOU
 from models.contract import Compute
 from models.networks import artefacts
-from tests.benchmarks.cluster.__main__ import compare, run_night
+from tests.benchmarks.cluster.nights import compare, run_night
 from tests.night.test_night_again import contents, differing
 from tests.support.nights import FIRST, SECOND, STAGING, LakeFactory, Shop, feast_below
 from tests.support.repository import REPOSITORY
