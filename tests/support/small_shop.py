@@ -16,7 +16,6 @@ from jobs.lists.config import ListsConfig
 from jobs.lists.customer_lists import Ranker, stage_customer_lists
 from jobs.model_inputs import ProductVectors, vectors_column
 from jobs.policy.compile import read_policy
-from jobs.run import Run
 from jobs.tables.shop import (
     AVAILABILITY,
     CATALOGUE,
@@ -26,16 +25,12 @@ from jobs.tables.shop import (
     POLICY,
     PRODUCT_EMBEDDINGS,
 )
+from tests.support.toy_shop import event, history, run_of
 
 FIRST = date(2026, 3, 2)
 WIDTH = 6
 MARKETS = ("DE", "GB", "IS")
 BRANDS, CATEGORIES = ("Ash", "Birch", "Cedar", None), ("bags", "socks", "tops")
-
-
-def run_of(as_of: date) -> Run:
-    """The run of a night."""
-    return Run(as_of, f"test-{as_of}", datetime(2026, 1, 1).astimezone())
 
 
 @dataclass
@@ -122,10 +117,9 @@ class SmallShop:
         who = sorted(self.people if since is None else self.touched)
         people = [self.people[customer] for customer in who]
         sequences = [
-            {"customer_id": customer, "product_ids": person["products"], "event_types": ["click"] * 3,
-             "event_timestamps": [person["at"]] * 3, "last_event_at": person["at"], "market": person["market"],
-             "event_ids": ["e"] * 3, "bought": sorted(person["bought"]),
-             "bought_at": [at for _, at in sorted(person["bought"].items())]}
+            history(customer, person["products"], person["at"], person["market"])
+            | {"event_ids": ["e"] * 3, "bought": sorted(person["bought"]),
+               "bought_at": [at for _, at in sorted(person["bought"].items())]}
             for customer, person in zip(who, people, strict=True)
         ]  # fmt: skip
         own = [name for name in CUSTOMER_SEQUENCES.names if name not in ("as_of", "run_id", "since")]
@@ -159,8 +153,7 @@ class SmallShop:
         homes = self.lake.arrow(CUSTOMER_SEQUENCES, ("market", "bought", "bought_at"), as_of)
         return pa.table({name: table[name] for table in (vectors, homes) for name in table.column_names})
 
-    def _event(self, event_id: str, product: str, market: str, day: date) -> None:
+    def _event(self, event_id: str, product_id: str, market: str, day: date) -> None:
         at = datetime(day.year, day.month, day.day).astimezone()
-        row = {"event_id": event_id, "customer_id": "C000", "product_id": product, "event_type": "click",
-               "event_ts": at, "market": market, "quantity": 1, "event_date": day}  # fmt: skip
+        row = event(event_id, product_id, customer_id="C000", market=market, event_ts=at, event_date=day)
         self.lake.replace_rows(EVENTS, [row], run_of(FIRST), where=f"event_id = '{event_id}'")

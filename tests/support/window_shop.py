@@ -25,7 +25,7 @@ from jobs.tables.shop import (
     RULE_EFFECTS,
     YOU_MIGHT_ALSO_LIKE,
 )
-from tests.support.small_night import MIDNIGHT, RUN, event
+from tests.support.toy_shop import MIDNIGHT, clicks, event, history, listed, product, toy_lake
 
 HOSTILE = "</script><img src=x onerror=window.hacked=1><script>window.hacked=1</script> Coat & Co"
 PRODUCTS = {
@@ -54,62 +54,52 @@ PAIR = ContextPair(
 )
 
 
-def listed(owner: dict[str, str], places: list[tuple[str, float]], **given: Any) -> dict[str, Any]:
-    """A row of a list table."""
-    row = {"market": "GB", "product_ids": [p for p, _ in places], "scores": [s for _, s in places],
-           "sources": ["model"] * len(places), "rules": [""] * len(places), "variant": "default",
-           "model_id": MODEL}  # fmt: skip
-    return row | owner | given
-
-
 def window_lake(root: Path) -> Lake:
     """Eight products, the markets GB and FR, the variants default and calm, three customers."""
-    lake = Lake(root)
-    write_new(root / SALT_FILE, SALT.encode())
-    columns = ("name", "brand", "category", "colour", "price")
-    catalogue = [
-        {"product_id": p, "currency": "GBP"} | dict(zip(columns, row, strict=True)) for p, row in PRODUCTS.items()
-    ]
-    lake.replace_rows(CATALOGUE, catalogue, RUN)
-    clicks = [("p1", 5), ("p2", 4), ("p3", 3), ("p4", 1)]
-    events = [event(f"{p}-{n}", p) for p, count in clicks for n in range(count)]
-    lake.replace_rows(EVENTS, [*events, event("fr", "p2") | {"market": "FR"}], RUN)
+
+    def row(owner: dict[str, str], places: list[tuple[str, float]], **given: Any) -> dict[str, Any]:
+        return listed(owner, places, model_id=MODEL, **given)
+
     others = {owner: [(p, 0.75 - 0.0625 * n) for n, p in enumerate(PRODUCTS) if p != owner] for owner in PRODUCTS}
     moved = ["scarves-first", "brand cap", "", "", "", "", ""]
-    similar = [listed({"product_id": p}, others[p], rules=moved) for p in PRODUCTS]
-    similar += [listed({"product_id": p, "variant": "calm"}, others[p][::-1]) for p in PRODUCTS]
-    similar += [listed({"product_id": "p1", "market": "FR"}, others["p1"][:2], short_reason="few are sold here")]
-    lake.replace_rows(YOU_MIGHT_ALSO_LIKE, similar, RUN)
-    bought = [listed({"product_id": "p1"}, others["p1"][2:4], sources=["co-purchase", "market popularity"], rules=None)]
-    lake.replace_rows(PEOPLE_ALSO_BOUGHT, bought, RUN)
-    extras = [
-        listed({"product_id": p}, places, categories=[PRODUCTS[q][2] for q, _ in places])
-        for p, places in EXTRAS.items()
-    ]
-    lake.replace_rows(BAG_EXTRAS, extras, RUN)
-    orders = [
-        listed({"category": "*"}, [("p1", 9.0), ("p2", 8.0)]),
-        listed({"category": "scarves"}, [("p5", 3.0), ("p3", 1.0)]),
-    ]
-    lake.replace_rows(MARKET_RANKING, orders, RUN)
-    own = [
-        listed({"customer_id": c}, [("p7", 0.5), ("p2", 0.25)], variant=v)
-        for c, v in (("c1", "default"), ("c2", "calm"))
-    ]
-    lake.replace_rows(RECOMMENDED_FOR_YOU, own, RUN)
-    histories = [
-        {"customer_id": customer, "market": market, "product_ids": ["p2", "gone", "p3"],
-         "last_event_at": MIDNIGHT - ago, "event_types": ["click", "bag", "purchase"],
-         "event_timestamps": [MIDNIGHT - ago] * 3}
-        for customer, market, ago in (
-            ("c1", "GB", timedelta(hours=2)), ("c2", "GB", timedelta(hours=3)), ("c3", "FR", timedelta(hours=1))
-        )
-    ]  # fmt: skip
-    lake.replace_rows(CUSTOMER_SEQUENCES, histories, RUN)
-    effect = {"rule_id": "scarves-first", "touch_point": "you_might_also_like", "variant": "default", "positions": 1,
-              "rule": json.dumps({"kind": "boost", "reason": REASON})}  # fmt: skip
-    lake.replace_rows(RULE_EFFECTS, [effect], RUN)
-    return lake
+    seen = {"c1": ("GB", 2), "c2": ("GB", 3), "c3": ("FR", 1)}
+    types = ("click", "bag", "purchase")
+    write_new(root / SALT_FILE, SALT.encode())
+    return toy_lake(
+        root,
+        {
+            CATALOGUE: [product(p, *attributes) for p, attributes in PRODUCTS.items()],
+            EVENTS: [*clicks({"p1": 5, "p2": 4, "p3": 3, "p4": 1}), event("fr", "p2", market="FR")],
+            YOU_MIGHT_ALSO_LIKE: [
+                *(row({"product_id": p}, others[p], rules=moved) for p in PRODUCTS),
+                *(row({"product_id": p, "variant": "calm"}, others[p][::-1]) for p in PRODUCTS),
+                row({"product_id": "p1", "market": "FR"}, others["p1"][:2], short_reason="few are sold here"),
+            ],
+            PEOPLE_ALSO_BOUGHT: [
+                row({"product_id": "p1"}, others["p1"][2:4], sources=["co-purchase", "market popularity"], rules=None)
+            ],
+            BAG_EXTRAS: [
+                row({"product_id": p}, places, categories=[PRODUCTS[q][2] for q, _ in places])
+                for p, places in EXTRAS.items()
+            ],
+            MARKET_RANKING: [
+                row({"category": "*"}, [("p1", 9.0), ("p2", 8.0)]),
+                row({"category": "scarves"}, [("p5", 3.0), ("p3", 1.0)]),
+            ],
+            RECOMMENDED_FOR_YOU: [
+                row({"customer_id": customer}, [("p7", 0.5), ("p2", 0.25)], variant=variant)
+                for customer, variant in (("c1", "default"), ("c2", "calm"))
+            ],
+            CUSTOMER_SEQUENCES: [
+                history(customer, ["p2", "gone", "p3"], MIDNIGHT - timedelta(hours=ago), market, types)
+                for customer, (market, ago) in seen.items()
+            ],
+            RULE_EFFECTS: [
+                {"rule_id": "scarves-first", "touch_point": "you_might_also_like", "variant": "default",
+                 "positions": 1, "rule": json.dumps({"kind": "boost", "reason": REASON})}
+            ],
+        },
+    )  # fmt: skip
 
 
 def decoded(page: str) -> tuple[dict[str, Any], dict[str, dict[str, list[Any]]]]:

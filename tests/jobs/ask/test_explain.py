@@ -27,7 +27,7 @@ from jobs.tables.shop import (
 )
 from jobs.tables.table import Table
 from models.assembly.rulebook import DEFAULT_RULES
-from tests.support.small_night import MIDNIGHT, MODEL, NIGHT, RUN
+from tests.support.toy_shop import MIDNIGHT, MODEL, NIGHT, RUN
 
 LATER = replace(RUN, as_of=NIGHT + timedelta(days=1), run_id="2026-04-07-abc12345")
 PINNED = {"rule_id": "pin-1", "kind": "include", "attribute": "product_id", "value": "p3", "amount": 2.0,

@@ -19,7 +19,7 @@ from jobs.nights.status import status_of
 from jobs.tables.records import GATES, RUNS
 from tests.support.nights_lake import nth, run_of, written
 from tests.support.repository import REPOSITORY
-from tests.support.small_night import HOSTILE
+from tests.support.toy_shop import HOSTILE
 
 NOW = run_of(4).started_at + timedelta(hours=10)
 

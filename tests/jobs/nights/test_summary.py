@@ -16,7 +16,7 @@ from jobs.report.examples import customer_examples, product_examples
 from jobs.report.pages import page_path
 from jobs.tables.shop import EVENTS
 from jobs.text import clean
-from tests.support.small_night import HOSTILE, NIGHT, RUN, event, finish, shop
+from tests.support.toy_shop import HOSTILE, NIGHT, RUN, event, finish, shop
 
 
 def summary(lake: Lake, width: int = 100) -> str:

@@ -26,7 +26,7 @@ from jobs.tables.records import GATES, INPUTS, RUNS
 from jobs.tables.shop import YOU_MIGHT_ALSO_LIKE
 from tests.support.nights_lake import nth, row, run_of
 from tests.support.page import Page
-from tests.support.small_night import HOSTILE
+from tests.support.toy_shop import HOSTILE
 
 NIGHTS = 12
 LAST = NIGHTS - 1

@@ -23,8 +23,8 @@ from tests.jobs.report.test_model_report_quality import figure
 from tests.support.model_shop import HOSTILE, Arithmetic, Attentive, everyone, histories, shop
 from tests.support.page import Page
 from tests.support.repository import REPOSITORY
-from tests.support.small_night import NIGHT, RUN, finish
-from tests.support.small_night import shop as small_lake
+from tests.support.toy_shop import NIGHT, RUN, finish
+from tests.support.toy_shop import shop as small_lake
 
 CONFIG = ModelReportConfig(attention_events=6)
 TITLE = {"as_of": "2026-04-06", "run_id": "r1", "model_id": "m1", "kind": "transformer"}

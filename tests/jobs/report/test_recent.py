@@ -11,7 +11,7 @@ import pytest
 from jobs.lake.lake import Lake
 from jobs.report.recent import Recent
 from jobs.tables.shop import CUSTOMER_SEQUENCES, EVENTS
-from tests.support.small_night import MIDNIGHT, NIGHT, RUN, event
+from tests.support.toy_shop import MIDNIGHT, NIGHT, event, history, toy_lake
 
 CUSTOMERS = {"c1": (9, 5), "c2": (3, 1), "c3": (8, 3), "c4": (8, 3), "c5": (12, 60)}
 """Customer -> (events, hours before the night of the last one)."""
@@ -19,18 +19,13 @@ CUSTOMERS = {"c1": (9, 5), "c2": (3, 1), "c3": (8, 3), "c4": (8, 3), "c5": (12, 
 
 def lake_of(root: Path) -> Lake:
     """Events of the last days, one of the night itself, and five customers."""
-    lake = Lake(root)
     clicks = [("p1", "GB", 1), ("p2", "GB", 2), ("p1", "FR", 6), ("p1", "GB", 7), ("p3", "GB", 8), ("p4", "GB", 0)]
-    rows = [event(f"e{n}", product, days) | {"market": market} for n, (product, market, days) in enumerate(clicks)]
-    lake.replace_rows(EVENTS, rows, RUN)
     histories = [
-        {"customer_id": customer, "market": f"M{customer}", "product_ids": ["p1"] * events,
-         "event_types": ["click"] * events, "event_timestamps": [MIDNIGHT - timedelta(hours=ago)] * events,
-         "last_event_at": MIDNIGHT - timedelta(hours=ago)}
+        history(customer, ["p1"] * events, MIDNIGHT - timedelta(hours=ago), f"M{customer}")
         for customer, (events, ago) in CUSTOMERS.items()
-    ]  # fmt: skip
-    lake.replace_rows(CUSTOMER_SEQUENCES, histories, RUN)
-    return lake
+    ]
+    rows = [event(f"e{n}", product, days, market=market) for n, (product, market, days) in enumerate(clicks)]
+    return toy_lake(root, {EVENTS: rows, CUSTOMER_SEQUENCES: histories})
 
 
 def test_events_are_those_of_the_days_before_the_night(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from jobs.report.pages import page_path
 from jobs.report.pictures import PAINT, paint
 from jobs.report.step import ReportConfig, execute
 from tests.support.page import Page
-from tests.support.small_night import HOSTILE, MODEL, NAMES, NIGHT, RUN, finish, shop
+from tests.support.toy_shop import HOSTILE, MODEL, NAMES, NIGHT, RUN, finish, shop
 
 SECTIONS = ("steps", "rejected", "gates", "quality", "sources", "shares", "products", "customers")
 

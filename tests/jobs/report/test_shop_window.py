@@ -25,9 +25,9 @@ from jobs.report.window.page import written_of
 from jobs.tables.shop import BAG_EXTRAS, LIST, YOU_MIGHT_ALSO_LIKE
 from jobs.text import clean
 from tests.support.page import Page
-from tests.support.small_night import NIGHT, RUN
-from tests.support.small_night import shop as small_lake
-from tests.support.window_shop import EXTRAS, HOSTILE, MODEL, PAIR, PRODUCTS, REASON, WHO, decoded, listed, window_lake
+from tests.support.toy_shop import NIGHT, RUN, listed
+from tests.support.toy_shop import shop as small_lake
+from tests.support.window_shop import EXTRAS, HOSTILE, MODEL, PAIR, PRODUCTS, REASON, WHO, decoded, window_lake
 
 CONFIG = ShopWindowConfig()
 

@@ -16,7 +16,7 @@ from jobs.report.window.data import ShopWindowConfig
 from jobs.report.window.page import written_of
 from jobs.tables.shop import BAG_EXTRAS
 from tests.support.browser import CHROMIUM, MISSING, Browser, chromium
-from tests.support.small_night import RUN
+from tests.support.toy_shop import RUN
 from tests.support.window_shop import HOSTILE, MODEL, PAIR, REASON, WHO, window_lake
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason=MISSING)
@@ -303,7 +303,7 @@ def test_a_night_without_lists_says_so(browser: Browser, tmp_path: Path, address
 
 
 def test_a_part_that_is_missing_is_one_sentence(browser: Browser, tmp_path: Path) -> None:
-    from tests.support.small_night import shop
+    from tests.support.toy_shop import shop
 
     path = tmp_path / "shop.html"
     lake = shop(tmp_path / "lake")

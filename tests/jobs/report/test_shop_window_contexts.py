@@ -15,7 +15,7 @@ from jobs.report.model.page import Champion
 from jobs.report.window.contexts import SHOWN, context_pairs
 from jobs.tables.shop import AVAILABILITY, CUSTOMER_SEQUENCES
 from tests.support.model_shop import COUNT, MEETING, SAVE, Arithmetic, histories, number, shop, walk
-from tests.support.small_night import NIGHT, RUN
+from tests.support.toy_shop import NIGHT, RUN
 
 MODEL = Arithmetic()
 OTHER = number("hiking", "hats", 0)
