@@ -1,33 +1,24 @@
-"""`python -m jobs`: the one reader of arguments, environment and clock."""
+"""Runs the command line `python -m jobs`."""
 
 from __future__ import annotations
 
 import os
 import sys
-import time
 import warnings
 
-from jobs.cli.app import app
-from jobs.cli.ask import add_questions
-from jobs.cli.common import (
-    check_text,
-    now,
-    set_process_defaults,
-)
-from jobs.cli.models import add_models
-from jobs.cli.operate import add_backfill, add_forget, add_rollback, add_serve
-from jobs.cli.status import add_status
-from jobs.errors import UserError
+# Importing them registers their commands, in the order of the help.
+from jobs.cli import night, operate, status  # noqa: F401
 
-for _add in (add_rollback, add_backfill, add_status, add_questions, add_models, add_serve):
-    _add(app)
-add_forget(app, now, time.monotonic)
+# isort: split
+from jobs.cli import ask, models  # noqa: F401
+from jobs.cli.common import app, check_text, set_process_defaults
+from jobs.errors import UserError
 
 
 def main() -> None:
-    """Run the command line; a UserError is one readable line and its exit code."""
+    """Run the command line; a UserError becomes one readable line and its exit code."""
     set_process_defaults()
-    # Dependencies' notes to their own developers, of no use to an operator.
+    # Warnings of dependencies to their own developers are of no use to an operator.
     warnings.filterwarnings("ignore", module=r"torch\.|feast\.|pyspark\.|transformers")
     try:
         check_text(sys.argv[1:])
@@ -38,8 +29,10 @@ def main() -> None:
 
 
 def leave() -> None:
-    """`main`, and out at once: two of some sixty runs of a short command were aborted in native code at the
-    interpreter's end, after their work was done, and Airflow would have taken that for a failure.
+    """Run `main` and end the process at once.
+
+    Two of about sixty runs of a short command were aborted in native code while the interpreter shut down, after their
+    work was done; Airflow would have taken that for a failure.
     """
     try:
         main()

@@ -1,4 +1,4 @@
-"""The commands that ask and change nothing: what a service gets, and why."""
+"""Defines the commands that only ask: what a service gets, and why."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.common import LAKE, EngineOption, Root, day_of, lake_at, online_store
+from feature_repo.client.recommendations import DEFAULT
+from jobs.cli.common import LAKE, EngineName, Place, Root, command, day_of
 from jobs.errors import UserError
-from jobs.policy.variants import DEFAULT
 
 PANEL = "Questions"
 Customer = Annotated[str | None, typer.Option(help="A customer id.")]
@@ -21,30 +21,29 @@ Night = Annotated[
 ]
 
 
-def add_questions(app: typer.Typer) -> None:
-    """Register the commands of this module."""
-    for command in (lookup, rank, bag, context, explain, sql):
-        app.command(rich_help_panel=PANEL)(command)
-
-
+@command(rich_help_panel=PANEL)
 def lookup(
-    customer: Customer = None, product: Product = None, market: Market = None, variant: Variant = DEFAULT,
+    customer: Customer = None,
+    product: Product = None,
+    market: Market = None,
+    variant: Variant = DEFAULT,
     root: Root = LAKE,
-) -> None:  # fmt: skip
-    """Print what a service gets from Feast online, with names."""
+) -> None:
+    """Print what a service gets from the online store, with names."""
     from rich.console import Console
 
     from jobs.ask.lookup import print_customer, print_product
 
     if (customer is None) == (product is None):
         raise UserError("give --customer ID or --product ID, one of them")
-    store = online_store(lake_at(root, "sail"))
+    client = Place(root).online_store().client()
     if customer is not None:
-        print_customer(store, customer, market, Console())
-    else:
-        print_product(store, str(product), market, Console(), variant)
+        print_customer(client, customer, market, Console())
+    elif product is not None:
+        print_product(client, product, market, Console(), variant)
 
 
+@command(rich_help_panel=PANEL)
 def rank(
     customer: Annotated[str, typer.Option(help="A customer id.")],
     market: Market = None,
@@ -61,9 +60,10 @@ def rank(
     if (category is None) == (products is None):
         raise UserError("give --category NAME or --products A,B,C, one of them")
     given = None if products is None else [product.strip() for product in products.split(",")]
-    print_ranking(online_store(lake_at(root, "sail")), customer, market, category, given, Console(), variant)
+    print_ranking(Place(root).online_store().client(), customer, market, category, given, Console(), variant)
 
 
+@command(rich_help_panel=PANEL)
 def bag(
     products: Annotated[str, typer.Option(help="Product ids of the bag, separated by commas.")],
     market: Annotated[str, typer.Option(help="Market.")],
@@ -76,9 +76,10 @@ def bag(
     from jobs.ask.lookup import print_bag
 
     asked = [product.strip() for product in products.split(",")]
-    print_bag(online_store(lake_at(root, "sail")), asked, market, Console(), variant)
+    print_bag(Place(root).online_store().client(), asked, market, Console(), variant)
 
 
+@command(rich_help_panel=PANEL)
 def context(
     customer: Annotated[str, typer.Option(help="A customer id.")],
     product: Annotated[str, typer.Option(help="The product they have just clicked.")],
@@ -93,13 +94,14 @@ def context(
     from jobs.ask.context import alternatives_in_context, print_in_context
     from jobs.lake.live import live_night
 
-    lake = lake_at(root, "sail")
+    lake = Place(root).lake()
     night = live_night(lake) if as_of is None else day_of(as_of)
     if night is None:
         raise UserError("no night is live; publish one, or give --as-of DATE for one that has vectors")
     print_in_context(alternatives_in_context(lake, night, customer, product, market, variant=variant), Console())
 
 
+@command(rich_help_panel=PANEL)
 def explain(
     touch_point: Annotated[
         str | None, typer.Option(help="Table of the list; by default you_might_also_like, or the customer's own.")
@@ -121,18 +123,19 @@ def explain(
 
     key = {"product_id": product, "customer_id": customer, "category": category, "market": market, "variant": variant}
     found = explained(
-        lake_at(root, "sail"), touch_point or default_touch_point(key), key, position, day_of(as_of) if as_of else None
+        Place(root).lake(), touch_point or default_touch_point(key), key, position, day_of(as_of) if as_of else None
     )
     print_explanation(found, Console())
 
 
+@command(rich_help_panel=PANEL)
 def sql(
     query: Annotated[str, typer.Argument(help="A SELECT over tables named live.NAME.")],
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Write all rows to a .csv or .parquet file.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Rows to print.")] = 50,
-    engine: EngineOption = "sail",
+    engine: EngineName = "sail",
     root: Root = LAKE,
 ) -> None:
     """Run a SELECT over the tables as they are live; staged rows are not seen."""
@@ -140,7 +143,7 @@ def sql(
 
     from jobs.ask.sql import answer, check_out, print_answer, write_answer
 
-    lake = lake_at(root, engine)
+    lake = Place(root, engine=engine).lake()
     try:
         if out is None:
             print_answer(answer(lake, query, limit + 1), limit, Console())

@@ -1,37 +1,74 @@
-"""What the commands share: their options, and running one step from what they were given."""
+"""Defines the options that commands share, and builds the lake, the settings and the lock that they name."""
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import UTC, date, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from jobs.errors import UserError
 from jobs.lake import locks, storage
 from jobs.nights.progress import StepLines
+from jobs.steps import STEPS
+
+if TYPE_CHECKING:
+    from jobs.config import NightConfig
+    from jobs.lake.engine import Engine
+    from jobs.lake.lake import Lake
+    from jobs.publish.store import OnlineStore
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+LAKE = Path("var/lakes/sample")
+SAMPLE_SQL = REPOSITORY / "jobs" / "sources" / "sample.sql"
+SAMPLE_RAW = Path("var/raw/sample")
+WORK = Path("var/work")
+"""Holds what a lake in object storage keeps on this machine, unless NIGHTRAIL_WORK names another folder."""
+NIGHT_TOKEN = "NIGHTRAIL_NIGHT_TOKEN"  # noqa: S105 - a name, no secret
+"""Variable that tells the lock which night a step belongs to."""
+OLDEST_YEAR, NEWEST_YEAR = 1990, 2999
+"""Limits of a night's year: dates are counted around a night, and the first and last years have none."""
+PROCESS_DEFAULTS = {
+    # A waiting OpenMP thread must not spin: beside other load on few cores, training would take several times as long.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # equal sums in every run, on a GPU too
+    "RUST_LOG": "error",  # Sail's server logs every start
+    # Above this limit Sail sorts and aggregates on disk: the sequences of 20 M events took 1.7 GB instead of 3.7.
+    "SAIL_RUNTIME__MEMORY_POOL__TYPE": "fair",
+    "SAIL_RUNTIME__MEMORY_POOL__FAIR__MAX_SIZE": str(2 << 30),
+}
+"""Environment variables of libraries that a process of ours sets where they are not set already."""
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help=f"Nightrail: a fashion shop's recommendation night. A night is the steps {', '.join(STEPS)}, in this order, "
+    "each for one date. Exit codes: 0 done, 1 a bug, 2 a mistake in what you gave (the message says which), 3 a gate "
+    "stopped the night, 4 another process writes to the lake, 5 Spark does not answer. After 4 and 5 nothing is half "
+    "done: try again later.",
+)
+
+PLACE: dict[str, Any] = {"parser": storage.place, "metavar": "FOLDER|s3://.."}
 AsOf = Annotated[
     str, typer.Option("--as-of", metavar="DATE", help="The night: all events before 00:00 UTC of this day.")
 ]
-PLACE: dict[str, Any] = {"parser": storage.place, "metavar": "FOLDER|s3://.."}
 Root = Annotated[
     Path, typer.Option(envvar="NIGHTRAIL_ROOT", help="The lake: tables, models, indexes, reports.", **PLACE)
 ]
 Source = Annotated[Path, typer.Option(envvar="NIGHTRAIL_SOURCE", help="File with the SELECTs over the raw files.")]
 Raw = Annotated[Path, typer.Option(envvar="NIGHTRAIL_RAW", help="Folder of the raw files.", **PLACE)]
-EngineOption = Annotated[str, typer.Option(envvar="NIGHTRAIL_ENGINE", help="sail (embedded) or spark.")]
-Config = Annotated[str, typer.Option(envvar="NIGHTRAIL_CONFIG", help="Settings by name: standard or quick.")]
-Accept = Annotated[list[str] | None, typer.Option(help="A gate that may fail tonight; repeat.")]
+EngineName = Annotated[str, typer.Option(envvar="NIGHTRAIL_ENGINE", help="sail (embedded) or spark.")]
+ConfigName = Annotated[str, typer.Option(envvar="NIGHTRAIL_CONFIG", help="Settings by name: standard or quick.")]
 OwnRoot = Annotated[
     Path | None,
     typer.Option(envvar="NIGHTRAIL_ROOT", help="The lake; by default one per source, below var/lakes.", **PLACE),
@@ -39,40 +76,138 @@ OwnRoot = Annotated[
 OwnRaw = Annotated[
     Path | None, typer.Option(envvar="NIGHTRAIL_RAW", help="Raw files; the sample shop by default.", **PLACE)
 ]
-LAKE = Path("var/lakes/sample")
-SAMPLE_SQL = REPOSITORY / "jobs" / "sources" / "sample.sql"
-SAMPLE_RAW = Path("var/raw/sample")
-PROCESS_DEFAULTS = {
-    # A waiting OpenMP thread must not spin: beside other load on few cores, training would take several times as long.
-    "OMP_WAIT_POLICY": "PASSIVE",
-    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # equal sums in every run, on a card too
-    "RUST_LOG": "error",  # Sail's server says what it does at every start
-    # Beyond it Sail's sorts and sums go to disk: the sequences of 20 M events took 1.7 GB instead of 3.7.
-    "SAIL_RUNTIME__MEMORY_POOL__TYPE": "fair",
-    "SAIL_RUNTIME__MEMORY_POOL__FAIR__MAX_SIZE": str(2 << 30),
-}
-"""What the libraries in a process of ours read from the environment, where it does not say otherwise."""
-WORK = Path("var/work")
-"""Below it lies what a lake in object storage keeps on this machine, where NIGHTRAIL_WORK names no other folder."""
-NIGHT_TOKEN = "NIGHTRAIL_NIGHT_TOKEN"  # noqa: S105 - a name, no secret
-"""Variable by which the steps of `night` say that they belong to it."""
-OLDEST_YEAR, NEWEST_YEAR = 1990, 2999
-"""Of a night: days around it are counted with, and the first and last years have none."""
+Accept = Annotated[list[str] | None, typer.Option(help="A gate that may fail tonight; repeat.")]
+AllowEmptyDay = Annotated[bool, typer.Option(envvar="NIGHTRAIL_ALLOW_EMPTY_DAY", help="Let days without events pass.")]
+
+
+def command(name: str | None = None, **options: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a function as a command of `app`; a parameter that is a dataclass stands for an option per field."""
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        hints = get_type_hints(function, include_extras=True)
+        groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
+        parameters = []
+        for parameter in inspect.signature(function).parameters.values():
+            if parameter.name in groups:
+                kinds = get_type_hints(groups[parameter.name], include_extras=True)
+                options_of = [
+                    (field.name, field.default, kinds[field.name]) for field in fields(groups[parameter.name])
+                ]
+            else:
+                options_of = [(parameter.name, parameter.default, hints[parameter.name])]
+            parameters += [
+                inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+                for name, default, kind in options_of
+            ]
+
+        def call(**given: Any) -> None:
+            for parameter, group in groups.items():
+                given[parameter] = group(**{field.name: given.pop(field.name) for field in fields(group)})
+            function(**given)
+
+        call.__name__, call.__doc__ = function.__name__, function.__doc__
+        call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        app.command(name, **options)(call)
+        return function
+
+    return register
+
+
+@dataclass(frozen=True)
+class Place:
+    """The options of commands that run steps: the lake, its source and raw files, the engine and the settings."""
+
+    root: Root = LAKE
+    source: Source = SAMPLE_SQL
+    raw: Raw = SAMPLE_RAW
+    engine: EngineName = "sail"
+    config: ConfigName = "standard"
+
+    @property
+    def work(self) -> Path:
+        """The lake's folder on this machine: the lake itself, or for one in object storage NIGHTRAIL_WORK."""
+        if not storage.is_remote(self.root):
+            return self.root.resolve()
+        return Path(os.environ.get("NIGHTRAIL_WORK") or WORK / str(self.root).removeprefix(storage.SCHEME)).resolve()
+
+    def lake(self) -> Lake:
+        """The lake, which starts the engine when a step first needs it.
+
+        Raises UserError where the lake or the raw files are in object storage that does not answer.
+        """
+        from jobs.lake.lake import Lake
+
+        spark, work = os.environ.get("SPARK_REMOTE"), self.work
+        remote = [place for place in (self.root, self.raw) if storage.is_remote(place)]
+        storage.check_reachable(*remote)
+
+        def start() -> Engine:
+            from jobs.lake.engine import start as start_engine
+
+            return start_engine(self.engine, spark, work / "logs" / "spark.log", bool(remote))  # type: ignore[arg-type]
+
+        self._set_feast_folder()
+        return Lake(self.root.resolve(), start, work, on_executors=self.engine == "spark" or bool(spark))
+
+    def online_store(self) -> OnlineStore:
+        """The online store, configured by NIGHTRAIL_FEATURE_STORE or the repository's own file."""
+        from jobs.publish.store import OnlineStore
+
+        self._set_feast_folder()
+        return OnlineStore(self.root.resolve(), feature_store_file(), self.work)
+
+    def _set_feast_folder(self) -> None:
+        """Feast's settings file names this variable; the lake decides where registry and embedded store lie."""
+        os.environ.setdefault("NIGHTRAIL_FEAST", str(self.work / "feast"))
+
+    def settings(self) -> NightConfig:
+        """The settings that --config names; raises UserError for an unknown name and for a missing source."""
+        from jobs.config import CONFIGS
+
+        if self.config not in CONFIGS:
+            raise UserError(f"--config {self.config!r} is not one of {', '.join(CONFIGS)}")
+        if not self.source.is_file():
+            raise UserError(f"the source {self.source} is not there; give a file with the SELECTs over the raw files")
+        config = CONFIGS[self.config](self.source.resolve(), self.raw.resolve())
+        return replace(config, publish=replace(config.publish, feature_store=feature_store_file()))
+
+    def writing(self, doing: str, night: date | str = "", token: str = "") -> AbstractContextManager[None]:
+        """Hold the lake's lock; raises BusyError (exit code 4) where another process holds it.
+
+        `token` is that of the night in this process that the command belongs to; else the environment names the night.
+        """
+        owner = locks.here(doing, str(night), f"{now():%Y-%m-%d %H:%M:%S} UTC")
+        return locks.writing(self.root.resolve(), owner, token or os.environ.get(NIGHT_TOKEN, ""))
+
+    def whole_night(self, doing: str, night: date | str) -> AbstractContextManager[str]:
+        """Hold the lake for one night or several; yields the token (NIGHT_TOKEN) for the processes of the steps."""
+        return locks.whole_night(self.root.resolve(), locks.here(doing, str(night), f"{now():%Y-%m-%d %H:%M:%S} UTC"))
+
+    def run_step(self, step: str, as_of: str, **changes: Any) -> None:
+        """Run one step. The run's identity comes from the settings before `changes`, which only let things through."""
+        night, settings, lake = day_of(as_of), self.settings(), self.lake()
+        try:
+            with reported(step), self.writing(step, night):
+                run_in(lake, step, night, settings, **changes)
+        finally:
+            lake.stop()
 
 
 def set_process_defaults() -> None:
-    """Before any of those libraries is imported."""
+    """Set PROCESS_DEFAULTS, before any of those libraries is imported."""
     for name, value in PROCESS_DEFAULTS.items():
         os.environ.setdefault(name, value)
 
 
-def accepted(step: str, given: list[str] | None) -> list[str]:
-    """Gates that may fail in `step`: those given on the command line, and the step's own of NIGHTRAIL_ACCEPT."""
+def accepted(step: str, given: list[str] | None) -> dict[str, list[str]]:
+    """The change of settings that lets gates of `step` fail: those given, and the step's own of NIGHTRAIL_ACCEPT."""
     from jobs.checks import ACCEPT
 
     named = [name.strip() for name in os.environ.get(ACCEPT, "").split(",") if name.strip()]
     own = [name for name in named if name.startswith("input_") == (step == "ingest")]
-    return list(dict.fromkeys([*(given or []), *own]))
+    may_fail = list(dict.fromkeys([*(given or []), *own]))
+    return {"accepted": may_fail} if may_fail else {}
 
 
 def day_of(text: str) -> date:
@@ -87,131 +222,39 @@ def day_of(text: str) -> date:
 
 
 def check_text(arguments: Sequence[str]) -> None:
-    """Raise UserError for an argument with bytes that are no UTF-8: no id or path of ours has any."""
+    """Raise UserError for an argument that is not UTF-8: no id or path of ours has such bytes."""
     for argument in arguments:
         if any("\ud800" <= letter <= "\udfff" for letter in argument):
-            raise UserError(f"{argument.encode('utf-8', 'replace').decode()!r} is no UTF-8; write it again")
-
-
-def lake_at(root: Path, engine: str, raw: Path | None = None) -> Any:
-    """The Lake at `root`, which starts the engine when a step first needs it; `raw` is where that finds raw files.
-
-    Raises UserError where either is in object storage, and that does not answer.
-    """
-    from jobs.lake.lake import Lake
-
-    remote = os.environ.get("SPARK_REMOTE")
-    places = [place for place in (root, raw) if place and storage.is_remote(place)]
-    storage.check_reachable(*places)
-    work = work_of(root)
-
-    def start() -> Any:
-        from jobs.lake.engine import start as start_engine
-
-        log = work / "logs" / "spark.log"
-        return start_engine(engine, remote, log, bool(places))  # type: ignore[arg-type]
-
-    # Feast's settings name this variable; the lake decides where its registry and embedded store lie.
-    os.environ.setdefault("NIGHTRAIL_FEAST", str(work / "feast"))
-    return Lake(root.resolve(), start, work, on_executors=engine == "spark" or bool(remote))
-
-
-def work_of(root: Path) -> Path:
-    """The lake's folder on this machine: the lake itself, or for one in object storage NIGHTRAIL_WORK."""
-    if not storage.is_remote(root):
-        return root.resolve()
-    return Path(os.environ.get("NIGHTRAIL_WORK") or WORK / str(root).removeprefix(storage.SCHEME)).resolve()
-
-
-def _code_version() -> str:
-    try:
-        package = version("nightrail")
-    except PackageNotFoundError:
-        package = "source"
-    command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty"]
-    try:
-        commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    except OSError:  # a worker without git
-        commit = ""
-    return f"{package} {commit}".strip()
-
-
-def online_store(lake: Any) -> Any:
-    """Feast over the lake, configured by NIGHTRAIL_FEATURE_STORE or the repository's own file."""
-    from jobs.publish.store import OnlineStore
-
-    return OnlineStore(lake.root, feature_store_file(), lake.work)
+            raise UserError(f"{argument.encode('utf-8', 'replace').decode()!r} is not UTF-8; write it again")
 
 
 def feature_store_file() -> Path:
-    """Feast's settings; raises UserError where NIGHTRAIL_FEATURE_STORE names no file."""
+    """Feast's settings file; raises UserError where NIGHTRAIL_FEATURE_STORE names no file."""
     given = Path(os.environ.get("NIGHTRAIL_FEATURE_STORE", REPOSITORY / "feature_repo" / "feature_store.yaml"))
     if not given.is_file():
-        raise UserError(f"NIGHTRAIL_FEATURE_STORE={given} is no file; give Feast's settings, such as "
-                        "feature_repo/redis.yaml")  # fmt: skip
+        raise UserError(
+            f"NIGHTRAIL_FEATURE_STORE={given} is no file; give Feast's settings, such as feature_repo/redis.yaml"
+        )
     return given.resolve()
 
 
 def secret(name: str) -> str | None:
-    """A secret from the environment, where alone it belongs; None where it is not set."""
+    """A secret from the environment, the only place for one; None where it is not set."""
     return os.environ.get(name) or None
 
 
-def config_named(name: str, source: Path, raw: Path) -> Any:
-    """The NightConfig called `name`; raises UserError for an unknown name."""
-    from jobs.config import CONFIGS
-
-    if name not in CONFIGS:
-        raise UserError(f"--config {name!r} is not one of {', '.join(CONFIGS)}")
-    config = CONFIGS[name](source.resolve(), raw.resolve())
-    return replace(config, publish=replace(config.publish, feature_store=feature_store_file()))
-
-
 def now() -> datetime:
-    """The time, UTC: for ledgers, decisions and lines, never for what is computed."""
+    """The time, UTC: for ledgers, decisions and progress lines, never for what is computed."""
     return datetime.now(UTC)
 
 
-def writing(root: Path, doing: str, night: date | str = "", token: str = "") -> AbstractContextManager[None]:
-    """Hold the lake while a command writes to it; raises BusyError (exit code 4) where somebody else does.
-
-    `token` is that of the night in this process it belongs to; else the environment names the night, if there is one.
-    """
-    return locks.writing(root.resolve(), _holder(doing, night), token or os.environ.get(NIGHT_TOKEN, ""))
-
-
-def whole_night(root: Path, doing: str, night: date | str) -> AbstractContextManager[str]:
-    """Hold the lake for a night or several; yields the token for NIGHT_TOKEN of the processes that run the steps."""
-    return locks.whole_night(root.resolve(), _holder(doing, night))
-
-
-def _holder(doing: str, night: date | str) -> locks.LockOwner:
-    return locks.here(doing, str(night), f"{now():%Y-%m-%d %H:%M:%S} UTC")
-
-
-def run_one(
-    step: str, as_of: str, root: Path, source: Path, raw: Path, engine: str, config_name: str, **changes: Any
-) -> None:
-    """Identity comes from the settings before `changes`, which only say what is let through tonight."""
-    night = day_of(as_of)
-    if not source.is_file():
-        raise UserError(f"the source {source} is not there; give a file with the SELECTs over the raw files")
-    config = config_named(config_name, source, raw)
-    lake = lake_at(root, engine, raw)
-    try:
-        with said(step), writing(root, step, night):
-            run_in(lake, step, night, config, **changes)
-    finally:
-        lake.stop()
-
-
 def lines_of(step: str) -> StepLines:
-    """The lines in which a command says how far it is."""
+    """Writes the progress lines of a command."""
     return StepLines(step, time.monotonic)
 
 
-def run_in(lake: Any, step: str, night: date, config: Any, **changes: Any) -> None:
-    """Run a step in a lake that is held, under the ledger; its last line has its figures, which Airflow keeps."""
+def run_in(lake: Lake, step: str, night: date, config: NightConfig, **changes: Any) -> None:
+    """Run a step under the ledger in a lake whose lock is held; Airflow keeps the last line, which has the figures."""
     from jobs.nights.ledger import peak_memory_mb, run_step
     from jobs.run import Run
 
@@ -229,14 +272,26 @@ def run_in(lake: Any, step: str, night: date, config: Any, **changes: Any) -> No
 
 
 @contextmanager
-def said(step: str) -> Iterator[None]:
-    """Say in the step's last line why it did not get done."""
-    lines = lines_of(step)
+def reported(step: str) -> Iterator[None]:
+    """Write why a step failed as its last line."""
     try:
         yield
     except UserError as error:
-        lines.say(f"stopped: {error}")
+        lines_of(step).say(f"stopped: {error}")
         raise
     except Exception as error:
-        lines.say(f"failed: {type(error).__name__}: {error}")
+        lines_of(step).say(f"failed: {type(error).__name__}: {error}")
         raise
+
+
+def _code_version() -> str:
+    try:
+        package = version("nightrail")
+    except PackageNotFoundError:
+        package = "source"
+    command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty"]
+    try:
+        commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:  # a worker without git
+        commit = ""
+    return f"{package} {commit}".strip()

@@ -1,4 +1,4 @@
-"""The registry of models on the command line: what was trained, who serves, and a person's say in it."""
+"""Defines the commands of the model registry: `models`, `promote` and `demote`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jobs.cli.common import LAKE, Root, day_of, lake_at, now
+from jobs.cli.common import LAKE, Place, Root, command, day_of, now
 from jobs.errors import UserError
 from jobs.lake import storage
 
@@ -23,19 +23,15 @@ From = Annotated[str, typer.Option("--from", metavar="DATE", help="First night t
 Reason = Annotated[str, typer.Option(help="Why, for the record.")]
 
 
-def add_models(app: typer.Typer) -> None:
-    """Register the commands of this module."""
-    for command in (models, promote, demote):
-        app.command(rich_help_panel=PANEL)(command)
-
-
+@command(rich_help_panel=PANEL)
 def models(root: Root = LAKE) -> None:
     """Every trained model: on what, by which code, with which figures, and who serves since when."""
     from rich.console import Console
 
-    print_models(lake_at(root, "sail"), Console())
+    print_models(Place(root).lake(), Console())
 
 
+@command(rich_help_panel=PANEL)
 def promote(
     model: Annotated[str, typer.Argument(help="A model_id of `python -m jobs models`.")],
     first: From,
@@ -47,22 +43,30 @@ def promote(
 
     from jobs.train import champions
 
-    lake = lake_at(root, "sail")
-    made = champions.promote(lake, model, day_of(first), _needed(reason), now())
+    if not reason.strip():
+        raise UserError("give --reason TEXT: who asked for it and why is kept in the table champions")
+    place = Place(root)
+    with place.writing("promote", first):
+        lake = place.lake()
+        made = champions.promote(lake, model, day_of(first), reason, now())
     if made is None:
         Console().print(f"{model} serves the night {first} already; nothing is changed", soft_wrap=True, markup=False)
     else:
         print_decision(lake, made, Console())
 
 
+@command(rich_help_panel=PANEL)
 def demote(first: From, reason: Reason = "", root: Root = LAKE) -> None:
     """Let the champion before the present one serve the nights from a date on."""
     from rich.console import Console
 
     from jobs.train import champions
 
-    lake = lake_at(root, "sail")
-    print_decision(lake, champions.demote(lake, day_of(first), reason, now()), Console())
+    place = Place(root)
+    with place.writing("demote", first):
+        lake = place.lake()
+        made = champions.demote(lake, day_of(first), reason, now())
+    print_decision(lake, made, Console())
 
 
 def print_decision(lake: Lake, made: ChampionRecord, console: Console) -> None:
@@ -76,8 +80,10 @@ def print_decision(lake: Lake, made: ChampionRecord, console: Console) -> None:
     if live is not None and live >= made.as_of:
         console.print(
             f"the live night {live} is as it was: run its steps from `python -m jobs embed --as-of {live}` to publish "
-            "again to change it", soft_wrap=True, markup=False,
-        )  # fmt: skip
+            "again to change it",
+            soft_wrap=True,
+            markup=False,
+        )
 
 
 def print_models(lake: Lake, console: Console) -> None:
@@ -94,8 +100,15 @@ def print_models(lake: Lake, console: Console) -> None:
     for heading in ("model", "kind", "NDCG@10", "trained on", "code", "settings", "state"):
         grid.add_column(heading, overflow="fold")
     for row in reversed(rows):
-        cells = (row["model_id"], row["kind"], _ndcg(row["ndcg"]), _trained_on(row), row["code_version"] or "",
-                 row["config_hash"] or "", state(lake, row, log))  # fmt: skip
+        cells = (
+            row["model_id"],
+            row["kind"],
+            _ndcg(row["ndcg"]),
+            _trained_on(row),
+            row["code_version"] or "",
+            row["config_hash"] or "",
+            state(lake, row, log),
+        )
         grid.add_row(*(_text(clean(cell)) for cell in cells))
     console.print(grid)
     told = Grid(title="Decisions", title_justify="left", box=None, padding=(0, 1))
@@ -134,12 +147,6 @@ def _since(log: list[ChampionRecord]) -> date:
             break
         first = made
     return first.as_of
-
-
-def _needed(reason: str) -> str:
-    if not reason.strip():
-        raise UserError("give --reason TEXT: who asked for it and why is kept in the table champions")
-    return reason
 
 
 def _trained_on(row: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The command `status`: the last nights, what is live and who is at work, in the terminal."""
+"""Defines the command `status`, which prints the last nights, the live one and the running processes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.cli.common import LAKE, Root, lake_at, now
+from jobs.cli.common import LAKE, Place, Root, command, now
 from jobs.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,11 +23,7 @@ BACK = 5
 """Nights to roll back to that are named."""
 
 
-def add_status(app: typer.Typer) -> None:
-    """Register the command of this module."""
-    app.command()(status)
-
-
+@command()
 def status(
     nights: Annotated[int, typer.Option(help="How many of the newest nights.")] = 14,
     root: Root = LAKE,
@@ -40,7 +36,7 @@ def status(
     if nights < 1:
         raise UserError(f"--nights {nights}: give at least 1")
     console = Console()
-    show(status_of(lake_at(root, "sail"), nights, now()), console if console.is_terminal else Console(width=WIDTH))
+    show(status_of(Place(root).lake(), nights, now()), console if console.is_terminal else Console(width=WIDTH))
 
 
 def show(found: Status, console: Console) -> None:
@@ -120,8 +116,11 @@ def _steps(one: NightState) -> Grid:
         grid.add_column(name, justify="right", no_wrap=True)
     grid.add_column("note", ratio=1, overflow="fold")
     for step in one.steps.values():
-        figures = (f"{step.seconds:,.1f}", *(f"{n:,}" for n in (step.rows_in, step.rows_out, step.rejected)),
-                   f"{step.memory_mb:,.0f}")  # fmt: skip
+        figures = (
+            f"{step.seconds:,.1f}",
+            *(f"{n:,}" for n in (step.rows_in, step.rows_out, step.rejected)),
+            f"{step.memory_mb:,.0f}",
+        )
         grid.add_row(
             Text(step.name), Text(step.state, style=STYLES.get(step.state, "")), *map(Text, figures), Text(step.note)
         )

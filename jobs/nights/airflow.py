@@ -1,4 +1,4 @@
-"""The main job: a whole night through Airflow's own runner, shown to a person as it goes."""
+"""Runs a whole night with Airflow's own runner, and a local Airflow with scheduler and UI."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -24,43 +24,41 @@ from jobs.lake.lake import Lake
 from jobs.nights.progress import LINE
 from jobs.nights.summary import print_summary
 from jobs.report.pages import newest_model_page, page_path
-from jobs.steps import STEPS
+from jobs.steps import GPU_POOL, SPARK_POOL, STEPS
 
 DAG = "nightly_recommendations"
 LOG_WIDTH = 110
-POOLS = {
-    "nightrail_spark": {"slots": 1, "description": "Steps that run on Spark"},
-    "nightrail_gpu": {"slots": 1, "description": "Training, encoding and lists"},
-}
-"""What the DAG's tasks run in where NIGHTRAIL_POOLS=1: one step of a kind at a time, whichever night it is of."""
+POOLS = {SPARK_POOL: "Steps that run on Spark", GPU_POOL: "Training, encoding and lists"}
+"""Airflow pools with their descriptions, of one slot each: one step of a kind at a time, of whichever night."""
 PLAIN_SECONDS = 10.0
-"""Between two progress lines of one step where the output is no terminal."""
+"""Least time between two progress lines where the output is no terminal."""
+Show = Callable[[str, str], None]
+"""Shows how far a step is: (step, text)."""
 
 
 @dataclass(frozen=True)
-class Night:
+class NightPlan:
     """What to run and where; every path is absolute."""
 
     as_of: date
     root: Path
     work: Path
-    """The lake's folder on this machine (`Lake.work`): Airflow's home and the logs."""
+    """The lake's folder on this machine (`Lake.work`), which holds Airflow's home and the logs."""
     source: Path
     raw: Path
-    make_sample: bool
-    """Whether `raw` is the synthetic sample shop, to be made when it is not there."""
     engine: str
     config: str
     repository: Path
+    make_sample: bool = False
+    """Whether `raw` is the synthetic sample shop, to be written where it is missing."""
 
     def environment(self, inherited: dict[str, str]) -> dict[str, str]:
-        """Airflow's settings and the night's, over what the caller has."""
-        home = self.work / "airflow"
-        # Airflow's standalone server starts its parts by the name `airflow`.
+        """The caller's environment with the settings of Airflow and of the night."""
+        # Airflow's parts start each other by the name `airflow`.
         path = os.pathsep.join((str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)))
         return inherited | {
             "PATH": path,
-            "AIRFLOW_HOME": str(home),
+            "AIRFLOW_HOME": str(self.work / "airflow"),
             "AIRFLOW__CORE__DAGS_FOLDER": str(self.repository / "dags"),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
@@ -77,53 +75,54 @@ class Night:
         }
 
 
-def run_night(night: Night, run_id: str, lake: Lake, inherited: dict[str, str]) -> None:
-    """Run the DAG for one night, show its progress, print the summary; UserError says which step failed and why.
+def run_night(plan: NightPlan, run_id: str, lake: Lake, inherited: dict[str, str]) -> None:
+    """Run the DAG for one night, show its progress and print the summary.
 
-    `inherited` is the environment of the steps: it carries the token by which they belong to the night.
+    `inherited` is the environment of the steps; its token (NIGHT_TOKEN) lets them write under the night's lock.
+    Raises UserError with the step that failed and its reason.
     """
     console = _console()
-    log = night.work / "logs" / f"night-{night.as_of}.log"
+    log = plan.work / "logs" / f"night-{plan.as_of}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    environment = night.environment(inherited)
+    environment = plan.environment(inherited)
     began = time.monotonic()
     with log.open("w", encoding="utf-8") as sink:
-        if night.make_sample:
-            _make_sample(night, console)
+        if plan.make_sample:
+            _make_sample(plan, console)
         console.print(
-            f"Night {night.as_of}: the DAG {DAG} for {night.raw}; its log is {log}", soft_wrap=True, highlight=False
+            f"Night {plan.as_of}: the DAG {DAG} for {plan.raw}; its log is {log}", soft_wrap=True, highlight=False
         )
         _call(["airflow", "db", "migrate"], environment, sink, log)
-        failure = _run_dag(night, environment, sink, console)
+        failure = _run_dag(plan, environment, sink, console)
     if failure is not None:
-        raise UserError(f"the night {night.as_of} stopped. {failure} Airflow's log: {log}")
+        raise UserError(f"the night {plan.as_of} stopped. {failure} Airflow's log: {log}")
     places = {
-        name: page_path(lake, night.as_of, page)
+        name: page_path(lake, plan.as_of, page)
         for name, page in (("Shop window", "shop"), ("Report", "index"), ("Drift", "drift"))
     }
-    if about := newest_model_page(lake, night.as_of):
+    if about := newest_model_page(lake, plan.as_of):
         places["Models"] = about
     places |= {"Tables": lake.root / "tables", "Log": log}
-    print_summary(lake, night.as_of, run_id, console, places)
+    print_summary(lake, plan.as_of, run_id, console, places)
     console.print(f"The night took {time.monotonic() - began:.0f} s.", highlight=False)
 
 
 def _console() -> Console:
-    """A terminal as it is; a log file gets lines wide enough for the summary."""
+    """The terminal; where the output is none, a console with lines wide enough for the summary."""
     console = Console()
     return console if console.is_terminal else Console(width=LOG_WIDTH)
 
 
-def run_airflow(night: Night, port: int, inherited: dict[str, str]) -> None:
-    """Airflow's parts on loopback until interrupted; prints the UI's address and where its login lies.
+def run_airflow(plan: NightPlan, port: int, inherited: dict[str, str]) -> None:
+    """Run Airflow's parts on loopback until interrupted; prints the UI's address and the file of its password.
 
-    Not `airflow standalone`: its scheduler and triggerer serve their logs on every network address.
+    Not `airflow standalone`, whose scheduler and triggerer serve their logs on every network address.
     """
-    environment = night.environment(inherited) | {
+    environment = plan.environment(inherited) | {
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": str(port),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
-        # On a busy machine its default of 5 s makes tasks fail before they begin.
+        # On a busy machine tasks fail before they begin with the default of 5 s.
         "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
         "NIGHTRAIL_POOLS": "1",
     }
@@ -133,20 +132,26 @@ def run_airflow(night: Night, port: int, inherited: dict[str, str]) -> None:
     Console().print(
         f"Airflow starts on http://127.0.0.1:{port} (Ctrl-C stops it). User admin; its password is in "
         f"{home / 'simple_auth_manager_passwords.json.generated'}.\nThe DAG {DAG} runs at {when} (cron, UTC) for "
-        f"{night.raw} into {night.root}; the last one that is due starts at once. It needs the raw files of the day "
+        f"{plan.raw} into {plan.root}; the last one that is due starts at once. It needs the raw files of the day "
         "before, and stops at ingest where there are none.\n"
-        "Trigger it with the parameter as_of for any other night.", soft_wrap=True, highlight=False,
-    )  # fmt: skip
-    log = night.work / "logs" / "airflow.log"
+        "Trigger it with the parameter as_of for any other night.",
+        soft_wrap=True,
+        highlight=False,
+    )
+    log = plan.work / "logs" / "airflow.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a", encoding="utf-8") as sink, ExitStack() as running:
         _call(["airflow", "db", "migrate"], environment, sink, log)
         pools = home / "pools.json"
-        pools.write_text(json.dumps({name: pool | {"include_deferred": False} for name, pool in POOLS.items()}))
+        pools.write_text(
+            json.dumps(
+                {name: {"slots": 1, "description": text, "include_deferred": False} for name, text in POOLS.items()}
+            )
+        )
         _call(["airflow", "pools", "import", str(pools)], environment, sink, log)
         parts = [running.enter_context(_part(["api-server"], environment, sink))]
         with suppress(KeyboardInterrupt):
-            # A task asks the server for its work: one that is started before the server answers has failed.
+            # A task gets its work from the server: it fails where the server does not answer yet.
             while not _answers(port) and parts[0].poll() is None:
                 time.sleep(0.5)
             for part in (["dag-processor"], ["scheduler", "--skip-serve-logs"], ["triggerer", "--skip-serve-logs"]):
@@ -164,7 +169,7 @@ def _answers(port: int) -> bool:
 
 @contextmanager
 def _part(arguments: list[str], environment: dict[str, str], sink: TextIO) -> Iterator[subprocess.Popen[str]]:
-    """One of Airflow's processes, ended with the block."""
+    """One of Airflow's processes, which ends with the block."""
     command = _python_tool(["airflow", *arguments])
     process = subprocess.Popen(command, env=environment, stdout=sink, stderr=subprocess.STDOUT, text=True)
     try:
@@ -177,17 +182,20 @@ def _part(arguments: list[str], environment: dict[str, str], sink: TextIO) -> It
             process.kill()
 
 
-def _make_sample(night: Night, console: Console) -> None:
+def _make_sample(plan: NightPlan, console: Console) -> None:
     from jobs.sample_shop import SIZES, write_shop
 
-    done = night.raw / "SYNTHETIC.txt"
+    marker = plan.raw / "SYNTHETIC.txt"
     size = SIZES["sample"]
-    newest = night.raw / "events" / f"{size.last_day}.csv.gz"
-    if done.exists() and newest.exists():
+    newest = plan.raw / "events" / f"{size.last_day}.csv.gz"
+    if marker.exists() and newest.exists():
         return
     with _status(console, ("sample shop",)) as show:
-        write_shop(night.raw, size, lambda what, now, total: show("sample shop", f"{what} {now:,}/{total:,}"),
-                   night.raw.with_name(night.raw.name + "_truth"))  # fmt: skip
+
+        def progress(counted: str, done: int, total: int) -> None:
+            show("sample shop", f"{counted} {done:,}/{total:,}")
+
+        write_shop(plan.raw, size, progress, plan.raw.with_name(plan.raw.name + "_truth"))
         show("sample shop", "done: the synthetic shop's raw files are written")
 
 
@@ -201,16 +209,23 @@ def _python_tool(command: list[str]) -> list[str]:
     return [str(Path(sys.executable).with_name(command[0])), *command[1:]]
 
 
-def _run_dag(night: Night, environment: dict[str, str], sink: TextIO, console: Console) -> str | None:
-    """Run the DAG; returns why it stopped, or None."""
-    command = _python_tool(["airflow", "dags", "test", DAG, night.as_of.isoformat()])
+def _run_dag(plan: NightPlan, environment: dict[str, str], sink: TextIO, console: Console) -> str | None:
+    """Run the DAG; returns the reason where it stopped, else None."""
+    command = _python_tool(["airflow", "dags", "test", DAG, plan.as_of.isoformat()])
     said: dict[str, str] = {}
     tail: deque[str] = deque(maxlen=15)
     with (
-        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                         errors="replace", cwd=night.repository) as process,
+        subprocess.Popen(
+            command,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            cwd=plan.repository,
+        ) as process,
         _status(console, STEPS) as show,
-    ):  # fmt: skip
+    ):
         assert process.stdout is not None
         try:
             for line in process.stdout:
@@ -236,13 +251,18 @@ def _run_dag(night: Night, environment: dict[str, str], sink: TextIO, console: C
 
 
 @contextmanager
-def _status(console: Console, steps: tuple[str, ...]) -> Iterator[Any]:
-    """A function (step, text) that shows where each step is: live on a terminal, as plain lines in a log."""
+def _status(console: Console, steps: tuple[str, ...]) -> Iterator[Show]:
+    """Shows the progress of each step: bars on a terminal, else plain lines."""
     if not console.is_terminal:
         yield _PlainLines(console)
         return
-    columns = (SpinnerColumn(finished_text="[green]✓"), TextColumn("{task.description:<12}"), BarColumn(bar_width=12),
-               TimeElapsedColumn(), TextColumn("{task.fields[text]}", markup=False))  # fmt: skip
+    columns = (
+        SpinnerColumn(finished_text="[green]✓"),
+        TextColumn("{task.description:<12}"),
+        BarColumn(bar_width=12),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[text]}", markup=False),
+    )
     with Progress(*columns, console=console) as bars:
         tasks = {step: bars.add_task(step, total=1, start=False, text="") for step in steps}
 

@@ -1,4 +1,4 @@
-"""Backfill: several nights in order, each with all its steps, going on where an earlier attempt stopped."""
+"""Runs several nights in order and continues where an earlier attempt stopped."""
 
 from __future__ import annotations
 
@@ -29,13 +29,18 @@ def nights_between(first: date, last: date) -> list[date]:
 
 
 def run_nights(
-    lake: Lake, nights: Sequence[date], steps: Sequence[str], config: NightConfig, again: bool, run_step: RunStep,
+    lake: Lake,
+    nights: Sequence[date],
+    steps: Sequence[str],
+    config: NightConfig,
+    again: bool,
+    run_step: RunStep,
     lines: StepLines,
-) -> list[date]:  # fmt: skip
-    """Run the nights from the first unfinished one on (all with `again`); returns those that ran.
+) -> list[date]:
+    """Run the nights from the first unfinished one on (all of them with `again`); returns those that ran.
 
-    A night follows from those before it, so none is skipped behind one that is run. Stops at the first step that
-    fails, with its error and what to do.
+    A night depends on those before it, so every night after one that runs is run as well. The first step that fails
+    stops the backfill; its error says how to continue.
     """
     skipped = 0 if again else _finished(lake, nights, steps, config)
     todo = nights[skipped:]
@@ -52,19 +57,19 @@ def run_nights(
                     f"{len(nights):,} nights done: {str(error).rstrip('.')}. Put that right and give the same command "
                     f"again: it goes on with {night}"
                 ) from error
-        lake.stop()  # a fresh engine for each night: what one leaves in memory does not add up
+        lake.stop()  # a fresh engine for each night, so that memory does not add up
     lines("nights", len(todo), max(len(todo), 1))
     return list(todo)
 
 
 def _finished(lake: Lake, nights: Sequence[date], steps: Sequence[str], config: NightConfig) -> int:
-    """How many nights, from the first on, are done with these settings and with the inputs as they are now."""
+    """The number of nights, from the first on, that are done with these settings and the present inputs."""
     for place, night in enumerate(nights):
         rows = {row["step"]: row for row in _rows(lake, night, config)}
         if [step for step in steps if step not in rows or rows[step]["status"] != DONE]:
             return place
         starts = [rows[step]["started_at"] for step in steps]
-        if starts != sorted(starts):  # a step was run again, what follows from it was not
+        if starts != sorted(starts):  # a step ran again without those after it
             return place
         if "ingest" in steps and _new_raw_files(lake, night, rows["ingest"]["started_at"], config):
             return place
@@ -79,7 +84,7 @@ def _rows(lake: Lake, night: date, config: NightConfig) -> Iterable[dict[str, An
 
 
 def _new_raw_files(lake: Lake, night: date, read_at: datetime, config: NightConfig) -> bool:
-    """Whether a raw file of the night was delivered, or delivered anew, since the night read them."""
+    """Whether a raw file of the night is new or has changed since the night read them."""
     source = read_source(config.ingest.source)
     known = {(row["path"], row["bytes"]) for row in matching(lake, RAW_FILES, ("path", "bytes"), Wanted())}
     for file in list_raw_files(config.ingest.raw, source):
@@ -92,7 +97,7 @@ def _new_raw_files(lake: Lake, night: date, read_at: datetime, config: NightConf
 
 
 def _policy_version(versions: str | None) -> int:
-    """Version of the rules before the step; a table that is not there, and one just created, hold none."""
+    """Version of the rules that the step read; 0 where there were none."""
     return int(json.loads(versions or "{}").get(POLICY.name, 0))
 
 

@@ -1,4 +1,4 @@
-"""One step under the ledger: say that it runs, run it, record what it did or why it failed."""
+"""Runs a step and records it in the ledger, the table `runs`: running, then done or failed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def run_step(
 ) -> Counts:
     """Execute `step` (a name in STEPS) under its row of `runs`; a failure is recorded and raised again.
 
-    The row says `running` from before the step's first write, so that a step that was killed stands in the ledger.
+    The row says `running` from before the step's first write, so that the ledger shows a step that was killed.
     """
     run = replace(run, started_at=clock(), code_version=code_version, config_hash=config.hash)
     row = {
@@ -48,12 +48,12 @@ def run_step(
 
 
 def versions_of(lake: Lake) -> dict[str, int]:
-    """Delta version of every table that is there, by name."""
+    """Table name -> Delta version, for every table that exists."""
     return {table.name: lake.version(table) for table in ALL if lake.exists(table)}
 
 
 def peak_memory_mb() -> float:
-    """The most memory that this process ever held, resident."""
+    """Peak resident memory of this process, MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

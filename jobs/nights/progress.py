@@ -1,4 +1,4 @@
-"""Progress of a step as plain lines, in one form that the night's runner shows live."""
+"""Writes the progress of a step as lines that `python -m jobs night` finds in Airflow's log."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 LINE = re.compile(r"nightrail: (?P<step>[a-z_]+): (?P<text>.*?)(?: +\[airflow\..*)?$")
-"""What a line of a step looks like, wherever a log puts it and whatever Airflow adds behind it."""
+"""Matches a step's progress line anywhere in a line of Airflow's log."""
 SECONDS_BETWEEN = 2.0
+"""Least time between two progress lines of a step."""
 
 
 @dataclass
 class StepLines:
-    """Writes `nightrail: STEP: what done/total, seconds left` at most every two seconds, and always the last."""
+    """Writes `nightrail: STEP: COUNTED done/total, N s left` at most every SECONDS_BETWEEN, and always the last."""
 
     step: str
     clock: Callable[[], float]
@@ -24,15 +25,15 @@ class StepLines:
     _said: float = -SECONDS_BETWEEN
 
     def say(self, text: str) -> None:
-        """Write one line."""
+        """Write one line; the last one of a command is its XCom in Airflow."""
         print(f"nightrail: {self.step}: {' '.join(text.split())}", file=self.stream, flush=True)
 
-    def __call__(self, what: str, done: int, total: int) -> None:
-        """A Progress: (what is counted, done so far, total)."""
+    def __call__(self, counted: str, done: int, total: int) -> None:
+        """Report progress: the name of what is counted, how much is done, the total (`jobs.run.Progress`)."""
         now = self.clock()
-        began = self._began.setdefault(what, now)
+        began = self._began.setdefault(counted, now)
         if done < total and now - self._said < SECONDS_BETWEEN:
             return
         self._said = now
         left = f", {(now - began) / done * (total - done):.0f} s left" if 0 < done < total and now > began else ""
-        self.say(f"{what} {done:,}/{total:,}{left}")
+        self.say(f"{counted} {done:,}/{total:,}{left}")

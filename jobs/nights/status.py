@@ -1,4 +1,4 @@
-"""Status: the last nights as the ledger has them, what is live, and who is at work; read without Spark."""
+"""Reads the state of the last nights, the live night and the running processes, without Spark."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from jobs.tables.table import Table
 from jobs.text import clean
 
 KILLED = "killed"
-"""State of a step whose row says running while nobody holds the lake."""
+"""State of a step whose row says running while no process holds the lake's lock."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class StepState:
 
 @dataclass(frozen=True)
 class NightState:
-    """One night as it stands."""
+    """The state of one night."""
 
     as_of: date
     run_id: str
@@ -49,33 +49,33 @@ class NightState:
     failed: tuple[str, ...]
     """Gates that stopped it."""
     accepted: tuple[str, ...]
-    """Gates that failed and that a person let through."""
+    """Gates that failed and that an operator let pass."""
     model_id: str
-    """The champion whose vectors it has; empty where it has none."""
+    """The champion behind its vectors; empty where it has none."""
 
     @property
     def rejected(self) -> int:
-        """Rows that the night left out."""
+        """Rows that the night rejected."""
         return sum(step.rejected for step in self.steps.values())
 
 
 @dataclass(frozen=True)
 class Status:
-    """What an operator asks first."""
+    """The state of a lake."""
 
     nights: tuple[NightState, ...]
     """Newest first."""
     live: date | None
     published_at: datetime | None
     hours_old: float
-    """Hours from the live night's midnight to now: what services see knows nothing of them."""
+    """Hours from the live night's midnight to now: events that services do not know yet."""
     back: tuple[date, ...]
-    """Nights that can be rolled back to, newest first; the live one is not among them."""
+    """Nights that can be rolled back to, newest first, without the live one."""
     at_work: tuple[LockOwner, ...]
 
 
 def status_of(lake: Lake, nights: int, now: datetime) -> Status:
-    """The newest `nights` nights that the ledger knows, and what is live at `now`."""
+    """The newest `nights` nights of the ledger, and the live one at `now`."""
     from jobs.publish.step import nights_to_roll_back_to
 
     known = sorted({row["as_of"] for row in matching(lake, RUNS, ("as_of",), Wanted())}, reverse=True)[:nights]
@@ -85,16 +85,28 @@ def status_of(lake: Lake, nights: int, now: datetime) -> Status:
     live = matching(lake, PUBLISHED, ("as_of", "published_at"), Wanted())
     night = live[0]["as_of"] if live else None
     old = now - datetime.combine(night, time(), UTC) if night else None
+    back = nights_to_roll_back_to(lake) if live else []
     return Status(
-        tuple(_night(lake, one, [r for r in runs if r["as_of"] == one], [g for g in gates if g["as_of"] == one],
-                     bool(at_work)) for one in known),
-        night, live[0]["published_at"] if live else None, old.total_seconds() / 3600 if old else 0.0,
-        tuple(one for one in reversed(nights_to_roll_back_to(lake) if live else []) if one != night), at_work,
-    )  # fmt: skip
+        nights=tuple(
+            _night(
+                lake,
+                one,
+                [row for row in runs if row["as_of"] == one],
+                [row for row in gates if row["as_of"] == one],
+                bool(at_work),
+            )
+            for one in known
+        ),
+        live=night,
+        published_at=live[0]["published_at"] if live else None,
+        hours_old=old.total_seconds() / 3600 if old else 0.0,
+        back=tuple(one for one in reversed(back) if one != night),
+        at_work=at_work,
+    )
 
 
 def _rows(lake: Lake, table: Table, where: pc.Expression) -> list[dict[str, Any]]:
-    """The rows with every column; one that an older lake lacks is null, and stays lacking."""
+    """The rows with every column; a column that an older lake lacks is null, and is not added to it."""
     if not lake.exists(table):
         return []
     there = lake.dataset(table).schema.names
@@ -102,8 +114,9 @@ def _rows(lake: Lake, table: Table, where: pc.Expression) -> list[dict[str, Any]
     return [dict.fromkeys(table.names) | row for row in found]
 
 
-def _night(lake: Lake, as_of: date, runs: Sequence[dict[str, Any]], gates: Sequence[dict[str, Any]],
-           at_work: bool) -> NightState:  # fmt: skip
+def _night(
+    lake: Lake, as_of: date, runs: Sequence[dict[str, Any]], gates: Sequence[dict[str, Any]], at_work: bool
+) -> NightState:
     newest = max(runs, key=lambda row: row["started_at"])["run_id"]
     rows = {row["step"]: row for row in runs if row["run_id"] == newest}
     accepted = [clean(gate["gate"]) for gate in gates if gate["accepted"]]
@@ -121,9 +134,15 @@ def _step(row: dict[str, Any], at_work: bool) -> StepState:
     if seconds is None:  # a night from before the ledger had the column
         seconds = (row["ended_at"] - row["started_at"]).total_seconds() if row["ended_at"] else 0.0
     return StepState(
-        clean(row["step"]), state, seconds, row["rows_in"] or 0, row["rows_out"] or 0, row["rejected"] or 0,
-        row["memory_mb"] or 0.0, clean(row["note"]),
-    )  # fmt: skip
+        clean(row["step"]),
+        state,
+        seconds,
+        row["rows_in"] or 0,
+        row["rows_out"] or 0,
+        row["rejected"] or 0,
+        row["memory_mb"] or 0.0,
+        clean(row["note"]),
+    )
 
 
 def _model(lake: Lake, as_of: date) -> str:

@@ -1,4 +1,4 @@
-"""Summary: what a person sees in the terminal at the end of a night."""
+"""Prints the end of a night in the terminal: its steps, some lists, and the paths of its pages."""
 
 from __future__ import annotations
 
@@ -35,10 +35,9 @@ STYLES = {"live": "bold green", "staged": "bold yellow", "failed": "bold red"}
 
 
 def print_summary(lake: Lake, as_of: date, run_id: str, console: Console, places: dict[str, Path]) -> None:
-    """Print the run's steps, three products' carousels, one customer's list, and where things lie.
+    """Print the run's steps, three products' carousels, one customer's list, and the paths in `places` (name -> path).
 
-    `places` is name -> path, in the order to print. Names from data are printed as `Text`, which rich takes for no
-    markup, and without control characters.
+    Names from data are printed as `Text`, in which rich looks for no markup, and without control characters.
     """
     steps = steps_of(lake, as_of, run_id)
     state = night_state_of(lake, as_of, steps, gates_of(lake, as_of))
@@ -80,9 +79,13 @@ def _print_steps(console: Console, steps: Sequence[LedgerStep]) -> None:
         style = "bold red" if step.status == "failed" else ""
         note = step.note if step.status == "done" else f"{step.status}: {step.note}"
         grid.add_row(
-            Text(step.name, style=style), f"{step.rows_in:,}", f"{step.rows_out:,}", f"{step.rejected:,}",
-            f"{step.seconds:,.1f}", Text(note, style=style),
-        )  # fmt: skip
+            Text(step.name, style=style),
+            f"{step.rows_in:,}",
+            f"{step.rows_out:,}",
+            f"{step.rejected:,}",
+            f"{step.seconds:,.1f}",
+            Text(note, style=style),
+        )
     console.print()
     console.print(grid)
 
@@ -92,8 +95,13 @@ def _print_product(console: Console, page: ProductExample) -> None:
     facts = [_brand(page.product), page.product.category, page.product.price_text, f"market {page.market}"]
     line = Text.assemble((page.product.name, "bold"), ("  " + ", ".join(fact for fact in facts if fact), "dim"))
     console.print(line)
-    _print_side_by_side(console, "You Might Also Like", _named(page.alternatives, CAROUSEL),
-                        "People Also Bought", _named(page.bought, CAROUSEL))  # fmt: skip
+    _print_side_by_side(
+        console,
+        "You Might Also Like",
+        _named(page.alternatives, CAROUSEL),
+        "People Also Bought",
+        _named(page.bought, CAROUSEL),
+    )
 
 
 def _print_customer(console: Console, page: CustomerExample) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from jobs.cli.app import app
-from jobs.cli.common import check_text, config_named, day_of
+from jobs.__main__ import app
+from jobs.cli.common import Place, check_text, day_of
 from jobs.cli.operate import ids_in
 from jobs.errors import UserError
 from jobs.forget.tables import Spellings
@@ -155,7 +155,7 @@ def day(_path: Path, rng: random.Random) -> None:
 def names(path: Path, rng: random.Random) -> None:
     text = rng.choice((cell(rng), letters(rng, 20), f"\udcff{cell(rng)}", "standard", "quick"))
     check_text([text])
-    config_named(text, path, path)
+    Place(source=path, raw=path, config=text).settings()
 
 
 def forgotten_ids(path: Path, rng: random.Random) -> None:

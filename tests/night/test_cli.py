@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from jobs.errors import BusyError, EngineLostError, GateError, UserError
 from jobs.steps import STEPS
-from tests.support.repository import REPOSITORY
-
-
-def jobs(root: Path | str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """`python -m jobs ..` in a process of its own, without settings of whoever runs the tests."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("NIGHTRAIL", "SPARK"))} | variables
-    environment |= {"NIGHTRAIL_ROOT": str(root), "COLUMNS": "200"}
-    return subprocess.run(
-        [sys.executable, "-m", "jobs", *arguments],
-        env=environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-
+from jobs.tables.shop import CATALOGUE, CUSTOMER_SEQUENCES
+from tests.support.command_line import jobs, jobs_process, python_process
+from tests.support.nights import Shop
 
 MISTAKES = {
     "no date": (("ingest", "--as-of", "yesterday"), "'yesterday' is no date; write it as 2026-04-06"),
@@ -71,6 +60,40 @@ def test_a_mistake_is_one_readable_line(mistake: str, tmp_path: Path) -> None:
     assert "Traceback" not in done.stdout + done.stderr
 
 
+def test_the_process_ends_with_the_exit_code_of_the_mistake(tmp_path: Path) -> None:
+    done = jobs_process(tmp_path, "ingest", "--as-of", "yesterday")
+    assert (done.returncode, done.stderr) == (2, "error: --as-of 'yesterday' is no date; write it as 2026-04-06\n")
+
+
+def test_the_help_names_every_exit_code(tmp_path: Path) -> None:
+    text = " ".join(jobs(tmp_path, "--help").stdout.split())
+    for code, error in ((2, UserError), (3, GateError), (4, BusyError), (5, EngineLostError)):
+        assert error.exit_code == code and f" {code} " in text
+
+
+QUESTIONS = {
+    "lookup": ("--customer", "C1"), "rank": ("--customer", "C1", "--category", "*"), "status": (),
+    "bag": ("--products", "P1", "--market", "GB"), "rollback": ("--dry-run",),
+}  # fmt: skip
+HEAVY = ("torch", "feast", "pyspark", "transformers", "faiss", "numba", "matplotlib", "airflow")
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_question_loads_no_heavy_library(question: str, night: Shop) -> None:
+    """Importing Feast or torch alone takes longer than an answer may."""
+    market, customer = next((r["market"], r["customer_id"]) for r in night.rows(CUSTOMER_SEQUENCES))
+    product = night.rows(CATALOGUE)[0]["product_id"]
+    names = {"C1": customer, "P1": product, "GB": market}
+    arguments = [question, *(names.get(given, given) for given in QUESTIONS[question])]
+    code = (
+        f"import sys\nfrom jobs.__main__ import main\nsys.argv = ['jobs', *{arguments}]\ntry:\n    main()\n"
+        f"except SystemExit as left:\n    print(left.code, [name for name in {HEAVY} if name in sys.modules])"
+    )
+    done = python_process(night.lake.root, "-c", code)
+    code_of = 2 if question == "rollback" else 0  # one night alone has none before it
+    assert done.stdout.splitlines()[-1] == f"{code_of} []", done.stdout + done.stderr
+
+
 def test_a_missing_option_is_a_users_mistake_too(tmp_path: Path) -> None:
     done = jobs(tmp_path, "ingest")
     assert done.returncode == 2
@@ -93,10 +116,6 @@ def test_help_lists_every_step_in_order(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("step", STEPS)
 def test_every_step_takes_the_same_options(step: str, tmp_path: Path) -> None:
-    from typer.testing import CliRunner
-
-    from jobs.cli.app import app
-
-    text = CliRunner().invoke(app, [step, "--help"], env={"COLUMNS": "200"}, prog_name="jobs").output
+    text = jobs(tmp_path, step, "--help").stdout
     for option in ("--as-of", "--root", "--source", "--raw", "--engine", "--config"):
         assert option in text, f"{step} has no {option}"

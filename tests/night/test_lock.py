@@ -16,7 +16,7 @@ import pytest
 from jobs.cli.common import NIGHT_TOKEN
 from jobs.errors import BusyError
 from jobs.lake import locks, storage
-from tests.night.test_cli import jobs
+from tests.support.command_line import jobs, jobs_process
 from tests.support.repository import REPOSITORY
 
 HOLD = """
@@ -82,11 +82,21 @@ def test_a_second_night_changes_nothing(command: tuple[str, ...], kind: str, doi
     assert content(tmp_path) == []
 
 
+@pytest.mark.parametrize("command", [("promote", "amf-1", "--from", "2026-04-06", "--reason", "asked for"),
+                                     ("demote", "--from", "2026-04-06"), ("apply",), ("forget", "--customer", "C1"),
+                                     ("policy", "--file", "rules.csv")])  # fmt: skip
+def test_other_writers_wait_for_the_lake_too(command: tuple[str, ...], tmp_path: Path) -> None:
+    with held_elsewhere("step", tmp_path, "lists"):
+        done = jobs(tmp_path, *command)
+        assert done.returncode == 4 and "in use by lists of 2026-04-06" in done.stderr, done.stderr
+    assert content(tmp_path) == []
+
+
 def test_a_step_of_its_own_waits_for_the_night_and_the_nights_own_steps_do_not(tmp_path: Path) -> None:
     with held_elsewhere("night", tmp_path, "night") as (_, token):
         assert jobs(tmp_path, *STEP).returncode == 4
         assert jobs(tmp_path, *STEP, **{NIGHT_TOKEN: "somebody:1:else"}).returncode == 4
-        inside = jobs(tmp_path, *STEP, **{NIGHT_TOKEN: token})
+        inside = jobs_process(tmp_path, *STEP, **{NIGHT_TOKEN: token})
         assert inside.returncode == 2 and "no customer has an event" in inside.stderr, "the step itself ran"
         with held_elsewhere("step", tmp_path, "lists", token):
             assert jobs(tmp_path, *STEP, **{NIGHT_TOKEN: token}).returncode == 4, "one step at a time also inside"

@@ -16,8 +16,8 @@ from jobs.cli.common import NIGHT_TOKEN
 from jobs.errors import BusyError
 from jobs.lake import locks, storage
 from jobs.lake.lake import Lake
-from tests.night.test_cli import jobs
 from tests.night.test_lock import held_elsewhere
+from tests.support.command_line import jobs_process as jobs
 from tests.support.repository import REPOSITORY
 from tests.support.s3_server import SECRET, S3Server
 

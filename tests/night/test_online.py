@@ -179,31 +179,35 @@ def test_the_online_rows_carry_the_time_of_publication(night: Shop, online: Onli
 def test_a_customers_lookup_prints_names(night: Shop, online: OnlineStore) -> None:
     row = night.rows(RECOMMENDED_FOR_YOU)[0]
     names = {r["product_id"]: r["name"] for r in night.rows(CATALOGUE)}
-    text = printed(print_customer, online, row["customer_id"], None)
+    text = printed(print_customer, online.client(), row["customer_id"], None)
     assert row["customer_id"] in text and f"night {FIRST}" in text
     assert all(names[product].split()[0] in text and product in text for product in row["product_ids"])
 
 
 def test_a_products_lookup_prints_both_carousels(night: Shop, online: OnlineStore) -> None:
     row = night.rows(PEOPLE_ALSO_BOUGHT)[0]
-    text = printed(print_product, online, row["product_id"], row["market"])
+    text = printed(print_product, online.client(), row["product_id"], row["market"])
     assert "You Might Also Like" in text and "People Also Bought" in text
     assert all(product in text for product in row["product_ids"])
 
 
-def test_a_lookup_of_a_variant_without_lists_says_so(night: Shop, online: OnlineStore) -> None:
+def test_a_lookup_of_a_variant_without_lists_says_what_a_service_shows(night: Shop, online: OnlineStore) -> None:
     row = night.rows(PEOPLE_ALSO_BOUGHT)[0]
-    text = printed(lambda console: print_product(online, row["product_id"], row["market"], console, "untold"))
-    assert "variant untold" in text and text.count("nothing online") == 2
+    client = online.client()
+    text = printed(lambda console: print_product(client, row["product_id"], row["market"], console, "untold"))
+    assert "variant untold" in text and text.count("a service shows the default variant") == 2
+    text = printed(lambda console: print_product(client, row["product_id"], "Atlantis", console))
+    assert text.count("nothing online for market Atlantis") == 2
 
 
 def test_lookups_of_the_unknown_say_so(online: OnlineStore) -> None:
+    client = online.client()
     with pytest.raises(UserError, match="customer 'C-nobody' is not online"):
-        print_customer(online, "C-nobody", None, Console())
+        print_customer(client, "C-nobody", None, Console())
     with pytest.raises(UserError, match="product 'P-nobody' is not in the live catalogue"):
-        print_product(online, "P-nobody", "GB", Console())
+        print_product(client, "P-nobody", "GB", Console())
     with pytest.raises(UserError, match="give --market"):
-        print_product(online, "P-nobody", None, Console())
+        print_product(client, "P-nobody", None, Console())
 
 
 def test_the_lookup_command_reads_the_lake_it_is_given(

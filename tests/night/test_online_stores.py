@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from jobs.ask.lookup import list_of
 from jobs.cli.operate import chosen_night
 from jobs.errors import UserError
 from jobs.publish.step import SURFACES
@@ -177,21 +176,22 @@ def test_clear_leaves_nothing_and_the_next_night_is_loaded_whole(night: Shop, tm
     assert after == before
 
 
-def test_a_stranger_gets_the_markets_order_and_is_told_so(night: Shop, tmp_path: Path) -> None:
-    store = night.online()
+def test_a_stranger_gets_the_markets_order_and_is_told_so(night: Shop) -> None:
+    client = night.online().client()
     row = next(row for row in night.rows(RECOMMENDED_FOR_YOU) if row["product_ids"])
     market = row["market"]
-    own = list_of(store, "recommended_for_you", (row["customer_id"], market), market)
-    assert (list(own.product_ids), own.answer, own.night) == (row["product_ids"], "own", FIRST.isoformat())
+    own = client.home(row["customer_id"], market)
+    assert (list(own.list.product_ids), own.list.origin) == (row["product_ids"], "own list")
+    assert own.shown.night == FIRST.isoformat()
     everybody = next(r for r in night.rows(MARKET_RANKING) if (r["market"], r["category"]) == (market, "*"))
-    best = everybody["product_ids"][0]
-    stranger = list_of(store, "recommended_for_you", ("C-nobody", market), market)
-    assert (list(stranger.product_ids), stranger.answer) == (everybody["product_ids"], "market")
-    assert stranger.scores == tuple(everybody["scores"])
-    page = list_of(store, "you_might_also_like", ("P-nobody", market, "default"), market, hide=[best])
-    assert list(page.product_ids) == everybody["product_ids"][1:] and page.answer == "market"
-    nowhere = list_of(store, "recommended_for_you", ("C-nobody", "Atlantis"), "Atlantis")
-    assert (nowhere.product_ids, nowhere.answer) == ((), "nothing")
+    best = everybody["product_ids"][:24]
+    stranger = client.home("C-nobody", market).list
+    assert (list(stranger.product_ids), stranger.origin) == (best, "market order")
+    assert stranger.scores == tuple(everybody["scores"][:24])
+    page = client.product_page("P-nobody", market).you_might_also_like
+    assert (list(page.product_ids), page.origin) == (best, "market order")
+    nowhere = client.home("C-nobody", "Atlantis").list
+    assert (nowhere.product_ids, nowhere.origin) == ((), "nothing")
 
 
 # --- rollback

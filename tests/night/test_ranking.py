@@ -10,9 +10,9 @@ import pytest
 from rich.console import Console
 
 from feature_repo.client import Recommendations
-from feature_repo.client.ranking import Ranked
+from feature_repo.client.ranking import Ranked, TooManyError
 from jobs.ask.context import alternatives_in_context
-from jobs.ask.lookup import bag_lists, page_of, print_bag, print_ranking, rank
+from jobs.ask.lookup import print_bag, print_ranking
 from jobs.errors import UserError
 from jobs.publish.store import OnlineStore
 from jobs.tables.shop import (
@@ -42,7 +42,7 @@ def test_the_service_and_the_function_give_the_inner_products(night: Shop, onlin
     served = online.read("ranking_v1", [{"customer_id": customer, "product_id": p} for p in ids])
     assert [row["ranking__score"] for row in served[:-1]] == pytest.approx([expected[p] for p in ids[:-1]], rel=1e-5)
     assert served[-1]["ranking__score"] is None
-    ranked = rank(online, customer, market, "default", ids)
+    ranked = online.client().rank(customer, ids, market).places
     assert [place.product_id for place in ranked] == [*sorted(ids[:-1], key=lambda p: -expected[p]), "P-nobody-knows"]
     scores = sorted((expected[p] for p in ids[:-1]), reverse=True)
     assert [place.score for place in ranked[:-1]] == pytest.approx(scores, rel=1e-5)
@@ -65,13 +65,14 @@ def test_an_unknown_customer_gets_the_markets_order(night: Shop, online: OnlineS
     mine = row["product_ids"][:3]
     other = next(p for p in everything["product_ids"] if p not in row["product_ids"])
     candidates = ["P-a", mine[2], other, mine[0], "P-b", mine[1]]
-    ranked = rank(online, "C-nobody", row["market"], "default", candidates, row["category"])
+    client = online.client()
+    ranked = client.rank("C-nobody", candidates, row["market"], row["category"]).places
     assert [(place.product_id, place.source) for place in ranked] == [
         *((p, "category order") for p in mine), (other, "market order"), ("P-a", "given order"), ("P-b", "given order"),
     ]  # fmt: skip
     assert ranked[0].score == pytest.approx(row["scores"][0]) and ranked[-1] == Ranked("P-b", None, "given order")
-    nowhere = rank(online, "C-nobody", "Atlantis", "default", candidates, row["category"])
-    assert nowhere == [Ranked(p, None, "given order") for p in candidates]
+    nowhere = client.rank("C-nobody", candidates, "Atlantis", row["category"]).places
+    assert list(nowhere) == [Ranked(p, None, "given order") for p in candidates]
 
 
 def test_vectors_of_another_model_are_no_score(night: Shop, tmp_path: Path) -> None:
@@ -86,14 +87,16 @@ def test_vectors_of_another_model_are_no_score(night: Shop, tmp_path: Path) -> N
         changed = pa.RecordBatch.from_pylist(rows, schema=batch)
         store.push(PRODUCT_EMBEDDINGS, [changed], datetime(2026, 6, 1, tzinfo=UTC), 3)
         ids = [rows[2]["product_id"], foreign, blank]
-        ranked = rank(store, customer, market, "default", ids)
+        client = store.client()
+        ranked = client.rank(customer, ids, market).places
         assert [(p.product_id, p.source) for p in ranked] == [
             (ids[0], "model"),
             (blank, "model"),
             (foreign, "market order"),
         ]
         assert ranked[0].score == ranked[1].score, "equal scores stand as they were given"
-        assert [p.product_id for p in rank(store, customer, market, "default", ids[::-1])] == [blank, ids[0], foreign]
+        other = client.rank(customer, ids[::-1], market).places
+        assert [p.product_id for p in other] == [blank, ids[0], foreign]
         served = store.read("ranking_v1", [{"customer_id": customer, "product_id": p} for p in ids])
         assert [row["ranking__score"] is None for row in served] == [False, True, False]
 
@@ -107,62 +110,44 @@ def test_a_customer_of_whom_the_model_read_nothing_is_unknown_to_it(night: Shop,
         store = shop.online()
         batch = pa.RecordBatch.from_pylist([row], schema=shop.lake.arrow(CUSTOMER_EMBEDDINGS, as_of=FIRST).schema)
         store.push(CUSTOMER_EMBEDDINGS, [batch], datetime(2026, 6, 1, tzinfo=UTC), 1)
-        page = page_of(store, market, "*")
-        assert {place.source for place in rank(store, customer, market, "default", page)} == {"market order"}
+        client = store.client()
+        page = client.category_page(market).list.product_ids
+        assert {place.source for place in client.rank(customer, page, market).places} == {"market order"}
         assert store.read("ranking_v1", [{"customer_id": customer, "product_id": page[0]}])[0]["ranking__score"] is None
 
 
-def test_the_services_client_answers_as_feast_does(night: Shop, online: OnlineStore) -> None:
+def test_the_client_answers_with_the_rows_of_the_tables(night: Shop) -> None:
     client = Recommendations(f"sqlite://{night.lake.root / 'feast' / 'online.db'}")
-    customer, market = known_customer(night)
-    row = next(r for r in night.rows(MARKET_RANKING) if r["market"] == market and r["category"] != "*")
-    candidates = ["P-x", *row["product_ids"], *sorted(vectors(night, PRODUCT_EMBEDDINGS))[:30]]
-    for who in (customer, "C-nobody"):
-        for category in (row["category"], "*", None):
-            ranked = rank(online, who, market, "default", candidates, category)
-            assert list(client.rank(who, candidates, market, category).places) == ranked
+    market = known_customer(night)[1]
     similar = next(r for r in night.rows(YOU_MIGHT_ALSO_LIKE) if r["product_ids"])
     page = client.product_page(similar["product_id"], similar["market"])
     assert list(page.you_might_also_like.product_ids) == similar["product_ids"]
     assert list(page.you_might_also_like.sources) == similar["sources"] and page.shown.night == FIRST.isoformat()
     bags = [r for r in night.rows(BAG_EXTRAS) if r["product_ids"] and r["market"] == market][:3]
     bag = [r["product_id"] for r in bags]
-    text = printed(lambda *given: print_bag(*given, "default"), online, bag, market)
-    shown = client.bag(bag, market).list
-    assert shown.product_ids and all(product in text for product in shown.product_ids)
+    text = printed(lambda console: print_bag(client, [*bag, bag[0], "P-nobody-knows"], market, console))
+    shown = client.bag([*bag, "P-nobody-knows"], market, places=12).list
+    assert shown.origin == "own list" and all(product in text for product in shown.product_ids)
+    assert set(shown.product_ids) <= {product for row in bags for product in row["product_ids"]} - {*bag}
     assert sum(line.lstrip()[:1].isdigit() for line in text.splitlines()) == len(shown.product_ids)
+    with pytest.raises(UserError, match="the bag is empty"):
+        print_bag(client, [""], market, Console())
 
 
 def test_a_request_is_checked_and_cleaned(night: Shop, online: OnlineStore) -> None:
     customer, market = known_customer(night)
-    assert rank(online, customer, market, "default", []) == []
-    ranked = rank(online, customer, market, "default", ["", "P-a", "P-a", "P-b"])
+    client = online.client()
+    assert client.rank(customer, [], market).places == ()
+    ranked = client.rank(customer, ["", "P-a", "P-a", "P-b"], market).places
     assert [place.product_id for place in ranked] == ["P-a", "P-b"]
     most = [f"P-{number}" for number in range(500)]
-    assert len(rank(online, customer, market, "default", most)) == 500
+    assert len(client.rank(customer, most, market).places) == 500
+    with pytest.raises(TooManyError, match=r"501 candidates are more than 500; rank the first 500"):
+        client.rank(customer, [*most, "P-x"], market)
     with pytest.raises(UserError, match=r"501 candidates are more than 500; rank the first 500"):
-        rank(online, customer, market, "default", [*most, "P-x"])
+        print_ranking(client, customer, market, None, [*most, "P-x"], Console())
     with pytest.raises(UserError, match=r"no ranking of category 'boats' in market 'GB'"):
-        page_of(online, "GB", "boats")
-
-
-# --- the bag
-
-
-def test_a_bags_lists_come_with_categories_and_prices(night: Shop, online: OnlineStore) -> None:
-    rows = [row for row in night.rows(BAG_EXTRAS) if row["product_ids"]][:2]
-    details = {row["product_id"]: row for row in night.rows(CATALOGUE)}
-    market, bag = rows[0]["market"], [row["product_id"] for row in rows if row["market"] == rows[0]["market"]]
-    found = bag_lists(online, [*bag, bag[0], "P-nobody-knows"], market)
-    assert found.products == (*bag, "P-nobody-knows") and found.night == FIRST.isoformat()
-    assert found.lists[0].product_ids == tuple(rows[0]["product_ids"])
-    assert found.lists[0].scores == pytest.approx(rows[0]["scores"])
-    assert found.lists[0].categories == tuple(details[p]["category"] or "" for p in rows[0]["product_ids"])
-    assert found.lists[-1].product_ids == () and found.categories[-1] == ""
-    shown = {p for extras in found.lists for p in extras.product_ids} | set(bag)
-    assert found.prices == {p: details[p]["price"] for p in shown if details[p]["price"] is not None}
-    with pytest.raises(UserError, match="the bag is empty"):
-        bag_lists(online, [""], market)
+        print_ranking(client, customer, "GB", "boats", None, Console())
 
 
 # --- alternatives in context
@@ -206,12 +191,12 @@ def test_a_context_that_cannot_be_told_says_why(night: Shop) -> None:
 def test_a_printed_ranking_names_products_and_who_decided(night: Shop, online: OnlineStore) -> None:
     customer, market = known_customer(night)
     row = next(r for r in night.rows(MARKET_RANKING) if r["market"] == market and r["category"] != "*")
-    text = printed(print_ranking, online, customer, None, row["category"], None)
+    text = printed(print_ranking, online.client(), customer, None, row["category"], None)
     assert f"market {market}" in text and "model" in text
     assert all(p in text for p in row["product_ids"])
-    assert "given order" in printed(print_ranking, online, "C-nobody", market, None, ["P-x"])
-    with pytest.raises(UserError, match="give --market for somebody new"):
-        print_ranking(online, "C-nobody", None, None, ["P-x"], Console())
+    assert "given order" in printed(print_ranking, online.client(), "C-nobody", market, None, ["P-x"])
+    with pytest.raises(UserError, match="give --market for a new customer"):
+        print_ranking(online.client(), "C-nobody", None, None, ["P-x"], Console())
 
 
 def test_the_questions_are_answered_from_the_lake_they_are_given(

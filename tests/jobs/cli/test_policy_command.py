@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
-from jobs.cli.app import app
+from jobs.__main__ import app
 from jobs.cli.policy import in_words, state
 from jobs.errors import UserError
 from jobs.lake.lake import Lake

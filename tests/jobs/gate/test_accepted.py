@@ -9,11 +9,12 @@ from jobs.cli.common import accepted
 
 def test_each_step_takes_its_own_gates_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NIGHTRAIL_ACCEPT", "input_events, you_might_also_like_churn ,,one_model")
-    assert accepted("ingest", None) == ["input_events"]
-    assert accepted("gate", None) == ["you_might_also_like_churn", "one_model"]
-    assert accepted("gate", ["customers", "one_model"]) == ["customers", "one_model", "you_might_also_like_churn"]
+    assert accepted("ingest", None) == {"accepted": ["input_events"]}
+    assert accepted("gate", None) == {"accepted": ["you_might_also_like_churn", "one_model"]}
+    both = accepted("gate", ["customers", "one_model"])
+    assert both == {"accepted": ["customers", "one_model", "you_might_also_like_churn"]}
 
 
 def test_nothing_is_accepted_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NIGHTRAIL_ACCEPT", raising=False)
-    assert accepted("ingest", None) == accepted("gate", None) == []
+    assert accepted("ingest", None) == accepted("gate", None) == {}

@@ -1,0 +1,199 @@
+"""Defines the commands that run steps and nights: each step, `night`, `airflow`, `backfill`, and `sample`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs.cli.common import (
+    NIGHT_TOKEN,
+    REPOSITORY,
+    SAMPLE_RAW,
+    SAMPLE_SQL,
+    Accept,
+    AllowEmptyDay,
+    AsOf,
+    ConfigName,
+    EngineName,
+    OwnRaw,
+    OwnRoot,
+    Place,
+    Raw,
+    Source,
+    accepted,
+    command,
+    day_of,
+    lines_of,
+    now,
+    reported,
+    run_in,
+)
+from jobs.errors import UserError
+from jobs.steps import NIGHT, STEPS
+
+
+def ingest(*, as_of: AsOf, place: Place, allow_empty_day: AllowEmptyDay = False, accept: Accept = None) -> None:
+    """Run the step, letting a last day without events pass where asked to."""
+    changes = {"allow_empty_day": True} if allow_empty_day else {}
+    place.run_step("ingest", as_of, **changes, **accepted("ingest", accept))
+
+
+def gate(*, as_of: AsOf, place: Place, accept: Accept = None) -> None:
+    """Run the step, letting gates fail that are named."""
+    place.run_step("gate", as_of, **accepted("gate", accept))
+
+
+def report(
+    *,
+    as_of: AsOf,
+    place: Place,
+    model_page: Annotated[
+        bool, typer.Option("--model-page", help="Also write the page about the model if no models were compared.")
+    ] = False,
+) -> None:
+    """Run the step, after writing the page about the model where asked to."""
+    if model_page:
+        from jobs.report.step import write_model_page
+        from jobs.run import Run
+
+        day = day_of(as_of)
+        with place.writing("report", day):
+            write_model_page(place.lake(), Run(day, f"{day}-model-page", now()), place.settings().report)
+    place.run_step("report", as_of)
+
+
+def clean(
+    *,
+    as_of: AsOf,
+    place: Place,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would go.")] = False,
+) -> None:
+    """Run the step, or only list what it would remove."""
+    if not dry_run:
+        place.run_step("clean", as_of)
+        return
+    from jobs.clean.step import planned
+    from jobs.run import Run
+
+    for line in planned(place.lake(), Run(day_of(as_of), "", now()), place.settings().clean):
+        typer.echo(line)
+
+
+def _command_of(step: str) -> Callable[..., None]:
+    def run(*, as_of: AsOf, place: Place) -> None:
+        place.run_step(step, as_of)
+
+    return run
+
+
+OWN_OPTIONS: dict[str, Callable[..., None]] = {"ingest": ingest, "gate": gate, "report": report, "clean": clean}
+"""Steps whose commands have options of their own."""
+for _step in NIGHT:
+    _run = OWN_OPTIONS.get(_step.name) or _command_of(_step.name)
+    command(_step.name, help=_step.text, rich_help_panel="Steps of the night")(_run)
+
+
+@command()
+def sample(
+    size: Annotated[str, typer.Option(help="tiny, sample or million.")] = "sample",
+    raw: Annotated[Path, typer.Option(help="Folder to write the raw files to.")] = SAMPLE_RAW,
+) -> None:
+    """Write the synthetic sample shop's raw files."""
+    from jobs.sample_shop import SIZES, write_shop
+
+    if size not in SIZES:
+        raise UserError(f"--size {size!r} is not one of {', '.join(SIZES)}")
+    lines = lines_of("sample")
+    write_shop(raw, SIZES[size], lines, raw.with_name(raw.name + "_truth"))
+    lines.say(f"done: synthetic shop {size} in {raw}; its last night is {SIZES[size].as_of}")
+
+
+@command()
+def night(
+    as_of: Annotated[str | None, typer.Option("--as-of", metavar="DATE", help="The sample's last by default.")] = None,
+    root: OwnRoot = None,
+    source: Source = SAMPLE_SQL,
+    raw: OwnRaw = None,
+    engine: EngineName = "sail",
+    config: ConfigName = "standard",
+) -> None:
+    """Run a whole night under Airflow and print what came out: the main job."""
+    from jobs.nights.airflow import NightPlan, run_night
+    from jobs.sample_shop import SIZES
+
+    own = source.resolve() != SAMPLE_SQL
+    if as_of is None and (raw is not None or own):
+        raise UserError(
+            "give --as-of DATE with a source or raw folder of your own; only the sample shop has a last night"
+        )
+    if raw is None and own:
+        raise UserError(f"give --raw FOLDER: the raw files that {source} reads")
+    place = _of_its_own(root, source, raw or SAMPLE_RAW, engine, config)
+    settings, as_of = place.settings(), as_of or SIZES["sample"].as_of.isoformat()
+    plan = NightPlan(day_of(as_of), *_paths(place), engine, config, REPOSITORY, make_sample=raw is None)
+    lake = place.lake()
+    with place.whole_night("night", plan.as_of) as token:
+        run_night(plan, f"{plan.as_of}-{settings.hash[:8]}", lake, dict(os.environ) | {NIGHT_TOKEN: token})
+
+
+@command()
+def airflow(
+    port: Annotated[int, typer.Option(help="Port of the UI on 127.0.0.1.")] = 8080,
+    root: OwnRoot = None,
+    source: Source = SAMPLE_SQL,
+    raw: Raw = SAMPLE_RAW,
+    engine: EngineName = "sail",
+    config: ConfigName = "standard",
+) -> None:
+    """Run a local Airflow, scheduler and UI, with the DAG scheduled nightly; stop it with Ctrl-C."""
+    from jobs.nights.airflow import NightPlan, run_airflow
+
+    place = _of_its_own(root, source, raw, engine, config)
+    run_airflow(NightPlan(date.min, *_paths(place), engine, config, REPOSITORY), port, dict(os.environ))
+
+
+def _of_its_own(root: Path | None, source: Path, raw: Path, engine: str, config: str) -> Place:
+    """The place of a source: by default a lake of its own."""
+    return Place((root or Path("var/lakes") / source.stem).resolve(), source.resolve(), raw.resolve(), engine, config)
+
+
+def _paths(place: Place) -> tuple[Path, Path, Path, Path]:
+    return place.root, place.work, place.source, place.raw
+
+
+@command()
+def backfill(
+    *,
+    first: Annotated[str, typer.Option("--from", metavar="DATE", help="The first night.")],
+    last: Annotated[str, typer.Option("--to", metavar="DATE", help="The last night.")],
+    step: Annotated[list[str] | None, typer.Option(help="Only this step of each night; repeat.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Run nights that are done already, too.")] = False,
+    allow_empty_day: AllowEmptyDay = False,
+    place: Place,
+) -> None:
+    """Run several nights in order; given again, it goes on where it stopped. Nights before the live one are staged."""
+    if unknown := [name for name in step or () if name not in STEPS]:
+        raise UserError(f"--step {unknown[0]!r} is not one of {', '.join(STEPS)}")
+    settings = place.settings()
+    from jobs.nights.backfill import nights_between, run_nights
+
+    nights = nights_between(day_of(first), day_of(last))
+    changes = {"ingest": {"allow_empty_day": True}} if allow_empty_day else {}
+    steps = [name for name in STEPS if name in (step or STEPS)]
+    lines, lake = lines_of("backfill"), place.lake()
+    with reported("backfill"), place.whole_night("backfill", f"{first} to {last}") as token:
+
+        def run(night: date, name: str) -> None:
+            with reported(name), place.writing(name, night, token):
+                run_in(lake, name, night, settings, **changes.get(name, {}))
+
+        try:
+            ran = run_nights(lake, nights, steps, settings, again, run, lines)
+        finally:
+            lake.stop()
+        lines.say(f"done: {len(ran):,} nights run, {len(nights) - len(ran):,} were done already")
