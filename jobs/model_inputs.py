@@ -18,6 +18,7 @@ from jobs.tables.table import Table
 from models.arrays import BoolMask, Rows
 from models.catalogue import Catalogue
 from models.contract import FloatMatrix, Recommender
+from models.ragged import Ragged, offsets_of
 from models.sequences import EVENT_TYPES, Sequences
 from models.vocabulary import Vocabulary
 
@@ -62,7 +63,7 @@ def to_histories(rows: pa.RecordBatch | pa.Table, vocabulary: Vocabulary, keep_u
     lists = {name: _flat(rows[name]) for name in HISTORY_COLUMNS[1:4]}
     types = pc.index_in(lists["event_types"], value_set=pa.array(EVENT_TYPES))
     sequences = Sequences(
-        np.concatenate(([0], np.cumsum(pc.list_value_length(rows["product_ids"]).to_numpy()))).astype(np.int64),
+        offsets_of(pc.list_value_length(rows["product_ids"]).to_numpy()).astype(np.int64),
         vocabulary.encode(lists["product_ids"], missing="negative"),
         np.asarray(types).astype(np.int8),
         np.asarray(lists["event_timestamps"].cast(pa.timestamp("s", "UTC"), safe=False).cast(pa.int64())),
@@ -130,11 +131,9 @@ BOUGHT_COLUMNS = ("bought", "bought_at")
 
 
 @dataclass(frozen=True)
-class Bought:
+class Bought(Ragged):
     """Customer i bought `products[offsets[i] : offsets[i + 1]]`."""
 
-    offsets: Rows
-    """[customers + 1]."""
     products: Rows
     """Numbers of products; those that the vocabulary lacks are left out."""
     days: npt.NDArray[np.float32]
@@ -147,20 +146,8 @@ class Bought:
         number = products.encode(pc.list_flatten(rows["bought"]), missing="negative").astype(np.int64)
         seconds = pc.list_flatten(rows["bought_at"]).cast(pa.int64())
         days = (midnight.timestamp() - np.asarray(seconds) / 1e6) / 86_400.0
-        whole = Bought(np.concatenate(([0], np.cumsum(lengths))), number, days.astype(np.float32))
+        whole = Bought(offsets_of(lengths), number, days.astype(np.float32))
         return whole.where(number >= 0)
-
-    def where(self, kept: BoolMask) -> Bought:
-        """Only the purchases [any] that are `kept`."""
-        offsets = np.concatenate(([0], np.cumsum(kept)))[self.offsets]
-        return Bought(offsets, self.products[kept], self.days[kept])
-
-    def __getitem__(self, chosen: Rows) -> Bought:
-        """That of some customers."""
-        lengths = np.diff(self.offsets)[chosen]
-        starts = np.concatenate(([0], np.cumsum(lengths)))
-        at = np.repeat(self.offsets[chosen] - starts[:-1], lengths) + np.arange(starts[-1])
-        return Bought(starts, self.products[at], self.days[at])
 
     def lasting(self, category: Rows, again: npt.NDArray[np.float32]) -> BoolMask:
         """[purchases], whether it still keeps the product out of a list: bought at most `again` [categories] days ago.

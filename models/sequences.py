@@ -1,4 +1,4 @@
-"""Event histories of many customers as flat arrays: the input of every model."""
+"""Holds event histories of many customers as flat arrays, the input of every model, and splits them by time."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from models.ragged import BoolMask, Ragged
+
 EVENT_TYPES = ("click", "save", "bag", "purchase")
 """The four interactions; the position is the code used in `Sequences.events`."""
+SECONDS_PER_DAY = 86_400
 
 
 @dataclass(frozen=True)
-class Sequences:
-    """n histories, oldest event first. `offsets[i]:offsets[i+1]` are the events of history i."""
+class Sequences(Ragged):
+    """n histories, oldest event first; `offsets[i]:offsets[i + 1]` are the events of history i."""
 
-    offsets: npt.NDArray[np.int64]
-    """[n + 1], starts at 0, never falls."""
     products: npt.NDArray[np.int32]
     """[events], dense index into the model's vocabulary."""
     events: npt.NDArray[np.int8]
@@ -33,31 +34,19 @@ class Sequences:
         if len(self.events) != total or len(self.times) != total:
             raise ValueError(f"{total} products, {len(self.events)} event types and {len(self.times)} times differ")
 
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    @property
-    def lengths(self) -> npt.NDArray[np.int64]:
-        """[n], events in each history."""
-        return np.diff(self.offsets)
-
     def __iter__(self) -> Iterator[npt.NDArray[np.int32]]:
         """The product indexes of each history."""
         for start, end in zip(self.offsets[:-1], self.offsets[1:], strict=True):
             yield self.products[start:end]
 
-    def where(self, keep: npt.NDArray[np.bool_]) -> Sequences:
-        """The same histories with only the events where `keep` ([events]) is true."""
-        kept_before = np.concatenate(([0], np.cumsum(keep)))
-        return Sequences(kept_before[self.offsets], self.products[keep], self.events[keep], self.times[keep])
-
-    def take(self, rows: npt.NDArray[np.integer]) -> Sequences:
-        """The histories at `rows`, in that order."""
-        lengths = self.lengths[rows]
-        offsets = np.concatenate(([0], np.cumsum(lengths)))
-        inside = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
-        events = np.repeat(self.offsets[rows], lengths) + inside
-        return Sequences(offsets, self.products[events], self.events[events], self.times[events])
+    def basket_offsets(self, pause: int = 0) -> npt.NDArray[np.int64]:
+        """[baskets + 1] over all events. A basket is a run of one history's events, each at most `pause` seconds after
+        the one before it; without a pause, the events of one time.
+        """
+        opens = np.zeros(len(self.times) + 1, dtype=bool)
+        opens[self.offsets] = True
+        opens[1:-1] |= np.diff(self.times) > pause
+        return np.flatnonzero(opens)
 
     def last(self, length: int) -> Sequences:
         """The same histories cut to their `length` most recent events."""
@@ -65,25 +54,20 @@ class Sequences:
         return self.where(from_end <= length)
 
 
-# One global time split: histories before it, targets after it, and what could not be used, counted.
-
-SECONDS_PER_DAY = 86_400
-
-
 @dataclass(frozen=True)
 class Split:
-    """The two sides of a time, row by row the same n customers, and the counts a report must print."""
+    """Histories before one time and targets after it, of the same n customers, and counts of what was left out."""
 
     train: Sequences
     """[n], events strictly before the split time; empty for a cold customer."""
     targets: Sequences
     """[n], events from the split time on whose product is known from before it; may be empty."""
     known_customers: npt.NDArray[np.int64]
-    """Rows that have both a history and a target: those a metric is computed for."""
+    """Rows that have both a history and a target: metrics are computed for these."""
     cold_customers: int
     """Customers with an event after the split time and none before it."""
     cold_products: int
-    """Distinct products of the target side that nobody touched before the split time (-1 is one)."""
+    """Distinct products of the target side without an event before the split time (-1 counts as one)."""
     cold_events: int
     """Target events lost because their product is cold."""
     target_events: int
@@ -99,10 +83,9 @@ def time_split(
 ) -> Split:
     """Split at `split_time` (seconds since 1970 UTC); events from `split_time + horizon_days` on are unused.
 
-    `first_basket` keeps the events of each customer's first basket at or after the split: those with
-    the basket id of the first such event in `baskets` [events], or, without ids, with its time.
-    Products may be -1 for an id that the training vocabulary does not know. Raises ValueError when
-    a side would be empty.
+    `first_basket` keeps the events of each customer's first basket at or after the split: those with the basket id of
+    the first such event in `baskets` [events], or, without ids, with its time. Products may be -1 for an id that the
+    training vocabulary does not know. Raises ValueError where a side would be empty.
     """
     end = split_time + int(horizon_days * SECONDS_PER_DAY)
     before = sequences.times < split_time
@@ -132,11 +115,9 @@ def time_split(
     )
 
 
-def _first_group(
-    sequences: Sequences, within: npt.NDArray[np.bool_], group: npt.NDArray[np.integer]
-) -> npt.NDArray[np.bool_]:
+def _first_group(sequences: Sequences, within: BoolMask, group: npt.NDArray[np.integer]) -> BoolMask:
     """[events], true where the event's group is that of its customer's first event in `within`."""
-    owner = np.repeat(np.arange(len(sequences)), sequences.lengths)
+    owner = sequences.owners
     inside = np.flatnonzero(within)
     customers, first = np.unique(owner[inside], return_index=True)
     wanted = np.zeros(len(sequences), dtype=group.dtype)

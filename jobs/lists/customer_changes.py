@@ -207,7 +207,7 @@ def _due_again(
     midnights = (datetime(before.year, before.month, before.day, tzinfo=UTC), run.midnight)
     for batch in lake.batches(CUSTOMER_SEQUENCES, ("customer_id", "market", *BOUGHT_COLUMNS), run.as_of, ROWS):
         bought = [Bought.of(batch, assortment.products, midnight) for midnight in midnights]
-        owner = np.repeat(np.arange(batch.num_rows), np.diff(bought[0].offsets))
+        owner = bought[0].owners
         differs = np.zeros(batch.num_rows, dtype=bool)
         for (market, _), days in windows.items():
             here = np.asarray(pc.fill_null(pc.equal(batch["market"], market), False))

@@ -163,7 +163,7 @@ class Ranker:
                 if market < 0:
                     yield _no_lists(keys | {"market": rows["market"]}, variant, model_id)
                     continue
-                mine = self._kept_out(owned[chosen], market, variant)
+                mine = self._kept_out(owned.take(chosen), market, variant)
                 depth = self.builder.candidates_per_customer(market, variant)
                 found = self.search.best(customers[chosen], market, depth, mine)
                 owners = Owners.of_customers(mine.offsets, mine.products)
@@ -243,7 +243,7 @@ class _CandidateSearch:
         """The model's best `depth` products for each customer with a vector; none for a vector of zeros."""
         candidates = Candidates.empty(len(customers), depth)
         known = np.flatnonzero((customers[:, :-1] != 0).any(axis=1))
-        mine = owned[known]
+        mine = owned.take(known)
         mine = mine.where(self.to_index[mine.products] >= 0)
         allowed = self.assortment.available[market, self.to_assortment]
         excluded = (mine.offsets, self.to_index[mine.products])

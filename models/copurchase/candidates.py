@@ -11,6 +11,7 @@ from models.arrays import Rows
 from models.contract import FloatMatrix
 from models.copurchase.model import PSEUDO_COUNT, CoPurchase, Neighbours
 from models.copurchase.pairs import PairCounts
+from models.ragged import offsets_of
 
 
 def neighbours_through_index(model: CoPurchase, sources: Rows, found: Rows, n: int, batch: int = 4096) -> Neighbours:
@@ -90,11 +91,11 @@ def _at(values: npt.NDArray[Any], rows: Rows, missing: float) -> npt.NDArray[Any
 
 def _pairs(counts: PairCounts, rows: Rows) -> tuple[Rows, Rows, npt.NDArray[np.float64]]:
     """(offsets, columns, values) of the pairs whose products are both still there."""
-    place = np.full(counts.products, -1, dtype=np.int64)
+    place = np.full(len(counts), -1, dtype=np.int64)
     place[rows[rows >= 0]] = np.flatnonzero(rows >= 0)
     owner, column = place[counts.owners], place[counts.columns]
     kept = np.flatnonzero((owner >= 0) & (column >= 0))
     if (np.diff(rows[rows >= 0]) < 0).any():  # in the order of before, as sorted ids are, the pairs stay in order
         kept = kept[np.lexsort((column[kept], owner[kept]))]
     lengths = np.bincount(owner[kept], minlength=len(rows))
-    return np.concatenate(([0], np.cumsum(lengths))), column[kept], counts.values[kept]
+    return offsets_of(lengths), column[kept], counts.values[kept]

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -26,6 +26,7 @@ from pydantic import PositiveFloat, PositiveInt
 from models.arrays import BoolMask, Rows, top_n_of_scores
 from models.contract import FloatMatrix, Progress, silent
 from models.copurchase.pairs import FloatVector, PairCounts, count_together, distinct
+from models.ragged import offsets_of
 from models.sequences import SECONDS_PER_DAY
 from models.settings import Settings, Share
 
@@ -258,8 +259,7 @@ def _weighted_counts(
     sizes = np.diff(offsets)
     weights = _decay(ages, config.half_life_days) * np.maximum(sizes - 1, 1) ** -config.size_power
     within = sizes <= config.largest_basket
-    kept_offsets = np.concatenate(([0], np.cumsum(sizes[within])))
-    return count_together(kept_offsets, products[np.repeat(within, sizes)], weights[within], n_products)
+    return count_together(offsets_of(sizes[within]), products[np.repeat(within, sizes)], weights[within], n_products)
 
 
 def _trend(offsets: Rows, products: Rows, n_products: int, config: CoPurchaseConfig, ages: FloatVector) -> FloatVector:
@@ -291,12 +291,12 @@ def factorise(
     surprise = np.log1p(counts.values / (shift * share[counts.columns]))
     # Counts are symmetric and so is their pattern: the transpose differs in its values alone.
     transposed = np.log1p(counts.values / (shift * share[counts.owners]))
-    matrix, other = counts.with_values(surprise).torch(), counts.with_values(transposed).torch()
+    matrix, other = replace(counts, values=surprise).torch(), replace(counts, values=transposed).torch()
     import torch  # seconds to import: only fitting pays for it
 
     random = torch.Generator().manual_seed(seed)
-    width = min(rank + 16, counts.products)
-    basis = torch.linalg.qr(matrix @ torch.randn(counts.products, width, generator=random)).Q
+    width = min(rank + 16, len(counts))
+    basis = torch.linalg.qr(matrix @ torch.randn(len(counts), width, generator=random)).Q
     for _ in range(4):
         basis = torch.linalg.qr(matrix @ torch.linalg.qr(other @ basis).Q).Q
     left, strength, right = torch.linalg.svd((other @ basis).T, full_matrices=False)

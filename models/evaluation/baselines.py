@@ -6,7 +6,7 @@ has to be as good as it can be. Each takes training histories [events before the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from models.contract import FloatMatrix
-from models.copurchase.pairs import PairCounts, count_following, count_together, ranges
+from models.copurchase.pairs import PairCounts, count_following, count_together
 from models.sequences import SECONDS_PER_DAY, Sequences
 from models.settings import Settings
 
@@ -48,19 +48,16 @@ class MarkovChain:
 
     def __init__(self, train: Sequences, n_products: int) -> None:
         self._share = popularity_share(train.products, n_products)
-        group = _groups(train)
-        owner = np.repeat(np.arange(len(train)), train.lengths)
-        starts = np.flatnonzero(np.diff(group, prepend=-1))
-        lengths = np.diff(starts, append=len(group))
+        owner, baskets = train.owners, train.basket_offsets()
+        group, starts, lengths = _groups(train), baskets[:-1], np.diff(baskets)
         followed = np.append(owner[starts[1:]] == owner[starts[:-1]], False)
         targets = np.where(followed, np.append(lengths[1:], 0), 0)
-        after = starts + lengths
         # A basket of 30 says no more about what comes next than a basket of 1.
         counts = count_following(
-            train.products, 1.0 / lengths[group], after[group], targets[group], train.products, n_products
+            train.products, 1.0 / lengths[group], baskets[1:][group], targets[group], train.products, n_products
         )
         totals = counts.row_sums()
-        self._chances = counts.with_values(counts.values / totals[counts.owners])
+        self._chances = replace(counts, values=counts.values / totals[counts.owners])
 
     def scores(self, sequences: Sequences) -> FloatMatrix:
         """[n, products]."""
@@ -95,11 +92,10 @@ class ItemNeighbours:
         self._share = popularity_share(train.products, n_products)
         latest = train.last(config.history)
         counts = count_together(latest.offsets, latest.products, np.ones(len(latest)), n_products)
-        owner = np.repeat(np.arange(len(latest)), latest.lengths)
-        customers = np.unique(owner * n_products + latest.products) % n_products
+        customers = np.unique(latest.owners * n_products + latest.products) % n_products
         holders = np.bincount(customers, minlength=n_products).astype(np.float64)
         norm = np.sqrt(holders[counts.owners] * holders[counts.columns] + config.damping)
-        self._similar = counts.with_values(counts.values / norm).strongest(config.neighbours)
+        self._similar = replace(counts, values=counts.values / norm).strongest(config.neighbours)
 
     def scores(self, sequences: Sequences) -> FloatMatrix:
         """[n, products]."""
@@ -119,8 +115,7 @@ class OwnRepeat:
         scores = self._popularity.scores(sequences)
         scores /= max(float(scores.max()), TIE_BREAK)
         width = scores.shape[1]
-        owner = np.repeat(np.arange(len(sequences)), sequences.lengths)
-        keys, inverse = np.unique(owner * width + sequences.products, return_inverse=True)
+        keys, inverse = np.unique(sequences.owners * width + sequences.products, return_inverse=True)
         own = np.bincount(inverse, weights=_recency(sequences, self._recency), minlength=len(keys))
         rows, products = keys // width, keys % width
         scores[rows, products] = 2.0 + own + TIE_BREAK * scores[rows, products]
@@ -139,8 +134,7 @@ class CategoryPopularity:
 
     def scores(self, sequences: Sequences) -> FloatMatrix:
         """[n, products]."""
-        owner = np.repeat(np.arange(len(sequences)), sequences.lengths)
-        keys = owner * len(self._share) + self._categories[sequences.products]
+        keys = sequences.owners * len(self._share) + self._categories[sequences.products]
         own = np.bincount(keys, minlength=len(sequences) * len(self._share)).reshape(len(sequences), -1)
         share = own / np.maximum(1, sequences.lengths)[:, None] + TIE_BREAK * self._share
         order = np.random.default_rng(0).random(len(self._categories)) * 1e-6
@@ -158,11 +152,9 @@ def _tie_break(share: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
 
 
 def _groups(sequences: Sequences) -> npt.NDArray[np.int64]:
-    """[events], number of the event's basket: it rises with each new time and each new history."""
-    first = np.zeros(len(sequences.products), dtype=bool)
-    first[sequences.offsets[:-1][sequences.lengths > 0]] = True
-    first[1:] |= np.diff(sequences.times) != 0
-    return np.cumsum(first) - 1
+    """[events], number of the event's basket."""
+    baskets = sequences.basket_offsets()
+    return np.repeat(np.arange(len(baskets) - 1), np.diff(baskets))
 
 
 def _recency(sequences: Sequences, decay: float) -> npt.NDArray[np.float64]:
@@ -176,13 +168,12 @@ def _weighted_rows(
     sequences: Sequences, weights: npt.NDArray[np.float64], matrix: PairCounts, normalise: bool
 ) -> FloatMatrix:
     """[n, products], the sum over each history's events of weight times the product's row of `matrix`."""
-    owner = np.repeat(np.arange(len(sequences)), sequences.lengths)
+    owner = sequences.owners
     if normalise:
         weights = weights / np.bincount(owner, weights=weights, minlength=len(sequences))[owner]
     used = np.flatnonzero(weights > 1e-6)
-    products = sequences.products[used]
-    event, pair = ranges(matrix.offsets[products], np.diff(matrix.offsets)[products])
-    keys = owner[used][event] * matrix.products + matrix.columns[pair]
-    size = len(sequences) * matrix.products
+    event, pair = matrix.pairs_of(sequences.products[used])
+    keys = owner[used][event] * len(matrix) + matrix.columns[pair]
+    size = len(sequences) * len(matrix)
     summed = np.bincount(keys, weights=weights[used][event] * matrix.values[pair], minlength=size)
-    return summed.reshape(len(sequences), matrix.products).astype(np.float32)
+    return summed.reshape(len(sequences), len(matrix)).astype(np.float32)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from models.arrays import BoolMask, top_n_of_scores
 from models.contract import FloatMatrix, Progress, Recommender, silent
+from models.ragged import offsets_of
 from models.sequences import Sequences
 
 Metrics = dict[str, npt.NDArray[np.float64]]
@@ -71,7 +72,7 @@ def rank_targets(
         unreachable += missed
         scores[:, ~candidates] = -np.inf
         if exclude_seen:
-            scores[np.repeat(np.arange(len(rows)), seen.lengths), seen.products] = -np.inf
+            scores[seen.owners, seen.products] = -np.inf
         kept, counts = np.unique(owner, return_counts=True)
         _, lists = top_n_of_scores(scores[kept], list_length)
         parts.append((rows[kept], counts, _ranks(scores, owner, product), lists))
@@ -79,8 +80,7 @@ def rank_targets(
     if not parts:
         raise ValueError("no customer has a target; widen the window that targets are taken from")
     customers, counts, ranks, lists = (np.concatenate(column) for column in zip(*parts, strict=True))
-    offsets = np.concatenate(([0], np.cumsum(counts)))
-    return TargetRanks(customers, offsets, ranks, lists, unreachable, len(wanted) - len(customers))
+    return TargetRanks(customers, offsets_of(counts), ranks, lists, unreachable, len(wanted) - len(customers))
 
 
 def per_customer(ranking: TargetRanks, ks: Sequence[int]) -> Metrics:
@@ -139,10 +139,10 @@ def _reachable(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]:
     """Distinct targets that are candidates as (customer in batch, product), and how many were not."""
     width = len(candidates)
-    keys = np.unique(np.repeat(np.arange(len(targets)), targets.lengths) * width + targets.products)
+    keys = np.unique(targets.owners * width + targets.products)
     keep = candidates[keys % width]
     if exclude_seen:
-        seen = np.repeat(np.arange(len(histories)), histories.lengths) * width + histories.products
+        seen = histories.owners * width + histories.products
         keep &= ~np.isin(keys, seen)
     return keys[keep] // width, keys[keep] % width, int((~keep).sum())
 

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from models.copurchase.pairs import ranges
 from models.networks.device import to_device
+from models.ragged import Ragged, offsets_of, ranges
 from models.sequences import SECONDS_PER_DAY, Sequences
 
 # Which later events each event has to predict, and how much each of them counts.
@@ -23,21 +23,11 @@ IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Targets:
-    """What the events of some histories must predict: event e, the events `targets[offsets[e]:offsets[e+1]]`."""
+class Targets(Ragged):
+    """The events that each event of some histories must predict: event e, `targets[offsets[e]:offsets[e + 1]]`."""
 
-    offsets: IntArray
-    """[events + 1], starts at 0, never falls."""
     targets: IntArray
     """[pairs], position of the event that is predicted."""
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    @property
-    def counts(self) -> IntArray:
-        """[events], how many events each event predicts."""
-        return np.diff(self.offsets)
 
 
 def next_basket(sequences: Sequences) -> Targets:
@@ -50,7 +40,7 @@ def next_basket(sequences: Sequences) -> Targets:
     ends, following, sizes = _baskets(sequences)
     counts = np.zeros(len(sequences.products), dtype=np.int64)
     counts[ends] = sizes
-    return Targets(_offsets(counts), ranges(following, sizes)[1])
+    return Targets(offsets_of(counts), ranges(following, sizes)[1])
 
 
 def future_window(sequences: Sequences, days: float, rng: np.random.Generator) -> Targets:
@@ -61,7 +51,7 @@ def future_window(sequences: Sequences, days: float, rng: np.random.Generator) -
     nothing; every call draws anew.
     """
     ends, following, _ = _baskets(sequences)
-    owner = np.repeat(np.arange(len(sequences)), sequences.lengths)
+    owner = sequences.owners
     span = int(np.ptp(sequences.times)) + 2 if len(owner) else 1
     since = sequences.times - (sequences.times.min() if len(owner) else 0)
     until = np.minimum(since[ends] + int(days * SECONDS_PER_DAY), span - 1)
@@ -70,24 +60,15 @@ def future_window(sequences: Sequences, days: float, rng: np.random.Generator) -
     ends, following, stop = ends[inside], following[inside], stop[inside]
     counts = np.zeros(len(owner), dtype=np.int64)
     counts[ends] = 1
-    return Targets(_offsets(counts), following + (rng.random(len(ends)) * (stop - following)).astype(np.int64))
+    return Targets(offsets_of(counts), following + (rng.random(len(ends)) * (stop - following)).astype(np.int64))
 
 
 def _baskets(sequences: Sequences) -> tuple[IntArray, IntArray, IntArray]:
     """Of each basket that another one of its history follows: its last event, the next one's first event and size."""
-    total = len(sequences.products)
-    opens_history = np.zeros(total + 1, dtype=bool)
-    opens_history[sequences.offsets] = True
-    opens_basket = opens_history.copy()
-    opens_basket[1:-1] |= sequences.times[1:] != sequences.times[:-1]
-    starts = np.flatnonzero(opens_basket)  # the end of the data closes the last basket
-    following = starts[1:-1][~opens_history[starts[1:-1]]]
+    starts = sequences.basket_offsets()
+    following = np.setdiff1d(starts, sequences.offsets)
     sizes = np.diff(starts)[np.searchsorted(starts, following)]
     return following - 1, following, sizes
-
-
-def _offsets(counts: IntArray) -> IntArray:
-    return np.concatenate(([0], np.cumsum(counts)))
 
 
 LEAST_ROWS = 8
@@ -135,7 +116,7 @@ def windows(sequences: Sequences, length: int) -> Sequences:
 def predicting(sequences: Sequences, wanted: Targets) -> IntArray:
     """[n], length of each history up to its last event that predicts anything: what comes later is only a target."""
     places = np.arange(1, len(wanted.offsets))
-    reach = np.maximum.accumulate(np.where(wanted.counts > 0, places, 0), dtype=np.int64)
+    reach = np.maximum.accumulate(np.where(wanted.lengths > 0, places, 0), dtype=np.int64)
     ends = sequences.offsets[1:] - 1
     return np.asarray(np.maximum(reach[ends] - sequences.offsets[:-1], 0))
 

@@ -139,12 +139,12 @@ def train(
                 progress("batches", done, steps)
             means.append(_finite(total.item() / pairs, config))
         module.eval()
-    return Fitted(tuple(means), len(wanted), steps)
+    return Fitted(tuple(means), len(wanted.targets), steps)
 
 
 def _targets(sequences: Sequences, config: TrainingConfig, rng: np.random.Generator) -> Targets:
     wanted = future_window(sequences, config.future_days, rng) if config.future_days else next_basket(sequences)
-    if not len(wanted):
+    if not len(wanted.targets):
         raise ValueError(f"{len(sequences)} histories hold no event that follows an earlier one: nothing to learn from")
     return wanted
 

@@ -77,7 +77,7 @@ def test_batches_hold_the_pairs_of_strictly_earlier_to_next_basket(data: Sequenc
 
 def test_a_basket_is_predicted_as_a_whole_from_the_last_event_before_it() -> None:
     data = histories([(1, 10), (2, 10), (3, 20), (4, 20), (5, 30)])
-    assert next_basket(data).counts.tolist() == [0, 2, 0, 1, 0]
+    assert next_basket(data).lengths.tolist() == [0, 2, 0, 1, 0]
     assert next_basket(data).targets.tolist() == [2, 3, 4]
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from models.arrays import Rows, top_n_of_scores
-from models.copurchase.pairs import count_together, distinct, ranges
+from models.copurchase.pairs import count_together, distinct
 from models.evaluation.metrics import Metrics
+from models.ragged import ranges
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from models.arrays import Rows, top_n_of_scores
 from models.assembly.assembly import rankings
 from models.contract import FloatMatrix
 from models.copurchase.model import CoPurchase
-from models.copurchase.pairs import count_following, ranges
+from models.copurchase.pairs import count_following
 from models.copurchase.pairs import visits as view_visits
+from models.ragged import ranges
 from models.search import search
 from models.sequences import SECONDS_PER_DAY
 from models.vocabulary import Vocabulary

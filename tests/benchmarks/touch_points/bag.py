@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -137,8 +137,8 @@ def _baselines(
     offsets, bought = distinct(*train, products)
     sold = np.bincount(bought, minlength=products).astype(np.float64)
     counts = count_together(offsets, bought, np.ones(len(offsets) - 1), products)
-    together = counts.with_values(counts.values / np.sqrt(sold[counts.owners] * sold[counts.columns]))
-    chances = counts.with_values(counts.values / sold[counts.owners])
+    together = replace(counts, values=counts.values / np.sqrt(sold[counts.owners] * sold[counts.columns]))
+    chances = replace(counts, values=counts.values / sold[counts.owners])
     tie_break = 1e-9 * sold / max(1.0, float(sold.max()))
     for name, matrix in (("summed cosine", together), ("summed conditional probability", chances)):
         yield name, _by_bag(bags, lambda bag, matrix=matrix: _ranked(_summed(matrix, bag) + tie_break, bag, category))
@@ -154,7 +154,7 @@ def _by_bag(bags: Bags, rank: Callable[[Rows], list[int]]) -> Rows:
 
 
 def _summed(matrix: PairCounts, bag: Rows) -> FloatVector:
-    total = np.zeros(matrix.products)
+    total = np.zeros(len(matrix))
     for product in bag:
         part = slice(matrix.offsets[product], matrix.offsets[product + 1])
         total[matrix.columns[part]] += matrix.values[part]

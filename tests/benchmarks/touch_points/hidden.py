@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.arrays import Rows
-from models.copurchase.pairs import ranges
+from models.ragged import ranges
 from tests.benchmarks.touch_points.bought import Pairs
 from tests.benchmarks.touch_points.judge import Questions
 

@@ -16,7 +16,7 @@ def owners(data: Sequences) -> np.ndarray:
 
 
 def sources(wanted: Targets) -> np.ndarray:
-    return np.repeat(np.arange(len(wanted.counts)), wanted.counts)
+    return np.repeat(np.arange(len(wanted.lengths)), wanted.lengths)
 
 
 @given(sequences())
@@ -38,7 +38,7 @@ def test_a_future_window_stays_within_its_days_and_its_history(data: Sequences, 
     gap = data.times[wanted.targets] - data.times[source]
     assert (owner[source] == owner[wanted.targets]).all()
     assert ((gap > 0) & (gap <= int(days * SECONDS_PER_DAY))).all()
-    assert (wanted.counts <= 1).all()
+    assert (wanted.lengths <= 1).all()
 
 
 def test_a_future_window_draws_every_event_in_reach() -> None:
