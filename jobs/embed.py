@@ -204,8 +204,8 @@ class Encoder:
         """The encoder that the parcel came from."""
         header, tensors = parcel.header, dict(parcel.arrays)
         features = tensors.pop(NEW_FEATURES)
-        trained = artefacts.restore(
-            header["kind"], Vocabulary(header["products"]), header["config"], tensors, Compute(header["device"])
+        trained = artefacts.model_class(header["kind"]).restore(
+            Vocabulary(header["products"]), header["config"], tensors, Compute(header["device"])
         )
         return cls(trained, Vocabulary(header["new"]), Catalogue(features), header["model_id"], header["device"])
 

@@ -1,4 +1,4 @@
-"""What a model may know of a product beside its id: attributes and name, as hashed features."""
+"""Hashes the attributes, name and price of products to features that models read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 BUCKETS = 1 << 14
 """Features are hashed to 1 .. BUCKETS - 1; a few thousand brands, categories and words seldom meet in one bucket."""
 MOST_WORDS = 12
-"""Words of a name that are read, the first ones."""
+"""First words of a name that are read."""
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,15 @@ class Catalogue:
 
     @classmethod
     def empty(cls, products: int) -> Catalogue:
-        """Nothing is known of so many products."""
+        """No features for so many products."""
         return cls(np.zeros((products, 0), dtype=np.int32))
 
     @classmethod
     def of(
         cls, attributes: Mapping[str, Sequence[str | None]], names: Sequence[str | None], prices: Sequence[float | None]
     ) -> Catalogue:
-        """From columns of equal length n. Hashing needs no list of known values, so a brand that nobody has seen
-        before costs nothing and changes nothing (Weinberger et al. 2009, "Feature hashing"). A price counts by its
+        """From columns of equal length n. Hashing needs no list of known values, so a new brand
+        changes nothing for other products (Weinberger et al. 2009, "Feature hashing"). A price counts by its
         half octave; a value means the same in any letter case. Raises ValueError where lengths differ.
         """
         columns = [*attributes.values(), names, prices]

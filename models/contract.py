@@ -1,4 +1,4 @@
-"""What every model promises to the night and to the evaluation."""
+"""Defines the contract of every model with the steps and with the evaluation."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Compute:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a fit has to say of itself."""
+    """Figures of a fit."""
 
     losses: tuple[float, ...]
     """Mean training loss of each epoch, nats."""
@@ -62,8 +62,8 @@ class Recommender(Protocol):
         ...
 
     def extended(self, ids: Sequence[str], catalogue: Catalogue) -> Self:
-        """A model that also knows the products `ids`, which were not in training, from what `catalogue` says of
-        them alone; this model itself where it reads nothing but ids.
+        """A model that also knows the products `ids`, which were not in training, from their `catalogue` entries
+        alone; this model itself where it reads only ids.
         """
         ...
 
@@ -76,7 +76,7 @@ class Recommender(Protocol):
         ...
 
     def config(self) -> dict[str, Any]:
-        """What the model was built with, as plain JSON values."""
+        """Its settings, as plain JSON values."""
         ...
 
     def tensors(self) -> dict[str, npt.NDArray[Any]]:

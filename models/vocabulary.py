@@ -1,4 +1,4 @@
-"""String ids at the edges, dense integers inside: the one mapping between the two."""
+"""Maps string ids to dense integers and back."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Vocabulary:
         return np.asarray(pc.fill_null(found, UNKNOWN), dtype=np.int32)
 
     def _of_words(self, words: pa.Array) -> pa.Array:
-        """Indexes of a dictionary's words, each word once; batches that follow each other mostly have the same ones."""
+        """Indexes of a dictionary's words, each word once; successive batches mostly have the same dictionary."""
         last = self._last
         if last is None or not last[0].equals(words):
             last = self._last = words, pc.index_in(words, value_set=self.ids)

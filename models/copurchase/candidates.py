@@ -1,4 +1,4 @@
-"""People Also Bought through an index: what it finds among pairs never seen, and the pairs that were seen."""
+"""Ranks co-purchase candidates from an index together with pairs that were seen; moves a model to other products."""
 
 from __future__ import annotations
 
@@ -53,14 +53,10 @@ def _best(candidates: Rows, scores: FloatMatrix, seen: np.ndarray, n: int) -> tu
     )
 
 
-# A co-purchase model over another night's products, as it was fitted.
-
-
 def over_products(model: CoPurchase, rows: Rows) -> CoPurchase:
-    """The model over n products of which product i was its product `rows[i]` [n], each at most once; -1: a new one.
+    """The fitted model over n products, of which product i was its product `rows[i]` [n], each at most once; -1: new.
 
-    What is new was bought with nothing and sells as it did before: a product without baskets. The shares of all
-    products add up to 1 as they did, give or take what came and went.
+    A new product counts as one without baskets. The shares of all products add up to 1 but for those that came or went.
     """
     settings, tensors = model.config(), model.tensors()
     counts = PairCounts(tensors["pair_offsets"], tensors["pair_columns"], tensors["pair_values"])
@@ -90,12 +86,12 @@ def _at(values: npt.NDArray[Any], rows: Rows, missing: float) -> npt.NDArray[Any
 
 
 def _pairs(counts: PairCounts, rows: Rows) -> tuple[Rows, Rows, npt.NDArray[np.float64]]:
-    """(offsets, columns, values) of the pairs whose products are both still there."""
+    """(offsets, columns, values) of the pairs whose products both remain."""
     place = np.full(len(counts), -1, dtype=np.int64)
     place[rows[rows >= 0]] = np.flatnonzero(rows >= 0)
     owner, column = place[counts.owners], place[counts.columns]
     kept = np.flatnonzero((owner >= 0) & (column >= 0))
-    if (np.diff(rows[rows >= 0]) < 0).any():  # in the order of before, as sorted ids are, the pairs stay in order
+    if (np.diff(rows[rows >= 0]) < 0).any():  # in the same order, as sorted ids are, pairs need no sorting
         kept = kept[np.lexsort((column[kept], owner[kept]))]
     lengths = np.bincount(owner[kept], minlength=len(rows))
     return offsets_of(lengths), column[kept], counts.values[kept]

@@ -1,8 +1,9 @@
-"""The compiled loops of `models.copurchase.model`: scores of pairs, and which pairs were seen."""
+"""Scores pairs of products and looks them up, in compiled loops for `models.copurchase.model`."""
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,14 +13,32 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 
+class PairModel(NamedTuple):
+    """The arrays that a pair's score follows from (`models.copurchase.model`), for n products."""
+
+    totals: Floats
+    """[n], weight of all pairs of each product."""
+    strength: float
+    """Weight of the low-rank expectation beside the counts."""
+    sources: npt.NDArray[np.floating]
+    """[n, rank]."""
+    targets: npt.NDArray[np.floating]
+    """[n, rank]."""
+    log_share: Floats
+    """[n], log p_j."""
+    log_normaliser: Floats
+    """[n], log of the softmax's denominator."""
+    bias: Floats
+    """[n], added to the score of a candidate."""
+
+
 @njit(nogil=True, cache=True)
 def score_pairs(
-    start: int, stop: int, owner: Ints, column: Ints, counts: Floats, totals: Floats, strength: float,
-    sources: npt.NDArray[np.floating], targets: npt.NDArray[np.floating], log_share: Floats, log_normaliser: Floats,
-    bias: Floats, scores: Floats,
-) -> None:  # fmt: skip  # pragma: no cover - compiled
-    """Write `scores` [pairs] from `start` to `stop`: of each pair (owner, column) that was seen `counts` times."""
-    for pair in range(start, stop):
+    model: PairModel, owner: Ints, column: Ints, counts: Floats, scores: Floats
+) -> None:  # pragma: no cover - compiled
+    """Write `scores` [pairs] of each pair (owner, column) that was seen `counts` times."""
+    totals, strength, sources, targets, log_share, log_normaliser, bias = model
+    for pair in range(len(owner)):
         i, j = owner[pair], column[pair]
         inner = 0.0
         for d in range(sources.shape[1]):
@@ -30,7 +49,7 @@ def score_pairs(
 
 @njit(nogil=True, cache=True)
 def find_pairs(offsets: Ints, columns: Ints, owner: Ints, column: Ints) -> Ints:  # pragma: no cover - compiled
-    """[pairs], where each pair (owner, column) stands in `columns`, which rise within an owner's range; -1: nowhere."""
+    """[pairs], the position of each pair (owner, column) in `columns`, which rise within an owner's range; -1: none."""
     found = np.full(len(owner), -1, np.int64)
     for pair in range(len(owner)):
         if column[pair] < 0:

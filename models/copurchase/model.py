@@ -1,14 +1,15 @@
-"""People Also Bought: which products j go into a basket that holds i. Asymmetric: P(j | i) is not P(i | j).
+"""Models which products j go into a basket that holds product i (People Also Bought).
 
-Pair counts say what they have seen; a low-rank model says what to expect where little was seen:
+It is asymmetric: P(j | i) is not P(i | j). Pair counts are the evidence; a low-rank model gives the expectation where
+there are few counts:
 
     P(j | i) = (c_ij + a m_j|i) / (c_i + a)            a Dirichlet prior with mean m and strength a
     m_j|i    = softmax over j of (s_i . t_j + log p_j)  two tables, source s and target t
     score    = log P(j | i) - b log p_j + g log(p_j lately / p_j)
 
-s and t are the truncated SVD of log(1 + c_ij / (shift p_j)), the log of how much more often than by
-chance j meets i; it is 0 and sparse where nothing was seen. After Levy and Goldberg (NIPS 2014), who
-show that skip-gram factorises such a matrix, with the shift as prior instead of a subtraction.
+s and t are the truncated SVD of log(1 + c_ij / (shift p_j)), the log of how much more often than by chance j occurs
+with i; it is 0, and the matrix sparse, where no pair was seen. After Levy and Goldberg (NIPS 2014), who show that
+skip-gram factorises a matrix of this kind; here the shift is a prior and not subtracted.
 """
 
 from __future__ import annotations
@@ -50,13 +51,13 @@ class CoPurchaseConfig(Settings):
     shift: PositiveFloat = 30.0
     """Observations of a product before its pairs are believed by the vectors, in pairs."""
     prior_strength: PositiveFloat = 40.0
-    """What the low-rank expectation is worth beside the counts, in pairs."""
+    """Weight of the low-rank expectation beside the counts, in pairs."""
     popularity_discount: Share = 0.1
     """b: 0 ranks by probability, 1 by lift; more keeps best-sellers out of every list."""
     trend: float = 0.3
     """g: how far a product that sells better lately than before rises; 0 without basket times."""
     trend_half_life_days: PositiveFloat = 14.0
-    """What "lately" means."""
+    """After how many days a sale counts half in "lately"."""
     seed: int = 17
     """Of the randomised SVD."""
 
@@ -121,11 +122,11 @@ class CoPurchase:
 
     @cached_property
     def _seen_scores(self) -> FloatVector:
-        """[pairs], computed when somebody first asks for scores: an index that goes on from another one never does."""
+        """[pairs], computed on first use: an index that reuses the model of another night never needs them."""
         return self._scores_of(self._counts.owners, self._counts.columns, self._counts.values)
 
     def config(self) -> dict[str, Any]:
-        """What it was fitted with, as plain JSON values."""
+        """Its settings as plain JSON values."""
         return asdict(self._config)
 
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
@@ -221,17 +222,23 @@ class CoPurchase:
 
     def _scores_of(self, owner: Rows, column: Rows, counts: FloatVector) -> FloatVector:
         """[pairs], the score of each pair (owner, column) that was seen `counts` times."""
-        from models.copurchase.kernels import score_pairs
+        from models.copurchase.kernels import PairModel, score_pairs
         from models.search.search import threads
 
         scores = np.empty(len(owner))
+        model = PairModel(
+            self._totals,
+            self._config.prior_strength,
+            self._sources,
+            self._targets,
+            self._log_share,
+            self._log_normaliser,
+            self._bias,
+        )
 
         def work(start: int) -> None:
-            score_pairs(
-                start, min(start + PAIRS_AT_ONCE, len(owner)), owner, column, counts, self._totals,
-                self._config.prior_strength, self._sources, self._targets, self._log_share, self._log_normaliser,
-                self._bias, scores,
-            )  # fmt: skip
+            part = slice(start, start + PAIRS_AT_ONCE)
+            score_pairs(model, owner[part], column[part], counts[part], scores[part])
 
         with ThreadPoolExecutor(threads()) as pool:  # the compiled loop holds no lock
             list(pool.map(work, range(0, len(owner), PAIRS_AT_ONCE)))
@@ -277,9 +284,6 @@ def _share(counts: npt.NDArray[np.number]) -> FloatVector:
     return np.asarray((counts + PSEUDO_COUNT) / (counts + PSEUDO_COUNT).sum())
 
 
-# The low-rank half of People Also Bought: source and target vectors, and their softmax's denominator.
-
-
 def factorise(
     counts: PairCounts, share: FloatVector, shift: float, rank: int, seed: int
 ) -> tuple[FloatMatrix, FloatMatrix]:
@@ -313,9 +317,9 @@ def log_normaliser(
 ) -> FloatVector:
     """[products], log of the softmax's denominator for each source, over all products but itself."""
     out = np.empty(len(sources))
-    # The bias rides along as a dimension, and one buffer serves all batches: fresh ones cost more than the product.
     import torch
 
+    # The bias is one more dimension, and all batches share a buffer: allocating one costs more than the product.
     left = torch.from_numpy(np.column_stack((sources, np.ones(len(sources)))).astype(np.float32))
     right = torch.from_numpy(np.column_stack((targets, log_share)).astype(np.float32)).T
     buffer = torch.empty(min(batch, len(left)), len(left))

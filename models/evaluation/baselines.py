@@ -1,7 +1,7 @@
-"""The scorers that every model has to beat: popularity, Markov chain, item-kNN, own repeat.
+"""Scores products by simple rules that every model has to beat: popularity, Markov chain, item-kNN, own repeat.
 
-All break their ties by popularity, since equal scores would count against the target: a baseline
-has to be as good as it can be. Each takes training histories [events before the split] only.
+All break ties by popularity, since equal scores count against the target and a baseline has to be as good as it can be.
+Each takes training histories [events before the split] only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from models.sequences import SECONDS_PER_DAY, Sequences
 from models.settings import Settings
 
 TIE_BREAK = 1e-4
-"""Weight of the popularity share beside the scores: below any difference that evidence makes."""
+"""Weight of the popularity share beside the scores: less than any difference between scores."""
 
 
 class PopularityScorer:
@@ -52,7 +52,7 @@ class MarkovChain:
         group, starts, lengths = _groups(train), baskets[:-1], np.diff(baskets)
         followed = np.append(owner[starts[1:]] == owner[starts[:-1]], False)
         targets = np.where(followed, np.append(lengths[1:], 0), 0)
-        # A basket of 30 says no more about what comes next than a basket of 1.
+        # A basket of 30 products predicts the next basket no better than a basket of 1.
         counts = count_following(
             train.products, 1.0 / lengths[group], baskets[1:][group], targets[group], train.products, n_products
         )
@@ -104,7 +104,7 @@ class ItemNeighbours:
 
 
 class OwnRepeat:
-    """What the customer took before, most often and latest first; then what everyone takes of late."""
+    """The customer's own products, most frequent and latest first, then the recently popular ones."""
 
     def __init__(self, popularity: PopularityScorer, recency: float = 0.8) -> None:
         self._popularity = popularity
@@ -123,8 +123,8 @@ class OwnRepeat:
 
 
 class CategoryPopularity:
-    """The popularity of a product's category with this customer, then with everyone: all that can be said of a
-    product without events, from its category alone. Products of one category come in an arbitrary fixed order.
+    """The popularity of a product's category with this customer, then with everyone: the baseline for products without
+    events. Products of one category come in an arbitrary fixed order.
     """
 
     def __init__(self, train: Sequences, categories: npt.NDArray[np.integer]) -> None:

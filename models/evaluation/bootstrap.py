@@ -1,4 +1,4 @@
-"""Uncertainty of a mean over customers or baskets: the paired percentile bootstrap (Efron 1979)."""
+"""Computes intervals of means over customers or baskets by the paired percentile bootstrap (Efron 1979)."""
 
 from __future__ import annotations
 

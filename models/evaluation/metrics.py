@@ -1,4 +1,4 @@
-"""Ranking metrics over the whole catalogue. No sampled negatives, ties count against the target.
+"""Ranks targets among the whole catalogue and computes metrics: no sampled negatives, ties count against the target.
 
 Why: a sampled metric can reverse the order of two models (Krichene and Rendle, KDD 2020), and a
 model whose scores collapse to one value, or to NaN, must look bad instead of perfect.
@@ -24,7 +24,7 @@ Metrics = dict[str, npt.NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class TargetRanks:
-    """Where m customers' targets stand among their candidates, and each one's list."""
+    """The ranks of m customers' targets among their candidates, and each customer's list."""
 
     customers: npt.NDArray[np.int64]
     """[m], position in the histories that were given; the others had no target left."""
@@ -106,7 +106,7 @@ def per_customer(ranking: TargetRanks, ks: Sequence[int]) -> Metrics:
 
 
 def coverage(lists: npt.NDArray[np.integer], n: int, candidates: BoolMask) -> float:
-    """coverage@n: the share of the candidates that stands in the first n of at least one list [m, >= n]."""
+    """coverage@n: the share of the candidates that are in the first n of at least one list [m, >= n]."""
     shown = np.unique(lists[:, :n])
     return float((shown >= 0).sum() / candidates.sum())
 
@@ -166,8 +166,6 @@ def _ranks(scores: FloatMatrix, owner: npt.NDArray[np.int64], product: npt.NDArr
     return ranks
 
 
-# What the evaluation ranks by: anything that scores every product for some of the customers.
-
 RowScores = Callable[[npt.NDArray[np.int64]], FloatMatrix]
 """From positions of q customers to their scores [q, products], higher is closer."""
 
@@ -193,7 +191,7 @@ class RecommenderScorer:
 
 
 class TranslatedScorer:
-    """A Recommender over other products than its own; what it does not know comes last."""
+    """A Recommender over other products than its own; products that it does not know come last."""
 
     def __init__(self, recommender: Recommender, own: npt.NDArray[np.integer]) -> None:
         """`own` [products] is each product's index in the recommender's vocabulary, -1 where it is not there."""

@@ -1,4 +1,4 @@
-"""Asymmetric matrix factorisation: the baseline that a sequence model has to beat."""
+"""Defines asymmetric matrix factorisation, the baseline that a sequence model has to beat."""
 
 from __future__ import annotations
 

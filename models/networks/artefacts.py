@@ -1,4 +1,4 @@
-"""Trained models on disk: a directory of safetensors, JSON and checksums; never pickle."""
+"""Writes and reads trained models as directories of safetensors, JSON and checksums; creates models by kind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
@@ -23,7 +22,14 @@ if TYPE_CHECKING:
     from models.networks.recommender import TorchRecommender
 
 FORMAT = 1
+KINDS: Mapping[str, str] = {
+    "amf": "models.networks.amf:AMF",
+    "transformer": "models.networks.transformer:Transformer",
+    "transformers4rec": "models.networks.transformers4rec:Transformers4Rec",
+}
+"""kind -> module:class; the module is imported when the kind is first used."""
 WEIGHTS, VOCABULARY, MANIFEST = "weights.safetensors", "vocabulary.json", "manifest.json"
+FILES = {WEIGHTS, VOCABULARY}
 
 
 class ArtefactError(ValueError):
@@ -32,20 +38,20 @@ class ArtefactError(ValueError):
 
 @dataclass(frozen=True)
 class Manifest:
-    """What `manifest.json` says, beside a checksum of itself."""
+    """The content of `manifest.json`, except for its own checksum."""
 
     format: int
     """Version of this layout."""
     kind: str
     """Key of `models.networks.artefacts.KINDS`."""
     config: dict[str, Any]
-    """What the model was built with."""
+    """The model's settings."""
     vocabulary_digest: str
     """`Vocabulary.digest` of the ids in vocabulary.json."""
     files: dict[str, str]
-    """sha256 of each other file, by name. That of the weights identifies what was learned."""
+    """sha256 of each other file, by name; that of the weights identifies the trained model."""
     metadata: dict[str, Any]
-    """The caller's own: as_of, Delta versions read, metrics."""
+    """The caller's: as_of, versions of the Delta tables, metrics."""
 
 
 def write(
@@ -84,7 +90,12 @@ def read_manifest(directory: Path) -> Manifest:
         raise ArtefactError(f"{directory / MANIFEST} was changed after it was written; restore it or train again")
     if body.get("format") != FORMAT:
         raise ArtefactError(f"{directory} has format {body.get('format')!r:.40}, this code reads {FORMAT}; train again")
-    if body.keys() != {field.name for field in fields(Manifest)} or not _lists_both(body["files"]):
+    files = body.get("files")
+    if (
+        body.keys() != {field.name for field in fields(Manifest)}
+        or not isinstance(files, dict)
+        or files.keys() != FILES
+    ):
         raise ArtefactError(f"{directory / MANIFEST} has other entries than this code writes; train again")
     return Manifest(**body)
 
@@ -103,7 +114,7 @@ def read(directory: Path, compute: Compute) -> tuple[Recommender, Manifest]:
     except (TypeError, KeyError, ValueError, RuntimeError, RecursionError, SafetensorError) as error:
         if isinstance(error, ArtefactError):
             raise
-        raise ArtefactError(f"{directory} fits its checksums and is no model ({error}); train again") from None
+        raise ArtefactError(f"{directory} matches its checksums but is no model ({error}); train again") from None
 
 
 def _restored(directory: Path, manifest: Manifest, content: Mapping[str, bytes], compute: Compute) -> Recommender:
@@ -112,7 +123,7 @@ def _restored(directory: Path, manifest: Manifest, content: Mapping[str, bytes],
         raise ArtefactError(
             f"the ids in {directory / VOCABULARY} are not those the model was trained with; train again"
         )
-    return restore(manifest.kind, vocabulary, manifest.config, load(content[WEIGHTS]), compute)
+    return model_class(manifest.kind).restore(vocabulary, manifest.config, load(content[WEIGHTS]), compute)
 
 
 def _verified(directory: Path) -> tuple[Manifest, dict[str, bytes]]:
@@ -136,10 +147,6 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _lists_both(files: object) -> bool:
-    return isinstance(files, dict) and files.keys() == {WEIGHTS, VOCABULARY}
-
-
 def _digest(body: dict[str, Any]) -> str | None:
     """Checksum of a manifest; None for what strict JSON cannot hold, which `write` never wrote."""
     try:
@@ -150,16 +157,6 @@ def _digest(body: dict[str, Any]) -> str | None:
 
 def _json(value: dict[str, Any]) -> str:
     return json.dumps(value, indent=1, sort_keys=True, allow_nan=False)
-
-
-# Every kind of model by name; a kind's module is imported when it is first asked for.
-
-KINDS: Mapping[str, str] = {
-    "amf": "models.networks.amf:AMF",
-    "transformer": "models.networks.transformer:Transformer",
-    "transformers4rec": "models.networks.transformers4rec:Transformers4Rec",
-}
-"""kind -> module:class."""
 
 
 def model_class(kind: str) -> type[TorchRecommender]:
@@ -174,14 +171,3 @@ def model_class(kind: str) -> type[TorchRecommender]:
 def create(kind: str, vocabulary: Vocabulary, compute: Compute, **config: Any) -> Recommender:
     """An untrained model; `config` are fields of the kind's config class, ValueError names one that is wrong."""
     return model_class(kind).create(vocabulary, compute, **config)
-
-
-def restore(
-    kind: str,
-    vocabulary: Vocabulary,
-    config: dict[str, Any],
-    tensors: Mapping[str, npt.NDArray[Any]],
-    compute: Compute,
-) -> Recommender:
-    """The trained model that `config` and `tensors` came from."""
-    return model_class(kind).restore(vocabulary, config, tensors, compute)

@@ -1,4 +1,4 @@
-"""From histories to padded torch batches: windows, (position, target) pairs, length buckets.
+"""Turns histories into padded torch batches, and decides which later events each event has to predict.
 
 Legend: B histories in a batch, L padded length, P pairs. Batches are left-aligned (a history's oldest event is
 column 0, padding is on the right): a causal model then never reads padding before a real event.
@@ -17,9 +17,9 @@ from models.networks.device import to_device
 from models.ragged import Ragged, offsets_of, ranges
 from models.sequences import SECONDS_PER_DAY, Sequences
 
-# Which later events each event has to predict, and how much each of them counts.
-
 IntArray = npt.NDArray[np.int64]
+LEAST_ROWS = 8
+"""Fewest histories in a batch where the result must not depend on the batch's other histories."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ def next_basket(sequences: Sequences) -> Targets:
 def future_window(sequences: Sequences, days: float, rng: np.random.Generator) -> Targets:
     """The last event of a basket predicts one event drawn from those of later baskets at most `days` later.
 
-    What a customer will do over a window, and not just next: for vectors that are a day old when they are used
-    (Pancha et al. 2022, "PinnerFormer", its dense all-action loss). A basket with nothing in its window predicts
-    nothing; every call draws anew.
+    It trains vectors that are a day old when they are used: they have to predict a window and not just the next event
+    (Pancha et al. 2022, "PinnerFormer", its dense all-action loss). A basket with an empty window predicts nothing;
+    every call draws anew.
     """
     ends, following, _ = _baskets(sequences)
     owner = sequences.owners
@@ -64,15 +64,11 @@ def future_window(sequences: Sequences, days: float, rng: np.random.Generator) -
 
 
 def _baskets(sequences: Sequences) -> tuple[IntArray, IntArray, IntArray]:
-    """Of each basket that another one of its history follows: its last event, the next one's first event and size."""
+    """(last event, first event of the next basket, size of the next basket) of each basket but a history's last."""
     starts = sequences.basket_offsets()
     following = np.setdiff1d(starts, sequences.offsets)
     sizes = np.diff(starts)[np.searchsorted(starts, following)]
     return following - 1, following, sizes
-
-
-LEAST_ROWS = 8
-"""Histories in a batch, at least, where the result must not depend on who they are."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +110,7 @@ def windows(sequences: Sequences, length: int) -> Sequences:
 
 
 def predicting(sequences: Sequences, wanted: Targets) -> IntArray:
-    """[n], length of each history up to its last event that predicts anything: what comes later is only a target."""
+    """[n], length of each history up to its last event that predicts anything: later events are targets only."""
     places = np.arange(1, len(wanted.offsets))
     reach = np.maximum.accumulate(np.where(wanted.lengths > 0, places, 0), dtype=np.int64)
     ends = sequences.offsets[1:] - 1
@@ -146,9 +142,9 @@ def fixed_columns(lengths: IntArray, longest: int) -> IntArray:
 def fixed_buckets(lengths: IntArray, batch_events: int, longest: int) -> Iterator[IntArray]:
     """The rows of non-empty histories, those of equal `fixed_columns` together.
 
-    Kernels add numbers in an order that depends on a matrix's shape, not on its content, so that what is computed of a
-    history padded to them is the same to the last bit whoever else is in the batch. It takes `LEAST_ROWS` to a batch as
-    well: for few, kernels are others. Where there are fewer, the first row is repeated.
+    Kernels add numbers in an order that depends on a matrix's shape, not on its content, so the vector of a history
+    padded like this is the same to the last bit whatever other histories are in the batch. That also takes at least
+    `LEAST_ROWS` rows, since other kernels serve few rows: where there are fewer, the first row is repeated.
     """
     columns = fixed_columns(lengths, longest)
     for width in np.unique(columns[lengths > 0])[::-1].tolist():
@@ -161,8 +157,8 @@ def fixed_buckets(lengths: IntArray, batch_events: int, longest: int) -> Iterato
 def pad(
     sequences: Sequences, rows: IntArray, device: torch.device, wanted: Targets | None = None, columns_at_least: int = 0
 ) -> Batch:
-    """The histories at `rows`, none of them empty, as one batch; `wanted` adds the pairs to learn from, and leaves
-    out the events at a history's end that predict nothing.
+    """The histories at `rows`, none of them empty, as one batch; `wanted` adds the pairs to learn from, and drops the
+    events at a history's end that predict nothing.
     """
     starts, lengths = sequences.offsets[rows], sequences.lengths[rows]
     columns = np.arange(max(int(lengths.max()), columns_at_least))

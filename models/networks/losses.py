@@ -1,4 +1,4 @@
-"""The loss that all models share: next-product softmax, exact or with shared, popularity-drawn negatives.
+"""Computes the loss of all models: next-product softmax, exact or with shared, popularity-drawn negatives.
 
 Legend: P (position, target) pairs, K negatives drawn per batch, U distinct among them, V products, D width.
 """
@@ -19,6 +19,11 @@ from models.settings import Settings, Share
 
 IntArray = npt.NDArray[np.int64]
 
+CHUNK_CELLS = 1 << 21
+"""Scores held at once: 8 MB of float32, which stays inside a server CPU's shared cache."""
+GPU_CHUNK_CELLS = 1 << 26
+"""The same on a GPU, 256 MB: there each chunk costs a dozen launches, and its cache holds less than one anyway."""
+
 
 @dataclass(frozen=True)
 class LossConfig(Settings):
@@ -36,7 +41,7 @@ class LossConfig(Settings):
 
 @dataclass(frozen=True)
 class Negatives:
-    """What one batch's targets are scored against, each distinct product once."""
+    """The products that one batch's targets are compared with, each distinct one once."""
 
     products: torch.Tensor
     """[U] int64."""
@@ -48,14 +53,14 @@ class Negatives:
     hit_columns: torch.Tensor
     """[H] int64: which one."""
     pairs: IntArray
-    """`hit_pairs`, on the CPU, where the pairs are cut into chunks."""
+    """`hit_pairs` on the CPU, where the pairs are cut into chunks: to ask a GPU for it would wait for all its work."""
 
 
 class Sampler:
     """Draws K products with replacement; `counts` [V] are how often each product occurs in the training data."""
 
     def __init__(self, counts: npt.NDArray[np.integer], config: LossConfig, device: torch.device) -> None:
-        weights = (counts + 1.0) ** config.popularity_power  # + 1: a product nobody has touched is a negative too
+        weights = (counts + 1.0) ** config.popularity_power  # + 1: a product without events is a negative too
         self._probability = weights / weights.sum()
         self._cumulative = np.cumsum(self._probability)[:-1]
         self._draws = config.negatives
@@ -107,27 +112,16 @@ def softmax_loss(
     if bias is not None:
         own, shift = own + bias[0], shift + bias[1]
     loss: torch.Tensor = LinearSoftmax.apply(  # type: ignore[no-untyped-call]
-        states, unit(candidates, config).float(), shift, own, negatives.hit_pairs, negatives.hit_columns,
-        negatives.pairs, weights,
-    )  # fmt: skip
+        states, unit(candidates, config).float(), shift, own, negatives, weights
+    )
     return loss
-
-
-# Softmax cross-entropy against many candidates without ever holding all their scores.
-#
-# Legend: P pairs (a state and its target), K candidates, D width.
-
-CHUNK_CELLS = 1 << 21
-"""Scores held at once: 8 MB of float32, which stays inside a server CPU's shared cache."""
-CARD_CHUNK_CELLS = 1 << 26
-"""The same on a card, 256 MB: there each chunk costs a dozen launches, and its cache holds less than one anyway."""
 
 
 class LinearSoftmax(torch.autograd.Function):
     """Weighted mean over P pairs of logsumexp(scores of the target and the candidates) - score of the target.
 
     The gradient is taken together with the loss, a chunk of pairs at a time, while the chunk's scores are still in
-    the cache: three matrix products as in plain autograd, but one [chunk, K] buffer instead of several [P, K]
+    the cache: three matrix products as in plain autograd, but one [chunk, U] buffer instead of several [P, U]
     (the idea of Liger Kernel's fused linear cross-entropy, Hsu et al. 2024).
     """
 
@@ -138,30 +132,27 @@ class LinearSoftmax(torch.autograd.Function):
         candidates: torch.Tensor,
         shift: torch.Tensor,
         wanted: torch.Tensor,
-        hit_pairs: torch.Tensor,
-        hit_columns: torch.Tensor,
-        pairs_hit: npt.NDArray[np.int64],
+        negatives: Negatives,
         weights: torch.Tensor,
     ) -> torch.Tensor:
-        """`states` [P, D] and `candidates` [K, D], float32; `shift` [K], added to their scores; `wanted` [P], the
-        targets' own scores; `hit_pairs` [H], rising, and `hit_columns` [H] where a candidate is that pair's own
-        target, which counts once only, and `pairs_hit`, the former on the CPU: to ask a card for it would wait for
-        all that is begun there; `weights` [P], summing to 1. Returns a float32 scalar.
+        """`states` [P, D] and `candidates` [U, D], float32; `shift` [U], added to their scores; `wanted` [P], the
+        targets' own scores; `negatives` say where a candidate is a pair's own target, which counts once only;
+        `weights` [P], summing to 1. Returns a float32 scalar.
         """
         pairs = len(states)
         d_states, d_candidates = torch.empty_like(states), torch.zeros_like(candidates)
         d_shift = torch.zeros_like(shift)
         d_wanted, losses = torch.empty_like(wanted), torch.empty_like(wanted)
-        cells = CHUNK_CELLS if states.device.type == "cpu" else CARD_CHUNK_CELLS
+        cells = CHUNK_CELLS if states.device.type == "cpu" else GPU_CHUNK_CELLS
         rows = max(1, cells // max(1, len(candidates)))
-        edges = np.searchsorted(pairs_hit, np.arange(0, pairs + rows, rows))
+        edges = np.searchsorted(negatives.pairs, np.arange(0, pairs + rows, rows))
         buffer = torch.empty(min(rows, pairs), len(candidates), device=states.device)
         for number, start in enumerate(range(0, pairs, rows)):
             part, hit = slice(start, start + rows), slice(int(edges[number]), int(edges[number + 1]))
             target, weight = wanted[part], weights[part]
             scores = torch.mm(states[part], candidates.T, out=buffer[: len(target)])
             scores += shift
-            scores[hit_pairs[hit] - start, hit_columns[hit]] = -torch.inf
+            scores[negatives.hit_pairs[hit] - start, negatives.hit_columns[hit]] = -torch.inf
             top = torch.maximum(scores.amax(1), target)
             chances = scores.sub_(top[:, None]).exp_()
             own = (target - top).exp_()
@@ -179,4 +170,4 @@ class LinearSoftmax(torch.autograd.Function):
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """The saved gradients, scaled by that of the loss."""
         d_states, d_candidates, d_shift, d_wanted = (part * grads[0] for part in ctx.saved_tensors)
-        return d_states, d_candidates, d_shift, d_wanted, None, None, None, None
+        return d_states, d_candidates, d_shift, d_wanted, None, None

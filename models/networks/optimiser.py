@@ -1,15 +1,18 @@
-"""AdamW for networks with large product tables, of which a batch touches few rows."""
+"""Updates weights by AdamW, of large product tables only the rows that a batch touches, and drops out cheaply."""
 
 from __future__ import annotations
 
 import torch
 
+BETA, EPSILON = (0.9, 0.999), 1e-8
+"""AdamW's defaults: decay of the two moments, and the number that keeps a division from one by zero."""
+
 
 class TableAdamW:
     """AdamW (Loshchilov and Hutter 2019); a parameter with a sparse gradient is updated in the touched rows alone.
 
-    The moments, step and decay of a row stand still while nothing touches it, as in torch's SparseAdam, which has no
-    decay. A dense update reads and writes the gradient, two moments and weights of a table of 50,000 products whole,
+    Moments and weights of a row stay as they are while no batch touches it, as in torch's SparseAdam, which has no
+    weight decay. A dense update would read and write the gradient, both moments and the weights of all 50,000 products
     for the sake of a few thousand rows.
     """
 
@@ -48,19 +51,19 @@ class TableAdamW:
             self._adam.step()
         for table, moments in zip(self._tables, self._moments, strict=True):
             if table.grad is not None:
-                self._update_rows(table, *touched(table.grad), *moments, rate=self._table_rate * share)
+                self._update_rows(table, moments, self._table_rate * share)
 
-    def _update_rows(
-        self, table: torch.Tensor, rows: torch.Tensor, values: torch.Tensor, first: torch.Tensor, second: torch.Tensor,
-        rate: float, beta: tuple[float, float] = (0.9, 0.999), epsilon: float = 1e-8,
-    ) -> None:  # fmt: skip
-        mean = first.index_select(0, rows).lerp_(values, 1 - beta[0])
-        square = second.index_select(0, rows).mul_(beta[1]).addcmul_(values, values, value=1 - beta[1])
+    def _update_rows(self, table: torch.Tensor, moments: tuple[torch.Tensor, torch.Tensor], rate: float) -> None:
+        assert table.grad is not None
+        rows, values = touched(table.grad)
+        (beta1, beta2), (first, second) = BETA, moments
+        mean = first.index_select(0, rows).lerp_(values, 1 - beta1)
+        square = second.index_select(0, rows).mul_(beta2).addcmul_(values, values, value=1 - beta2)
         first.index_copy_(0, rows, mean)
         second.index_copy_(0, rows, square)
-        root = square.div_(1 - beta[1] ** self._steps).sqrt_().add_(epsilon)
+        root = square.div_(1 - beta2**self._steps).sqrt_().add_(EPSILON)
         moved = table.index_select(0, rows).mul_(1 - rate * self._decay)
-        table.index_copy_(0, rows, moved.addcdiv_(mean, root, value=-rate / (1 - beta[0] ** self._steps)))
+        table.index_copy_(0, rows, moved.addcdiv_(mean, root, value=-rate / (1 - beta1**self._steps)))
 
 
 def touched(grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -74,8 +77,8 @@ def touched(grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def summed_by_row(rows: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """(rows [n], sums [n, D]) of rows [n] in any order and their values [n, D].
 
-    As many as came in, the last one again and again past the last: `coalesce` asks a card how many rows are left,
-    which waits for all that is begun there, in every step of a training.
+    It returns as many rows as it takes, the last one repeated: `coalesce` would ask a GPU how many are left, which
+    waits for all its work, in every step of a training.
     """
     rows, order = rows.sort(stable=True)
     opens = torch.ones_like(rows, dtype=torch.bool)
@@ -94,14 +97,9 @@ def table(rows: int, width: int, std: float) -> torch.nn.Embedding:
     return found
 
 
-# Dropout with cheap random numbers.
-
-
 class ByteDropout(torch.nn.Module):
-    """Dropout whose mask costs one random byte per number: torch's own draw took 13 times as
-    long on a CPU, more than most of the layers it follows.
-
-    The share is met to 1/256, which is why it is rounded; what is kept is scaled by the rounded share.
+    """Dropout whose mask costs one random byte per number: torch's own draw took 13 times as long on a CPU, more than
+    most of the layers it follows. The share is rounded to 1/256, and kept numbers are scaled by the rounded share.
     """
 
     def __init__(self, share: float) -> None:

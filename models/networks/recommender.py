@@ -1,4 +1,4 @@
-"""The model contract (`models.contract.Recommender`) for any network that `models.networks.training` can fit."""
+"""Fulfils the model contract (`models.contract.Recommender`) with any network that `models.networks.training` fits."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from models.sequences import Sequences
 from models.vocabulary import Vocabulary
 
 ENCODE_EVENTS = 2048
-"""Events per batch while encoding: about what keeps the working set of a small model near a CPU's cache."""
+"""Events per batch while encoding: a small model's working set then about fits a CPU's cache."""
 MOST_ENCODE_EVENTS = 65_535
-"""The same on a card whose memory would hold more: it has enough to do by then, and torch's attention starts a grid
-with one row a history, of which CUDA allows no more."""
+"""Most events per batch on a GPU, which is busy enough by then; CUDA also limits a grid to 65,535 rows, and torch's
+attention starts one with a row for each history."""
 FEATURES = "products.features"
 """Name of the buffer that holds `Catalogue.features` in a network that reads it."""
 
@@ -81,16 +81,16 @@ class TorchRecommender(ABC):
         return train(self._module, sequences, products, self.settings, seed, self._device, progress)
 
     def extended(self, ids: Sequence[str], catalogue: Catalogue) -> Self:
-        """This model: it knows products by their id alone."""
+        """This model itself: it knows products by their id alone."""
         return self
 
     def encode(self, sequences: Sequences, progress: Progress = silent) -> FloatMatrix:
         """Customer vectors [n, d + 1] float32 from each history's last `max_length` events; last column 1.
 
         An empty history gets zeros and the 1. On a CPU a vector is the same to the last bit whatever other histories
-        are encoded with it, and in how many threads. `progress` counts histories. On a card, batches are as large as
-        its memory allows, are halved where that turns out too little, and are copied while others are computed; numbers
-        are within `models.networks.device.BF16_TOLERANCE` of a CPU's.
+        are encoded with it, and in how many threads. `progress` counts histories. On a GPU, batches are as large as its
+        memory allows and are halved where that proves too large; numbers are within
+        `models.networks.device.BF16_TOLERANCE` of a CPU's.
         """
         self._check_products(sequences)
         recent = sequences.last(self.settings.max_length)
@@ -115,8 +115,8 @@ class TorchRecommender(ABC):
             return self.module.last_states(pad(recent, rows, self._device, columns_at_least=columns))
 
     def _batches(self, recent: Sequences) -> Iterable[IntArray]:
-        """Rows to encode at once: on a CPU of one padded length each, on a card as many as its memory takes, by what
-        some of the longest histories take there.
+        """Rows to encode at once: on a CPU of one padded length each, on a GPU as many as its memory takes, estimated
+        from the memory that some of the longest histories take.
         """
         free, longest = free_memory(self._device), int(recent.lengths.max(initial=0))
         if free is None or not longest:
@@ -124,7 +124,7 @@ class TorchRecommender(ABC):
         rows = np.argsort(-recent.lengths, kind="stable")[: max(1, ENCODE_EVENTS // longest)]
         try:
             taken = peak_memory(self._device, lambda: self._last_states(recent, rows))
-        except torch.OutOfMemoryError:  # batches of that size are halved where they do not fit either
+        except torch.OutOfMemoryError:  # these batches are halved where they do not fit either
             return buckets(recent.lengths, ENCODE_EVENTS)
         events = cells_within(free, taken / (len(rows) * longest), ENCODE_EVENTS, MOST_ENCODE_EVENTS)
         return buckets(recent.lengths, events)
@@ -195,6 +195,6 @@ class TorchRecommender(ABC):
 
 
 def _named_tensors(module: NextProductModule) -> dict[str, torch.Tensor]:
-    """Parameters, and the buffers that belong to what was learned (FEATURES alone); the library's own are rebuilt."""
+    """Parameters, and the one buffer that is part of the trained model (FEATURES); a library's own are rebuilt."""
     kept = {name: value for name, value in module.named_buffers() if name == FEATURES}
     return {**dict(module.named_parameters()), **kept}

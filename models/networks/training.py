@@ -1,4 +1,4 @@
-"""The one training loop of the torch models."""
+"""Trains any network that turns histories into customer vectors; the loop of all torch models."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class TrainingConfig(LossConfig):
 
 
 class NextProductModule(nn.Module, ABC):
-    """What the loop trains: a network that turns prefixes of histories into vectors, and a vector per product."""
+    """A network that turns prefixes of histories into vectors, and has a vector for each product."""
 
     @abstractmethod
     def states(self, batch: Batch) -> torch.Tensor:
@@ -101,9 +101,9 @@ def train(
 ) -> Fitted:
     """Fit `module`, of so many products, in place and leave it in eval mode.
 
-    AdamW (Loshchilov and Hutter 2019); `progress` is told of every batch. Nothing within an epoch waits for a card:
-    while it computes a batch, the next ones are prepared and copied. Raises ValueError where the histories hold
-    nothing to predict, FloatingPointError where the loss is not finite.
+    AdamW (Loshchilov and Hutter 2019); `progress` counts batches. Nothing within an epoch waits for a GPU: while it
+    computes a batch, the next ones are prepared and copied. Raises ValueError where the histories hold nothing to
+    predict, FloatingPointError where the loss is not finite.
     """
     rng = np.random.default_rng(seed)
     wanted = _targets(sequences, config, rng)
@@ -150,7 +150,7 @@ def _targets(sequences: Sequences, config: TrainingConfig, rng: np.random.Genera
 
 
 def _batches(cut: Sequences, wanted: Targets, config: TrainingConfig, rng: np.random.Generator) -> list[IntArray]:
-    """One epoch's batches; windows without a single pair (one-basket histories) only cost time and are left out."""
+    """One epoch's batches, without windows that have no pair (one-basket histories): they would only cost time."""
     lengths = predicting(cut, wanted)
     if config.recency:
         newest = cut.times[cut.offsets[1:] - 1]

@@ -1,4 +1,4 @@
-"""The network of our own transformer, read top to bottom.
+"""Defines our own transformer over a customer's events: settings, layers from inputs to answer, and the model.
 
 Legend: B histories, L events, Q queries, D width, H heads, V products, F features of a product.
 """
@@ -26,12 +26,10 @@ from models.sequences import EVENT_TYPES, Sequences
 from models.settings import Dropout
 from models.vocabulary import Vocabulary
 
-# Settings that every transformer has, whoever wrote its blocks.
-
 
 @dataclass(frozen=True)
 class BlockConfig(TrainingConfig):
-    """Size of a transformer."""
+    """Settings of every transformer, also of another library's."""
 
     width: PositiveInt = 64
     """d, the length of a product vector and of the hidden state."""
@@ -58,8 +56,8 @@ class TransformerConfig(BlockConfig):
 
     dropout: Dropout = 0.25
     id_dropout: Dropout = 0.05
-    """Share of the look-ups that know a product by its features alone while training, so that a product without a
-    vector of its own is nothing new. Without a catalogue there is nothing to fall back on and none is dropped."""
+    """Share of look-ups that see a product by its features alone while training, as products without a vector of their
+    own are seen later. Without a catalogue none is dropped."""
     temperature: PositiveFloat | None = 0.07
     negatives: PositiveInt = 1024
     epochs: PositiveInt = 6
@@ -78,8 +76,8 @@ class ProductTable(nn.Module):
         self.feature: nn.Embedding | None = None
         self.register_buffer("features", torch.from_numpy(np.array(catalogue.features)))
         if catalogue.features.shape[1]:
-            self.feature = nn.Embedding(BUCKETS, config.width)  # read by every batch almost whole: not worth a table
-            # Small at first, so that words which only a new product has add next to nothing to what was learned.
+            self.feature = nn.Embedding(BUCKETS, config.width)  # each batch reads most of it: no sparse gradient
+            # Small at first, so that words of new products alone change their vectors little.
             nn.init.normal_(self.feature.weight, std=0.1 * config.width**-0.5)
 
     def append(self, catalogue: Catalogue) -> None:
@@ -271,9 +269,6 @@ def look_up(table: nn.Linear, codes: torch.Tensor) -> torch.Tensor:
 def pick(states: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     """[B, 1, D], each history's state at its own position rows [B]."""
     return states.gather(1, rows[:, None, None].expand(-1, 1, states.shape[2]))
-
-
-# Our own transformer over a customer's events: what it promises, around the network that does it.
 
 
 class Transformer(TorchRecommender):

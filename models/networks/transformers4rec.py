@@ -1,4 +1,4 @@
-"""NVIDIA Transformers4Rec's own blocks, trained and scored by us."""
+"""Builds a model from NVIDIA Transformers4Rec's modules, trained and scored by our code."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Transformers4Rec(TorchRecommender):
 
 
 class Transformers4RecModule(NextProductModule):
-    """Our view of the library's head: inputs shifted by one, because the library reserves id 0 for padding."""
+    """Wraps the library's head; ids are shifted by one, because the library reserves id 0 for padding."""
 
     def __init__(self, head: nn.Module) -> None:
         super().__init__()
@@ -124,7 +124,7 @@ def _initialise(weight: torch.Tensor) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Importing the library warns of TensorFlow, Triton and pynvml, none of which is used here."""
+    """Silences the import of the library, which warns of TensorFlow, Triton and pynvml: none of them is used here."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield

@@ -1,4 +1,4 @@
-"""Exact search on CPUs: products are packed once, then threads take queries until there are none left."""
+"""Searches packed product vectors exactly on CPUs; threads share the queries."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class PackedProducts:
     panels: npt.NDArray[np.float32]
     """[panels, d, 16], zeros past the last product."""
     row_of: Rows
-    """[panels * 16], which row of the whole matrix lies at each place, -1 past the last product."""
+    """[panels * 16], the row of the whole matrix at each place, -1 past the last product."""
     count: int
     """Products in it."""
 
@@ -55,36 +55,42 @@ def pack(vectors: FloatMatrix, rows: Rows, threads: int = 1) -> PackedProducts:
 
 
 def best_products(
-    queries: FloatMatrix, packed: PackedProducts, n: int, excluded: Excluded | None = None,
-    threads: int = 1, batch: int = QUERIES,
-) -> tuple[FloatMatrix, Rows]:  # fmt: skip
+    queries: FloatMatrix,
+    packed: PackedProducts,
+    n: int,
+    excluded: Excluded | None = None,
+    threads: int = 1,
+    batch: int = QUERIES,
+) -> tuple[FloatMatrix, Rows]:
     """(scores [q, n], rows [q, n]) of the n best products by inner product; -inf and -1 where there are fewer.
 
     Order: score falling, then row rising. A score depends on its two vectors alone, not on what else is searched.
     Raises ValueError where shapes do not fit together.
     """
-    from models.search.exact_kernels import best_of_queries
+    from models.search.exact_kernels import CutPlan, PackedPanels, TopLists, best_of_queries
 
     if queries.shape[1] != packed.panels.shape[1]:
         raise ValueError(f"queries of {queries.shape[1]} dimensions cannot be scored by {packed.panels.shape[1]}")
-    scores = np.full((len(queries), n), -np.inf, dtype=np.float32)
-    rows = np.full((len(queries), n), -1, dtype=np.int64)
-    offsets, hidden = rising(excluded, len(queries))
-    settled = np.zeros(len(queries), dtype=bool)
+    lists = TopLists(
+        np.full((len(queries), n), -np.inf, dtype=np.float32),
+        np.full((len(queries), n), -1, dtype=np.int64),
+        np.zeros(len(queries), dtype=bool),
+    )
+    products, hidden = PackedPanels(packed.panels, packed.row_of), rising(excluded, len(queries))
 
-    def fill(chosen: Rows, stops: Rows, ranks: Rows) -> None:
-        in_threads(
-            lambda a, b: best_of_queries(queries, chosen[a:b], packed.panels, packed.row_of, stops, ranks, offsets,
-                                         hidden, scores, rows, settled),
-            len(chosen), min(batch, -(-len(chosen) // threads)), threads,
-        )  # fmt: skip
+    def fill(chosen: Rows, plan: CutPlan) -> None:
+        def work(first: int, last: int) -> None:
+            best_of_queries(queries, chosen[first:last], products, plan, hidden, lists)
+
+        in_threads(work, len(chosen), min(batch, -(-len(chosen) // threads)), threads)
 
     if packed.count and n:
-        stops, ranks = _plan(packed, min(n, packed.count))
-        fill(np.arange(len(queries)), stops, ranks)
-        scores[~settled], rows[~settled] = -np.inf, -1
-        fill(np.flatnonzero(~settled), stops[-1:], ranks[-1:])
-    return scores, rows
+        plan = CutPlan(*_plan(packed, min(n, packed.count)))
+        fill(np.arange(len(queries)), plan)
+        left = np.flatnonzero(~lists.settled)
+        lists.scores[left], lists.rows[left] = -np.inf, -1
+        fill(left, CutPlan(plan.stops[-1:], plan.ranks[-1:]))
+    return lists.scores, lists.rows
 
 
 def in_threads(work: Callable[[int, int], None], count: int, part: int, threads: int) -> None:
@@ -99,7 +105,7 @@ def in_threads(work: Callable[[int, int], None], count: int, part: int, threads:
 
 
 def _plan(packed: PackedProducts, n: int) -> tuple[Rows, Rows]:
-    """(stops, ranks) for `best_of_queries`.
+    """(stops, ranks) of a `models.search.exact_kernels.CutPlan`.
 
     Of the n best of all, a share s of the products holds n s give or take their square root. So the best n s and
     three times that more set a limit that leaves fewer than n about once in a thousand queries.

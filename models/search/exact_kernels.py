@@ -1,14 +1,14 @@
-"""Exact top-N in one pass: inner products in registers, and only those over a query's limit are ever stored.
+"""Finds the exact top N by inner product in one pass, and stores only scores over a query's limit.
 
-Products lie in panels [panels, d, 16], queries in blocks [blocks, d, 6]; one tile is 6 x 16 scores. Every score is
-the same sum in the same order wherever its product lies, so equal vectors tie exactly, at any size and in any batch.
-A candidate is one integer: score above, complement of the row below. So larger is better, and no two are equal.
-All of it lies in one module, because a compiled function is compiled again only when its own file changes.
+Products are in panels [panels, d, 16], queries in blocks [blocks, d, 6]; one tile is 6 x 16 scores. Every score is the
+same sum in the same order wherever its product is, so equal vectors tie exactly, at any size and in any batch. A
+candidate is one integer: score above, complement of the row below. So larger is better, and no two are equal. All of it
+is in one module, because numba compiles a function again only when its own file changes.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,18 +30,58 @@ WORD = np.uint64(32)
 
 Panels = npt.NDArray[np.float32]
 Keys = npt.NDArray[np.uint64]
+IR = Any
+"""A value or builder of llvmlite or numba's typing, which have no type annotations."""
+
+
+class PackedPanels(NamedTuple):
+    """Packed product vectors."""
+
+    panels: Panels
+    """[panels, d, 16]."""
+    row_of: Rows
+    """[panels * 16], the row of each place, -1: none."""
+
+
+class CutPlan(NamedTuple):
+    """When candidates are cut: after panel stops[j] all but the ranks[j] best so far are dropped."""
+
+    stops: Rows
+    """[phases], rising; the last is the number of panels."""
+    ranks: Rows
+    """[phases]; the last is n."""
+
+
+class TopLists(NamedTuple):
+    """The answer to q queries, filled in place: scores and rows are [q, n]."""
+
+    scores: FloatMatrix
+    rows: Rows
+    settled: BoolMask
+    """[q], false where a guessed limit was too high for n products: that query needs one stop alone."""
+
+
+class QueryState(NamedTuple):
+    """The candidates of some queries while products pass."""
+
+    limits: npt.NDArray[np.float32]
+    """[queries], the least score that is still of use."""
+    held: Rows
+    """[queries], candidates in `keys`."""
+    keys: Keys
+    """[queries, room]."""
 
 
 @intrinsic
 def _tile_intrinsic(
-    typing: Any, queries: Any, query_at: Any, panels: Any, panel_at: Any, d: Any, limits: Any, limit_at: Any, tile: Any
-) -> Any:
+    typing: IR, queries: IR, query_at: IR, panels: IR, panel_at: IR, d: IR, limits: IR, limit_at: IR, tile: IR
+) -> IR:
     """Write a tile's scores; the bits of those at or over their query's limit come back in two halves."""
     signature = types.UniTuple(types.uint64, 2)(  # type: ignore[no-untyped-call]
         queries, query_at, panels, panel_at, d, limits, limit_at, tile
     )
 
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def generate(context: IR, builder: IR, signature: IR, args: IR) -> IR:
         arrays = [context.make_array(signature.args[i])(context, builder, args[i]).data for i in (0, 2, 5, 7)]
         starts = [context.cast(builder, args[i], signature.args[i], types.int64) for i in (1, 3, 6)]
         depth = context.cast(builder, args[4], signature.args[4], types.int64)
@@ -55,7 +95,7 @@ def _tile_intrinsic(
 WIDE = ir.VectorType(ir.FloatType(), COLUMNS)
 
 
-def _multiply(builder: Any, queries: Any, query_at: Any, panels: Any, panel_at: Any, depth: Any) -> list[Any]:
+def _multiply(builder: IR, queries: IR, query_at: IR, panels: IR, panel_at: IR, depth: IR) -> list[IR]:
     """The loop over dimensions, with a vector of 16 sums for each of 6 queries; `depth` is at least 1."""
     fma = builder.module.declare_intrinsic("llvm.fmuladd.v16f32", fnty=ir.FunctionType(WIDE, [WIDE] * 3))
     entry, loop, done = builder.block, builder.append_basic_block("loop"), builder.append_basic_block("done")
@@ -80,7 +120,7 @@ def _multiply(builder: Any, queries: Any, query_at: Any, panels: Any, panel_at: 
     return after
 
 
-def _compare(builder: Any, sums: list[Any], limits: Any, limit_at: Any, tile: Any) -> list[Any]:
+def _compare(builder: IR, sums: list[IR], limits: IR, limit_at: IR, tile: IR) -> list[IR]:
     halves = [_int(0), _int(0)]
     for row, total in enumerate(sums):
         builder.store(total, _vector_at(builder, tile, _int(row * COLUMNS)), align=4)
@@ -92,33 +132,33 @@ def _compare(builder: Any, sums: list[Any], limits: Any, limit_at: Any, tile: An
     return halves
 
 
-def _int(value: int) -> Any:
+def _int(value: int) -> IR:
     return ir.Constant(ir.IntType(64), value)
 
 
-def _splat(builder: Any, value: Any) -> Any:
+def _splat(builder: IR, value: IR) -> IR:
     nothing = ir.Constant(WIDE, ir.Undefined)
     first = builder.insert_element(nothing, value, ir.Constant(ir.IntType(32), 0))
     return builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(ir.IntType(32), COLUMNS), [0] * COLUMNS))
 
 
-def _vector_at(builder: Any, base: Any, at: Any) -> Any:
+def _vector_at(builder: IR, base: IR, at: IR) -> IR:
     return builder.bitcast(builder.gep(base, [at]), WIDE.as_pointer())
 
 
 @intrinsic
-def _bit_intrinsic(typing: Any, bits: Any) -> Any:
+def _bit_intrinsic(typing: IR, bits: IR) -> IR:
     """Position of the lowest bit that is set; there must be one."""
 
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def generate(context: IR, builder: IR, signature: IR, args: IR) -> IR:
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
 
     return types.uint64(types.uint64), generate
 
 
 # Compiled code calls them without the typing context, which their definitions take first.
-_score_tile: Any = _tile_intrinsic
-_lowest_bit: Any = _bit_intrinsic
+_score_tile: IR = _tile_intrinsic
+_lowest_bit: IR = _bit_intrinsic
 
 
 @njit(nogil=True, cache=True)
@@ -204,37 +244,41 @@ def _holds(rising: Rows, first: int, last: int, value: int) -> bool:
 
 @njit(nogil=True, cache=True)
 def best_of_queries(
-    queries: FloatMatrix, chosen: Rows, panels: Panels, row_of: Rows, stops: Rows, ranks: Rows, offsets: Rows,
-    excluded: Rows, scores: FloatMatrix, rows: Rows, settled: BoolMask,
-) -> None:  # fmt: skip
-    """Fill scores and rows [q, n] of the chosen queries with their best products, as far as there are any.
+    queries: FloatMatrix,
+    chosen: Rows,
+    products: PackedPanels,
+    plan: CutPlan,
+    excluded: tuple[Rows, Rows],
+    lists: TopLists,
+) -> None:
+    """Fill the lists of the chosen queries with their best products, as far as there are any.
 
-    `row_of` [panels * 16] names each place's row, -1: none. Query i excludes the rising rows
-    `excluded[offsets[i]:offsets[i + 1]]`. After panel stops[j], all but the ranks[j] best so far are dropped and
-    the worst of them is the limit for what follows; the last stop is the last panel and the last rank is n. Where a
-    limit turns out to have been too high for n products, `settled` is false: that query wants one stop alone.
+    `excluded` are (offsets, rows): query i gets none of the rising rows `rows[offsets[i]:offsets[i + 1]]`. After each
+    stop but the last, the worst of the candidates that stay is the limit for the products that follow.
     """
+    stops, ranks = plan
     count, last_phase = len(chosen), len(stops) - 1
     limits = np.full((count + ROWS - 1) // ROWS * ROWS, -np.inf, np.float32)
     limits[count:] = np.inf
     guessed = np.full(count, -np.inf, np.float32)
     held = np.zeros(count, np.int64)
     keys = np.empty((count, _room(ranks.max())), np.uint64)
+    state = QueryState(limits, held, keys)
     packed = _pack_queries(queries, chosen)
     for phase in range(len(stops)):
         begin = stops[phase - 1] if phase else 0
         for group in range(begin, stops[phase], GROUP):
             end = min(group + GROUP, stops[phase])
-            _pass(packed, panels, row_of, group, end, chosen, offsets, excluded, ranks[phase], limits, held, keys)
+            _pass(packed, products, group, end, chosen, excluded, ranks[phase], state)
         for query in range(count if phase < last_phase else 0):
             if held[query] >= ranks[phase]:
                 guessed[query] = limits[query] = _cut(keys[query], held[query], ranks[phase])
                 held[query] = ranks[phase]
     for query in range(count):
         to, n = chosen[query], ranks[last_phase]
-        found = _write(keys[query], held[query], n, scores[to], rows[to])
-        full = found == n and scores[to, n - 1] > guessed[query]
-        settled[to] = full or guessed[query] == -np.inf
+        found = _write(keys[query], held[query], n, lists.scores[to], lists.rows[to])
+        full = found == n and lists.scores[to, n - 1] > guessed[query]
+        lists.settled[to] = full or guessed[query] == -np.inf
 
 
 @njit(nogil=True, cache=True)
@@ -245,10 +289,19 @@ def _room(rank: int) -> int:
 
 @njit(nogil=True, cache=True)
 def _pass(
-    packed: npt.NDArray[np.float32], panels: Panels, row_of: Rows, begin: int, end: int, chosen: Rows, offsets: Rows,
-    excluded: Rows, rank: int, limits: npt.NDArray[np.float32], held: Rows, keys: Keys,
-) -> None:  # fmt: skip
-    """Let all chosen queries pass over the panels [begin, end) and keep what reaches their limits."""
+    packed: npt.NDArray[np.float32],
+    products: PackedPanels,
+    begin: int,
+    end: int,
+    chosen: Rows,
+    excluded: tuple[Rows, Rows],
+    rank: int,
+    state: QueryState,
+) -> None:
+    """Let all chosen queries pass over the panels [begin, end) and keep the products that reach their limits."""
+    panels, row_of = products
+    offsets, hidden = excluded
+    limits, held, keys = state
     d, room, flat = panels.shape[1], _room(rank), panels.reshape(-1)
     tile = np.empty(ROWS * COLUMNS, np.float32)
     for first in range(0, len(chosen), ROWS):
@@ -264,7 +317,7 @@ def _pass(
                 query, row = first + place // COLUMNS, row_of[panel * COLUMNS + place % COLUMNS]
                 start, stop = offsets[chosen[query]], offsets[chosen[query] + 1]
                 # The limit may have risen since the tile was compared.
-                if row < 0 or tile[place] < limits[query] or (start < stop and _holds(excluded, start, stop, row)):
+                if row < 0 or tile[place] < limits[query] or (start < stop and _holds(hidden, start, stop, row)):
                     continue
                 keys[query, held[query]] = _key(tile[place], row)
                 held[query] += 1

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save_file
 from jobs.lake.storage import staged_folder
 from models.contract import Compute, FloatMatrix, Recommender
 from models.networks import artefacts
-from models.networks.artefacts import KINDS, create, restore
+from models.networks.artefacts import KINDS, create, model_class
 from models.networks.batching import next_basket, pad
 from models.networks.recommender import TorchRecommender
 from models.sequences import Sequences
@@ -247,7 +247,7 @@ def test_mistakes_are_named(kind: str) -> None:
 
 def test_tensors_of_another_shape_are_refused(model: TorchRecommender) -> None:
     with pytest.raises(ValueError, match=r"these tensors are not this .* model's"):
-        restore(model.kind, Vocabulary(["only", "two"]), model.config(), model.tensors(), COMPUTE)
+        model_class(model.kind).restore(Vocabulary(["only", "two"]), model.config(), model.tensors(), COMPUTE)
 
 
 def test_an_unknown_kind_lists_the_known_ones() -> None:

@@ -8,7 +8,7 @@ import torch
 
 from models.contract import Compute
 from models.evaluation.metrics import from_vectors, per_customer, rank_targets
-from models.networks.artefacts import KINDS, create, restore
+from models.networks.artefacts import KINDS, create, model_class
 from models.networks.device import BF16_TOLERANCE, free_memory, to_device, to_host
 from models.networks.recommender import TorchRecommender
 from models.search import search
@@ -44,7 +44,7 @@ def ndcg(model: TorchRecommender, data: Sequences) -> float:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_card_encodes_as_a_cpu_within_the_tolerance(kind: str) -> None:
     plain = fitted(kind, CPU)
-    other = restore(kind, VOCABULARY, plain.config(), plain.tensors(), CARD)
+    other = model_class(kind).restore(VOCABULARY, plain.config(), plain.tensors(), CARD)
     assert isinstance(other, TorchRecommender)
     data = checkerboard()
     gap = np.abs(other.encode(data) - plain.encode(data)).max(axis=0)
