@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from feature_repo.client.answers import ProductList, Shown
 from feature_repo.client.views import CACHED, HEAD, Key, made_of, read_for
-from feature_repo.online.versions import Live
+from feature_repo.online.versions import Publication
 
 if TYPE_CHECKING:
     from feature_repo.online.reader import Answer, Reader
@@ -36,10 +36,10 @@ class _AwayError(Exception):
     pass
 
 
-class Night:
+class CachedPublication:
     """What this process knows of a publication."""
 
-    def __init__(self, live: Live, cache_bytes: int) -> None:
+    def __init__(self, live: Publication, cache_bytes: int) -> None:
         self.live = live
         self.rows = Cache(cache_bytes)
         self.heads: dict[Key, Any] = {}
@@ -62,15 +62,15 @@ class Night:
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class Lookup:
     """Values in the order asked, None where there is no row, and whence."""
 
-    night: Night
+    night: CachedPublication
     values: list[Any]
     shown: Shown
 
 
-class Nights:
+class CachedReader:
     """Rows through a cache; threads share one."""
 
     def __init__(
@@ -82,12 +82,12 @@ class Nights:
         self._turning = threading.Lock()
         self._checking = threading.Lock()
         self._tickets = count()
-        self._now: Night | None = None
-        self._before: Night | None = None
+        self._now: CachedPublication | None = None
+        self._before: CachedPublication | None = None
         self._paused_until = 0.0
         self._away = False
 
-    def look(self, keys: Sequence[Key]) -> Looked:
+    def look(self, keys: Sequence[Key]) -> Lookup:
         """The values of some keys, all of one publication.
 
         Raises StoreAwayError where the store does not answer and never did.
@@ -104,7 +104,7 @@ class Nights:
                 self._checking.release()
         return self._read(night, keys, values, left)
 
-    def _read(self, night: Night | None, keys: Sequence[Key], values: list[Any], left: list[int]) -> Looked:
+    def _read(self, night: CachedPublication | None, keys: Sequence[Key], values: list[Any], left: list[int]) -> Lookup:
         try:
             answer, ticket = self._ask([keys[place] for place in left])
             if night is not None and answer.live != night.live and len(left) < len(keys):
@@ -141,26 +141,26 @@ class Nights:
         self._away = False
         return answer, ticket
 
-    def _turned(self, live: Live, ticket: int) -> Night:
+    def _turned(self, live: Publication, ticket: int) -> CachedPublication:
         """The night that `live` names; it becomes this process's, unless a later read has said otherwise."""
         with self._turning:
             night, now = self._now, time.monotonic()
             if night is not None and ticket < night.ticket:
                 return night if night.live == live else self._aside(live, now)
             if night is None or night.live != live:
-                night = Night(live, self.cache_bytes)
+                night = CachedPublication(live, self.cache_bytes)
                 self._before, self._now = self._now, night
             turned, night.ticket, night.checked = night.ticket < 0, ticket, now
         if turned and self._before is not None:
             self._carry(self._before, night)
         return night
 
-    def _aside(self, live: Live, now: float) -> Night:
-        night = Night(live, 0)
+    def _aside(self, live: Publication, now: float) -> CachedPublication:
+        night = CachedPublication(live, 0)
         night.checked = now
         return night
 
-    def _carry(self, before: Night, night: Night) -> None:
+    def _carry(self, before: CachedPublication, night: CachedPublication) -> None:
         """Read the fallbacks of the markets that were asked for, so that they are there should the store go away."""
         keys = list(before.heads)
         try:
@@ -170,7 +170,7 @@ class Nights:
         if answer.live == night.live:
             night.put(keys, [made_of(key, row) for key, row in zip(keys, answer.rows, strict=True)])
 
-    def _without_store(self, keys: Sequence[Key], error: _AwayError) -> Looked:
+    def _without_store(self, keys: Sequence[Key], error: _AwayError) -> Lookup:
         nights = [night for night in (self._now, self._before) if night is not None]
         if not nights:
             raise StoreAwayError(f"the online store was never reached: {error}") from error.__cause__
@@ -179,9 +179,9 @@ class Nights:
         values = [None if value is MISSING else value for value in found[best]]
         return self._looked(nights[best], values, True, True)
 
-    def _looked(self, night: Night, values: list[Any], cached: bool, away: bool) -> Looked:
+    def _looked(self, night: CachedPublication, values: list[Any], cached: bool, away: bool) -> Lookup:
         live, age = night.live, time.monotonic() - night.checked
-        return Looked(night, values, Shown(live.as_of, live.seq, live.published_at, cached, away, age))
+        return Lookup(night, values, Shown(live.as_of, live.seq, live.published_at, cached, away, age))
 
 
 # What a process keeps of one publication: least recently used goes first, within a bound of bytes.

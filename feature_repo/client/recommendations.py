@@ -18,7 +18,7 @@ from feature_repo.client.answers import (
     ProductPage,
     Ranking,
 )
-from feature_repo.client.nights import Looked, Nights
+from feature_repo.client.nights import CachedReader, Lookup
 from feature_repo.client.ranking import ALL_PRODUCTS, distinct, in_order, inner_products
 from feature_repo.client.views import (
     ALTERNATIVES,
@@ -76,7 +76,7 @@ class Recommendations:
                 options = {"timeout": timeout, "connect_timeout": 0.2, "retries": 1} | options
             address = backend_at(address, prefix, **options)
         self.reader = Reader(address)
-        self.nights = Nights(self.reader, refresh_seconds, cache_bytes, connections, timeout)
+        self.nights = CachedReader(self.reader, refresh_seconds, cache_bytes, connections, timeout)
 
     def close(self) -> None:
         """Let go of connections."""
@@ -223,7 +223,7 @@ def _combined(
     return ProductList(products, scores, (), OWN)
 
 
-def _both(one: Looked, other: Looked) -> Any:
+def _both(one: Lookup, other: Lookup) -> Any:
     """What is to be said of an answer made of two looks."""
     return replace(
         one.shown, cached=one.shown.cached and other.shown.cached, away=one.shown.away or other.shown.away

@@ -9,7 +9,7 @@ from feature_repo.client.answers import MARKET_ORDER, OWN, ProductList
 from feature_repo.client.ranking import ALL_PRODUCTS
 
 if TYPE_CHECKING:
-    from feature_repo.online.reader import Row
+    from feature_repo.online.reader import OnlineRow
 
 Key = tuple[str, tuple[str, ...]]
 """(view, values of its key columns)"""
@@ -33,7 +33,7 @@ def read_for(key: Key) -> Key:
     return ORDER, (market, ALL_PRODUCTS, variant)
 
 
-def made_of(key: Key, row: Row | None) -> Any:
+def made_of(key: Key, row: OnlineRow | None) -> Any:
     """What is kept and used of a row: a ProductList, a Vector, or the features; None where there is no row."""
     if row is None:
         return None

@@ -1,4 +1,1 @@
-"""The online store: whole nights as versions, one packed row per key, in Redis or SQLite.
-
-Reading needs the standard library, NumPy and, for Redis, redis-py: no Feast.
-"""
+"""Stores whole nights as versions of one packed row per key, in Redis or SQLite; reading needs no Feast."""

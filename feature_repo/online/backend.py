@@ -1,4 +1,4 @@
-"""What the versioned store asks of the place its bytes lie in."""
+"""Defines the interface between the versioned store and the database that holds its bytes."""
 
 from __future__ import annotations
 
@@ -7,22 +7,21 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 Renew = Callable[[], None]
-"""Says that the writer is still at work; raises StoreBusyError where another one has taken over."""
-
+"""Renews the writer's lock; raises StoreBusyError where another writer has taken it over."""
 Merged = Callable[[bytes | None, bytes], bytes]
-"""(a key's value, a new record) -> one value of both."""
+"""(value of a key, new record) -> value of both."""
 
 
 class StoreBusyError(RuntimeError):
-    """Somebody else is writing to the store."""
+    """Another process writes to the store."""
 
 
 class StoreUnableError(RuntimeError):
-    """The store cannot do what was asked of it now; the text says what helps."""
+    """The store cannot do this now; the message names the remedy."""
 
 
 class StoreSettingsError(ValueError):
-    """The store cannot be reached as it is configured; never holds a password."""
+    """The settings do not lead to a store; the message never holds a password."""
 
 
 class Backend(Protocol):
@@ -30,15 +29,15 @@ class Backend(Protocol):
 
     prefix: bytes
     away: tuple[type[Exception], ...]
-    """What its methods raise where the store cannot be reached or does not answer as it should."""
+    """Errors of its methods where the store cannot be reached or fails."""
     beside: bool
-    """Whether what was added may lie beside what was there, so that `get` up to a number can leave something out."""
+    """Whether `add` may put records beside the old value, so that `get` with `upto` can leave records out."""
 
     def get(self, keys: Sequence[bytes], upto: int | None = None) -> list[bytes | None]:
-        """The values, in one round trip as of one instant; over a cluster the first key is read before the others.
+        """The values, in one round trip and of one instant; a cluster reads the first key before the others.
 
-        With `upto`, of what was added to a key only the newest record up to that number has to be there, and to the
-        first one nothing was ever added.
+        With `upto` a value has to hold only the newest added record up to that number; nothing was ever added to the
+        first key.
         """
         ...
 
@@ -49,36 +48,36 @@ class Backend(Protocol):
     def add(
         self, seq: int, items: Mapping[bytes, bytes], merged: Merged, chains: Mapping[bytes, bytes | None] | None = None
     ) -> None:
-        """Put a record in front of what each key has; its number `seq` is that of no publication before it.
+        """Put a record in front of each key's value; no earlier publication has its number `seq`.
 
-        Either by `merged`, for which `chains` are the keys' values where the caller has read them; or beside it, for
-        `get` to put together.
+        Either through `merged`, with `chains` as the keys' values where the caller has read them; or beside the value,
+        for `get` to join.
         """
         ...
 
-    def fold(self, agreed: int, given_up: Collection[int]) -> None:
-        """Put together what lies beside, if it is time: of records up to `agreed`, only the newest is looked at.
+    def fold(self, agreed: int, abandoned: Collection[int]) -> None:
+        """Join records beside values, if there are many: readers see only the newest record up to `agreed`.
 
-        Those numbered in `given_up` count as not written.
+        Records numbered in `abandoned` are dropped.
         """
         ...
 
     def drop(self, keys: Sequence[bytes]) -> None:
-        """Remove keys; one that is not there is no error."""
+        """Remove keys; an unknown one is no error."""
         ...
 
     def scrub(self) -> None:
-        """Leave nothing of what was dropped in the store's files."""
+        """Erase dropped values from the store's files."""
         ...
 
     def scan(self, start: bytes) -> Iterator[list[bytes]]:
-        """Every key that begins with `start`, in lists; one that is written meanwhile may come twice or not at all."""
+        """Every key that begins with `start`, in lists; one written meanwhile may come twice or be left out."""
         ...
 
     def writing(self) -> AbstractContextManager[Renew]:
-        """The right to write, for one process at a time; raises StoreBusyError where it cannot be had."""
+        """The lock of the only writing process; raises StoreBusyError where another one holds it."""
         ...
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close connections."""
         ...

@@ -1,4 +1,4 @@
-"""Rows from bytes (`feature_repo.online.layout`)."""
+"""Decodes rows from bytes (`feature_repo.online.layout`)."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _SECONDS = struct.Struct("<q")
 
 
 class UnknownCodeError(LookupError):
-    """A code that the word list at hand does not have yet: read the list again."""
+    """A code that the known word list does not have yet: the list has to be read again."""
 
 
 def decode(features: Sequence[Feature], data: bytes, words: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """Feature -> value: str, float, list[str], float32 array, list[int] of Unix seconds; None where it is null.
 
-    Raises UnknownCodeError where `words` has not the code yet.
+    Raises UnknownCodeError where `words` does not have a code yet.
     """
     at = (len(features) + 7) // 8
     nulls = int.from_bytes(data[:at], "little")
@@ -67,7 +67,7 @@ def decode(features: Sequence[Feature], data: bytes, words: Mapping[str, Sequenc
 
 
 def read_text(data: bytes, at: int) -> tuple[str, int]:
-    """(text, where it ends)."""
+    """(text, the offset behind it)."""
     length, at = read_uvarint(data, at)
     return data[at : at + length].decode(), at + length
 
@@ -83,6 +83,8 @@ def _word(data: bytes, at: int, known: Sequence[str]) -> tuple[str, int]:
 
 
 def _words(data: bytes, at: int, kind: int, count: int, known: Sequence[str]) -> tuple[list[str], int]:
+    if not count:
+        return [], at
     if kind == INLINE:
         texts = []
         for _ in range(count):
@@ -91,8 +93,6 @@ def _words(data: bytes, at: int, kind: int, count: int, known: Sequence[str]) ->
         return texts, at
     try:
         if kind == CONSTANT:
-            if not count:
-                return [], at
             code, at = read_uvarint(data, at)
             return [known[code]] * count, at
         codes, at = _codes(data, at, WIDTHS[kind], count)
@@ -105,10 +105,8 @@ def _codes(data: bytes, at: int, width: int, count: int) -> tuple[list[int] | by
     end = at + (count * width + 7) // 8
     if width == 8:
         return data[at:end], end
-    if width == 16:
-        return list(struct.unpack_from(f"<{count}H", data, at)), end
-    if width == 32:
-        return list(struct.unpack_from(f"<{count}I", data, at)), end
+    if width in (16, 32):
+        return list(struct.unpack_from(f"<{count}{'H' if width == 16 else 'I'}", data, at)), end
     packed: npt.NDArray[np.uint8] = np.frombuffer(data, np.uint8, end - at, at)
     if width == 24:
         wide = np.zeros((count, 4), np.uint8)

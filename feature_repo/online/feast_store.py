@@ -16,7 +16,7 @@ from feast.protos.feast.types.Value_pb2 import FloatList, Int64List, StringList,
 from feature_repo.online.backend import Backend
 from feature_repo.online.encode import encode
 from feature_repo.online.layout import DOUBLE, FLOATS, SECONDS, TEXT, WORD, WORDS, View, row_key, uvarint
-from feature_repo.online.reader import Reader, Row
+from feature_repo.online.reader import OnlineRow, Reader
 from feature_repo.online.store import writer
 from feature_repo.online.versions import EPOCH, ROW, STAMPED, Record
 from feature_repo.served import NIGHT, ONLINE, stored_view
@@ -166,7 +166,7 @@ def _plain(value: Value | None) -> Any:
 
 
 def _values(
-    reader: Reader, view: str, wanted: Sequence[str], row: Row | None
+    reader: Reader, view: str, wanted: Sequence[str], row: OnlineRow | None
 ) -> tuple[datetime | None, dict[str, Value] | None]:
     if row is None:
         return None, None

@@ -1,14 +1,14 @@
-"""What the bytes of a row mean: views, their keys and their features in stored order.
+"""Defines the bytes of a row: views, their keys and their features in stored order.
 
 A row is a bitmap of nulls (bit i of ceil(features / 8) bytes, little-endian, for feature i) and then each feature that
 is not null:
 
 - text: length, UTF-8
-- word: code + 1 of a word list; or 0, length and UTF-8 of a word that is in no list
+- word: its code + 1 in a word list; or 0, length and UTF-8 of a word that is in no list
 - double: 8 bytes
-- floats, words, seconds: a head byte, the count unless the head says "as in the array before", the body
+- floats, words, seconds: a head byte, the count unless the head has SAME_COUNT, the body
 
-Numbers without a width are LEB128. All others are little-endian.
+Numbers without a given width are LEB128. All others are little-endian.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from typing import Any
 TEXT, WORD, DOUBLE, FLOATS, WORDS, SECONDS = "text", "word", "double", "floats", "words", "seconds"
 
 SAME_COUNT = 0x80
-"""Bit of an array's head: it has as many elements as the array before it in the row."""
+"""Bit of an array's head: it has as many elements as the array before it in the row, and no count."""
 CONSTANT, INLINE = 0, 15
-"""Kinds of a word array: one code for all elements; or each element as length and UTF-8."""
+"""Kinds of a word array: one code for all elements; each element as length and UTF-8."""
 WIDTHS = {1: 1, 2: 2, 3: 4, 4: 8, 5: 16, 6: 24, 7: 32}
-"""Kinds of a word array whose codes are packed, low bits first: bits a code."""
+"""Kind of a word array whose codes are packed, low bits first -> bits per code."""
 RAW_SECONDS = 9
-"""Kind of a time array: 8 bytes an element. Kinds 0 to 8 are the first time (8 bytes) and what each adds, so wide."""
+"""Kind of a time array: 8 bytes per element. Kinds 0 to 8 are the first time (8 bytes) and steps of that many bytes."""
 
 
 @dataclass(frozen=True)
 class Feature:
-    """One feature: how it is stored, and for words which list they are in."""
+    """One feature: its name, how it is stored, and the word list of its words."""
 
     name: str
     type: str
@@ -40,40 +40,38 @@ class Feature:
 
 @dataclass(frozen=True)
 class View:
-    """One view: its key columns, and the features of every layout it ever had."""
+    """One view: its key columns, and the features of every layout that it ever had."""
 
     name: str
     id: str
-    """One letter, part of every key."""
+    """One letter of every stored key."""
     key: tuple[str, ...]
     own: int
-    """How many of the key columns make the stored key; the others are the first features, checked on reading."""
+    """Number of key columns in the stored key; the others are the first features, checked on reading."""
     layouts: tuple[tuple[Feature, ...], ...]
     last_first: bool = False
-    """Whether the stored key begins with the last key column: rows come market by market, and a tree of keys that
-    grows at its end takes them several times as fast. Views from before are the other way round, and stay so."""
+    """Whether the stored key begins with the last key column: rows come market by market, and a B-tree that grows at
+    its end is several times as fast. Older stores have views of the other order."""
 
     @property
     def features(self) -> tuple[Feature, ...]:
-        """The features as they are written now."""
+        """The features of the newest layout, in which rows are written."""
         return self.layouts[-1]
 
     def plain(self) -> dict[str, Any]:
-        """As JSON."""
+        """The view as JSON has it."""
         layouts = [[[f.name, f.type, f.words] for f in layout] for layout in self.layouts]
-        return {"name": self.name, "id": self.id, "key": list(self.key), "own": self.own, "layouts": layouts,
-                "last_first": self.last_first}  # fmt: skip
+        return vars(self) | {"layouts": layouts}
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> View:
-        """From JSON."""
+        """A view from JSON."""
         layouts = tuple(tuple(Feature(*feature) for feature in layout) for layout in plain["layouts"])
-        return cls(plain["name"], plain["id"], tuple(plain["key"]), plain["own"], layouts,
-                   plain.get("last_first", False))  # fmt: skip
+        return cls(**{**plain, "key": tuple(plain["key"]), "layouts": layouts})
 
 
 def uvarint(number: int) -> bytes:
-    """A whole number from 0 on as LEB128."""
+    """A whole number, 0 or more, as LEB128."""
     if number < 128:
         return bytes((number,))
     out = bytearray()
@@ -85,7 +83,7 @@ def uvarint(number: int) -> bytes:
 
 
 def read_uvarint(data: bytes, at: int) -> tuple[int, int]:
-    """(number, where it ends)."""
+    """(number, the offset behind it)."""
     number = data[at]
     if number < 128:
         return number, at + 1
@@ -101,7 +99,7 @@ def read_uvarint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def row_key(prefix: bytes, view: View, parts: tuple[str, ...]) -> bytes:
-    """The stored key of a row: unequal parts give unequal keys, whatever they contain."""
+    """The stored key of a row; distinct parts give distinct keys, whatever they contain."""
     own = parts[: view.own]
     encoded = [part.encode() for part in (reversed(own) if view.last_first else own)]
     last = encoded.pop()
@@ -109,7 +107,7 @@ def row_key(prefix: bytes, view: View, parts: tuple[str, ...]) -> bytes:
 
 
 def key_head(prefix: bytes, view: View, encoded: Sequence[bytes]) -> bytes:
-    """What a stored key begins with: all but the part that comes last."""
+    """The beginning of a stored key: all but the last part."""
     head = prefix + view.id.encode()
     for part in encoded:
         head += uvarint(len(part)) + part

@@ -1,11 +1,11 @@
-"""The store in Redis: plain strings, read by one MGET and written by MSET.
+"""Stores the online rows in Redis as plain strings, read by one MGET and written by MSET.
 
-A hash per key would cost more: a value above 64 bytes turns it into a table with an overhead of its own.
+A hash per key would take more memory: a value above 64 bytes turns it into a table with an overhead of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any
@@ -20,21 +20,33 @@ from redis.retry import Retry
 from feature_repo.online.backend import Merged, Renew, StoreBusyError, StoreSettingsError
 
 AT_ONCE = 256
-"""Keys of one MSET: the server answers nobody else while it works on one."""
+"""Keys of one MSET: Redis answers no other client while it works on one."""
 LOCK_SECONDS = 30
-"""How long a writer that was killed keeps others out."""
+"""Seconds for which a killed writer keeps others out."""
+
+
+TYPES: dict[str, Callable[[str], Any]] = {
+    **dict.fromkeys(("ssl", "ssl_check_hostname"), lambda value: value.lower() in ("true", "1", "yes")),
+    **dict.fromkeys(("db", "max_connections"), int),
+    **dict.fromkeys(("socket_timeout", "socket_connect_timeout"), float),
+}
+"""Options of redis-py that are not text -> their parser."""
 
 
 def redis_client(
-    connection: str, timeout: float = 1.0, connect_timeout: float = 1.0, retries: int = 3, cluster: bool = False,
+    connection: str,
+    timeout: float = 1.0,
+    connect_timeout: float = 1.0,
+    retries: int = 3,
+    cluster: bool = False,
     **options: Any,
-) -> Any:  # fmt: skip
-    """A redis-py client that pools its connections and retries what a restart or fail-over breaks.
+) -> Any:
+    """A redis-py client that pools its connections and retries requests that a restart or fail-over breaks.
 
     `connection` is a URL (redis://, rediss:// for TLS, unix://) or host:port[,password=..][,ssl=true][,db=0]; times
-    are seconds. Raises StoreSettingsError, which does not repeat what was given: it may hold a password.
+    are seconds. Raises StoreSettingsError, whose message leaves the connection out: it may hold a password.
     """
-    settings: dict[str, Any] = {
+    settings = {
         "socket_timeout": timeout,
         "socket_connect_timeout": connect_timeout,
         "socket_keepalive": True,
@@ -43,11 +55,10 @@ def redis_client(
         "retry_on_error": [RedisConnectionError, RedisTimeoutError],
     } | options
     try:
-        if "://" not in connection:
-            settings |= _pairs(connection)
-            return redis.RedisCluster(**settings) if cluster else redis.Redis(**settings)
-        made = redis.RedisCluster if cluster else redis.Redis
-        return made.from_url(connection, **settings)
+        kind: Any = redis.RedisCluster if cluster else redis.Redis
+        if "://" in connection:
+            return kind.from_url(connection, **settings)
+        return kind(**settings | _pairs(connection))
     except (ValueError, TypeError):
         raise StoreSettingsError(
             "the connection to Redis cannot be read; give redis://[:password@]host:port/0 (rediss:// for TLS, special "
@@ -56,23 +67,18 @@ def redis_client(
 
 
 def _pairs(connection: str) -> dict[str, Any]:
-    """host:port,name=value,.. as redis-py's arguments."""
+    """The arguments for redis-py in host:port,name=value,.."""
     first, *rest = connection.split(",")
     host, _, port = first.rpartition(":")
     found: dict[str, Any] = {"host": host, "port": int(port)}
     for pair in rest:
         name, _, value = pair.partition("=")
-        if name in ("ssl", "ssl_check_hostname"):
-            found[name] = value.lower() in ("true", "1", "yes")
-        elif name in ("db", "socket_timeout", "socket_connect_timeout", "max_connections"):
-            found[name] = int(value) if name in ("db", "max_connections") else float(value)
-        else:
-            found[name] = value
+        found[name] = TYPES.get(name, str)(value)
     return found
 
 
 class RedisBackend:
-    """`Backend` over a redis-py client."""
+    """A Backend over a redis-py client."""
 
     away: tuple[type[Exception], ...] = (RedisError, OSError)
     beside = False
@@ -82,12 +88,11 @@ class RedisBackend:
         self._cluster = isinstance(client, redis.RedisCluster)
 
     def get(self, keys: Sequence[bytes], upto: int | None = None) -> list[bytes | None]:
-        """See Backend. One MGET is one instant; in a cluster keys lie on several servers."""
+        """See Backend. One MGET reads one instant; a cluster's keys are on several servers."""
         if not keys:
             return []
         if not self._cluster:
-            found: list[bytes | None] = self.client.mget(keys)
-            return found
+            return list(self.client.mget(keys))
         first = self.client.get(keys[0])
         return [first, *(self.client.mget_nonatomic(keys[1:]) if len(keys) > 1 else [])]
 
@@ -110,8 +115,8 @@ class RedisBackend:
             chains = dict(zip(items, self.get(list(items)), strict=True))
         self.put({key: merged(chains[key], record) for key, record in items.items()})
 
-    def fold(self, agreed: int, given_up: Collection[int]) -> None:
-        """See Backend. Nothing lies beside."""
+    def fold(self, agreed: int, abandoned: Collection[int]) -> None:
+        """See Backend. There are no records beside values."""
 
     def drop(self, keys: Sequence[bytes]) -> None:
         """See Backend."""
@@ -121,7 +126,7 @@ class RedisBackend:
             pipe.execute()
 
     def scrub(self) -> None:
-        """See Backend. What is unlinked is gone from memory; its files are written anew by Redis's own rules."""
+        """See Backend. Unlinked values leave memory at once; Redis rewrites its files by its own rules."""
 
     def scan(self, start: bytes) -> Iterator[list[bytes]]:
         """See Backend."""
@@ -132,21 +137,21 @@ class RedisBackend:
 
     @contextmanager
     def writing(self) -> Iterator[Renew]:
-        """See Backend. The right runs out some seconds after a writer that was killed."""
+        """See Backend. The lock of a killed writer expires after `lock_seconds`."""
         lock = self.client.lock(self.prefix + b"!lock", timeout=self.lock_seconds)
         if not lock.acquire(blocking_timeout=self.lock_seconds + 5):
-            raise StoreBusyError("another process is writing to the online store; try again when it is done")
+            raise StoreBusyError("another process is writing to the online store; retry when it has ended")
 
         def renew() -> None:
             try:
                 lock.reacquire()
             except LockError:
-                raise StoreBusyError("another process took over the online store while this one waited") from None
+                raise StoreBusyError("another process took over the online store while this one paused") from None
 
         try:
             yield renew
         finally:
-            # It runs out by itself; what went wrong before is the error to see.
+            # The lock expires by itself; an earlier error is the one to show.
             with suppress(LockError, RedisConnectionError, RedisTimeoutError):
                 lock.release()
 

@@ -1,9 +1,8 @@
-"""The store in one SQLite file: embedded, for one machine.
+"""Stores the online rows in one SQLite file: embedded, for one machine.
 
-`online` holds a value a key. What a night adds to keys that are there goes to `recent` in the order it comes: a shop
-whose every eighth row differs would otherwise rewrite nearly every page of the file, with all its older versions,
-every night. Once `recent` is large it becomes `older`, and an `older` whose nights nobody tells apart any more is
-folded into `online`.
+The table `online` holds one value per key. Records added to existing keys go to `recent` in the order of arrival:
+changing every eighth row in place would rewrite nearly every page of the file, older versions included, every night.
+A large `recent` becomes `older`; an `older` whose nights no reader distinguishes any more is folded into `online`.
 """
 
 from __future__ import annotations
@@ -19,49 +18,51 @@ from pathlib import Path
 from feature_repo.online.backend import Merged, Renew, StoreBusyError, StoreUnableError
 
 AT_ONCE = 500
-"""Keys of one SELECT."""
+"""Most keys of one SELECT."""
 NEWEST_AT_ONCE = 50
-"""Keys of one SELECT that has an expression for each."""
+"""Most keys of one SELECT that has an expression for each."""
 WAIT_SECONDS = 30.0
-"""How long a write waits for another one's transaction."""
+"""Seconds to wait for another process's transaction."""
 FOLDED_AT_ONCE = 50_000
 """Rows folded in one transaction."""
-LAID = """CREATE TABLE IF NOT EXISTS {} (
+NAMES = ("recent", "older")
+"""Tables of added records; each is searched before the next, and both before `online`."""
+ADDED = """CREATE TABLE IF NOT EXISTS {} (
     key BLOB NOT NULL, seq INTEGER NOT NULL, value BLOB NOT NULL, PRIMARY KEY (key, seq))"""
 UPDATE = "ON CONFLICT (key) DO UPDATE SET value = excluded.value"
-"""A row that stays where it is keeps neighbours of the file neighbours by key."""
+"""Keeps a row where it is, so that the file stays ordered by key."""
 
 
 class SqliteBackend:
-    """`Backend` over a file, made on the first write; readers see the last commit while a batch is written."""
+    """A Backend in one file, which the first access creates; readers see the last commit while a batch is written."""
 
     away: tuple[type[Exception], ...] = (sqlite3.Error, OSError)
     beside = True
 
     def __init__(self, path: Path, prefix: bytes = b"n", share: float = 0.5) -> None:
-        """`share`: what `recent` may grow to, as a share of the keys."""
+        """`share`: the most that `recent` may hold, as a share of the number of keys."""
         self.path, self.prefix, self.share = path, prefix, share
-        self._own = threading.local()
+        self._of_thread = threading.local()
         self._all: list[sqlite3.Connection] = []
 
     def _connection(self) -> sqlite3.Connection:
         """This thread's connection."""
-        made: sqlite3.Connection | None = getattr(self._own, "connection", None)
-        if made is None:
+        opened: sqlite3.Connection | None = getattr(self._of_thread, "connection", None)
+        if opened is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            made = sqlite3.connect(self.path, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False)
-            made.execute("PRAGMA journal_mode=WAL")
-            made.execute("PRAGMA synchronous=NORMAL")
-            made.execute("PRAGMA secure_delete=ON").fetchall()  # what is forgotten is not in the file any more
-            made.execute("CREATE TABLE IF NOT EXISTS online (key BLOB PRIMARY KEY, value BLOB NOT NULL)")
-            for name in ("recent", "older"):
-                made.execute(LAID.format(name))
-            self._own.connection = made
-            self._all.append(made)
-        return made
+            opened = sqlite3.connect(self.path, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False)
+            opened.execute("PRAGMA journal_mode=WAL")
+            opened.execute("PRAGMA synchronous=NORMAL")
+            opened.execute("PRAGMA secure_delete=ON").fetchall()  # overwrites what `forget` deletes
+            opened.execute("CREATE TABLE IF NOT EXISTS online (key BLOB PRIMARY KEY, value BLOB NOT NULL)")
+            for name in NAMES:
+                opened.execute(ADDED.format(name))
+            self._of_thread.connection = opened
+            self._all.append(opened)
+        return opened
 
     def get(self, keys: Sequence[bytes], upto: int | None = None) -> list[bytes | None]:
-        """See Backend. One statement, or one transaction of several, is one instant."""
+        """See Backend. One statement, or one transaction, reads one instant."""
         connection = self._connection()
         if upto is not None and len(keys) <= NEWEST_AT_ONCE:
             return list(connection.execute(_newest(len(keys)), (upto, *keys)).fetchone()) if keys else []
@@ -70,16 +71,16 @@ class SqliteBackend:
             found: dict[bytes, bytes] = {}
             once = list(dict.fromkeys(keys))
             for start in range(0, len(once), AT_ONCE):
-                for key, value in self._whole(connection, once[start : start + AT_ONCE]):
-                    found[key] = found[key] + value if key in found else value
+                for key, value in self._parts(connection, once[start : start + AT_ONCE]):
+                    found[key] = found.get(key, b"") + value
         finally:
             connection.execute("COMMIT")
         return [found.get(key) for key in keys]
 
-    def _whole(self, connection: sqlite3.Connection, keys: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
-        """What each table has of some keys, newest first."""
+    def _parts(self, connection: sqlite3.Connection, keys: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
+        """(key, part of its value) from each table, newest first."""
         there = f"WHERE key IN ({','.join('?' * len(keys))})"
-        for name in ("recent", "older"):
+        for name in NAMES:
             if connection.execute(f"SELECT 1 FROM {name} LIMIT 1").fetchone():  # noqa: S608
                 yield from connection.execute(f"SELECT key, value FROM {name} {there} ORDER BY key, seq DESC", keys)  # noqa: S608
         yield from connection.execute(f"SELECT key, value FROM online {there}", keys)  # noqa: S608
@@ -90,7 +91,7 @@ class SqliteBackend:
             return
         first, last = min(items), max(items)
         with self._transaction() as connection:
-            for name in ("recent", "older"):
+            for name in NAMES:
                 among = f"SELECT 1 FROM {name} WHERE key BETWEEN ? AND ? LIMIT 1"  # noqa: S608
                 if connection.execute(among, (first, last)).fetchone():
                     connection.executemany(f"DELETE FROM {name} WHERE key = ?", [(key,) for key in items])  # noqa: S608
@@ -99,58 +100,60 @@ class SqliteBackend:
     def add(
         self, seq: int, items: Mapping[bytes, bytes], merged: Merged, chains: Mapping[bytes, bytes | None] | None = None
     ) -> None:
-        """See Backend. One transaction, which looks at nothing that is there."""
+        """See Backend. One transaction, which reads nothing."""
         with self._transaction() as connection:
             rows = ((key, seq, value) for key, value in items.items())
             connection.executemany("INSERT OR REPLACE INTO recent VALUES (?, ?, ?)", rows)
 
     def drop(self, keys: Sequence[bytes]) -> None:
         """See Backend. One transaction."""
-        self._clear()
+        self._drop_folded()
         with self._transaction() as connection:
-            for name in ("recent", "older", "online"):
+            for name in (*NAMES, "online"):
                 connection.executemany(f"DELETE FROM {name} WHERE key = ?", [(key,) for key in keys])  # noqa: S608
 
     def scrub(self) -> None:
-        """See Backend. A page that was split keeps a copy of what moved away, until the file is laid anew.
+        """See Backend. A page that was split keeps a copy of the rows that moved away, until a VACUUM.
 
-        Takes the file's size once more in SQLite's temporary folder and in its log.
+        It takes the file's size again in SQLite's temporary folder and in its log.
         """
         connection = self._connection()
         try:
             connection.execute("VACUUM")
         except sqlite3.OperationalError as error:
             raise StoreUnableError(
-                f"{self.path} could not be laid anew: {error}. That takes its size once more in SQLite's temporary "
-                "folder (SQLITE_TMPDIR) and beside it; make room and run the same command again"
+                f"{self.path} could not be vacuumed: {error}. That takes its size again in SQLite's temporary folder "
+                "(SQLITE_TMPDIR) and beside it; make room and run the same command again"
             ) from None
         (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:
-            raise StoreBusyError(f"another process goes on reading {self.path}, which so far keeps copies of what was "
-                                 "removed; end it and run the same command again")  # fmt: skip
+            raise StoreBusyError(
+                f"another process is reading {self.path}, which still has copies of removed rows; end that process "
+                "and run the same command again"
+            )
 
-    def fold(self, agreed: int, given_up: Collection[int]) -> None:
-        """See Backend. A process that ends in the middle leaves a file that says the same."""
+    def fold(self, agreed: int, abandoned: Collection[int]) -> None:
+        """See Backend. A process that is killed midway leaves a file of the same content."""
         connection = self._connection()
 
         def value(query: str) -> int:
             return int((connection.execute(query).fetchone() or (0,))[0] or 0)
 
         rows = value("SELECT max(rowid) FROM recent")
-        told_apart = value("SELECT seq FROM older ORDER BY rowid DESC LIMIT 1") > agreed
-        if not rows or told_apart or rows < self.share * value("SELECT count(*) FROM online"):
+        distinguished = value("SELECT seq FROM older ORDER BY rowid DESC LIMIT 1") > agreed
+        if not rows or distinguished or rows < self.share * value("SELECT count(*) FROM online"):
             return
-        self._fold_older(given_up)
-        self._clear()  # what a process left that ended below
+        self._fold_older(abandoned)
+        self._drop_folded()  # left by a process that was killed below
         with self._transaction():
             connection.execute("ALTER TABLE older RENAME TO folded")
             connection.execute("ALTER TABLE recent RENAME TO older")
-            connection.execute(LAID.format("recent"))
-        self._clear()
+            connection.execute(ADDED.format("recent"))
+        self._drop_folded()
 
-    def _fold_older(self, given_up: Collection[int]) -> None:
-        """Let each key have the newest of what `older` has of it, and nothing before that."""
-        none = ",".join(map(str, given_up))
+    def _fold_older(self, abandoned: Collection[int]) -> None:
+        """Replace the value of each key in `older` by its newest record there."""
+        none = ",".join(map(str, abandoned))
         end = "SELECT max(key) FROM (SELECT key FROM older WHERE key > ? ORDER BY key LIMIT ?)"
         some = f"key > ? AND key <= ? AND seq NOT IN ({none})"
         newest = f"SELECT key, value, max(seq) FROM older WHERE {some} GROUP BY key"  # noqa: S608
@@ -166,8 +169,8 @@ class SqliteBackend:
                 )
             start = last
 
-    def _clear(self) -> None:
-        """Remove what was folded, which nobody reads: in parts, since the pages that become free are overwritten."""
+    def _drop_folded(self) -> None:
+        """Drop the table `folded`, which is never read: in parts, since secure_delete overwrites the freed pages."""
         connection = self._connection()
         if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'folded'").fetchone():
             return
@@ -193,7 +196,7 @@ class SqliteBackend:
     def scan(self, start: bytes) -> Iterator[list[bytes]]:
         """See Backend."""
         last, end = start, start[:-1] + bytes((start[-1] + 1,))
-        each = (f"SELECT key FROM {name} WHERE key >= ?1 AND key < ?2" for name in ("recent", "older", "online"))  # noqa: S608
+        each = (f"SELECT key FROM {name} WHERE key >= ?1 AND key < ?2" for name in (*NAMES, "online"))  # noqa: S608
         query = f"{' UNION '.join(each)} ORDER BY key LIMIT 5001"
         while True:
             found = [row[0] for row in self._connection().execute(query, (last, end))]
@@ -205,31 +208,30 @@ class SqliteBackend:
 
     @contextmanager
     def writing(self) -> Iterator[Renew]:
-        """See Backend. A lock on a file beside the store, which ends with the process that holds it."""
+        """See Backend. The lock is on a file beside the store and ends with its process."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with closing(self.path.with_name(self.path.name + ".lock").open("a")) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise StoreBusyError(f"another process is writing to {self.path}; try again when it is done") from None
+                raise StoreBusyError(f"another process is writing to {self.path}; retry when it has ended") from None
             yield lambda: None
 
     def close(self) -> None:
-        """See Backend. Every thread's connection; what was written lies in the one file then."""
+        """See Backend. Closes every thread's connection, which moves SQLite's log into the file."""
         for connection in self._all:
             connection.close()
         self._all.clear()
-        self._own = threading.local()
+        self._of_thread = threading.local()
 
 
 @cache
 def _newest(keys: int) -> str:
-    """The SELECT of so many keys' values, of all but the first the newest up to a number.
+    """The SELECT of that many keys' values: the first key's whole value, the others' newest up to a number.
 
-    An expression a key, since a join or an IN over three tables costs several times as much.
+    It has one expression per key: a join or an IN over three tables costs several times as much.
     """
-    laid = "(SELECT value FROM {} WHERE key = ?{} AND seq <= ?1 ORDER BY seq DESC LIMIT 1)"
+    added = "(SELECT value FROM {} WHERE key = ?{} AND seq <= ?1 ORDER BY seq DESC LIMIT 1)"
     plain = "(SELECT value FROM online WHERE key = ?{})"
-    each = (f"coalesce({laid.format('recent', n)}, {laid.format('older', n)}, {plain.format(n)})"
-            for n in range(3, keys + 2))  # fmt: skip
-    return "SELECT " + ", ".join((plain.format(2), *each))
+    each = (", ".join((*(added.format(name, n) for name in NAMES), plain.format(n))) for n in range(3, keys + 2))
+    return "SELECT " + ", ".join((plain.format(2), *(f"coalesce({one})" for one in each)))

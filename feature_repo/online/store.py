@@ -18,7 +18,7 @@ from typing import Any
 from feature_repo.online.backend import Backend, Renew
 from feature_repo.online.layout import Feature, View, row_key, uvarint
 from feature_repo.online.reader import WORDS_A_CHUNK, Reader, read_words, word_key
-from feature_repo.online.versions import GONE, ROW, Live, Record, agreed, merging, record_head, visible, written
+from feature_repo.online.versions import GONE, ROW, Publication, Record, agreed, merging, record_head, visible, written
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 BATCH = 2_000
@@ -34,7 +34,7 @@ class Writer:
         self.backend, self.renew, self.keep = backend, renew, keep
         self.words = WordLists(backend)
         self.reader = Reader(backend)
-        self._log: list[Live] | None = None
+        self._log: list[Publication] | None = None
 
     # --- what is there
 
@@ -45,11 +45,11 @@ class Writer:
         return self.backend.prefix + b"!" + name.encode()
 
     @property
-    def live(self) -> Live:
+    def live(self) -> Publication:
         """What is live."""
         return self.reader.live
 
-    def nights(self) -> list[Live]:
+    def nights(self) -> list[Publication]:
         """The publications whose versions are kept, oldest first."""
         if self._log is None:
             self._log = nights(self.backend)
@@ -138,7 +138,7 @@ class Writer:
             done += len(items)
         return done
 
-    def _kept(self, load: Load) -> list[Live]:
+    def _kept(self, load: Load) -> list[Publication]:
         return [*self.nights(), load.parent]
 
     def _put(self, changed: Mapping[bytes, bytes]) -> None:
@@ -147,7 +147,7 @@ class Writer:
         if gone := [key for key, chain in changed.items() if not chain]:
             self.backend.drop(gone)
 
-    def publish(self, load: Load, extra: dict[str, Any] | None = None) -> Live:
+    def publish(self, load: Load, extra: dict[str, Any] | None = None) -> Publication:
         """Make a whole load live: services see all of it from one instant to the next."""
         live = replace(load.live, extra=extra or {})
         self._show(live)
@@ -156,7 +156,7 @@ class Writer:
         self.backend.fold(*agreed(self.nights()))
         return live
 
-    def roll_back(self, seq: int, published_at: datetime) -> Live:
+    def roll_back(self, seq: int, published_at: datetime) -> Publication:
         """Make a publication live again whose versions are kept; raises KeyError for another."""
         found = {night.seq: night for night in self.nights()}[seq]
         live = replace(found, published_at=published_at)
@@ -164,11 +164,11 @@ class Writer:
         self._remember(live)
         return live
 
-    def _show(self, live: Live) -> None:
+    def _show(self, live: Publication) -> None:
         self.renew()
         self.backend.put({self._key("live"): live.packed()})
 
-    def _remember(self, live: Live) -> None:
+    def _remember(self, live: Publication) -> None:
         others = [night for night in self.nights() if night.seq != live.seq]
         newest_last = sorted([*others, live], key=lambda night: night.published_at)[-self.keep :]
         self._log = sorted(newest_last, key=lambda night: night.seq)
@@ -180,7 +180,7 @@ class Writer:
         """Let an empty store have something live for Feast's own writes to go into."""
         if not self.live.seq:
             self.backend.put({self._key("seq"): b"1"})
-            self._show(Live(1, (), as_of, published_at))
+            self._show(Publication(1, (), as_of, published_at))
 
     def amend(self, view: View, rows: Mapping[bytes, Record]) -> None:
         """Write rows into what is live now, as Feast's own writes do: at once, not as part of a night.
@@ -227,17 +227,17 @@ def writer(backend: Backend, keep: int = 7) -> Iterator[Writer]:
         yield Writer(backend, renew, keep)
 
 
-def nights(backend: Backend) -> list[Live]:
+def nights(backend: Backend) -> list[Publication]:
     """The publications whose versions are kept, oldest first; what is live is one of them."""
     live, log = backend.get([backend.prefix + b"!live", backend.prefix + b"!log"])
-    found = {night.seq: night for night in (Live.of(text.encode()) for text in json.loads(log or b"[]"))}
+    found = {night.seq: night for night in (Publication.of(text.encode()) for text in json.loads(log or b"[]"))}
     if live:  # a process that ended right after showing a night has not noted it
-        shown = Live.of(live)
+        shown = Publication.of(live)
         found[shown.seq] = shown
     return [found[seq] for seq in sorted(found)]
 
 
-def _shows(chain: bytes | None, live: Live, layout: int, row: bytes) -> bool:
+def _shows(chain: bytes | None, live: Publication, layout: int, row: bytes) -> bool:
     """Whether what is seen of a chain is this row."""
     old = visible(chain, live)
     return old is not None and (old.kind, old.layout, old.payload) == (ROW, layout, row)
@@ -261,9 +261,9 @@ def _batches(keys: Iterable[bytes], size: int) -> Iterator[list[bytes]]:
 class Load:
     """A night on its way into the store; recorded there, so that a later process can go on with it."""
 
-    live: Live
+    live: Publication
     """What will be live: its number, night and time."""
-    parent: Live
+    parent: Publication
     identity: str
     """What is loaded, by content: an attempt at something else is another load."""
     done: dict[str, int] = field(default_factory=dict)
@@ -281,7 +281,7 @@ class Load:
     def of(cls, data: bytes) -> Load:
         """From JSON."""
         plain = json.loads(data)
-        live, parent = (Live.of(plain.pop(name).encode()) for name in ("live", "parent"))
+        live, parent = (Publication.of(plain.pop(name).encode()) for name in ("live", "parent"))
         return cls(live, parent, **plain)
 
 

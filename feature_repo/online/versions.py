@@ -1,14 +1,15 @@
-"""Versions of a row side by side in one value, and which of them a reader sees.
+"""Keeps the versions of a row side by side in one value and selects the one that a reader sees.
 
-Every publication has a sequence number. A value is a chain of records, newest first: sequence number (LEB128), tag,
-length (LEB128), payload. What is live is one small value, `Live`: a number, and the numbers up to it that were
-given up. A reader takes the newest record that it names, so moving `Live` shows or takes back a whole night at once.
+Every publication has a sequence number. A value is a chain of records, newest first; a record is its sequence number
+(LEB128), tag, length (LEB128) and payload. The store has one small value, `Publication`: the number of the live
+publication and the lower numbers that were abandoned. A reader takes the newest record that it names, so overwriting
+that one value shows or takes back a whole night at once.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple
 from feature_repo.online.layout import read_uvarint, uvarint
 
 ROW, GONE, STAMPED = 0, 1, 2
-"""Kinds of a record: a row of its night; no row any more; a row with a night and a time of its own before it."""
+"""Kinds of a record: a row of its night; a deleted row; a row behind a night and a time of its own."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -31,18 +32,18 @@ class Record(NamedTuple):
     payload: bytes
 
     def packed(self) -> bytes:
-        """As it stands in a chain."""
+        """The record as a chain stores it."""
         return record_head(self.seq, self.kind, self.layout) + uvarint(len(self.payload)) + self.payload
 
 
 def record_head(seq: int, kind: int, layout: int) -> bytes:
-    """What a record begins with, before its payload's length."""
+    """The bytes of a record before its payload's length."""
     return uvarint(seq) + bytes((kind | layout << 2,))
 
 
 @dataclass(frozen=True)
-class Live:
-    """Which versions are seen: those up to `seq` but for the abandoned ones."""
+class Publication:
+    """A published night, and which versions its readers see: those up to `seq` except the abandoned ones."""
 
     seq: int
     abandoned: tuple[int, ...]
@@ -51,7 +52,7 @@ class Live:
     published_at: datetime
     """UTC; the event timestamp of every row."""
     extra: dict[str, Any] = field(default_factory=dict)
-    """What a publication says of itself besides: run, rows, where they were read."""
+    """Facts of the load, as JSON: run, rows, table versions."""
 
     @cached_property
     def _abandoned(self) -> frozenset[int]:
@@ -61,27 +62,26 @@ class Live:
         """Whether a record of this number is part of it."""
         return seq <= self.seq and seq not in self._abandoned
 
-    def next(self, seq: int, as_of: str, published_at: datetime, extra: dict[str, Any] | None = None) -> Live:
-        """What is live when `seq` is published on top of this: all numbers between them were given up."""
-        given_up = (*self.abandoned, *range(self.seq + 1, seq))
-        return Live(seq, given_up, as_of, published_at, extra or {})
+    def next(self, seq: int, as_of: str, published_at: datetime) -> Publication:
+        """The publication `seq` on top of this one: all numbers between them were abandoned."""
+        return Publication(seq, (*self.abandoned, *range(self.seq + 1, seq)), as_of, published_at)
 
     def packed(self) -> bytes:
-        """As JSON."""
+        """The publication as JSON."""
         micros = (self.published_at - EPOCH) // timedelta(microseconds=1)
         plain = {"seq": self.seq, "not": self.abandoned, "as_of": self.as_of, "at": micros, **self.extra}
         return json.dumps(plain).encode()
 
     @classmethod
-    def of(cls, data: bytes) -> Live:
-        """From JSON."""
+    def of(cls, data: bytes) -> Publication:
+        """A publication from JSON."""
         plain = json.loads(data)
         at = EPOCH + timedelta(microseconds=plain.pop("at"))
         return cls(plain.pop("seq"), tuple(plain.pop("not")), plain.pop("as_of"), at, plain)
 
 
-NOTHING = Live(0, (), "", EPOCH)
-"""What is live in a store where nothing was ever published: no version at all."""
+NO_PUBLICATION = Publication(0, (), "", EPOCH)
+"""The live publication of a store where nothing was ever published; it sees no version."""
 
 
 def records(chain: bytes) -> Iterator[Record]:
@@ -95,52 +95,43 @@ def records(chain: bytes) -> Iterator[Record]:
         at += length
 
 
-def visible(chain: bytes | None, live: Live) -> Record | None:
-    """The record that a reader sees; None where there is no row."""
-    found = newest_of(chain, live) if chain else None
-    return None if found is None or found.kind == GONE else found
+def newest_of(chain: bytes, publication: Publication) -> Record | None:
+    """The newest record of a chain that a publication sees, a deletion too.
 
-
-def newest_of(chain: bytes, live: Live) -> Record | None:
-    """`newest` of a chain, without a look at what stands behind it: every read of a row comes through here."""
+    Every read of a row comes through here, so it does not build the records that it skips.
+    """
     at = 0
     while at < len(chain):
         seq, at = read_uvarint(chain, at)
         tag = chain[at]
         length, at = read_uvarint(chain, at + 1)
-        if live.sees(seq):
+        if publication.sees(seq):
             return Record(seq, tag & 3, tag >> 2, chain[at : at + length])
         at += length
     return None
 
 
-def newest(chain: Iterable[Record], live: Live) -> Record | None:
-    """The newest record that `live` names, be it a row or its end."""
-    return next((record for record in chain if live.sees(record.seq)), None)
+def visible(chain: bytes | None, publication: Publication) -> Record | None:
+    """The record that a reader sees; None where there is no row or it was deleted."""
+    found = newest_of(chain, publication) if chain else None
+    return None if found is None or found.kind == GONE else found
 
 
-def written(chain: bytes | None, record: Record, kept: Sequence[Live]) -> bytes:
-    """The chain with `record` in it, and of the others those that a night of `kept` shows.
+def written(chain: bytes | None, record: Record, kept: Sequence[Publication]) -> bytes:
+    """The chain with `record`, which replaces one of its number, and the others that a publication of `kept` sees.
 
-    Empty where nothing is left to say: the key can go.
+    Empty where only deletions would be left: the key can be removed.
     """
-    if not chain:
-        return b"" if record.kind == GONE else record.packed()
-    whole = list(records(chain))
-    if len(whole) == 1 and whole[0].seq < record.seq and any(night.sees(whole[0].seq) for night in kept):
-        return record.packed() + chain  # as with most keys on most nights
-    others = [other for other in whole if other.seq != record.seq]
-    needed = {found.seq for night in kept if (found := newest(others, night)) is not None}
+    others = [other for other in records(chain or b"") if other.seq != record.seq]
+    needed = {next((other.seq for other in others if one.sees(other.seq)), None) for one in kept}
     left = sorted([record, *(other for other in others if other.seq in needed)], key=lambda one: -one.seq)
-    if all(one.kind == GONE for one in left):
-        return b""
-    return b"".join(one.packed() for one in left)
+    return b"" if all(one.kind == GONE for one in left) else b"".join(one.packed() for one in left)
 
 
-def merging(kept: Sequence[Live]) -> Callable[[bytes | None, bytes], bytes]:
-    """`written` for the packed rows of a load: the chain with a record in it that no night of `kept` sees yet.
+def merging(kept: Sequence[Publication]) -> Callable[[bytes | None, bytes], bytes]:
+    """`written` for the packed records of a load, whose number no chain has and no publication of `kept` sees.
 
-    Which others stay depends on nothing but the numbers in the chain, and few combinations of them occur.
+    Which old records stay depends only on the numbers in the chain, and few combinations of numbers occur.
     """
 
     @cache
@@ -166,12 +157,12 @@ def merging(kept: Sequence[Live]) -> Callable[[bytes | None, bytes], bytes]:
     return merged
 
 
-def agreed(kept: Sequence[Live]) -> tuple[int, frozenset[int]]:
-    """(the number up to which all nights of `kept` see the same publications, those up to it that none of them sees).
+def agreed(kept: Sequence[Publication]) -> tuple[int, frozenset[int]]:
+    """(the number up to which all of `kept` see the same records, the numbers up to it that none of them sees).
 
-    Of a key's records up to it, all of them see the newest that was not given up.
+    Of a key's records up to that number, each of `kept` sees the newest that was not abandoned.
     """
-    given_up = [frozenset(night.abandoned) for night in kept]
-    some, every = frozenset().union(*given_up), frozenset(given_up[0]).intersection(*given_up)
-    upto = min([*(night.seq for night in kept), *(number - 1 for number in some - every)])
+    abandoned = [frozenset(publication.abandoned) for publication in kept]
+    some, every = frozenset().union(*abandoned), frozenset(abandoned[0]).intersection(*abandoned)
+    upto = min([*(publication.seq for publication in kept), *(number - 1 for number in some - every)])
     return upto, frozenset(number for number in every if number <= upto)

@@ -41,7 +41,7 @@ class Loaded:
     """What a load did."""
 
     live: Any
-    """What is live now (`feature_repo.online.versions.Live`)."""
+    """What is live now (`feature_repo.online.versions.Publication`)."""
     read: dict[str, int] = field(default_factory=dict)
     """Table -> rows that were looked at."""
     written: dict[str, int] = field(default_factory=dict)

@@ -17,7 +17,7 @@ from feature_repo.client import Recommendations
 from feature_repo.online.backend import Backend, StoreBusyError, StoreSettingsError, StoreUnableError
 from feature_repo.online.reader import Reader
 from feature_repo.online.store import Writer, nights, writer
-from feature_repo.online.versions import Live
+from feature_repo.online.versions import Publication
 from feature_repo.served import NIGHT, ONLINE, OWNER, TIMESTAMP
 from feature_repo.settings import StoreSettings, store_settings
 from jobs.errors import UserError
@@ -155,12 +155,12 @@ class OnlineStore:
             raise UserError(f"no night of {self.root} is online; publish a night there first")
         return Recommendations(self.backend, timeout=5.0)
 
-    def live(self) -> Live:
+    def live(self) -> Publication:
         """The live publication; its number is 0 where none is live."""
         with self._answering():
             return Reader(self.backend).live
 
-    def nights(self) -> list[Live]:
+    def nights(self) -> list[Publication]:
         """The publications whose versions are online, oldest first."""
         with self._answering():
             return nights(self.backend)

@@ -48,7 +48,7 @@ def test_a_reader_that_holds_on_to_the_old_file_is_named(tmp_path: Path, monkeyp
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM online").fetchone()
         backend.drop([b"n1"])
-        with pytest.raises(StoreBusyError, match="another process goes on reading"):
+        with pytest.raises(StoreBusyError, match="another process is reading"):
             backend.scrub()
     backend.scrub()
     backend.close()
