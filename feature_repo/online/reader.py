@@ -64,7 +64,7 @@ class Reader:
         return self._views
 
     def refresh(self) -> None:
-        """Read the views, the new part of every word list, and the live publication, which the next read starts from."""
+        """Read the views, the new part of every word list and the live publication, from which the next read starts."""
         prefix = self.backend.prefix
         data, live = self.backend.get([prefix + b"!views", prefix + b"!live"])
         self._parsed(live)
@@ -89,8 +89,10 @@ class Reader:
         left, rows = iter(found), list[OnlineRow | None]()
         for view, parts in asked:
             record = next(left) if view else None
-            there = view and record and record.kind != GONE
-            rows.append(self._row(view, parts, record, live) if there else None)
+            if view is None or record is None or record.kind == GONE:
+                rows.append(None)
+            else:
+                rows.append(self._row(view, parts, record, live))
         return Answer(live, rows)
 
     def _found(self, stored: Sequence[bytes]) -> tuple[Publication, list[Record | None]]:
