@@ -1,6 +1,6 @@
-"""A client for services: every page's lists from the online store, one night an answer, without Feast or the jobs.
+"""The client for services: lists of every page from the online store, each answer of one night, without Feast.
 
-`from feature_repo.client import Recommendations`; importing it loads the standard library alone.
+`from feature_repo.client import Recommendations`; this import loads only the standard library.
 """
 
 from feature_repo.client.answers import BagPage as BagPage

@@ -1,4 +1,4 @@
-"""What a service is answered, with the night it is of, how fresh that is, and where its lists come from."""
+"""Defines the answers to services: each names its night, its freshness and the origin of its lists."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from datetime import datetime
 from feature_repo.client.ranking import Ranked
 
 OWN, DEFAULT_VARIANT, MARKET_ORDER, NOTHING = "own list", "default variant", "market order", "nothing"
-"""Where a list comes from: it was asked for; it is the variant `default`'s, since the one asked for has none; the
-market's most wanted products, since there is no list; nobody knows the market either, so it is empty."""
+"""Origin of a list: the list asked for; that of the variant `default`, where the one asked for has none; the market's
+most popular products, where there is no list; an empty list, where the market is unknown, too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """Which night an answer is of, and how it was come by."""
+    """The night of an answer, and how the client got it."""
 
     night: str
-    """as_of of the night, as ISO date; empty where nothing was ever published."""
+    """ISO date; empty where nothing was ever published."""
     publication: int
-    """Number of the publication: all of an answer is of this one."""
+    """Number of the publication that all of the answer is of."""
     published_at: datetime
     """UTC."""
     cached: bool
-    """Whether the store was not asked for anything."""
+    """Whether the answer took no request to the store."""
     away: bool
-    """Whether the store does not answer: what is not in this process's cache is missing, and fallbacks stand for it."""
+    """Whether the store does not answer: lists that this process has not cached are replaced by fallbacks."""
     age_seconds: float
-    """Since the store last said that this night is live."""
+    """Seconds since the store last said that this night is live."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +36,13 @@ class ProductList:
 
     product_ids: tuple[str, ...]
     scores: tuple[float, ...]
-    """As the source of each position gave it."""
+    """As each product's source gave them."""
     sources: tuple[str, ...]
-    """Why each is there (README, Why a product is shown); empty for a bag's combined list."""
+    """Source of each product, such as `model` or `co-view`; empty for a bag's combined list."""
     origin: str
     """OWN, DEFAULT_VARIANT, MARKET_ORDER or NOTHING."""
     categories: tuple[str, ...] = ()
-    """Of add-ons to a bag alone."""
+    """Only of add-ons to a bag."""
 
 
 EMPTY = ProductList((), (), (), NOTHING)
@@ -83,7 +83,7 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """A customer's recent events, most recent last; the tuples are parallel, and empty for somebody unknown."""
+    """A customer's recent events, most recent last; the tuples are parallel, and empty where not `known`."""
 
     shown: Shown
     known: bool
@@ -96,7 +96,7 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A product's name and attributes; text is empty where the catalogue has none, and all of it where not `known`."""
+    """A product's name and attributes; a text is empty where the catalogue has none, and all are where not `known`."""
 
     shown: Shown
     known: bool

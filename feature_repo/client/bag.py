@@ -1,7 +1,4 @@
-"""A Little Something Extra: one list for a whole bag, from the lists of the products in it.
-
-Pure Python without imports of weight, since services combine lists when a bag page is opened.
-"""
+"""Combines the lists of the products in a bag into one list of add-ons, A Little Something Extra."""
 
 from __future__ import annotations
 
@@ -9,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 PRICE_SHARE = 0.5
-"""An extra costs at most this share of the whole bag."""
+"""Most that an extra may cost, as a share of the whole bag's price."""
 COUNTED = 2
-"""Lists that a candidate's score is the mean of, those that rank it highest. The mean over a whole large bag drifts to
-best-sellers, which go a little with everything; two products that agree are evidence enough."""
+"""A candidate's score is the mean over the COUNTED lists that score it highest. The mean over a large bag's lists
+favours best-sellers, which go a little with everything; two products that agree are evidence enough."""
 
 
 @dataclass(frozen=True)
 class BagList:
-    """The published list of one product in the bag; empty for a product that has none."""
+    """The published list of one product in the bag; empty for a product without one."""
 
     product: str
     """The product in the bag."""
@@ -28,7 +25,7 @@ class BagList:
     categories: Sequence[str | None]
     """[n], category of each candidate; None or empty where the catalogue has none."""
     prices: Sequence[float | None] | None = None
-    """[n], price of each candidate, None where it is not known; None: no price is known."""
+    """[n], price of each candidate, None where unknown; None: no price is known."""
 
     def __post_init__(self) -> None:
         lengths = {len(column) for column in (self.products, self.scores, self.categories, self.prices) if column}
@@ -45,11 +42,11 @@ def combine(
 ) -> list[tuple[str, float]]:
     """The n best extras for a bag as (product, score), best first; fewer where there are no more.
 
-    A candidate's score is the mean of its two highest scores in the lists of the distinct products in the bag, 0 for
-    a list that it is not in; in a bag of one product it is its score there. Left out is what is in the bag, what has
-    the category of something in the bag, and, where its price and `bag_total` are known, what costs more than
-    `price_share` of the bag. Of each category only the best is taken; candidates without a category are not limited.
-    Equal scores go by first appearance: the bag's order, then the place in the list.
+    A candidate's score is the mean of its two highest scores in the lists of the distinct products in the bag, with 0
+    for a list without it; in a bag of one product it is its score there. Left out are products in the bag, those of a
+    category in the bag and, where its price and `bag_total` are known, one that costs more than `price_share` of the
+    bag. Of each category only the best is taken; candidates without a category are not limited. Equal scores go by
+    first appearance: the bag's order, then the place in the list.
     """
     bag = {part.product: part for part in reversed(lists)}  # of a product that is in the bag twice, its first list
     found: dict[str, tuple[float, float]] = {}

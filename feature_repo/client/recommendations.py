@@ -1,11 +1,16 @@
-"""What each page shows: `Recommendations(address).product_page(..)`, `.home(..)`, `.bag(..)`, `.rank(..)` and so on."""
+"""Answers the requests of pages: `Recommendations(address).product_page(..)`, `.home(..)`, `.bag(..)`, `.rank(..)`.
+
+An HTTP API for services in other languages stands on this class alone: it has the cache, the fallbacks and the promise
+that an answer is of one night.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
+from feature_repo.client import views
 from feature_repo.client.answers import (
     DEFAULT_VARIANT,
     EMPTY,
@@ -18,36 +23,25 @@ from feature_repo.client.answers import (
     ProductPage,
     Ranking,
 )
-from feature_repo.client.nights import CachedReader, Lookup
+from feature_repo.client.bag import BagList, combine
+from feature_repo.client.nights import CachedReader
 from feature_repo.client.ranking import ALL_PRODUCTS, distinct, in_order, inner_products
-from feature_repo.client.views import (
-    ALTERNATIVES,
-    CATALOGUE,
-    CUSTOMER_VECTOR,
-    EXTRAS,
-    GOES_WITH,
-    HEAD,
-    HISTORY,
-    HOME,
-    ORDER,
-    PRODUCT_VECTOR,
-    Key,
-)
+from feature_repo.client.views import Key
 from feature_repo.online.backend import Backend
 
 DEFAULT = "default"
-"""The variant of a shop that tests nothing."""
+"""The variant of a shop without experiments."""
 ATTEMPTS = 4
-"""Tries at an answer that takes two round trips and was cut in two by a publication."""
+"""Attempts at an answer of two round trips that a publication falls between."""
 ATTRIBUTES = tuple(field.name for field in fields(Product))[2:]
 
 
 class Recommendations:
-    """A client of the online store; one a process, for all of its threads.
+    """A client of the online store; one per process, for all of its threads.
 
-    Somebody unknown, or a product without a list, gets the market's most wanted products; the answer says so. While
-    the store is away, products and rankings come from this process's cache and customers get their market's order;
-    only a client that has never reached the store raises StoreAwayError.
+    An unknown customer, or a product without a list, gets the market's most popular products, and the answer says so.
+    While the store is away, products and rankings come from this process's cache and customers get their market's
+    order; only a client that has never reached the store raises StoreAwayError.
     """
 
     def __init__(
@@ -63,7 +57,7 @@ class Recommendations:
     ) -> None:
         """A client of the store at `address`: redis://.., rediss://.., host:port,.., sqlite:///PATH or a Backend.
 
-        It asks which night is live every `refresh_seconds` at most, so a publication is seen at most that much later.
+        It asks which night is live every `refresh_seconds` at most, so it sees a publication at most that much later.
         It keeps up to `cache_bytes` of products' rows (0: none), and two nights' worth for a while after a
         publication. It opens at most `connections`, and waits `timeout` seconds for one or for an answer; a request
         that fails is retried once. `options` are those of `feature_repo.online.redis_backend.redis_client`, such as
@@ -79,90 +73,94 @@ class Recommendations:
         self.nights = CachedReader(self.reader, refresh_seconds, cache_bytes, connections, timeout)
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close connections."""
         self.reader.backend.close()
 
     # --- pages
 
     def product_page(self, product_id: str, market: str, variant: str = DEFAULT) -> ProductPage:
-        """You Might Also Like and People Also Bought beside a product."""
+        """You Might Also Like and People Also Bought of a product."""
         keys: list[Key] = []
         for one in _variants(variant):
-            parts = (product_id, market, one)
-            keys += [(ALTERNATIVES, parts), (GOES_WITH, parts), (HEAD, (market, one))]
-        looked = self.nights.look(keys)
-        similar, bought, heads = (looked.values[place::3] for place in range(3))
-        return ProductPage(
-            looked.shown, _first(similar, heads, (product_id,)), _first(bought, heads, (product_id,))
-        )  # fmt: skip
+            key = (product_id, market, one)
+            keys += [(views.ALTERNATIVES, key), (views.GOES_WITH, key), (views.HEAD, (market, one))]
+        found = self.nights.look(keys)
+        similar, bought, heads = (found.values[place::3] for place in range(3))
+        return ProductPage(found.shown, _first(similar, heads, (product_id,)), _first(bought, heads, (product_id,)))
 
     def home(self, customer_id: str, market: str) -> ListPage:
-        """A customer's own list in their market."""
-        looked = self.nights.look([(HOME, (customer_id, market)), (HEAD, (market, DEFAULT))])
-        return ListPage(looked.shown, _first(looked.values[:1], looked.values[1:]))
+        """A customer's own list in a market."""
+        found = self.nights.look([(views.HOME, (customer_id, market)), (views.HEAD, (market, DEFAULT))])
+        return ListPage(found.shown, _first(found.values[:1], found.values[1:]))
 
     def category_page(self, market: str, category: str = ALL_PRODUCTS, variant: str = DEFAULT) -> ListPage:
-        """A market's order of a category; of all products by default, and for a category that is not there."""
+        """A market's order of a category, by default of all products; of all for an unknown category, too."""
         variants = _variants(variant)
-        keys: list[Key] = [(ORDER, (market, category, one)) for one in variants]
-        looked = self.nights.look([*keys, *((HEAD, (market, one)) for one in variants)])
-        return ListPage(looked.shown, _first(looked.values[: len(variants)], looked.values[len(variants) :]))
+        keys: list[Key] = [(views.ORDER, (market, category, one)) for one in variants]
+        found = self.nights.look([*keys, *((views.HEAD, (market, one)) for one in variants)])
+        return ListPage(found.shown, _first(found.values[: len(variants)], found.values[len(variants) :]))
 
     def bag(self, product_ids: Sequence[str], market: str, variant: str = DEFAULT, places: int = 24) -> BagPage:
         """Add-ons to a bag, combined from the lists of its products (`feature_repo.client.bag`)."""
         bag = list(dict.fromkeys(product for product in product_ids if product))
         variants = _variants(variant)
-        keys: list[Key] = [(EXTRAS, (product, market, one)) for one in variants for product in bag]
-        keys += [(HEAD, (market, one)) for one in variants]
+        keys: list[Key] = [(views.EXTRAS, (product, market, one)) for one in variants for product in bag]
+        keys += [(views.HEAD, (market, one)) for one in variants]
         for _ in range(ATTEMPTS):
-            looked = self.nights.look(keys)
-            found = looked.values[: len(bag)]
-            if not any(found) and len(variants) > 1:
-                found = looked.values[len(bag) : 2 * len(bag)]
-            listed = {product for extras in found if extras for product in extras.product_ids}
-            names = list(dict.fromkeys([*bag, *listed]))
-            details = self.nights.look([(CATALOGUE, (name,)) for name in names])
-            if details.night.live == looked.night.live:
+            extras = self.nights.look(keys)
+            lists = extras.values[: len(bag)]
+            if not any(lists) and len(variants) > 1:
+                lists = extras.values[len(bag) : 2 * len(bag)]
+            names = list(dict.fromkeys([*bag, *(product for one in lists if one for product in one.product_ids)]))
+            details = self.nights.look([(views.CATALOGUE, (name,)) for name in names])
+            if details.live == extras.live:
                 break
         else:
-            found = [None] * len(bag)  # prices of another night: rather no add-ons
-        best = _combined(bag, found, dict(zip(names, details.values, strict=True)), places)
-        return BagPage(_both(looked, details), best or _first([], looked.values[-len(variants) :], bag))
+            lists = [None] * len(bag)  # prices of another night: better no add-ons
+        best = _combined(bag, lists, dict(zip(names, details.values, strict=True)), places)
+        shown = replace(
+            extras.shown,
+            cached=extras.shown.cached and details.shown.cached,
+            away=extras.shown.away or details.shown.away,
+        )
+        return BagPage(shown, best or _first([], extras.values[-len(variants) :], bag))
 
     def rank(
-        self, customer_id: str, product_ids: Sequence[str], market: str, category: str | None = None,
+        self,
+        customer_id: str,
+        product_ids: Sequence[str],
+        market: str,
+        category: str | None = None,
         variant: str = DEFAULT,
-    ) -> Ranking:  # fmt: skip
+    ) -> Ranking:
         """Candidates in a customer's order; every distinct non-empty id once (`feature_repo.client.ranking`).
 
         Raises TooManyError for more than 500 candidates.
         """
         wanted = distinct(product_ids)
-        keys: list[Key] = [(PRODUCT_VECTOR, (product,)) for product in wanted]
-        keys += [(ORDER, (market, name, variant)) for name in (category or ALL_PRODUCTS, ALL_PRODUCTS)]
-        looked = self.nights.look([*keys, (CUSTOMER_VECTOR, (customer_id,))])
-        *vectors, own, all_products, customer = looked.values
-        orders = {category: own, ALL_PRODUCTS: all_products}
+        keys: list[Key] = [(views.PRODUCT_VECTOR, (product,)) for product in wanted]
+        keys += [(views.ORDER, (market, name, variant)) for name in (category or ALL_PRODUCTS, ALL_PRODUCTS)]
+        found = self.nights.look([*keys, (views.CUSTOMER_VECTOR, (customer_id,))])
+        *vectors, own, all_products, customer = found.values
+        orders: dict[str | None, ProductList | None] = {category: own, ALL_PRODUCTS: all_products}
 
         def order(name: str) -> dict[str, float]:
-            found: ProductList | None = orders[name]
-            return {} if found is None else dict(zip(found.product_ids, found.scores, strict=True))
+            listed = orders[name] or EMPTY
+            return dict(zip(listed.product_ids, listed.scores, strict=True))
 
         scores = inner_products(customer, wanted, vectors)
-        return Ranking(looked.shown, tuple(in_order(wanted, scores, category, order)))
+        return Ranking(found.shown, tuple(in_order(wanted, scores, category, order)))
 
     # --- facts
 
     def history(self, customer_id: str) -> History:
         """A customer's recent events."""
-        looked = self.nights.look([(HISTORY, (customer_id,))])
-        found = looked.values[0]
-        if found is None:
-            return History(looked.shown, False)
-        products, types, seconds = (
-            tuple(found[name] or ()) for name in ("product_ids", "event_types", "event_timestamps")
-        )
-        return History(looked.shown, True, products, types, seconds, found["market"] or "")
+        found = self.nights.look([(views.HISTORY, (customer_id,))])
+        row = found.values[0]
+        if row is None:
+            return History(found.shown, False)
+        products, types, times = (tuple(row[name] or ()) for name in ("product_ids", "event_types", "event_timestamps"))
+        return History(found.shown, True, products, types, times, row["market"] or "")
 
     def product(self, product_id: str) -> Product:
         """A product's name and attributes."""
@@ -170,10 +168,10 @@ class Recommendations:
 
     def products(self, product_ids: Sequence[str]) -> list[Product]:
         """Names and attributes of some products in the order given, all of one night."""
-        looked = self.nights.look([(CATALOGUE, (product,)) for product in product_ids])
+        found = self.nights.look([(views.CATALOGUE, (product,)) for product in product_ids])
         return [
-            Product(looked.shown, row is not None, **{n: row[n] for n in ATTRIBUTES if row and row[n] is not None})
-            for row in looked.values
+            Product(found.shown, row is not None, **{n: row[n] for n in ATTRIBUTES if row and row[n] is not None})
+            for row in found.values
         ]
 
 
@@ -184,36 +182,33 @@ def _variants(variant: str) -> tuple[str, ...]:
 def _first(
     own: Sequence[ProductList | None], heads: Sequence[ProductList | None], without: Sequence[str] = ()
 ) -> ProductList:
-    """The first list there is: of the variant asked for, of the default variant, the market's, none."""
+    """The first list there is: of the variant asked for, of the default variant, the market's order, an empty one."""
     for place, found in enumerate(own):
         if found is not None:
             return replace(found, origin=DEFAULT_VARIANT) if place else found
-    for found in heads:
-        if found is not None:
-            return _left_out(found, without)
-    return EMPTY
+    head = next((found for found in heads if found is not None), EMPTY)
+    kept = [place for place, product in enumerate(head.product_ids) if product not in without]
+    if len(kept) == len(head.product_ids):
+        return head
 
+    def left(column: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(column[place] for place in kept)
 
-def _left_out(found: ProductList, without: Sequence[str]) -> ProductList:
-    kept = [place for place, product in enumerate(found.product_ids) if product not in without]
-    if len(kept) == len(found.product_ids):
-        return found
-    columns: list[tuple[Any, ...]] = [found.product_ids, found.scores, found.sources]
-    products, scores, sources = (tuple(column[place] for place in kept) for column in columns)
-    return replace(found, product_ids=products, scores=scores, sources=sources)
+    return replace(head, product_ids=left(head.product_ids), scores=left(head.scores), sources=left(head.sources))
 
 
 def _combined(
-    bag: Sequence[str], found: Sequence[ProductList | None], details: dict[str, dict[str, Any] | None], places: int
+    bag: Sequence[str],
+    found: Sequence[ProductList | None],
+    details: Mapping[str, Mapping[str, Any] | None],
+    places: int,
 ) -> ProductList | None:
-    from feature_repo.client.bag import BagList, combine
-
+    """The add-ons combined from the lists `found` of a bag's products; None where there are none."""
     prices = {name: row["price"] for name, row in details.items() if row is not None and row["price"] is not None}
     lists = [
-        BagList(product, extras.product_ids, extras.scores, extras.categories,
-                [prices.get(shown) for shown in extras.product_ids])
-        for product, extras in zip(bag, (one or EMPTY for one in found), strict=True)
-    ]  # fmt: skip
+        BagList(product, one.product_ids, one.scores, one.categories, [prices.get(p) for p in one.product_ids])
+        for product, one in zip(bag, (one or EMPTY for one in found), strict=True)
+    ]
     known = [prices[product] for product in bag if product in prices]
     categories = [(details.get(product) or {}).get("category") for product in bag]
     best = combine(lists, categories, places, sum(known) if known else None)
@@ -221,10 +216,3 @@ def _combined(
         return None
     products, scores = zip(*best, strict=True)
     return ProductList(products, scores, (), OWN)
-
-
-def _both(one: Lookup, other: Lookup) -> Any:
-    """What is to be said of an answer made of two looks."""
-    return replace(
-        one.shown, cached=one.shown.cached and other.shown.cached, away=one.shown.away or other.shown.away
-    )  # fmt: skip

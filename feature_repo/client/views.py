@@ -1,4 +1,4 @@
-"""The views that the client reads, and what it makes of their rows."""
+"""Names the views that the client reads and converts their rows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from feature_repo.client.answers import MARKET_ORDER, OWN, ProductList
 from feature_repo.client.ranking import ALL_PRODUCTS
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # it imports NumPy
     from feature_repo.online.reader import OnlineRow
 
 Key = tuple[str, tuple[str, ...]]
@@ -18,11 +18,11 @@ CATALOGUE, HISTORY, HOME = "catalogue", "customer_sequences", "recommended_for_y
 PRODUCT_VECTOR, CUSTOMER_VECTOR = "product_embeddings", "customer_embeddings"
 ALTERNATIVES, GOES_WITH, EXTRAS, ORDER = "you_might_also_like", "people_also_bought", "bag_extras", "market_ranking"
 HEAD = "head"
-"""Not a view: the first places of a market's order of all products, by (market, variant), the list of last resort."""
+"""Not a view: the first HEAD_PLACES of a market's order of all products, by (market, variant); the last fallback."""
 HEAD_PLACES = 24
 
 CACHED = frozenset((CATALOGUE, PRODUCT_VECTOR, ALTERNATIVES, GOES_WITH, EXTRAS, ORDER))
-"""Views whose rows a process keeps while there is room; customers are too many."""
+"""Views whose rows a process caches; customers are too many."""
 
 
 def read_for(key: Key) -> Key:
@@ -34,7 +34,7 @@ def read_for(key: Key) -> Key:
 
 
 def made_of(key: Key, row: OnlineRow | None) -> Any:
-    """What is kept and used of a row: a ProductList, a Vector, or the features; None where there is no row."""
+    """The value of a row: a ProductList, a Vector, or the features; None where there is no row."""
     if row is None:
         return None
     view, features = key[0], row.features
@@ -46,7 +46,7 @@ def made_of(key: Key, row: OnlineRow | None) -> Any:
 
 
 def _list(features: Mapping[str, Any], places: int | None, origin: str) -> ProductList | None:
-    if features["product_ids"] is None:  # how Feast's own writes say that there is none
+    if features["product_ids"] is None:  # Feast's own writes store a missing list as nulls
         return None
     scores, categories = features["scores"], features.get("categories") or ()
     return ProductList(

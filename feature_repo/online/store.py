@@ -1,9 +1,9 @@
-"""Writing the online store: a night is loaded beside the one that is live, and shown or taken back by one value.
+"""Writes the online store: loads a night beside the live one, then shows or takes it back by one value.
 
-The law: a reader of publication n sees exactly the tables that n was loaded from. It holds because a load writes a
-record for each key whose row differs from what its parent (what was live when it began) shows, and because a reader
-of n takes the newest record among n's own and its ancestors'. Numbers are never used twice; those between a
-publication and its parent were given up, and no reader of it sees them.
+The law: a reader of publication n sees exactly the tables that n was loaded from. A load writes a record for each key
+whose row differs from what its parent shows (the publication that was live when the load began), and a reader of n
+takes the newest record among those of n and its ancestors. Numbers are never used twice; those between a publication
+and its parent were abandoned, and no reader of it sees them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from feature_repo.online.backend import Backend, Renew
@@ -22,21 +23,78 @@ from feature_repo.online.versions import GONE, ROW, Publication, Record, agreed,
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 BATCH = 2_000
-"""Keys looked at in one round trip."""
+"""Keys read and written in one round trip."""
 FRESH = 5_000
-"""Keys written in one where nothing has to be looked at."""
+"""Keys written in one round trip where none has to be read."""
+MOST_WORDS = 4_000_000
+"""Words of a list; rows spell out later ones."""
+StoredView = tuple[tuple[str, ...], int, tuple[Feature, ...]]
+"""(key columns, how many of them make the stored key, features)"""
+
+
+@dataclass
+class Load:
+    """A night on its way into the store, which records it so that a later process can continue."""
+
+    live: Publication
+    """The publication that the load will become."""
+    parent: Publication
+    identity: str
+    """Fingerprint of the loaded tables: an attempt with other content is another load."""
+    done: dict[str, int] = field(default_factory=dict)
+    """View -> batches written; -1 where it is complete."""
+    written: dict[str, int] = field(default_factory=dict)
+    """View -> records written."""
+
+    def packed(self) -> bytes:
+        """The load as JSON."""
+        packed = {"live": self.live.packed().decode(), "parent": self.parent.packed().decode()}
+        return json.dumps(vars(self) | packed).encode()
+
+    @classmethod
+    def of(cls, data: bytes) -> Load:
+        """A load from JSON."""
+        plain = json.loads(data)
+        live, parent = (Publication.of(plain.pop(name).encode()) for name in ("live", "parent"))
+        return cls(live, parent, **plain)
+
+
+class WordLists:
+    """The word lists of a store: a word's code is its place in the list, for ever.
+
+    New words are stored before any row that refers to them.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self._codes: dict[str, dict[str, int]] = {}
+
+    def code(self, name: str, words: list[str]) -> list[int]:
+        """The code of each word in the list `name`, -1 where the list has no room for it."""
+        if name not in self._codes:
+            self._codes[name] = {word: code for code, word in enumerate(read_words(self.backend, name))}
+        codes = self._codes[name]
+        new = list(dict.fromkeys(word for word in words if word not in codes))[: max(MOST_WORDS - len(codes), 0)]
+        if new:
+            start = len(codes) // WORDS_A_CHUNK * WORDS_A_CHUNK
+            codes.update(zip(new, range(len(codes), len(codes) + len(new)), strict=True))
+            changed = list(codes)[start:]
+            chunks = {
+                word_key(self.backend.prefix, name, (start + at) // WORDS_A_CHUNK): changed[at : at + WORDS_A_CHUNK]
+                for at in range(0, len(changed), WORDS_A_CHUNK)
+            }
+            self.backend.put({key: json.dumps(chunk).encode() for key, chunk in chunks.items()})
+        return [codes.get(word, -1) for word in words]
 
 
 class Writer:
-    """The store with the right to write; `writer(backend)` gives one."""
+    """The store in the hands of the only writer; `writer(backend)` gives one."""
 
     def __init__(self, backend: Backend, renew: Renew, keep: int) -> None:
         self.backend, self.renew, self.keep = backend, renew, keep
         self.words = WordLists(backend)
         self.reader = Reader(backend)
         self._log: list[Publication] | None = None
-
-    # --- what is there
 
     def _read(self, name: str) -> bytes | None:
         return self.backend.get([self._key(name)])[0]
@@ -46,7 +104,7 @@ class Writer:
 
     @property
     def live(self) -> Publication:
-        """What is live."""
+        """The live publication."""
         return self.reader.live
 
     def nights(self) -> list[Publication]:
@@ -56,17 +114,14 @@ class Writer:
         return self._log
 
     def filled(self, view: View) -> bool:
-        """Whether the view has a row in some version; says so from now on."""
+        """Whether any version of the view has a row; the store counts it as filled from now on."""
         found = set(json.loads(self._read("filled") or b"[]"))
         if view.name not in found:
             self.backend.put({self._key("filled"): json.dumps(sorted({*found, view.name})).encode()})
         return view.name in found
 
-    def views(self, wanted: Mapping[str, tuple[tuple[str, ...], int, tuple[Feature, ...]]]) -> dict[str, View]:
-        """Views by name, added or given a further layout where the store has them not so.
-
-        `wanted` is name -> (key columns, how many of them make the stored key, features).
-        """
+    def views(self, wanted: Mapping[str, StoredView]) -> dict[str, View]:
+        """Views by name; adds a view, or a layout of one, that the store does not have."""
         self.reader.refresh()
         views = dict(self.reader.views)
         for name, (key, own, features) in wanted.items():
@@ -82,10 +137,10 @@ class Writer:
             self.reader.refresh()
         return {name: views[name] for name in wanted}
 
-    # --- a night
+    # --- loading a night
 
     def begin(self, as_of: str, identity: str, published_at: datetime) -> Load:
-        """The load of a night: the one that was broken off if it was of the same content, else a new one."""
+        """The load of a night: the interrupted one where its content is the same, else a new one."""
         live, found = self.live, self._read("load")
         before = Load.of(found) if found else None
         if before is not None and (before.identity, before.parent.seq) == (identity, live.seq):
@@ -98,20 +153,25 @@ class Writer:
         return load
 
     def save(self, load: Load) -> None:
-        """Record how far a load is."""
+        """Record the progress of a load."""
         self.renew()
         self.backend.put({self._key("load"): load.packed()})
 
     def write(
-        self, load: Load, view: View, keys: Sequence[bytes], payloads: Sequence[bytes], fresh: bool,
+        self,
+        load: Load,
+        view: View,
+        keys: Sequence[bytes],
+        payloads: Sequence[bytes],
+        fresh: bool,
         differing: bool = False,
-    ) -> int:  # fmt: skip
-        """Write the rows that differ from what is there; returns how many.
+    ) -> int:
+        """Write the rows that differ from those of the load's parent; returns how many.
 
         `fresh`: the view has no key yet; `differing`: all of the rows are known to differ.
         """
         layout, done, size = len(view.layouts) - 1, 0, FRESH if fresh else BATCH
-        head, merged = record_head(load.live.seq, ROW, layout), merging(self._kept(load))
+        head, merged = record_head(load.live.seq, ROW, layout), merging([*self.nights(), load.parent])
         for start in range(0, len(keys), size):
             some = keys[start : start + size]
             rows, chains = dict(zip(some, payloads[start : start + size], strict=True)), None
@@ -126,11 +186,11 @@ class Writer:
             done += len(items)
         return done
 
-    def end(self, load: Load, keys: Iterable[bytes]) -> int:
-        """Say of keys that they have no row any more; returns how many had one."""
-        done, merged = 0, merging(self._kept(load))
+    def delete(self, load: Load, keys: Iterable[bytes]) -> int:
+        """Write that some keys have no row in the load; returns how many had one."""
+        done, merged = 0, merging([*self.nights(), load.parent])
         record = Record(load.live.seq, GONE, 0, b"").packed()
-        for some in _batches(keys, BATCH):
+        for some in _batches(keys):
             chains = dict(zip(some, self.backend.get(some), strict=True))
             items = {key: record for key, chain in chains.items() if visible(chain, load.live) is not None}
             if items:
@@ -138,77 +198,62 @@ class Writer:
             done += len(items)
         return done
 
-    def _kept(self, load: Load) -> list[Publication]:
-        return [*self.nights(), load.parent]
-
-    def _put(self, changed: Mapping[bytes, bytes]) -> None:
-        if kept := {key: chain for key, chain in changed.items() if chain}:
-            self.backend.put(kept)
-        if gone := [key for key, chain in changed.items() if not chain]:
-            self.backend.drop(gone)
-
     def publish(self, load: Load, extra: dict[str, Any] | None = None) -> Publication:
-        """Make a whole load live: services see all of it from one instant to the next."""
+        """Make a complete load live: services see all of it from one instant to the next."""
         live = replace(load.live, extra=extra or {})
         self._show(live)
-        self._remember(live)
         self.backend.drop([self._key("load")])
         self.backend.fold(*agreed(self.nights()))
         return live
 
     def roll_back(self, seq: int, published_at: datetime) -> Publication:
-        """Make a publication live again whose versions are kept; raises KeyError for another."""
-        found = {night.seq: night for night in self.nights()}[seq]
-        live = replace(found, published_at=published_at)
+        """Make a kept publication live again; raises KeyError for a number that is not kept."""
+        live = replace({night.seq: night for night in self.nights()}[seq], published_at=published_at)
         self._show(live)
-        self._remember(live)
         return live
 
     def _show(self, live: Publication) -> None:
+        """Make a publication live and keep it in the log, from which the one published first drops out."""
+        kept = [night for night in self.nights() if night.seq != live.seq]
         self.renew()
         self.backend.put({self._key("live"): live.packed()})
-
-    def _remember(self, live: Publication) -> None:
-        others = [night for night in self.nights() if night.seq != live.seq]
-        newest_last = sorted([*others, live], key=lambda night: night.published_at)[-self.keep :]
-        self._log = sorted(newest_last, key=lambda night: night.seq)
+        newest = sorted([*kept, live], key=lambda night: night.published_at)[-self.keep :]
+        self._log = sorted(newest, key=lambda night: night.seq)
         self.backend.put({self._key("log"): json.dumps([night.packed().decode() for night in self._log]).encode()})
 
-    # --- outside of nights
-
-    def start(self, as_of: str, published_at: datetime) -> None:
-        """Let an empty store have something live for Feast's own writes to go into."""
-        if not self.live.seq:
-            self.backend.put({self._key("seq"): b"1"})
-            self._show(Publication(1, (), as_of, published_at))
+    # --- outside of loads
 
     def amend(self, view: View, rows: Mapping[bytes, Record]) -> None:
-        """Write rows into what is live now, as Feast's own writes do: at once, not as part of a night.
+        """Write rows into the live publication at once, as Feast's own writes do.
 
-        A load that was broken off begins anew after it, and the next night looks at every row.
+        An interrupted load has to begin again after it, and the next night compares every row.
         """
         self.backend.drop([self._key("load")])
         self.filled(view)
         if not self.live.extra.get("amended"):
-            live = replace(self.live, extra=self.live.extra | {"amended": True})
-            self._show(live)
-            self._remember(live)
-        for some in _batches(rows, BATCH):
-            chains = self.backend.get(some)
-            self._put({key: written(chain, rows[key], self.nights()) for key, chain in zip(some, chains, strict=True)})
+            self._show(replace(self.live, extra=self.live.extra | {"amended": True}))
+        for some in _batches(rows):
+            chains = zip(some, self.backend.get(some), strict=True)
+            changed = {key: written(chain, rows[key], self.nights()) for key, chain in chains}
+            self.backend.put({key: chain for key, chain in changed.items() if chain})
+            self.backend.drop([key for key, chain in changed.items() if not chain])
+
+    def start(self, as_of: str, published_at: datetime) -> None:
+        """Give an empty store a live publication for `amend`."""
+        if not self.live.seq:
+            self.backend.put({self._key("seq"): b"1"})
+            self._show(Publication(1, (), as_of, published_at))
 
     def forget(self, first: str, column: str = "customer_id") -> int:
-        """Remove every version of every row of a customer; returns the keys removed."""
-        keys = [
-            row_key(self.backend.prefix, view, (first,)) for view in self.reader.views.values()
-            if view.key[0] == column and view.own == 1
-        ]  # fmt: skip
+        """Remove every version of every row of a customer; returns the number of keys removed."""
+        views = [view for view in self.reader.views.values() if view.key[0] == column and view.own == 1]
+        keys = [row_key(self.backend.prefix, view, (first,)) for view in views]
         there = [key for key, chain in zip(keys, self.backend.get(keys), strict=True) if chain is not None]
         self.backend.drop(there)
         return len(there)
 
     def clear(self) -> int:
-        """Remove everything; returns the keys removed."""
+        """Remove everything; returns the number of keys removed."""
         done = 0
         for some in self.backend.scan(self.backend.prefix):
             keys = [key for key in some if key != self.backend.prefix + b"!lock"]
@@ -219,101 +264,31 @@ class Writer:
 
 @contextmanager
 def writer(backend: Backend, keep: int = 7) -> Iterator[Writer]:
-    """The store with the right to write; raises StoreBusyError while somebody else has it.
+    """Lock the store and write to it; raises StoreBusyError while another process writes.
 
-    `keep` is how many publications can be taken back to by moving what is live.
+    `keep` is the number of publications whose versions stay, for `roll_back`.
     """
     with backend.writing() as renew:
         yield Writer(backend, renew, keep)
 
 
 def nights(backend: Backend) -> list[Publication]:
-    """The publications whose versions are kept, oldest first; what is live is one of them."""
+    """The publications whose versions are kept, oldest first; the live one is among them."""
     live, log = backend.get([backend.prefix + b"!live", backend.prefix + b"!log"])
     found = {night.seq: night for night in (Publication.of(text.encode()) for text in json.loads(log or b"[]"))}
-    if live:  # a process that ended right after showing a night has not noted it
+    if live:  # a process killed right after showing a night has not logged it
         shown = Publication.of(live)
         found[shown.seq] = shown
     return [found[seq] for seq in sorted(found)]
 
 
 def _shows(chain: bytes | None, live: Publication, layout: int, row: bytes) -> bool:
-    """Whether what is seen of a chain is this row."""
+    """Whether a reader of `live` finds this row in a chain."""
     old = visible(chain, live)
     return old is not None and (old.kind, old.layout, old.payload) == (ROW, layout, row)
 
 
-def _batches(keys: Iterable[bytes], size: int) -> Iterator[list[bytes]]:
-    some: list[bytes] = []
-    for key in keys:
-        some.append(key)
-        if len(some) == size:
-            yield some
-            some = []
-    if some:
+def _batches(keys: Iterable[bytes]) -> Iterator[list[bytes]]:
+    left = iter(keys)
+    while some := list(islice(left, BATCH)):
         yield some
-
-
-# A night on its way into the online store: what it is, and how far it has come.
-
-
-@dataclass
-class Load:
-    """A night on its way into the store; recorded there, so that a later process can go on with it."""
-
-    live: Publication
-    """What will be live: its number, night and time."""
-    parent: Publication
-    identity: str
-    """What is loaded, by content: an attempt at something else is another load."""
-    done: dict[str, int] = field(default_factory=dict)
-    """View -> batches written; -1 where it is complete."""
-    written: dict[str, int] = field(default_factory=dict)
-    """View -> records written."""
-
-    def packed(self) -> bytes:
-        """As JSON."""
-        plain = {"live": self.live.packed().decode(), "parent": self.parent.packed().decode(),
-                 "identity": self.identity, "done": self.done, "written": self.written}  # fmt: skip
-        return json.dumps(plain).encode()
-
-    @classmethod
-    def of(cls, data: bytes) -> Load:
-        """From JSON."""
-        plain = json.loads(data)
-        live, parent = (Publication.of(plain.pop(name).encode()) for name in ("live", "parent"))
-        return cls(live, parent, **plain)
-
-
-# Word lists as the writer keeps them: a word's code is its place in the list, and stays it for ever.
-
-MOST_WORDS = 4_000_000
-"""Words of a list; later ones are stored where they stand."""
-
-
-class WordLists:
-    """The lists of a store. New words are stored before any row that names them."""
-
-    def __init__(self, backend: Backend, most: int = MOST_WORDS) -> None:
-        self.backend, self.most = backend, most
-        self._codes: dict[str, dict[str, int]] = {}
-
-    def code(self, name: str, words: list[str]) -> list[int]:
-        """The code of each word in the list `name`, -1 for one that found no place in it any more."""
-        if name not in self._codes:
-            self._codes[name] = {word: code for code, word in enumerate(read_words(self.backend, name))}
-        codes = self._codes[name]
-        new = list(dict.fromkeys(word for word in words if word not in codes))[: max(self.most - len(codes), 0)]
-        if new:
-            first = len(codes) // WORDS_A_CHUNK
-            codes.update(zip(new, range(len(codes), len(codes) + len(new)), strict=True))
-            self._store(name, list(codes)[first * WORDS_A_CHUNK :], first)
-        return [codes.get(word, -1) for word in words]
-
-    def _store(self, name: str, words: list[str], chunk: int) -> None:
-        parts = range(0, len(words), WORDS_A_CHUNK)
-        prefix = self.backend.prefix
-        self.backend.put({
-            word_key(prefix, name, chunk + i): json.dumps(words[start : start + WORDS_A_CHUNK]).encode()
-            for i, start in enumerate(parts)
-        })  # fmt: skip

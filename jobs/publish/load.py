@@ -173,7 +173,7 @@ class _Loading:
 
     def _end(self, keys: Iterable[bytes]) -> None:
         name = self.table.name
-        self.loaded.gone[name] = self.loaded.gone.get(name, 0) + self.store.end(self.load, keys)
+        self.loaded.gone[name] = self.loaded.gone.get(name, 0) + self.store.delete(self.load, keys)
 
     def _live_rows(self) -> LiveRows | None:
         """The live night's rows, where they are what the store shows and can be compared; else None."""

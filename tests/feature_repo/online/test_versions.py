@@ -54,7 +54,7 @@ def load_tables(store: Writer, tonight: Tables, identity: str, at: datetime, liv
             load.done[name] = place + 1
             store.save(load)
         gone = set(live[name] if live else KEYS) - tonight[name].keys()
-        store.end(load, sorted(row_key(b"n", view, key) for key in gone))
+        store.delete(load, sorted(row_key(b"n", view, key) for key in gone))
     store.publish(load)
     return load
 
