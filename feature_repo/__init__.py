@@ -1,1 +1,1 @@
-"""Feast definitions: what services may ask for online."""
+"""Serves the published night: Feast's definitions, the online store, and the client for services."""

@@ -1,7 +1,7 @@
-"""Entities, feature views and feature services over the lake's live rows.
+"""Defines Feast's entities, feature views and feature services over the lake's live rows.
 
-`definitions(root)` returns every object; `python -m jobs apply` registers them. The names are a contract
-with services: change them only with a migration, and add a `_v2` service beside a `_v1` that is in use.
+`python -m jobs apply` registers them. Their names are a contract with services: add a `_v2` service beside a `_v1`
+that is in use.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ TYPES: dict[str, FeastType] = {
 
 
 def live_rows(root: Path, table: Table) -> str:
-    """Spark SQL for the published night's rows of a table as Feast reads them, stamped with its publication.
+    """Spark SQL for the published night's rows of a table, stamped with its publication.
 
-    A row of a table of changes may be older than the night: `night` is the one that was published.
+    A row of a table of changes may be older than the published night, which `night` names.
     """
     ends = (GONE,) if table.has_ends else ()
     columns = ", ".join(f"t.{name}" for name in (*table.key, *ONLINE[table], *ends))
-    # Every part is a name of ours, none comes from data.
+    # Every part of the SQL is a constant, none comes from data.
     rows = (
         f"SELECT {columns}, t.as_of, CAST(p.as_of AS STRING) AS {NIGHT}, p.published_at AS {TIMESTAMP} "  # noqa: S608
         f"FROM delta.`{root / 'tables' / table.name}` AS t JOIN delta.`{root / 'tables' / PUBLISHED.name}` AS p "
@@ -67,13 +67,13 @@ def _view(root: Path, table: Table, entities: dict[str, Entity]) -> FeatureView:
     columns = {column.name: column for column in table.columns}
     schema = [Field(name=name, dtype=String) for name in table.key]
     schema += [Field(name=n, dtype=TYPES[columns[n].type], description=columns[n].comment) for n in ONLINE[table]]
-    schema.append(Field(name=NIGHT, dtype=String, description="as_of of the night that is live"))
+    schema.append(Field(name=NIGHT, dtype=String, description="the live night, as ISO date"))
     return FeatureView(
         name=table.name,
         entities=[entities[name] for name in table.key],
         schema=schema,
         source=SparkSource(name=f"{table.name}_live", query=live_rows(root, table), timestamp_field=TIMESTAMP),
-        ttl=timedelta(days=0),  # a list stays served until a newer night replaces it
+        ttl=timedelta(days=0),  # a list is served until a newer night replaces it
         online=True,
         description=table.comment,
         owner=OWNER,
@@ -81,9 +81,9 @@ def _view(root: Path, table: Table, entities: dict[str, Entity]) -> FeatureView:
 
 
 def inner_products(inputs: dict[str, list[object]]) -> dict[str, list[object]]:
-    """Scores of rows (customer, product); null where a vector is missing, of another model, or knows no event.
+    """Scores of (customer, product) rows; null where a vector is missing or of another model, or has read no event.
 
-    Feast keeps this function's source in its registry and runs it from there: it may use nothing from outside itself.
+    Feast stores this function's source in its registry and runs it from there, so it uses no name from outside.
     """
     import numpy as np
 
@@ -92,13 +92,13 @@ def inner_products(inputs: dict[str, list[object]]) -> dict[str, list[object]]:
     scores: list[object] = []
     for customer, product, (read_by, made_by) in zip(customers, products, models, strict=True):
         reads = np.asarray([] if customer is None else customer, dtype=np.float64)
-        # The last number is the constant that takes the product's bias; Feast's trial row on apply has that one alone.
+        # The last number is the constant that takes the product's bias; Feast's trial row on apply has only that one.
         known = reads[:-1].any() or len(reads) == 1
         if not known or product is None or read_by != made_by:
             scores.append(None)
         else:
             scores.append(float((reads * np.asarray(product, dtype=np.float64)).sum()))
-    # Feast looks for the first name, or with full feature names for the second.
+    # Feast reads the first name, or with full feature names the second.
     return {"score": scores, "ranking__score": scores}
 
 
@@ -114,13 +114,13 @@ def _ranking(views: dict[Table, FeatureView]) -> tuple[OnDemandFeatureView, Feat
         description="The score of a product for a customer: the inner product of their vectors.",
         owner=OWNER,
     )
-    # Both views have a `vector`. With the two model_ids in the service, Feast refuses a request without full feature
-    # names, which would silently multiply the product's vector by itself.
+    # Both views have a `vector`. The two model_ids make Feast refuse a request without full feature names, which would
+    # silently multiply the product's vector by itself.
     service = FeatureService(
         name=RANKING,
         features=[customers[["model_id"]], products[["model_id"]], view],
         description="Ranking pages: ranking__score of each customer_id and product_id, higher is closer, null where "
-        "either is unknown or their models differ. Ask with full_feature_names=True.",
+        "either is unknown or their models differ. Request it with full_feature_names=True.",
         owner=OWNER,
     )
     return view, service

@@ -1,4 +1,4 @@
-"""Feast's registry file, replaced whole: a process killed while it writes leaves the one that was there."""
+"""Replaces Feast's registry file as a whole: a process killed while it writes leaves the old one."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from feast.infra.registry.file import FileRegistryStore
 
 
 class WholeFileRegistryStore(FileRegistryStore):
-    """The file store, which itself empties the file before it writes it: services would read what is half there."""
+    """Feast's file store itself empties the file before it writes, so services could read half of it."""
 
     def _write_registry(self, registry_proto: Any) -> None:
-        aside = copy.copy(self)
-        aside._filepath = self._filepath.with_name(f".{self._filepath.name}.aside")
-        FileRegistryStore._write_registry(aside, registry_proto)
-        os.replace(aside._filepath, self._filepath)
+        staging = copy.copy(self)
+        staging._filepath = self._filepath.with_name(f".{self._filepath.name}.aside")
+        FileRegistryStore._write_registry(staging, registry_proto)
+        os.replace(staging._filepath, self._filepath)

@@ -1,4 +1,4 @@
-"""What is served: views, services and how their rows are stored. Inert; `definitions` makes Feast objects of it."""
+"""Lists the served tables, columns and services as inert data; `definitions` turns them into Feast objects."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from jobs.tables.shop import (
 from jobs.tables.table import Table
 
 NIGHT = "night"
-"""Feature with the as_of of the night that is live, as text: which night a service is looking at."""
+"""Feature with the live night as ISO date, so that a service can see which night it reads."""
 TIMESTAMP = "event_timestamp"
-"""Feast's event timestamp: the time of publication, so that a rollback is newer than what it replaces."""
+"""Feast's event timestamp: the time of publication, so that a rollback is newer than the rows it replaces."""
 
 LIST = ("product_ids", "scores", "sources")
 ONLINE: dict[Table, tuple[str, ...]] = {
@@ -33,45 +33,53 @@ ONLINE: dict[Table, tuple[str, ...]] = {
     BAG_EXTRAS: (*LIST, "categories"),
     RECOMMENDED_FOR_YOU: LIST,
 }
-"""The columns of each table that are served online; every view has NIGHT as well."""
+"""Table -> columns that are served online beside NIGHT; published in this order, so that products come before lists."""
 OWNER = "recommendations"
 SERVICES: dict[str, tuple[str, tuple[Table, ...]]] = {
-    "product_page_v2": ("Product page: alternatives and what goes with a product, by product_id, market and variant. "
-                        "It replaces product_page_v1, whose key had no variant.",
-                        (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT)),
-    "bag_page_v1": ("Bag page: small add-ons to a bag with a product, by product_id, market and variant.",
-                    (BAG_EXTRAS,)),
+    "product_page_v2": (
+        "Product page: alternatives to a product and products that go with it, by product_id, market and variant. "
+        "It replaces product_page_v1, whose key had no variant.",
+        (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT),
+    ),
+    "bag_page_v1": (
+        "Bag page: small add-ons to a bag with a product, by product_id, market and variant.",
+        (BAG_EXTRAS,),
+    ),
     "home_v1": ("Home page: the customer's own list, by customer_id and market.", (RECOMMENDED_FOR_YOU,)),
-    "category_page_v1": ("Category page: the order for a customer nobody knows, by market, category (* for all "
-                         "products) and variant.", (MARKET_RANKING,)),
+    "category_page_v1": (
+        "Category page: the order for an unknown customer, by market, category (* for all products) and variant.",
+        (MARKET_RANKING,),
+    ),
     "customer_history_v1": ("A customer's recent events, by customer_id.", (CUSTOMER_SEQUENCES,)),
     "product_details_v1": ("A product's name and attributes, by product_id.", (CATALOGUE,)),
-    "customer_vector_v1": ("A customer's vector; its inner product with a product's of the same model_id is the score.",
-                           (CUSTOMER_EMBEDDINGS,)),
+    "customer_vector_v1": (
+        "A customer's vector; its inner product with a product's of the same model_id is the score.",
+        (CUSTOMER_EMBEDDINGS,),
+    ),
     "product_vector_v1": ("A product's vector; only vectors of one model_id may be compared.", (PRODUCT_EMBEDDINGS,)),
-}  # fmt: skip
-"""Service -> what it is for, and the tables whose views it gives whole."""
+}
+"""Service -> its description, and the tables whose views it returns whole."""
 RANKING, RANKING_VIEW = "ranking_v1", "ranking"
 
-
 STORED = {"STRING": WORD, "DOUBLE": DOUBLE, "ARRAY<STRING>": WORDS, "ARRAY<FLOAT>": FLOATS, "ARRAY<TIMESTAMP>": SECONDS}
-"""How the store keeps a column of each type."""
+"""Column type -> type in the online store."""
 TEXTS = ("name", "image_url")
-"""Columns with nearly as many values as rows: no word list for them."""
+"""Columns without a word list, since nearly every row has another value."""
 WORD_LISTS = {"product_ids": "product_id", "categories": "category"}
-"""Columns that share a word list with another; the others have one of their own name."""
+"""Column -> word list that it shares; other columns have one of their own name."""
 
 
 def stored_view(table: Table) -> tuple[tuple[str, ...], int, tuple[Feature, ...]]:
     """(key columns, how many of them make the stored key, features) of a table's view in the online store.
 
-    A table of changes has one row of what its nights hold changes of: a customer alone is the key, and all of theirs
-    goes with it.
+    The stored key of a table of changes has the columns that identify a row across nights: a customer's list has the
+    customer alone, whatever its market.
     """
     types = {column.name: STORED[column.type] for column in table.columns if column.name in ONLINE[table]}
-    features = tuple(
-        Feature(name, TEXT) if name in TEXTS
-        else Feature(name, types[name], WORD_LISTS.get(name, name) if types[name] in (WORD, WORDS) else "")
-        for name in ONLINE[table]
-    )  # fmt: skip
-    return table.key, len(table.changes_of or table.key), features
+
+    def feature(name: str) -> Feature:
+        if name in TEXTS:
+            return Feature(name, TEXT)
+        return Feature(name, types[name], WORD_LISTS.get(name, name) if types[name] in (WORD, WORDS) else "")
+
+    return table.key, len(table.changes_of or table.key), tuple(feature(name) for name in ONLINE[table])

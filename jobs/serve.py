@@ -1,4 +1,4 @@
-"""Feast's own feature server over our store, behind a guard: `python -m jobs serve`."""
+"""Serves Feast's feature services over HTTP, behind a guard that checks the token and limits requests."""
 
 from __future__ import annotations
 
@@ -8,37 +8,71 @@ import ipaddress
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, PositiveInt
-
+from feature_repo.served import OWNER
 from jobs.errors import UserError
 from jobs.publish.store import OnlineStore
-from jobs.settings import Settings
-
-# What stands before Feast's app: who may ask, what, how much at once and for how long. Plain ASGI, one a worker.
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
-
 READS = {("POST", "/get-online-features"), ("GET", "/health")}
-"""What of Feast's app is served. Its pushes, materialisations, chat and the rest change or cost something."""
+"""Requests that reach Feast's app; its pushes, materialisations, chat and the rest change or cost something."""
 OPEN = ("/health", "/ready")
-"""What an orchestrator may ask without the token."""
+"""Paths that an orchestrator may request without the token."""
+SHORTEST_TOKEN = 16
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Of each worker."""
+    """Limits of each worker process."""
 
     body_bytes: int = 256 << 10
-    """Of a request; a page of 500 candidates takes 20 KB."""
+    """Bytes of a request; a page of 500 candidates takes 20 KB."""
     at_once: int = 64
-    """Requests; more are sent away at once, since waiting would make all of them late."""
+    """Concurrent requests; more are refused at once, since waiting would delay all of them."""
     seconds: float = 2.0
-    """For an answer."""
+    """Seconds for an answer."""
+
+
+@dataclass(frozen=True)
+class ServeConfig:
+    """Address, number of processes and protection of the server."""
+
+    host: str = "127.0.0.1"
+    port: int = 6566
+    workers: int = 1
+    token: str | None = field(default=None, repr=False)
+    """Token that requests give as `Authorization: Bearer ..`; None, on loopback only: requests need none."""
+    key: Path | None = None
+    """TLS key and certificate, both or none."""
+    certificate: Path | None = None
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        if self.token is not None and len(self.token) < SHORTEST_TOKEN:
+            raise UserError(
+                f"NIGHTRAIL_TOKEN is shorter than {SHORTEST_TOKEN} characters; make one with `openssl rand -hex 32`"
+            )
+        if self.token is None and not loopback(self.host):
+            raise UserError(
+                f"--host {self.host} is not loopback, so that other machines could read without a token; set "
+                "NIGHTRAIL_TOKEN, or stay on 127.0.0.1"
+            )
+        if (self.key is None) != (self.certificate is None):
+            raise UserError("give both --tls-key and --tls-cert, or neither")
+        if self.workers < 1 or not 0 < self.port < 65536:
+            raise UserError(f"--workers {self.workers} --port {self.port}: use at least 1, and a port up to 65535")
+
+
+def loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class _TooLargeError(Exception):
@@ -46,18 +80,18 @@ class _TooLargeError(Exception):
 
 
 class Guard:
-    """An ASGI app round another one."""
+    """An ASGI app around another one."""
 
     def __init__(
         self, app: App, token: str | None, ready: Callable[[], bool], metrics: Callable[[], bytes], limits: Limits
     ) -> None:
-        """`token` None: anybody may ask. `ready` says whether something is published; `metrics` is Prometheus text."""
+        """`token` None: requests need none. `ready`: whether a night is live; `metrics` is Prometheus text."""
         self.app, self.ready, self.metrics, self.limits = app, ready, metrics, limits
         self._expected = None if token is None else f"Bearer {token}".encode()
         self._running = 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """One connection."""
+        """Serve one connection."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
@@ -67,30 +101,26 @@ class Guard:
 
     async def _http(self, scope: Message, receive: Receive, send: Send) -> None:
         path, headers = scope["path"], dict(scope["headers"])
-        if path not in OPEN and not self._may(headers):
+        given = headers.get(b"authorization", b"")
+        allowed = self._expected is None or hmac.compare_digest(given, self._expected)
+        if path not in OPEN and not allowed:
             await _answer(send, 401, b"give Authorization: Bearer TOKEN", (b"www-authenticate", b"Bearer"))
         elif path == "/ready":
             ready = await asyncio.to_thread(self.ready)
-            await _answer(
-                send, 200 if ready else 503, b"ready" if ready else b"nothing is published, or the store is away"
-            )
+            await _answer(send, *((200, b"ready") if ready else (503, b"no night is live, or the store is away")))
         elif path == "/metrics":
             text = await asyncio.to_thread(self.metrics)
             await _answer(send, 200, text, (b"content-type", b"text/plain; version=0.0.4"))
         elif (scope["method"], path) not in READS:
-            await _answer(send, 404, b"this server reads: POST /get-online-features, GET /health, /ready, /metrics")
+            await _answer(send, 404, b"this server has POST /get-online-features, GET /health, /ready, /metrics")
         elif int(headers.get(b"content-length", b"0")) > self.limits.body_bytes:
             await _answer(send, 413, b"the request is too large")
         elif self._running >= self.limits.at_once and path not in OPEN:
             await _answer(send, 503, b"too many requests at once", (b"retry-after", b"1"))
         else:
-            await self._pass_on(scope, receive, send)
+            await self._limited(scope, receive, send)
 
-    def _may(self, headers: dict[bytes, bytes]) -> bool:
-        given = headers.get(b"authorization", b"")
-        return self._expected is None or hmac.compare_digest(given, self._expected)
-
-    async def _pass_on(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def _limited(self, scope: Message, receive: Receive, send: Send) -> None:
         begun, read = False, 0
 
         async def counted() -> Message:
@@ -126,66 +156,32 @@ async def _answer(send: Send, status: int, body: bytes, *headers: tuple[bytes, b
     await send({"type": "http.response.body", "body": body})
 
 
-SHORTEST_TOKEN = 16
-
-
-@dataclass(frozen=True)
-class ServeConfig(Settings):
-    """Where it listens, and with how many processes."""
-
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=1, le=65535)] = 6566
-    workers: PositiveInt = 1
-    token: str | None = field(default=None, repr=False)
-    """What a request gives as `Authorization: Bearer ..`; None: none is asked for, on loopback alone."""
-    key: Path | None = None
-    """TLS key and certificate, both or none."""
-    certificate: Path | None = None
-    limits: Limits = field(default_factory=Limits)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.token is not None and len(self.token) < SHORTEST_TOKEN:
-            raise UserError(f"NIGHTRAIL_TOKEN is shorter than {SHORTEST_TOKEN} characters; make one with "
-                            "`openssl rand -hex 32`")  # fmt: skip
-        if self.token is None and not loopback(self.host):
-            raise UserError(f"--host {self.host} is not loopback, and anybody who reaches it could ask; set "
-                            "NIGHTRAIL_TOKEN, or stay on 127.0.0.1")  # fmt: skip
-        if (self.key is None) != (self.certificate is None):
-            raise UserError("give both --tls-key and --tls-cert, or neither")
-
-
-def loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def serve(store: OnlineStore, config: ServeConfig) -> None:
-    """Serve until the process is told to end; raises UserError where nothing was ever registered."""
+    """Serve until the process is told to end; raises UserError where no service was ever registered."""
     from feast import metrics
     from feast.feature_server import FeastServeApplication
     from feast.permissions.security_manager import no_security_manager
 
-    from feature_repo.served import OWNER
-
     if not any(found.owner == OWNER for found in store.store.list_feature_services()):
         raise UserError(f"{store.root} has no feature services; publish a night there first")
     no_security_manager()  # type: ignore[no-untyped-call]
-    # Feast would serve its metrics on every interface and to anybody; the guard gives them on this server's own.
+    # Feast's own metrics server listens on every interface without a token; the guard serves them on this port.
     metrics._config = metrics._MetricsFlags(enabled=True, resource=True, request=True, online_features=True)
-    options = {
-        "bind": f"{config.host}:{config.port}",
-        "workers": config.workers,
-        "registry_ttl_sec": 60,
-        # A worker that leaked memory for a day is replaced; one that hangs is killed.
-        "max_requests": 500_000, "max_requests_jitter": 50_000, "timeout": 30, "graceful_timeout": 20,
-        "keyfile": config.key and str(config.key), "certfile": config.certificate and str(config.certificate),
-        "loglevel": "warning", "proc_name": "nightrail-serve",
-    }  # fmt: skip
-    server = FeastServeApplication(store=store.store, metrics_enabled=True, **options)
+    server = FeastServeApplication(
+        store=store.store,
+        metrics_enabled=True,
+        bind=f"{config.host}:{config.port}",
+        workers=config.workers,
+        registry_ttl_sec=60,
+        max_requests=500_000,  # replaces a worker before a slow memory leak matters
+        max_requests_jitter=50_000,
+        timeout=30,  # seconds until a hanging worker is killed
+        graceful_timeout=20,
+        keyfile=config.key and str(config.key),
+        certfile=config.certificate and str(config.certificate),
+        loglevel="warning",
+        proc_name="nightrail-serve",
+    )
     server._app = Guard(server._app, config.token, lambda: _published(store), _metrics, config.limits)
     server.run()
 
@@ -198,10 +194,10 @@ def _published(store: OnlineStore) -> bool:
 
 
 def _metrics() -> bytes:
-    """All workers' metrics as Prometheus reads them."""
+    """All workers' metrics as Prometheus text."""
     from prometheus_client import CollectorRegistry, generate_latest
     from prometheus_client.multiprocess import MultiProcessCollector
 
-    registry: Any = CollectorRegistry()
+    registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return generate_latest(registry)

@@ -1,4 +1,4 @@
-"""Feast's view of the store: its reads see one whole night, its own writes go into the night that is live."""
+"""Adapts the store to Feast: its reads see one whole night, and its writes go into the live one."""
 
 from __future__ import annotations
 
@@ -15,19 +15,33 @@ from feast.protos.feast.types.Value_pb2 import FloatList, Int64List, StringList,
 
 from feature_repo.online.backend import Backend
 from feature_repo.online.encode import encode
-from feature_repo.online.layout import DOUBLE, FLOATS, SECONDS, TEXT, WORD, WORDS, View, row_key, uvarint
+from feature_repo.online.layout import DOUBLE, FLOATS, SECONDS, TEXT, WORD, WORDS, row_key, uvarint
 from feature_repo.online.reader import OnlineRow, Reader
 from feature_repo.online.store import writer
-from feature_repo.online.versions import EPOCH, ROW, STAMPED, Record
+from feature_repo.online.versions import EPOCH, ROW, STAMPED, Publication, Record
 from feature_repo.served import NIGHT, ONLINE, stored_view
 from feature_repo.settings import RedisSettings, SqliteSettings
 
 Written = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
-FIELDS = {TEXT: "string_val", WORD: "string_val", DOUBLE: "double_val", FLOATS: "float_list_val",
-          WORDS: "string_list_val", SECONDS: "unix_timestamp_list_val"}  # fmt: skip
-ARROW = {TEXT: pa.string(), WORD: pa.string(), DOUBLE: pa.float64(), FLOATS: pa.list_(pa.float32()),
-         WORDS: pa.list_(pa.string()), SECONDS: pa.list_(pa.int64())}  # fmt: skip
-VIEWS = {table.name: table for table in ONLINE}
+Features = tuple[datetime | None, dict[str, Value] | None]
+"""(event timestamp, feature -> value) of a key; None and None where it has no row"""
+ARROW = {
+    TEXT: pa.string(),
+    WORD: pa.string(),
+    DOUBLE: pa.float64(),
+    FLOATS: pa.list_(pa.float32()),
+    WORDS: pa.list_(pa.string()),
+    SECONDS: pa.list_(pa.int64()),
+}
+VALUES: dict[str, Callable[[Any], Value]] = {
+    TEXT: lambda value: Value(string_val=value),
+    WORD: lambda value: Value(string_val=value),
+    DOUBLE: lambda value: Value(double_val=value),
+    FLOATS: lambda value: Value(float_list_val=FloatList(val=value.tolist())),
+    WORDS: lambda value: Value(string_list_val=StringList(val=value)),
+    SECONDS: lambda value: Value(unix_timestamp_list_val=Int64List(val=value)),
+}
+TABLES = {table.name: table for table in ONLINE}
 
 
 class VersionedOnlineStore(OnlineStore):
@@ -37,83 +51,95 @@ class VersionedOnlineStore(OnlineStore):
     _reader: Reader | None = None
 
     def backend(self, config: RepoConfig) -> Backend:
-        """Where the bytes lie, opened once."""
+        """The opened store, which all requests share."""
         if self._backend is None:
             self._backend = config.online_store.open(Path(config.repo_path or "."))
         return self._backend
 
     def reader(self, config: RepoConfig) -> Reader:
-        """The reader that all requests of this store share."""
+        """The reader that all requests share."""
         if self._reader is None:
             self._reader = Reader(self.backend(config))
         return self._reader
 
     def online_read(
-        self, config: RepoConfig, table: FeatureView, entity_keys: list[EntityKey],
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        entity_keys: list[EntityKey],
         requested_features: list[str] | None = None,
-    ) -> list[tuple[datetime | None, dict[str, Value] | None]]:  # fmt: skip
+    ) -> list[Features]:
         """Features of some keys of one view."""
         wanted = requested_features or [feature.name for feature in table.features]
-        keys = [dict(zip(key.join_keys, key.entity_values, strict=True)) for key in entity_keys]
-        return self._read(config, [(table, wanted, keys)])[0]
+        return self._read(config, [(table, wanted, [_parts(key) for key in entity_keys])])[0]
 
     def _read_features_per_fv(
-        self, config: RepoConfig, grouped_refs: list[Any], join_key_values: dict[str, Any],
-        entity_name_to_join_key_map: dict[str, str], online_features_response: Any, full_feature_names: bool,
+        self,
+        config: RepoConfig,
+        grouped_refs: list[Any],
+        join_key_values: dict[str, Any],
+        entity_name_to_join_key_map: dict[str, str],
+        online_features_response: Any,
+        full_feature_names: bool,
         include_feature_view_version_metadata: bool,
-    ) -> None:  # fmt: skip
-        """All views of a request in one round trip: Feast asks view by view, which could be of two nights."""
+    ) -> None:
+        """All views of a request in one round trip; Feast reads view by view, which may mix two nights."""
         asked, places = [], []
         for table, wanted in grouped_refs:
-            keys, rows, count = utils._get_unique_entities(table, join_key_values, entity_name_to_join_key_map)
+            keys, rows, size = utils._get_unique_entities(table, join_key_values, entity_name_to_join_key_map)
             asked.append((table, wanted, list(keys)))
-            places.append((rows, count))
+            places.append((rows, size))
         found = self._read(config, asked)
-        for (table, wanted, _), (rows, count), read in zip(asked, places, found, strict=True):
+        for (table, wanted, _), (rows, size), read in zip(asked, places, found, strict=True):
             utils._populate_response_from_feature_data(
-                wanted, read, rows, online_features_response, full_feature_names, table, count,
+                wanted,
+                read,
+                rows,
+                online_features_response,
+                full_feature_names,
+                table,
+                size,
                 include_feature_view_version_metadata,
-            )  # fmt: skip
+            )
 
     def _read(
         self, config: RepoConfig, asked: Sequence[tuple[FeatureView, list[str], Sequence[dict[str, Value]]]]
-    ) -> list[list[tuple[datetime | None, dict[str, Value] | None]]]:
+    ) -> list[list[Features]]:
         reader = self.reader(config)
         keys = [
-            (table.name, [key[name].string_val for name in _key_of(table)]) for table, _, some in asked for key in some
+            (table.name, [key[name].string_val for name in _key(table)]) for table, _, some in asked for key in some
         ]
         rows = iter(reader.read(keys).rows)
-        return [
-            [_values(reader, table.name, wanted, next(rows)) for _ in some] for table, wanted, some in asked
-        ]  # fmt: skip
+        return [[_features(reader, table.name, wanted, next(rows)) for _ in some] for table, wanted, some in asked]
 
     def online_write_batch(
         self, config: RepoConfig, table: FeatureView, data: list[Written], progress: Callable[[int], Any] | None
     ) -> None:
-        """Write rows into the night that is live; each keeps the night and the time that it comes with."""
+        """Write rows into the live publication; each keeps the night and the time that it comes with."""
+        key_columns = _key(table)
+        if not data:
+            return
         with writer(self.backend(config), config.online_store.keep) as store:
-            view = store.views({table.name: stored_view(VIEWS[_key_name(table)])})[table.name]
-            nights = [values[NIGHT].string_val if NIGHT in values else store.live.as_of for _, values, _, _ in data]
+            view = store.views({table.name: stored_view(TABLES[table.name])})[table.name]
+            rows = [{**values, **_parts(key)} for key, values, _, _ in data]
+            nights = [row[NIGHT].string_val if NIGHT in row else store.live.as_of for row in rows]
             times = [at if at.tzinfo else at.replace(tzinfo=UTC) for _, _, at, _ in data]
-            if data:
-                store.start(nights[0], times[0])
-            keys = [dict(zip(key.join_keys, key.entity_values, strict=True)) for key, *_ in data]
+            store.start(nights[0], times[0])
             columns = [
-                pa.array([_plain(keys[row].get(feature.name) or values.get(feature.name))
-                          for row, (_, values, _, _) in enumerate(data)], ARROW[feature.type])
+                pa.array([_plain(row.get(feature.name)) for row in rows], ARROW[feature.type])
                 for feature in view.features
-            ]  # fmt: skip
-            payloads = encode(view.features, columns, store.words.code) if data else []
-            rows = {}
-            for key, payload, night, at in zip(keys, payloads, nights, times, strict=True):
-                stored = row_key(store.backend.prefix, view, tuple(key[name].string_val for name in view.key))
-                rows[stored] = _record(store.live, len(view.layouts) - 1, payload, night, at)
-            store.amend(view, rows)
+            ]
+            records = {}
+            payloads = encode(view.features, columns, store.words.code)
+            for row, payload, night, at in zip(rows, payloads, nights, times, strict=True):
+                key = row_key(store.backend.prefix, view, tuple(row[name].string_val for name in key_columns))
+                records[key] = _record(store.live, len(view.layouts) - 1, payload, night, at)
+            store.amend(view, records)
         if progress:
             progress(len(data))
 
     def update(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing: views are made when they are first written."""
+        """Does nothing: the first write to a view adds it."""
 
     def teardown(self, config: RepoConfig, *args: Any, **kwargs: Any) -> None:
         """Remove everything."""
@@ -137,21 +163,21 @@ class NightRedisOnlineStoreConfig(RedisSettings):
     """Settings of NightRedisOnlineStore; Feast finds the class by this name."""
 
 
-def _key_name(table: FeatureView) -> str:
-    if table.name not in VIEWS:
-        raise ValueError(f"the online store holds {', '.join(VIEWS)}; it has no place for the view {table.name}")
-    return str(table.name)
+def _key(view: FeatureView) -> tuple[str, ...]:
+    if view.name not in TABLES:
+        raise ValueError(f"the view {view.name} is not stored online; the views that are: {', '.join(TABLES)}")
+    return TABLES[view.name].key
 
 
-def _key_of(table: FeatureView) -> tuple[str, ...]:
-    return VIEWS[_key_name(table)].key
+def _parts(key: EntityKey) -> dict[str, Value]:
+    return dict(zip(key.join_keys, key.entity_values, strict=True))
 
 
-def _record(live: Any, layout: int, payload: bytes, night: str, at: datetime) -> Record:
+def _record(live: Publication, layout: int, payload: bytes, night: str, at: datetime) -> Record:
+    """A record of the live publication, stamped where it has another night or time."""
     if (night, at) == (live.as_of, live.published_at):
         return Record(live.seq, ROW, layout, payload)
-    micros = (at - EPOCH) // timedelta(microseconds=1)
-    text = night.encode()
+    micros, text = (at - EPOCH) // timedelta(microseconds=1), night.encode()
     stamp = micros.to_bytes(8, "little", signed=True) + uvarint(len(text)) + text
     return Record(live.seq, STAMPED, layout, stamp + payload)
 
@@ -165,29 +191,13 @@ def _plain(value: Value | None) -> Any:
     return list(found.val) if hasattr(found, "val") else found
 
 
-def _values(
-    reader: Reader, view: str, wanted: Sequence[str], row: OnlineRow | None
-) -> tuple[datetime | None, dict[str, Value] | None]:
+def _features(reader: Reader, view: str, wanted: Sequence[str], row: OnlineRow | None) -> Features:
     if row is None:
         return None, None
-    types = _types(reader.views[view])
-    values = {name: _value(types[name], row.features.get(name)) for name in wanted if name != NIGHT}
-    if NIGHT in wanted:
-        values[NIGHT] = Value(string_val=row.night)
-    return row.published_at, values
-
-
-def _types(view: View) -> dict[str, str]:
-    return {feature.name: feature.type for layout in view.layouts for feature in layout}
-
-
-def _value(kind: str, value: Any) -> Value:
-    if value is None:
-        return Value()
-    if kind == FLOATS:
-        return Value(float_list_val=FloatList(val=value.tolist()))
-    if kind == WORDS:
-        return Value(string_list_val=StringList(val=value))
-    if kind == SECONDS:
-        return Value(unix_timestamp_list_val=Int64List(val=value))
-    return Value(**{FIELDS[kind]: value})
+    types = {feature.name: feature.type for layout in reader.views[view].layouts for feature in layout}
+    found: dict[str, Value] = {}
+    for name in wanted:
+        value = row.night if name == NIGHT else row.features.get(name)
+        kind = TEXT if name == NIGHT else types[name]
+        found[name] = Value() if value is None else VALUES[kind](value)
+    return row.published_at, found

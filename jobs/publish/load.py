@@ -1,4 +1,4 @@
-"""Loading a night into the online store: what changed since the night that is live there, and nothing else."""
+"""Loads a night into the online store, writing only the rows that differ from those of the live night."""
 
 from __future__ import annotations
 
@@ -7,12 +7,19 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from functools import cache, partial
+from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from feature_repo.online.backend import Backend
+from feature_repo.online.encode import encode
+from feature_repo.online.layout import View, key_head
+from feature_repo.online.store import Load, Writer, writer
+from feature_repo.online.versions import Publication
+from feature_repo.served import ONLINE, stored_view
 from jobs.lake.changes import stamp, stamp_of
 from jobs.lake.digests import TextDigests, digests
 from jobs.lake.lake import REPLACED_NIGHT, Lake
@@ -21,91 +28,80 @@ from jobs.tables.shop import PRODUCT_LISTS
 from jobs.tables.table import Table
 from models.arrays import BoolMask, Digests, Rows
 
-HARMLESS = (
-    "OPTIMIZE",
-    "VACUUM START",
-    "VACUUM END",
-    "DELETE",
-    "ADD COLUMN",
-    "SET TBLPROPERTIES",
-    "UPDATE FIELD METADATA",
-    "UPDATE TABLE METADATA",
-)
-"""Commits that change no row of a table; a deletion takes rows that a forgotten customer has lost online as well."""
+HARMLESS = {
+    *("OPTIMIZE", "VACUUM START", "VACUUM END", "DELETE", "ADD COLUMN", "SET TBLPROPERTIES"),
+    *("UPDATE FIELD METADATA", "UPDATE TABLE METADATA"),
+}
+"""Commits that change no row of a table but for deletions, whose rows `forget` removes online, too."""
 ONE_NIGHT = re.compile(r"\(?as_of = '(\d{4}-\d\d-\d\d)'(::date)?\)?")
 """The predicate of a commit that replaced one night."""
+LIVE_ROWS = 131_072
+"""Rows of the live night digested at once."""
 
 
 @dataclass
 class Loaded:
-    """What a load did."""
+    """Counts of a load, by table."""
 
-    live: Any
-    """What is live now (`feature_repo.online.versions.Publication`)."""
+    live: Publication
+    moved: bool = False
+    """Whether the night's versions were still online, so that nothing was written."""
     read: dict[str, int] = field(default_factory=dict)
-    """Table -> rows that were looked at."""
+    """Table -> rows compared."""
     written: dict[str, int] = field(default_factory=dict)
     """Table -> rows that were new or differed."""
-    gone: dict[str, int] = field(default_factory=dict)
-    """Table -> rows that the night before had and this one has not."""
-    moved: bool = False
-    """Whether the night's versions were there and it was only shown again."""
+    deleted: dict[str, int] = field(default_factory=dict)
+    """Table -> rows of the live night that this one does not have."""
 
 
-def load_night(
-    lake: Lake, backend: Any, run: Run, tables: Sequence[Table], batch_rows: int, keep: int, may_return: bool = True
-) -> Loaded:
-    """Make the night `run.as_of` live online, whole; a load that was broken off is gone on with.
+def load_night(lake: Lake, backend: Backend, run: Run, tables: Sequence[Table], batch_rows: int, keep: int) -> Loaded:
+    """Make the night `run.as_of` live online as a whole; continues an interrupted load.
 
-    Where its versions are still there and its tables are what they were, what is live is only pointed at them.
+    Where its versions are still online and its tables are unchanged, only the pointer to the live publication moves.
     Raises StoreBusyError while another process writes.
     """
-    from feature_repo.online.store import writer
-    from feature_repo.served import stored_view
-
     versions = {table.name: lake.version(table) for table in tables}
     stamps = {table.name: stamp(lake, table) for table in tables}
     with writer(backend, keep) as store:
-        if may_return and (night := kept_night(lake, store.nights(), tables, run.as_of)) is not None:
-            if night.seq == store.live.seq:
-                return Loaded(store.live, moved=True)
-            return Loaded(store.roll_back(night.seq, run.started_at), moved=True)
+        if (night := kept_night(lake, store.nights(), tables, run.as_of)) is not None:
+            live = store.live
+            return Loaded(live if night.seq == live.seq else store.roll_back(night.seq, run.started_at), moved=True)
         views = store.views({table.name: stored_view(table) for table in tables})
         load = store.begin(run.as_of.isoformat(), f"{run.as_of} {json.dumps(stamps)}", run.started_at)
-        done = Loaded(None)
+        loaded = Loaded(load.live)
         for table in tables:
-            _Loading(lake, store, load, table, views[table.name], batch_rows, run, done).go()
+            _TableLoad(lake, run, store, load, table, views[table.name], loaded).run_all(batch_rows)
         extra = {
             "run_id": run.run_id,
             "versions": versions,
             "stamps": stamps,
             "since": {table.name: lake.since(table, run.as_of).isoformat() for table in tables},
             "layouts": {name: len(view.layouts) for name, view in views.items()},
-            "rows": done.written,
+            "rows": loaded.written,
         }
-        done.live = store.publish(load, extra)
-        return done
+        loaded.live = store.publish(load, extra)
+        return loaded
 
 
-def kept_night(lake: Lake, nights: Sequence[Any], tables: Sequence[Table], as_of: date) -> Any | None:
-    """The newest publication of a night whose rows in the lake are still those that were published."""
+def kept_night(lake: Lake, nights: Sequence[Publication], tables: Sequence[Table], as_of: date) -> Publication | None:
+    """The newest publication of a night whose rows in the lake are still the published ones."""
     for night in reversed(nights):
-        whole = night.as_of == as_of.isoformat() and "versions" in night.extra and not night.extra.get("amended")
-        if whole and all(_published_rows_are_there(lake, table, night.extra, as_of) for table in tables):
+        whole = night.as_of == as_of.isoformat() and not night.extra.get("amended")
+        if whole and all(_as_published(lake, table, night) for table in tables):
             return night
     return None
 
 
-def _published_rows_are_there(lake: Lake, table: Table, extra: Mapping[str, Any], as_of: date) -> bool:
-    """Whether the lake has the rows of the night `as_of` that a publication read, by what it says of itself."""
-    version, known = extra["versions"].get(table.name), extra.get("stamps", {}).get(table.name)
-    return version is not None and unchanged(lake, table, version, as_of, known)
+def _as_published(lake: Lake, table: Table, night: Publication) -> bool:
+    """Whether the lake still has the rows of a table that a publication was loaded from."""
+    version, known = (night.extra.get(name, {}).get(table.name) for name in ("versions", "stamps"))
+    return version is not None and unchanged(lake, table, version, date.fromisoformat(night.as_of), known)
 
 
 def unchanged(lake: Lake, table: Table, version: int, as_of: date, known: str | None = None) -> bool:
-    """Whether no commit after a Delta version touched a row of the night `as_of` or of one before it.
+    """Whether no commit after a Delta version changed a row of the night `as_of` or of an earlier one.
 
-    `known` is the stamp of that version, where it was kept: in a restored lake the number may be another commit's.
+    `known` is that version's fingerprint, if it was kept: a restored lake may give the number to another commit.
     """
     handle = lake.delta(table)
     commits = handle.history(max(handle.version() - version, 0) + 1)
@@ -119,168 +115,23 @@ def unchanged(lake: Lake, table: Table, version: int, as_of: date, known: str | 
         replaced = found[1] if found else commit.get(REPLACED_NIGHT)
         if replaced is None or date.fromisoformat(replaced) <= as_of:
             return False
-    # Commits whose record was cleaned up cannot be judged.
+    # A commit whose record was cleaned up may have changed anything.
     return handle.version() == version or {c.get("version") for c in commits} >= {version + 1}
 
 
-@dataclass
-class _Loading:
-    """One table on its way into a load."""
-
-    lake: Lake
-    store: Any
-    load: Any
-    table: Table
-    view: Any
-    batch_rows: int
-    run: Run
-    loaded: Loaded
-    keys: list[npt.NDArray[np.int64]] = field(default_factory=list)
-    """A hash of every key of the night, where the whole night is read."""
-
-    def go(self) -> None:
-        """Read, write what differs, end what is gone; goes on after the batches that are done."""
-        name, load = self.table.name, self.load
-        if load.done.get(name) == -1:
-            self.loaded.written[name] = load.written.get(name, 0)
-            return
-        fresh = not self.store.filled(self.view) and name not in load.done
-        only_changes = self._only_changes()
-        live = None if fresh or only_changes else self._live_rows()
-        differ = live is not None or (only_changes and self.table in PRODUCT_LISTS)
-        before, read, wrote = load.done.get(name, 0), 0, load.written.get(name, 0)
-        total = 0 if only_changes else self.lake.count(self.table, self.run.as_of)
-        for place, (batch, ended) in enumerate(self._batches(only_changes)):
-            read += batch.num_rows
-            rows = batch if live is None else live.differing(batch)
-            keys = self._keys(rows) if rows.num_rows else []
-            if not only_changes and not fresh and live is None:
-                self.keys.append(np.fromiter(map(hash, keys), np.int64, len(keys)))
-            if place >= before:
-                if keys:
-                    wrote += self.store.write(load, self.view, keys, self._rows(rows), fresh, differ)
-                if ended is not None:
-                    self._end(self._keys(ended))
-                load.done[name], load.written[name] = place + 1, wrote
-                self.store.save(load)
-            self.run.progress(f"rows of {name} looked at", read, max(total, read))
-        if not only_changes and not fresh:
-            gone = self._gone() if live is None else (key for batch in live.gone() for key in self._keys(batch))
-            self._end(gone)
-        load.done[name] = -1
-        self.store.save(load)
-        self.loaded.read[name], self.loaded.written[name] = read, wrote
-
-    def _end(self, keys: Iterable[bytes]) -> None:
-        name = self.table.name
-        self.loaded.gone[name] = self.loaded.gone.get(name, 0) + self.store.delete(self.load, keys)
-
-    def _live_rows(self) -> LiveRows | None:
-        """The live night's rows, where they are what the store shows and can be compared; else None."""
-        known, name = self.load.parent.extra, self.table.name
-        if self.table not in PRODUCT_LISTS or name not in known.get("versions", {}) or known.get("amended"):
-            return None
-        live = date.fromisoformat(self.load.parent.as_of)
-        same_layout = known["layouts"].get(name) == len(self.view.layouts)
-        if live == self.run.as_of or not same_layout or not self._untouched(live):
-            return None
-        from feature_repo.served import ONLINE
-
-        return LiveRows(self.lake, self.table, list(ONLINE[self.table]), live)
-
-    def _untouched(self, live: date) -> bool:
-        """Whether the night that is live has the rows in the lake that were published."""
-        return _published_rows_are_there(self.lake, self.table, self.load.parent.extra, live)
-
-    def _only_changes(self) -> bool:
-        """Whether the rows since the live night are all that can differ from what the store shows."""
-        parent, name = self.load.parent, self.table.name
-        known = parent.extra
-        if not self.table.changes_of or name not in known.get("versions", {}) or known.get("amended"):
-            return False
-        live = date.fromisoformat(parent.as_of)
-        since = self.lake.since(self.table, self.run.as_of).isoformat()
-        return (
-            live < self.run.as_of
-            and known["since"].get(name) == since
-            and known["layouts"].get(name) == len(self.view.layouts)
-            and since <= parent.as_of
-            and self._untouched(live)
-        )
-
-    def _batches(self, only_changes: bool) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch | None]]:
-        """Rows that the night has, and of changes those that it has no more."""
-        from feature_repo.served import ONLINE
-
-        names = [*dict.fromkeys((*self.table.key, *ONLINE[self.table]))]
-        snapshot, night = self.lake.snapshot(self.table), self.run.as_of
-        if not only_changes:
-            for batch in snapshot.encoded(names, night, self.batch_rows):
-                yield batch, None
-            return
-        live = date.fromisoformat(self.load.parent.as_of)
-        for batch, deleted in snapshot.changes(names, live, night, self.batch_rows):
-            yield batch.filter(pa.array(~deleted)), batch.filter(pa.array(deleted))
-
-    def _keys(self, batch: pa.RecordBatch) -> list[bytes]:
-        """The stored key of each row (`feature_repo.online.layout.row_key`); rows of one market share its head."""
-        from feature_repo.online.layout import key_head
-
-        names = self.view.key[: self.view.own]
-        *first, last = reversed(names) if self.view.last_first else names
-        ends = batch[last].cast(pa.binary()).to_pylist()
-        prefix = self.store.backend.prefix
-        heads: dict[tuple[bytes, ...], bytes] = {}
-        columns = [batch[name].cast(pa.binary()).to_pylist() for name in first] or [()] * len(ends)
-        keys = []
-        for end, parts in zip(ends, zip(*columns, strict=True) if first else columns, strict=True):
-            if (head := heads.get(parts)) is None:
-                head = heads[parts] = key_head(prefix, self.view, parts)
-            keys.append(head + end)
-        return keys
-
-    def _rows(self, batch: pa.RecordBatch) -> list[bytes]:
-        from feature_repo.online.encode import encode
-
-        columns = [batch[feature.name] for feature in self.view.features]
-        rows: list[bytes] = encode(self.view.features, columns, self.store.words.code)
-        return rows
-
-    def _gone(self) -> Iterator[bytes]:
-        """Keys of the view in the store that the night does not have.
-
-        Told apart by 8 bytes a key, so that millions of keys fit: that two unequal keys have one hash, and a row of a
-        key that is gone stays, happens once in 10^11 nights of 10 million keys.
-        """
-        there = np.unique(np.concatenate(self.keys)) if self.keys else np.zeros(0, np.int64)
-        for some in self.store.backend.scan(self.store.backend.prefix + self.view.id.encode()):
-            hashes = np.fromiter(map(hash, some), np.int64, len(some))
-            at = np.minimum(np.searchsorted(there, hashes), max(len(there) - 1, 0))
-            missing = there[at] != hashes if len(there) else np.ones(len(some), bool)
-            yield from (key for key, gone in zip(some, missing.tolist(), strict=True) if gone)
-
-
-# Which of a night's rows the online store shows already, told from the tables alone.
-#
-# Where the live night's rows are in the lake as they were when they were published, what the store shows is what they
-# say; a row that the live night has as well need not be encoded, looked up and compared there.
-
-ROWS = 131_072
-
-
 class LiveRows:
-    """The rows of the live night of a table, against a night that is complete.
+    """Digests of the live night's rows of a table, to compare a complete night with.
 
-    16 bytes a row: that a row which differs has the digest of the one before happens once in 10^12 rows.
+    It spares encoding, reading and comparing equal rows in the store. 16 bytes a row: that a differing row has the
+    digest of the live one happens once in 10^12 rows.
     """
 
-    def __init__(self, lake: Lake, table: Table, columns: list[str], live: date) -> None:
+    def __init__(self, lake: Lake, table: Table, columns: Sequence[str], live: date) -> None:
         self.lake, self.table, self.live = lake, table, live
         self.columns = [name for name in columns if name not in table.key]
-        names = [*table.key, *self.columns]
         self.words = TextDigests()
         keys, contents = [np.empty(0, np.uint64)], [np.empty(0, np.uint64)]
-        for batch in lake.snapshot(table).encoded(names, live, ROWS):
+        for batch in lake.snapshot(table).encoded([*table.key, *self.columns], live, LIVE_ROWS):
             keys.append(digests(batch, table.key, self.words))
             contents.append(digests(batch, self.columns, self.words))
         key, content = np.concatenate(keys), np.concatenate(contents)
@@ -289,21 +140,139 @@ class LiveRows:
         self.seen = np.zeros(len(self.keys), dtype=bool)
 
     def differing(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """The rows of tonight that the live night has not, or has otherwise; the others count as seen."""
+        """Tonight's rows of a batch that the live night does not have, or has with other values."""
         key, content = digests(batch, self.table.key, self.words), digests(batch, self.columns, self.words)
         at, there = self._places(key)
         self.seen[at[there]] = True
         return batch.filter(pa.array(~there | (self.contents[at] != content)))
 
-    def gone(self) -> Iterator[pa.RecordBatch]:
-        """The keys of the live night's rows that tonight has not; call it when all of tonight's rows were seen."""
+    def deleted(self) -> Iterator[pa.RecordBatch]:
+        """The keys of the live night that tonight does not have; call it after `differing` of all of tonight's rows."""
         if self.seen.all():
             return
-        for batch in self.lake.snapshot(self.table).encoded(self.table.key, self.live, ROWS):
+        for batch in self.lake.snapshot(self.table).encoded(self.table.key, self.live, LIVE_ROWS):
             at, _ = self._places(digests(batch, self.table.key, self.words))
             yield batch.filter(pa.array(~self.seen[at]))
 
     def _places(self, key: Digests) -> tuple[Rows, BoolMask]:
-        """(where each key is, whether it is)."""
+        """(the place of each key, whether it is there)."""
         at = np.minimum(np.searchsorted(self.keys, key), len(self.keys) - 1)
         return at, self.keys[at] == key
+
+
+@dataclass
+class _TableLoad:
+    """The load of one table."""
+
+    lake: Lake
+    run: Run
+    store: Writer
+    load: Load
+    table: Table
+    view: View
+    loaded: Loaded
+
+    def run_all(self, batch_rows: int) -> None:
+        """Write the rows that differ and delete those that the night does not have; skips batches that are done."""
+        name, load, loaded = self.table.name, self.load, self.loaded
+        loaded.written[name] = load.written.get(name, 0)
+        if load.done.get(name) == -1:
+            return
+        fresh = not self.store.filled(self.view) and name not in load.done
+        only_changes = self._changes_suffice()
+        live = None if fresh or only_changes else self._live_rows()
+        whole = not (fresh or only_changes or live)  # each row is compared in the store
+        differing = live is not None or (only_changes and self.table in PRODUCT_LISTS)
+        before, read = load.done.get(name, 0), 0
+        total = 0 if only_changes else self.lake.count(self.table, self.run.as_of)
+        hashes = [np.zeros(0, np.int64)]
+        for place, (batch, ended) in enumerate(self._batches(only_changes, batch_rows)):
+            read += batch.num_rows
+            rows = live.differing(batch) if live else batch
+            keys = self._keys(rows)
+            if whole:
+                hashes.append(np.fromiter(map(hash, keys), np.int64, len(keys)))
+            if place >= before:
+                if keys:
+                    payloads = self._payloads(rows)
+                    loaded.written[name] += self.store.write(load, self.view, keys, payloads, fresh, differing)
+                if ended is not None:
+                    self._delete(self._keys(ended))
+                load.done[name], load.written[name] = place + 1, loaded.written[name]
+                self.store.save(load)
+            self.run.progress(f"rows of {name} compared", read, max(total, read))
+        if live:
+            self._delete(key for batch in live.deleted() for key in self._keys(batch))
+        elif whole:
+            self._delete(self._keys_without(np.unique(np.concatenate(hashes))))
+        load.done[name] = -1
+        self.store.save(load)
+        loaded.read[name] = read
+
+    def _delete(self, keys: Iterable[bytes]) -> None:
+        deleted = self.loaded.deleted
+        deleted[self.table.name] = deleted.get(self.table.name, 0) + self.store.delete(self.load, keys)
+
+    def _known(self) -> Mapping[str, str] | None:
+        """Table -> since of the live publication, if the lake still has its rows and the store their layout."""
+        parent, name = self.load.parent, self.table.name
+        same_layout = parent.extra.get("layouts", {}).get(name) == len(self.view.layouts)
+        if parent.extra.get("amended") or not same_layout or not _as_published(self.lake, self.table, parent):
+            return None
+        since: Mapping[str, str] = parent.extra["since"]
+        return since
+
+    def _live_rows(self) -> LiveRows | None:
+        """The live night's rows, where they can be compared in the lake."""
+        live = self.load.parent.as_of
+        if self.table not in PRODUCT_LISTS or live == self.run.as_of.isoformat() or self._known() is None:
+            return None
+        return LiveRows(self.lake, self.table, ONLINE[self.table], date.fromisoformat(live))
+
+    def _changes_suffice(self) -> bool:
+        """Whether only the rows since the live night can differ from those in the store."""
+        if not self.table.changes_of:
+            return False
+        live, since = self.load.parent.as_of, self.lake.since(self.table, self.run.as_of).isoformat()
+        if not since <= live < self.run.as_of.isoformat():
+            return False
+        known = self._known()
+        return known is not None and known.get(self.table.name) == since
+
+    def _batches(self, only_changes: bool, rows: int) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch | None]]:
+        """(rows of the night, rows deleted since the live night where only changes are read)."""
+        names = [*dict.fromkeys((*self.table.key, *ONLINE[self.table]))]
+        snapshot, night = self.lake.snapshot(self.table), self.run.as_of
+        if not only_changes:
+            yield from ((batch, None) for batch in snapshot.encoded(names, night, rows))
+            return
+        live = date.fromisoformat(self.load.parent.as_of)
+        for batch, deleted in snapshot.changes(names, live, night, rows):
+            yield batch.filter(pa.array(~deleted)), batch.filter(pa.array(deleted))
+
+    def _keys(self, batch: pa.RecordBatch) -> list[bytes]:
+        """The stored key of each row (`feature_repo.online.layout.row_key`); rows of one market share its head."""
+        names = self.view.key[: self.view.own]
+        *first, last = reversed(names) if self.view.last_first else names
+        ends = batch[last].cast(pa.binary()).to_pylist()
+        columns = [batch[name].cast(pa.binary()).to_pylist() for name in first]
+        parts: Iterable[tuple[bytes, ...]] = zip(*columns, strict=True) if columns else repeat((), len(ends))
+        head = cache(partial(key_head, self.store.backend.prefix, self.view))
+        return [head(part) + end for part, end in zip(parts, ends, strict=True)]
+
+    def _payloads(self, batch: pa.RecordBatch) -> list[bytes]:
+        columns = [batch[feature.name] for feature in self.view.features]
+        return encode(self.view.features, columns, self.store.words.code)
+
+    def _keys_without(self, hashes: npt.NDArray[np.int64]) -> Iterator[bytes]:
+        """Keys of the view in the store whose hash is not among the night's sorted `hashes`.
+
+        8 bytes a key, so that millions of keys fit: two distinct keys share a hash, and a deleted row stays, once in
+        10^11 nights of 10 million keys.
+        """
+        padded = np.append(hashes, 0)
+        for some in self.store.backend.scan(self.store.backend.prefix + self.view.id.encode()):
+            found = np.fromiter(map(hash, some), np.int64, len(some))
+            at = np.searchsorted(hashes, found)
+            missing = (at == len(hashes)) | (padded[at] != found)
+            yield from (key for key, none in zip(some, missing.tolist(), strict=True) if none)

@@ -1,4 +1,4 @@
-"""Publish: make the checked night live online, then flip `published` in one commit."""
+"""Makes the checked night live: first in the online store, then in the table `published` by one commit."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ SURFACES: tuple[Table, ...] = tuple(ONLINE)
 
 @dataclass(frozen=True)
 class PublishConfig:
-    """Where services read."""
+    """Settings of the step `publish`."""
 
     feature_store: Path = REPO / "feature_store.yaml"
-    """Feast's settings: which online store, which registry."""
+    """Feast's settings, which name the online store and the registry."""
     batch_rows: int = 100_000
-    """Rows written online at once."""
+    """Rows read and written online at once."""
     replace_newer: bool = False
-    """Make a night live although a newer one is: a rollback."""
+    """Whether the night may replace a newer live one: a rollback."""
 
 
 def execute(lake: Lake, run: Run, config: PublishConfig) -> Counts:
-    """Make the night `run.as_of` what services and analysts see; raises GateError unless its gates passed."""
+    """Make the night `run.as_of` live for services and analysts; raises GateError unless its gates passed."""
     require_passed(lake, run.as_of)
     live = live_night(lake)
     if live and live > run.as_of and not config.replace_newer:
@@ -53,16 +53,14 @@ def execute(lake: Lake, run: Run, config: PublishConfig) -> Counts:
     if online.as_of > run.as_of.isoformat() and not config.replace_newer:
         return Counts(note=_only_staged(run.as_of, online.as_of))
     loaded = store.load(lake, run, SURFACES, config.batch_rows)
-    # Services see the night from here on. A run that ends before the next line is done is put right by the next one:
-    # it finds the night live online, and says so in `published`.
+    # Services see the night from here on. If the run is killed before the commit to `published`, the next run finds
+    # the night live online and makes that commit.
     rows = _live_rows(lake, run, loaded.live.published_at)
     lake.overwrite(PUBLISHED, pa.Table.from_pylist(rows, schema=arrow_schema(PUBLISHED)))
-    read, wrote, gone = (sum(counts.values()) for counts in (loaded.read, loaded.written, loaded.gone))
-    if loaded.moved:
-        note = f"{run.as_of} is live: its rows were online, {len(SURFACES)} surfaces flipped"
-    else:
-        note = f"{run.as_of} is live: {wrote:,} of {read:,} rows written online, {len(SURFACES)} surfaces flipped"
-    return Counts(read, wrote, note=f"{note}, {gone:,} rows taken away" if gone else note)
+    read, wrote, deleted = (sum(counts.values()) for counts in (loaded.read, loaded.written, loaded.deleted))
+    how = "its rows were online" if loaded.moved else f"{wrote:,} of {read:,} rows written online"
+    note = f"{run.as_of} is live: {how}, {len(SURFACES)} tables published"
+    return Counts(read, wrote, note=f"{note}, {deleted:,} rows deleted online" if deleted else note)
 
 
 def _only_staged(as_of: date, live: object) -> str:
@@ -70,7 +68,7 @@ def _only_staged(as_of: date, live: object) -> str:
 
 
 def nights_to_roll_back_to(lake: Lake) -> list[date]:
-    """Nights with rows of every surface whose gates passed, oldest first."""
+    """Nights with rows of every published table whose gates passed, oldest first."""
     nights = []
     for night in sorted(set.intersection(*(set(lake.nights(table)) for table in SURFACES))):
         try:

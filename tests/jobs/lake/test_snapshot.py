@@ -118,7 +118,7 @@ def test_what_differs_and_what_is_gone_is_told_exactly(
     columns = [*YOU_MIGHT_ALSO_LIKE.key, *SERVED]
     batches = lake.snapshot(YOU_MIGHT_ALSO_LIKE).encoded(columns, NEXT, 2)
     differing = [row for batch in batches for row in live.differing(batch).select(["product_id", "market"]).to_pylist()]
-    gone = [row for batch in live.gone() for row in batch.select(["product_id", "market"]).to_pylist()]
+    gone = [row for batch in live.deleted() for row in batch.select(["product_id", "market"]).to_pylist()]
     assert {tuple(row.values()) for row in differing} == {key for key in now if then.get(key) != now[key]}
     assert {tuple(row.values()) for row in gone} == then.keys() - now.keys()
 
