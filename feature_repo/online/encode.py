@@ -11,20 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feature_repo.online.layout import (
-    CONSTANT,
-    DOUBLE,
-    FLOATS,
-    INLINE,
-    RAW_SECONDS,
-    SAME_COUNT,
-    TEXT,
-    WIDTHS,
-    WORD,
-    WORDS,
-    Feature,
-    uvarint,
-)
+from feature_repo.online import layout
+from feature_repo.online.layout import Feature, uvarint
 
 Ints = npt.NDArray[np.int64]
 Values = npt.NDArray[np.generic]
@@ -44,23 +32,23 @@ def encode(features: Sequence[Feature], columns: Sequence[pa.Array], code: Coder
     parts: list[list[bytes]] = []
     counts = np.zeros(rows, np.int64)
     for place, (feature, column) in enumerate(zip(features, columns, strict=True)):
-        if feature.type == DOUBLE:
+        if feature.type == layout.DOUBLE:
             column = pc.if_else(pc.is_nan(column), None, column)
         missing = np.asarray(column.is_null())
         nulls |= missing.astype(nulls.dtype) << place
-        if feature.type == TEXT:
+        if feature.type == layout.TEXT:
             parts.append([b"" if v is None else uvarint(len(v)) + v for v in column.cast(pa.binary()).to_pylist()])
-        elif feature.type == WORD:
+        elif feature.type == layout.WORD:
             parts.append(_word(feature, column, code))
-        elif feature.type == DOUBLE:
+        elif feature.type == layout.DOUBLE:
             packed = np.asarray(column.fill_null(0.0), "<f8").tobytes()
             parts.append(_cut(packed, np.arange(rows + 1) * 8, missing))
         else:
             array = _Ragged.of(column, missing)
-            if feature.type == FLOATS:
+            if feature.type == layout.FLOATS:
                 kinds, bodies = np.zeros(rows, np.int64), array.bodies(np.asarray(array.flat.fill_null(0.0), "<f4"))
             else:
-                kinds, bodies = _words(feature, array, code) if feature.type == WORDS else _seconds(array)
+                kinds, bodies = _words(feature, array, code) if feature.type == layout.WORDS else _seconds(array)
             parts += [_heads(kinds, array.counts, counts, missing), bodies]
             counts = np.where(missing, counts, array.counts)
     width = (len(features) + 7) // 8
@@ -130,10 +118,10 @@ def _by_kind(kinds: Ints, of_kind: Callable[[int, Ints], list[bytes]]) -> list[b
 
 
 def _heads(kinds: Ints, mine: Ints, before: Ints, missing: npt.NDArray[np.bool_]) -> list[bytes]:
-    marks = np.where(missing, -1, np.where(mine == before, SAME_COUNT | kinds, kinds + (mine << 8)))
+    marks = np.where(missing, -1, np.where(mine == before, layout.SAME_COUNT | kinds, kinds + (mine << 8)))
     heads = {-1: b""}
     for mark in np.unique(marks[marks >= 0]).tolist():
-        heads[mark] = bytes((mark & 255,)) + (b"" if mark & SAME_COUNT else uvarint(mark >> 8))
+        heads[mark] = bytes((mark & 255,)) + (b"" if mark & layout.SAME_COUNT else uvarint(mark >> 8))
     return [heads[mark] for mark in marks.tolist()]
 
 
@@ -158,15 +146,15 @@ def _words(feature: Feature, array: _Ragged, code: Coder) -> tuple[Ints, list[by
     numbers = np.asarray(code(feature.words, words), np.int64)
     flat = numbers[indices] if words else np.zeros(0, np.int64)
     least, most = array.extremes(flat)
-    kinds = np.searchsorted([1 << bits for bits in WIDTHS.values()], most, "right") + 1
-    kinds[least == most] = CONSTANT
-    kinds[least < 0] = INLINE
+    kinds = np.searchsorted([1 << bits for bits in layout.WIDTHS.values()], most, "right") + 1
+    kinds[least == most] = layout.CONSTANT
+    kinds[least < 0] = layout.INLINE
 
     def of_kind(kind: int, rows: Ints) -> list[bytes]:
-        if kind == CONSTANT:
+        if kind == layout.CONSTANT:
             return [uvarint(n) if c else b"" for n, c in zip(most[rows].tolist(), array.counts[rows], strict=True)]
-        if kind != INLINE:
-            return _packed(array, flat, rows, WIDTHS[kind])
+        if kind != layout.INLINE:
+            return _packed(array, flat, rows, layout.WIDTHS[kind])
         spans = zip(array.starts[rows].tolist(), array.counts[rows].tolist(), strict=True)
         return [b"".join(_text(words[index]) for index in indices[a : a + n].tolist()) for a, n in spans]
 
@@ -197,10 +185,10 @@ def _seconds(array: _Ragged) -> tuple[Ints, list[bytes]]:
     least, most = rows.extremes(steps)
     kinds = np.searchsorted([1 << 8 * size for size in range(8)], most, "right").astype(np.int64)
     # A step that overflows has the wrong sign or size: times that far apart are stored raw.
-    kinds[(least < 0) | (most < 0) | (most > 1 << 40)] = RAW_SECONDS
+    kinds[(least < 0) | (most < 0) | (most > 1 << 40)] = layout.RAW_SECONDS
 
     def of_kind(kind: int, chosen: Ints) -> list[bytes]:
-        if kind == RAW_SECONDS:
+        if kind == layout.RAW_SECONDS:
             return rows.bodies(times.astype("<i8"), chosen)
         taken, stops = rows.take(times, chosen)
         filled = stops[:-1] < stops[1:]

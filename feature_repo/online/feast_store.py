@@ -25,22 +25,15 @@ from feature_repo.settings import RedisSettings, SqliteSettings
 Written = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 Features = tuple[datetime | None, dict[str, Value] | None]
 """(event timestamp, feature -> value) of a key; None and None where it has no row"""
-ARROW = {
-    TEXT: pa.string(),
-    WORD: pa.string(),
-    DOUBLE: pa.float64(),
-    FLOATS: pa.list_(pa.float32()),
-    WORDS: pa.list_(pa.string()),
-    SECONDS: pa.list_(pa.int64()),
+TYPES: dict[str, tuple[pa.DataType, Callable[[Any], Value]]] = {
+    TEXT: (pa.string(), lambda value: Value(string_val=value)),
+    WORD: (pa.string(), lambda value: Value(string_val=value)),
+    DOUBLE: (pa.float64(), lambda value: Value(double_val=value)),
+    FLOATS: (pa.list_(pa.float32()), lambda value: Value(float_list_val=FloatList(val=value.tolist()))),
+    WORDS: (pa.list_(pa.string()), lambda value: Value(string_list_val=StringList(val=value))),
+    SECONDS: (pa.list_(pa.int64()), lambda value: Value(unix_timestamp_list_val=Int64List(val=value))),
 }
-VALUES: dict[str, Callable[[Any], Value]] = {
-    TEXT: lambda value: Value(string_val=value),
-    WORD: lambda value: Value(string_val=value),
-    DOUBLE: lambda value: Value(double_val=value),
-    FLOATS: lambda value: Value(float_list_val=FloatList(val=value.tolist())),
-    WORDS: lambda value: Value(string_list_val=StringList(val=value)),
-    SECONDS: lambda value: Value(unix_timestamp_list_val=Int64List(val=value)),
-}
+"""Stored type -> its Arrow type, and the Feast value of a plain one."""
 TABLES = {table.name: table for table in ONLINE}
 
 
@@ -74,33 +67,17 @@ class VersionedOnlineStore(OnlineStore):
         return self._read(config, [(table, wanted, [_parts(key) for key in entity_keys])])[0]
 
     def _read_features_per_fv(
-        self,
-        config: RepoConfig,
-        grouped_refs: list[Any],
-        join_key_values: dict[str, Any],
-        entity_name_to_join_key_map: dict[str, str],
-        online_features_response: Any,
-        full_feature_names: bool,
-        include_feature_view_version_metadata: bool,
+        self, config: RepoConfig, grouped_refs: Any, keys: Any, entities: Any, response: Any, full: bool, version: bool
     ) -> None:
         """All views of a request in one round trip; Feast reads view by view, which may mix two nights."""
         asked, places = [], []
         for table, wanted in grouped_refs:
-            keys, rows, size = utils._get_unique_entities(table, join_key_values, entity_name_to_join_key_map)
-            asked.append((table, wanted, list(keys)))
+            unique, rows, size = utils._get_unique_entities(table, keys, entities)
+            asked.append((table, wanted, list(unique)))
             places.append((rows, size))
         found = self._read(config, asked)
         for (table, wanted, _), (rows, size), read in zip(asked, places, found, strict=True):
-            utils._populate_response_from_feature_data(
-                wanted,
-                read,
-                rows,
-                online_features_response,
-                full_feature_names,
-                table,
-                size,
-                include_feature_view_version_metadata,
-            )
+            utils._populate_response_from_feature_data(wanted, read, rows, response, full, table, size, version)
 
     def _read(
         self, config: RepoConfig, asked: Sequence[tuple[FeatureView, list[str], Sequence[dict[str, Value]]]]
@@ -126,7 +103,7 @@ class VersionedOnlineStore(OnlineStore):
             times = [at if at.tzinfo else at.replace(tzinfo=UTC) for _, _, at, _ in data]
             store.start(nights[0], times[0])
             columns = [
-                pa.array([_plain(row.get(feature.name)) for row in rows], ARROW[feature.type])
+                pa.array([_plain(row.get(feature.name)) for row in rows], TYPES[feature.type][0])
                 for feature in view.features
             ]
             records = {}
@@ -199,5 +176,5 @@ def _features(reader: Reader, view: str, wanted: Sequence[str], row: OnlineRow |
     for name in wanted:
         value = row.night if name == NIGHT else row.features.get(name)
         kind = TEXT if name == NIGHT else types[name]
-        found[name] = Value() if value is None else VALUES[kind](value)
+        found[name] = Value() if value is None else TYPES[kind][1](value)
     return row.published_at, found

@@ -35,8 +35,8 @@ TYPES: dict[str, Callable[[str], Any]] = {
 
 def redis_client(
     connection: str,
-    timeout: float = 1.0,
-    connect_timeout: float = 1.0,
+    timeout: float = 1,
+    connect_timeout: float = 1,
     retries: int = 3,
     cluster: bool = False,
     **options: Any,

@@ -158,13 +158,7 @@ class Writer:
         self.backend.put({self._key("load"): load.packed()})
 
     def write(
-        self,
-        load: Load,
-        view: View,
-        keys: Sequence[bytes],
-        payloads: Sequence[bytes],
-        fresh: bool,
-        differing: bool = False,
+        self, load: Load, view: View, keys: Sequence[bytes], rows: Sequence[bytes], fresh: bool, differing: bool = False
     ) -> int:
         """Write the rows that differ from those of the load's parent; returns how many.
 
@@ -173,12 +167,12 @@ class Writer:
         layout, done, size = len(view.layouts) - 1, 0, FRESH if fresh else BATCH
         head, merged = record_head(load.live.seq, ROW, layout), merging([*self.nights(), load.parent])
         for start in range(0, len(keys), size):
-            some = keys[start : start + size]
-            rows, chains = dict(zip(some, payloads[start : start + size], strict=True)), None
+            some, chains = keys[start : start + size], None
+            changed = dict(zip(some, rows[start : start + size], strict=True))
             if not fresh and not differing:
                 chains = dict(zip(some, self.backend.get(some), strict=True))
-                rows = {key: row for key, row in rows.items() if not _shows(chains[key], load.live, layout, row)}
-            items = {key: head + uvarint(len(row)) + row for key, row in rows.items()}
+                changed = {key: row for key, row in changed.items() if not _shows(chains[key], load.live, layout, row)}
+            items = {key: head + uvarint(len(row)) + row for key, row in changed.items()}
             if fresh:
                 self.backend.put(items)
             elif items:
