@@ -28,10 +28,9 @@ from jobs.tables.shop import PRODUCT_LISTS
 from jobs.tables.table import Table
 from models.arrays import BoolMask, Digests, Rows
 
-HARMLESS = {
-    *("OPTIMIZE", "VACUUM START", "VACUUM END", "DELETE", "ADD COLUMN", "SET TBLPROPERTIES"),
-    *("UPDATE FIELD METADATA", "UPDATE TABLE METADATA"),
-}
+UPKEEP = ("OPTIMIZE", "VACUUM START", "VACUUM END")
+OF_SCHEMA = ("ADD COLUMN", "SET TBLPROPERTIES", "UPDATE FIELD METADATA", "UPDATE TABLE METADATA")
+HARMLESS = (*UPKEEP, *OF_SCHEMA, "DELETE")
 """Commits that change no row of a table but for deletions, whose rows `forget` removes online, too."""
 ONE_NIGHT = re.compile(r"\(?as_of = '(\d{4}-\d\d-\d\d)'(::date)?\)?")
 """The predicate of a commit that replaced one night."""
