@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +16,7 @@ from rich.text import Text
 
 from jobs.errors import UserError
 from jobs.lake.lake import Lake
-from jobs.lake.reading import Wanted, matching, of_night
+from jobs.lake.reading import StoredRow, Wanted, matching, of_night
 from jobs.lake.rows import among
 from jobs.policy.variants import DEFAULT
 from jobs.report.figures import RULES
@@ -157,12 +156,12 @@ def print_explanation(found: Explanation, console: Console) -> None:
     console.print(grid)
 
 
-def _first(lake: Lake, table: Table, where: Wanted) -> dict[str, Any]:
+def _first(lake: Lake, table: Table, where: Wanted) -> StoredRow:
     """The first matching row; empty where there is none."""
     return next(iter(matching(lake, table, table.names, where)), {})
 
 
-def _list(lake: Lake, table: Table, night: date, key: Mapping[str, str | None]) -> dict[str, Any]:
+def _list(lake: Lake, table: Table, night: date, key: Mapping[str, str | None]) -> StoredRow:
     """The one row with that key."""
     defaults = {"variant": DEFAULT, "category": "*"}
     given = {name: value for name in table.key if (value := key.get(name) or defaults.get(name)) is not None}
@@ -188,7 +187,7 @@ def _list(lake: Lake, table: Table, night: date, key: Mapping[str, str | None]) 
 
 def _with_key(
     lake: Lake, table: Table, columns: Sequence[str], night: date, given: Mapping[str, str]
-) -> list[dict[str, Any]]:
+) -> list[StoredRow]:
     """The night's rows with these values, in key order."""
 
     def wanted(keys: pa.RecordBatch) -> BoolMask:
@@ -199,7 +198,7 @@ def _with_key(
     return sorted(found, key=lambda row: tuple(row[name] for name in table.key))
 
 
-def _owner(table: Table, row: Mapping[str, Any]) -> str:
+def _owner(table: Table, row: StoredRow) -> str:
     return ", ".join(f"{_word(name)} {clean(row[name])}" for name in table.key)
 
 
@@ -207,7 +206,7 @@ def _word(column: str) -> str:
     return column.removesuffix("_id")
 
 
-def _rule(lake: Lake, table: Table, row: Mapping[str, Any], at: int) -> str:
+def _rule(lake: Lake, table: Table, row: StoredRow, at: int) -> str:
     """The rule of a place in words; lists of older code have none."""
     rule = row["rules"][at] if row["rules"] else ""
     if not rule or rule in RULES:

@@ -13,6 +13,9 @@ import pyarrow.compute as pc
 from jobs.lake.lake import Lake
 from jobs.tables.table import Table
 
+StoredRow = dict[str, Any]
+"""A row of a table as Python values, by column."""
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -39,7 +42,7 @@ def scan(
         yield from (batch for batch in found if batch.num_rows)
 
 
-def matching(lake: Lake, table: Table, columns: Sequence[str], rows: Wanted) -> list[dict[str, Any]]:
+def matching(lake: Lake, table: Table, columns: Sequence[str], rows: Wanted) -> list[StoredRow]:
     """The rows in key order; for a few rows of a table that may be large or absent."""
     wanted = [*columns, *(key for key in table.key if key not in columns)]
     found = [row for batch in scan(lake, table, wanted, rows) for row in batch.to_pylist()]

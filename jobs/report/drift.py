@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,7 +14,7 @@ from pydantic import PositiveInt
 
 from jobs.gate.counts import ListCounts, read_counts
 from jobs.lake.lake import Lake
-from jobs.lake.reading import Wanted, matching
+from jobs.lake.reading import StoredRow, Wanted, matching
 from jobs.report.charts import Point, Series
 from jobs.report.pages import environment
 from jobs.run import Run
@@ -150,7 +149,7 @@ def gate_panels(lake: Lake, nights: Sequence[date]) -> list[DriftPanel]:
 
 def step_panels(lake: Lake, nights: Sequence[date]) -> list[DriftPanel]:
     """Seconds of each step, and rejected rows, of the newest run of each night; failed steps are marked."""
-    newest: dict[tuple[date, str], dict[str, Any]] = {}
+    newest: dict[tuple[date, str], StoredRow] = {}
     columns = ("step", "status", "started_at", "ended_at", "rejected", "as_of")
     for row in sorted(_rows(lake, RUNS, columns, nights), key=lambda row: row["started_at"]):
         newest[row["as_of"], row["step"]] = row
@@ -236,13 +235,13 @@ def _input_marks(lake: Lake, nights: Sequence[date]) -> dict[tuple[str, str, dat
     return marks
 
 
-def _mark(gate: Mapping[str, Any]) -> str:
+def _mark(gate: StoredRow) -> str:
     if gate["accepted"]:
         return "accepted"
     return "" if gate["passed"] else "failed"
 
 
-def _rows(lake: Lake, table: Table, columns: Sequence[str], nights: Sequence[date]) -> list[dict[str, Any]]:
+def _rows(lake: Lake, table: Table, columns: Sequence[str], nights: Sequence[date]) -> list[StoredRow]:
     """The rows of some nights, oldest night first; a column that an older table lacks is null."""
     if not lake.exists(table):
         return []

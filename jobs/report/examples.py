@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.lake.forgotten import own_salt
 from jobs.lake.lake import Lake
-from jobs.lake.reading import matching, of_night
+from jobs.lake.reading import StoredRow, matching, of_night
 from jobs.lake.rows import among
 from jobs.report.recent import LONG_HISTORY, Recent, RecentEvents, first_of_each
 from jobs.tables.shop import CATALOGUE, PEOPLE_ALSO_BOUGHT, RECOMMENDED_FOR_YOU, YOU_MIGHT_ALSO_LIKE
@@ -175,7 +174,7 @@ def _pages(
     def wanted(batch: pa.RecordBatch) -> BoolMask:
         return among(batch["market"], there) & among(batch["product_id"], chosen)
 
-    def lists(table: Table) -> dict[tuple[str, str], dict[str, Any]]:
+    def lists(table: Table) -> dict[tuple[str, str], StoredRow]:
         columns = ("product_id", "market", "variant", "product_ids", "sources")
         found = [row for b in lake.chosen(table, columns, as_of, wanted) for row in b.to_pylist()]
         found.sort(key=lambda row: str(row["variant"]))  # of several variants the last one is shown
@@ -210,7 +209,7 @@ def read_products(lake: Lake, as_of: date, ids: Iterable[str]) -> dict[str, Show
     return found
 
 
-def _places(row: dict[str, Any] | None, products: dict[str, ShownProduct]) -> tuple[Place, ...]:
+def _places(row: StoredRow | None, products: dict[str, ShownProduct]) -> tuple[Place, ...]:
     if row is None:
         return ()
     return tuple(Place(products[p], clean(s)) for p, s in zip(row["product_ids"], row["sources"], strict=True))

@@ -8,14 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from textwrap import shorten
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.gate.counts import Catalogue, ListCounts
 from jobs.lake.lake import Lake
-from jobs.lake.reading import Tally, Wanted, matching, of_night, scan
+from jobs.lake.reading import StoredRow, Tally, Wanted, matching, of_night, scan
 from jobs.steps import STEPS
 from jobs.tables.records import EVALUATIONS, GATES, PUBLISHED, REJECTED, RUNS
 from jobs.tables.shop import RECOMMENDED_FOR_YOU, SOURCES, TITLES
@@ -118,7 +117,7 @@ def steps_of(lake: Lake, as_of: date, run_id: str) -> list[LedgerStep]:
     return [_step(rows[name]) for name in order if name in rows]
 
 
-def _step(row: dict[str, Any]) -> LedgerStep:
+def _step(row: StoredRow) -> LedgerStep:
     started, ended = row["started_at"], row["ended_at"]
     seconds = (ended - started).total_seconds() if started and ended else 0.0
     return LedgerStep(
@@ -187,7 +186,7 @@ def gates_of(lake: Lake, as_of: date) -> list[GateResult]:
     return sorted(gates, key=lambda gate: (gate.passed, groups.index(gate.group), gate.gate))
 
 
-def _gate(row: dict[str, Any]) -> GateResult:
+def _gate(row: StoredRow) -> GateResult:
     name = clean(row["gate"])
     group = next((title for table, title in TITLES.items() if name.startswith(table)), "Model")
     value = math.nan if row["value"] is None else row["value"]
@@ -202,7 +201,7 @@ def quality_of(lake: Lake, as_of: date, model_id: str) -> list[Quality]:
     return [_quality(row, model_id) for row in known if row["as_of"] == newest]
 
 
-def _quality(row: dict[str, Any], model_id: str) -> Quality:
+def _quality(row: StoredRow, model_id: str) -> Quality:
     scorer, low, high = clean(row["model_id"]), row["ci_low"], row["ci_high"]
     return Quality(
         scorer,

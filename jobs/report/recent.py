@@ -6,14 +6,14 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.lake.lake import Lake
-from jobs.lake.reading import Wanted, of_night, scan
+from jobs.lake.reading import StoredRow, Wanted, of_night, scan
 from jobs.lake.rows import among, arrow_schema, codes_of
 from jobs.tables.shop import CUSTOMER_SEQUENCES, EVENTS
 from models.arrays import Rows
@@ -94,11 +94,11 @@ class Recent:
         rows = self.customers(least).slice(0, RECENT_CUSTOMERS)
         return dict(zip(rows["customer_id"].to_pylist(), rows["market"].to_pylist(), strict=True))
 
-    def histories(self, customers: Iterable[str], columns: Sequence[str] = HISTORY) -> dict[str, dict[str, Any]]:
+    def histories(self, customers: Iterable[str], columns: Sequence[str] = HISTORY) -> dict[str, StoredRow]:
         """Customer -> columns of HISTORY; only customers who are not among those read already are read."""
         wanted = pa.array(sorted(set(customers)), pa.string())
         read = [*dict.fromkeys(("customer_id", *columns))]
-        found: dict[str, dict[str, Any]] = {}
+        found: dict[str, StoredRow] = {}
         for kept in self._read.values():
             rows = kept.filter(pc.is_in(kept["customer_id"], value_set=wanted)).select(read)
             found |= {row["customer_id"]: row for row in rows.to_pylist()}

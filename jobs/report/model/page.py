@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +16,7 @@ from jobs.errors import UserError
 from jobs.lake import storage
 from jobs.lake.forgotten import own_salt
 from jobs.lake.lake import Lake
-from jobs.lake.reading import Wanted, matching, of_night, scan
+from jobs.lake.reading import StoredRow, Wanted, matching, of_night, scan
 from jobs.model_inputs import to_histories, with_new_products
 from jobs.report.examples import read_products
 from jobs.report.figures import quality_of
@@ -151,7 +150,7 @@ def read_comparison(
     return comparison_of(quality, _candidates(lake, quality[0].as_of if quality else as_of), metadata)
 
 
-def _candidates(lake: Lake, as_of: date) -> list[dict[str, Any]]:
+def _candidates(lake: Lake, as_of: date) -> list[StoredRow]:
     """The models of the newest comparison up to a night."""
     rows = matching(lake, MODELS, MODELS.names, Wanted(where=pc.field("as_of") <= pa.scalar(as_of)))
     newest = max((row["as_of"] for row in rows), default=None)

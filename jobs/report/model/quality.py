@@ -6,8 +6,8 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
+from jobs.lake.reading import StoredRow
 from jobs.report.charts import IntervalLine, IntervalPanel, Point, Series
 from jobs.report.figures import HEADLINE, Quality
 from jobs.text import clean
@@ -64,7 +64,7 @@ class Comparison:
 
 
 def comparison_of(
-    quality: Sequence[Quality], models: Sequence[Mapping[str, Any]], metadata: Mapping[str, object]
+    quality: Sequence[Quality], models: Sequence[StoredRow], metadata: Mapping[str, object]
 ) -> Comparison:
     """From figures, rows of `models` of the same night, and the metadata of the champion's manifest."""
     figures = named(quality, models)
@@ -81,7 +81,7 @@ def comparison_of(
     )
 
 
-def named(quality: Sequence[Quality], models: Sequence[Mapping[str, Any]]) -> list[Quality]:
+def named(quality: Sequence[Quality], models: Sequence[StoredRow]) -> list[Quality]:
     """The finite figures with a candidate's kind for its id, and the champion marked.
 
     `models` are rows of that table, of the same night. Where none of them is champion, the last champion goes on.
@@ -184,7 +184,7 @@ def _first_number(text: str) -> int:
     return int(found[0]) if found else 0
 
 
-def decision(quality: Sequence[Quality], models: Sequence[Mapping[str, Any]]) -> list[Candidate]:
+def decision(quality: Sequence[Quality], models: Sequence[StoredRow]) -> list[Candidate]:
     """The candidates and the last champion: the champion first, then from best to worst."""
     figures = {q.scorer: q for q in quality if (q.metric, q.slice) == (HEADLINE, ALL)}
     reasons = {clean(row["kind"]): clean(row["reason"]) for row in models}
