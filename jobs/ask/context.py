@@ -60,16 +60,14 @@ def alternatives_in_context(
     customer: str,
     product: str,
     market: str | None = None,
-    now: datetime | None = None,
     variant: str = DEFAULT,
     shown: int = 12,
-    compute: Compute = Compute(),
 ) -> InContext:
-    """The night's model reads the customer's history and a click on the product at `now` (by default the night's
-    midnight, where the histories end); its vector orders the product's list and the rest of the product's category.
+    """Rank the product's list and the rest of its category by the night's model, for one customer.
 
-    Left out: the product itself, what the market does not sell, what the customer bought before the night, and what has
-    no vector. `market` is by default the customer's own.
+    The model reads the customer's history and a click on the product at the night's midnight, where histories end.
+    Left out are the product itself, products that the market does not sell, that the customer bought before the night,
+    or that have no vector. `market` is by default the customer's own.
 
     Raises UserError for a night without vectors, a customer without history, a product without a vector, and a market
     that sells nothing.
@@ -85,8 +83,8 @@ def alternatives_in_context(
         )
     plain = _own_list(lake, as_of, product, market, variant)
     candidates = _candidates(lake, as_of, vocabulary, product, market, plain, _bought(lake, as_of, customer))
-    at = now or datetime(as_of.year, as_of.month, as_of.day, tzinfo=UTC)
-    state = _state(_model(lake, as_of, vectors.model_id, compute), history, product, at)
+    midnight = datetime(as_of.year, as_of.month, as_of.day, tzinfo=UTC)
+    state = _state(_model(lake, as_of, vectors.model_id), history, product, midnight)
     order = vocabulary.decode(in_context(state[0], vectors.vectors, candidates)[:shown]).to_pylist()
     recent = history["product_ids"][0].as_py()[-5:]
     named = read_products(lake, as_of, [product, *recent, *order, *plain[:shown]])
@@ -171,10 +169,10 @@ def _bought(lake: Lake, as_of: date, customer: str) -> pa.Array:
     return pa.array([product for batch in found for product in batch["product_id"].to_pylist()], pa.string())
 
 
-def _model(lake: Lake, as_of: date, model_id: str, compute: Compute) -> Recommender:
+def _model(lake: Lake, as_of: date, model_id: str) -> Recommender:
     """The model of the night's vectors, with the products that were not in its training."""
     try:
-        model, _ = artefacts.read(lake.root / storage.MODELS / model_id, compute)
+        model, _ = artefacts.read(lake.root / storage.MODELS / model_id, Compute())
     except artefacts.ArtefactError as error:
         raise UserError(str(error)) from None
     return with_new_products(lake, as_of, model)

@@ -15,13 +15,13 @@ from rich.text import Text
 from jobs.lake.lake import Lake
 from jobs.report.examples import (
     CustomerExample,
-    Place,
+    ListPlace,
     ProductExample,
     ShownProduct,
     customer_examples,
     product_examples,
 )
-from jobs.report.figures import LedgerStep, gates_of, night_state_of, steps_of
+from jobs.report.figures import LedgerStep, gates_of, live_state_of, steps_of
 from jobs.text import clean
 
 PRODUCTS = 3
@@ -40,7 +40,7 @@ def print_summary(lake: Lake, as_of: date, run_id: str, console: Console, places
     Names from data are printed as `Text`, in which rich looks for no markup, and without control characters.
     """
     steps = steps_of(lake, as_of, run_id)
-    state = night_state_of(lake, as_of, steps, gates_of(lake, as_of))
+    state = live_state_of(lake, as_of, steps, gates_of(lake, as_of))
     console.print()
     title = Text.assemble((f"Night {as_of}", "bold"), "  ", (state.state, STYLES[state.state]))
     console.print(title, Text(state.sentence, style="dim"), sep="\n")
@@ -129,7 +129,7 @@ def _print_side_by_side(console: Console, left: str, left_rows: Named, right: st
     console.print(grid)
 
 
-def _named(places: Sequence[Place], most: int) -> Named:
+def _named(places: Sequence[ListPlace], most: int) -> Named:
     return [(_full_name(place.product), place.product.price_text) for place in places[:most]]
 
 

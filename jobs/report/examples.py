@@ -56,7 +56,7 @@ class ShownProduct:
 
 
 @dataclass(frozen=True)
-class Place:
+class ListPlace:
     """One position of a list."""
 
     product: ShownProduct
@@ -72,9 +72,9 @@ class ProductExample:
     market: str
     events: int
     """Recent events in all markets."""
-    alternatives: tuple[Place, ...]
+    alternatives: tuple[ListPlace, ...]
     """You Might Also Like, best first."""
-    bought: tuple[Place, ...]
+    bought: tuple[ListPlace, ...]
     """People Also Bought, best first."""
 
 
@@ -95,7 +95,7 @@ class CustomerExample:
     """The pseudonym."""
     market: str
     history: tuple[Touch, ...]
-    places: tuple[Place, ...]
+    places: tuple[ListPlace, ...]
 
 
 def product_examples(
@@ -209,7 +209,7 @@ def read_products(lake: Lake, as_of: date, ids: Iterable[str]) -> dict[str, Show
     return found
 
 
-def _places(row: StoredRow | None, products: dict[str, ShownProduct]) -> tuple[Place, ...]:
+def _places(row: StoredRow | None, products: dict[str, ShownProduct]) -> tuple[ListPlace, ...]:
     if row is None:
         return ()
-    return tuple(Place(products[p], clean(s)) for p, s in zip(row["product_ids"], row["sources"], strict=True))
+    return tuple(ListPlace(products[p], clean(s)) for p, s in zip(row["product_ids"], row["sources"], strict=True))

@@ -38,7 +38,7 @@ LONGEST_CAUSE = 220
 
 
 @dataclass(frozen=True)
-class NightState:
+class LiveState:
     """Whether services see the night."""
 
     state: str
@@ -133,7 +133,7 @@ def _step(row: StoredRow) -> LedgerStep:
     )
 
 
-def night_state_of(lake: Lake, as_of: date, steps: list[LedgerStep], gates: list[GateResult]) -> NightState:
+def live_state_of(lake: Lake, as_of: date, steps: list[LedgerStep], gates: list[GateResult]) -> LiveState:
     """The night's state; a step or gate that failed counts more than what an earlier run of the night published."""
     surfaces = matching(lake, PUBLISHED, ("as_of", "run_id", "published_at"), Wanted())
     live = surfaces[0] if surfaces else None
@@ -147,13 +147,13 @@ def night_state_of(lake: Lake, as_of: date, steps: list[LedgerStep], gates: list
     model = _model_of(lake, as_of)
     if trouble:
         kept = f"the night {live['as_of']} (run {clean(live['run_id'])}) stays live" if live else "nothing is live yet"
-        return NightState("failed", f"{trouble[0].rstrip('.')}. For services nothing changed: {kept}.", model)
+        return LiveState("failed", f"{trouble[0].rstrip('.')}. For services nothing changed: {kept}.", model)
     if state == "live" and live:
         since = f" since {moment(live['published_at'])}" if live["published_at"] else ""
-        return NightState(state, f"Services and analysts read this night’s lists{since}.", model)
+        return LiveState(state, f"Services and analysts read this night’s lists{since}.", model)
     instead = f"services read the night {live['as_of']}" if live else "nothing has been published yet"
     staged = "The night has lists, but" if model else "The night has no lists yet;"
-    return NightState(state, f"{staged} {instead}.", model)
+    return LiveState(state, f"{staged} {instead}.", model)
 
 
 def moment(at: datetime) -> str:

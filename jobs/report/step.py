@@ -15,14 +15,14 @@ from jobs.lake.reading import count_rows, matching, of_night
 from jobs.report import drift
 from jobs.report.drift import DriftConfig
 from jobs.report.examples import customer_examples, product_examples
-from jobs.report.figures import GateResult, gates_of, night_state_of, rejections_of, shares_of, steps_of
+from jobs.report.figures import GateResult, gates_of, live_state_of, rejections_of, shares_of, steps_of
 from jobs.report.model import page as model_page
 from jobs.report.model.page import Champion, ModelReportConfig
 from jobs.report.pages import environment, model_link, page_path, write_page
 from jobs.report.recent import RECENT_CUSTOMERS, Recent
 from jobs.report.window import page as window_page
+from jobs.report.window.choice import ShopWindowConfig
 from jobs.report.window.contexts import context_pairs
-from jobs.report.window.data import ShopWindowConfig
 from jobs.run import Counts, Run
 from jobs.settings import Settings
 from jobs.tables.records import MODELS
@@ -108,7 +108,7 @@ def _counted(lake: Lake, as_of: date) -> Counted:
 def _night_page(lake: Lake, run: Run, config: ReportConfig, recent: Recent, counted: Counted) -> str:
     as_of = run.as_of
     steps, gates = steps_of(lake, as_of, run.run_id), gates_of(lake, as_of)
-    state = night_state_of(lake, as_of, steps, gates)
+    state = live_state_of(lake, as_of, steps, gates)
     rejections = rejections_of(lake, as_of)
     shares = shares_of(*counted, config.groups)
     return (
@@ -118,7 +118,7 @@ def _night_page(lake: Lake, run: Run, config: ReportConfig, recent: Recent, coun
             as_of=as_of,
             run_id=run.run_id,
             config=config,
-            night_state=state,
+            live_state=state,
             steps=steps,
             gates=gates,
             gate_groups=_by_group(gates),

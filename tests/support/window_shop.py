@@ -13,7 +13,7 @@ from typing import Any
 from jobs.lake.forgotten import SALT_BYTES, SALT_FILE, Salt
 from jobs.lake.lake import Lake
 from jobs.lake.storage import write_new
-from jobs.report.window.data import ContextPair, ContextSide
+from jobs.report.window.choice import ContextPair, ContextSide
 from jobs.tables.shop import (
     BAG_EXTRAS,
     CATALOGUE,

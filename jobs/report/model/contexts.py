@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from jobs.report.examples import Place, ShownProduct, Touch
+from jobs.report.examples import ListPlace, ShownProduct, Touch
 from jobs.report.model.sample import Ints, ModelSample, unit
 from models.contract import FloatMatrix
 from models.popularity import in_context, same_category
@@ -37,7 +37,7 @@ class Context:
     """The events after it, which the model has not read here."""
     read: int
     """Events that the model reads, the one with the product included."""
-    alternatives: tuple[Place, ...]
+    alternatives: tuple[ListPlace, ...]
     """The best of the category in this context, each with its rank in the others."""
 
 
@@ -72,7 +72,7 @@ def context_view(sample: ModelSample, customers: int = 3, shown: int = 6, around
     for number, (row, end) in enumerate(zip(rows.tolist(), ends.tolist(), strict=True)):
         others = [other for other in range(len(rows)) if other != number]
         places = [
-            Place(sample.products[p], ", ".join(f"{ordinal(ranks[o][int(p)])} for {LETTERS[o]}" for o in others))
+            ListPlace(sample.products[p], ", ".join(f"{ordinal(ranks[o][int(p)])} for {LETTERS[o]}" for o in others))
             for p in orders[number][:shown]
         ]
         events = sample.touches(row, max(0, end - 1 - around), min(int(sample.sequences.lengths[row]), end + 2))

@@ -17,7 +17,7 @@ from jobs.report.model.contexts import Meeting, alternatives, widest
 from jobs.report.model.page import Champion
 from jobs.report.model.sample import ModelSample
 from jobs.report.recent import Recent
-from jobs.report.window.data import ContextPair, ContextSide
+from jobs.report.window.choice import ContextPair, ContextSide
 from jobs.tables.shop import AVAILABILITY
 from models.popularity import in_context
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -11,7 +10,6 @@ from datetime import date
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import PositiveInt
 
 from jobs.gate.counts import ListCounts
 from jobs.lake.forgotten import Salt
@@ -23,8 +21,17 @@ from jobs.policy.variants import DEFAULT
 from jobs.report.examples import SIGNS
 from jobs.report.figures import RULES
 from jobs.report.pictures import SILHOUETTES, paint, silhouette
-from jobs.report.recent import LONG_HISTORY, Recent
-from jobs.settings import Settings
+from jobs.report.recent import Recent
+from jobs.report.window.choice import (
+    Axes,
+    Chosen,
+    ContextPair,
+    ShopWindowConfig,
+    choose,
+    choose_customers,
+    numbers_of,
+    places_of,
+)
 from jobs.tables.shop import (
     BAG_EXTRAS,
     CATALOGUE,
@@ -35,7 +42,6 @@ from jobs.tables.shop import (
     RULE_EFFECTS,
     SOURCES,
     TITLES,
-    YOU_MIGHT_ALSO_LIKE,
 )
 from jobs.tables.table import Table
 from jobs.text import clean
@@ -52,47 +58,6 @@ ListRow = tuple[int, list[float], list[float], list[float], list[float]]
 """A list on the page: the number of its notes, then its products, scores, sources and rules, best first."""
 ListRows = dict[str, ListRow]
 """Key on the page -> list."""
-Axes = Sequence[tuple[str, Mapping[str, int]]]
-"""(column, value -> number) of each part of a list's key on the page."""
-
-
-@dataclass(frozen=True)
-class ShopWindowConfig(Settings):
-    """How much the page holds; the page says what is left out."""
-
-    products: PositiveInt = 5_000
-    """Products with lists, those with the most recent events first; their lists may show others."""
-    places: PositiveInt = 12
-    """Places of each list."""
-    bag_places: PositiveInt = 24
-    """Places of the lists that a bag combines: as many as they have, or the combination is not the service's."""
-    markets: PositiveInt = 60
-    """Markets, the busiest first, if `positions` has room for them."""
-    positions: PositiveInt = 1_200_000
-    """Places of products' lists in all markets and variants together; each takes about 5 bytes of the page."""
-    customers: PositiveInt = 200
-    """Customers with a long history, of different markets."""
-    history: PositiveInt = 40
-    """Most recent events of each customer."""
-
-
-@dataclass(frozen=True)
-class ContextSide:
-    """The alternatives that the model offers one customer beside a product."""
-
-    customer_id: str
-    list: tuple[tuple[str, float], ...]
-    """(product_id, score), best first."""
-
-
-@dataclass(frozen=True)
-class ContextPair:
-    """One product in a market, in two customers' contexts."""
-
-    product: str
-    market: str
-    sides: tuple[ContextSide, ContextSide]
-    model_id: str = ""
 
 
 class Numbering:
@@ -140,26 +105,6 @@ class ShopWindow:
     """What is counted -> how many the page has, how many there are."""
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """The products, markets and variants whose lists are shown."""
-
-    products: list[str]
-    """Those with the most recent events first."""
-    markets: list[str]
-    """Busiest first."""
-    variants: list[str]
-    tables: list[Table]
-    """Those of PRODUCT_LISTS with rows of the night."""
-    products_in_all: int
-    markets_in_all: int
-
-    @property
-    def market_axes(self) -> Axes:
-        """The parts of a key that all lists of a market have."""
-        return [("market", _numbers(self.markets)), ("variant", _numbers(self.variants))]
-
-
 def read_window(
     lake: Lake,
     run_id: str,
@@ -173,19 +118,11 @@ def read_window(
 
     Customers have the pseudonyms of `salt`. `counts` says which markets and variants PRODUCT_LISTS hold.
     """
-    as_of, chosen = recent.as_of, _choose(lake, config, contexts, recent, counts)
+    as_of, chosen = recent.as_of, choose(lake, config, contexts, recent, counts)
     texts = WindowTexts(Numbering(chosen.products), Numbering(), Numbering([""]), Numbering())
-    products = _numbers(chosen.products)
-    lists: dict[str, ListRows] = {}
-    for table in chosen.tables:
-        axes = [("product_id", products), *chosen.market_axes]
-        lists[table.name] = _read_lists(lake, table, as_of, axes, texts, places_of(table, config))
-    homes = _choose_customers(config.customers, chosen.markets, contexts, recent)
-    lists[RECOMMENDED_FOR_YOU.name] = _customer_lists(lake, as_of, homes, texts, config.places)
+    homes = choose_customers(config.customers, chosen.markets, contexts, recent)
     categories = _categories(lake, as_of, chosen.markets)
-    axes = [("category", _numbers(categories)), *chosen.market_axes]
-    lists[MARKET_RANKING.name] = _read_lists(lake, MARKET_RANKING, as_of, axes, texts, config.places)
-    lists = {name: found for name, found in lists.items() if found}
+    lists = _lists(lake, as_of, config, chosen, homes, categories, texts)
     customers = _histories(recent, texts, homes, config.history, chosen.markets, salt)
     page: dict[str, object] = {
         "asOf": f"{as_of}",
@@ -219,58 +156,25 @@ def read_window(
     return ShopWindow(page, lists, shown)
 
 
-def places_of(table: Table, config: ShopWindowConfig) -> int:
-    """Places that the page holds of each list of a table of PRODUCT_LISTS."""
-    return config.bag_places if table is BAG_EXTRAS else config.places
-
-
-def _choose(
+def _lists(
     lake: Lake,
+    as_of: date,
     config: ShopWindowConfig,
-    contexts: Sequence[ContextPair],
-    recent: Recent,
-    counts: Mapping[str, ListCounts],
-) -> Chosen:
-    """The products with the most recent events, those of the contexts among them, and the busiest markets that fit."""
-    night, events = of_night(recent.as_of), recent.events.of_products
-    catalogue = {p for batch in scan(lake, CATALOGUE, ("product_id",), night) for p in batch["product_id"].to_pylist()}
-    needed = {pair.product for pair in contexts} & catalogue
-    ordered = sorted(catalogue, key=lambda product: (-events.get(product, 0), product))
-    rest = [product for product in ordered if product not in needed][: max(config.products - len(needed), 0)]
-    products = sorted([*needed, *rest], key=lambda product: (-events.get(product, 0), product))
-    tables = [table for table in PRODUCT_LISTS if table.name in counts]
-    ranked = Tally(("market", "variant"))
-    for batch in scan(lake, MARKET_RANKING, ranked.keys, night):
-        ranked.add(batch.columns)
-    rankings = ranked.most_first()
-    variants = {variant for _, variant, _ in rankings} | {v for table in tables for v in counts[table.name].variants}
-    named = sorted({name or DEFAULT for name in variants} or {DEFAULT}, key=lambda name: (name != DEFAULT, name))
-    there = {market for market, *_ in rankings}
-    if YOU_MIGHT_ALSO_LIKE in tables:
-        there.update(counts[YOU_MIGHT_ALSO_LIKE.name].markets)
-    each = sum(places_of(table, config) for table in tables) * max(len(products), 1) * len(named)
-    fitting = min(config.markets, max(1, config.positions // max(each, 1)))
-    markets = sorted(there, key=lambda market: (-recent.events.of_markets.get(market, 0), market))[:fitting]
-    return Chosen(products, markets, named, tables, len(catalogue), len(there))
-
-
-def _choose_customers(
-    wanted: int, markets: Sequence[str], contexts: Iterable[ContextPair], recent: Recent
-) -> dict[str, str]:
-    """Customer -> market: those of the contexts, then the most recent with a long history, markets taking turns."""
-    homes = recent.homes(LONG_HISTORY) or recent.homes(1)
-    turns: Counter[str] = Counter()
-    queue = []
-    for place, (customer, market) in enumerate(homes.items()):
-        if market in markets:
-            queue.append((turns[market], place, customer))
-            turns[market] += 1
-    chosen = {side.customer_id: pair.market for pair in contexts for side in pair.sides}
-    for _, _, customer in sorted(queue):
-        if len(chosen) >= wanted:
-            break
-        chosen.setdefault(customer, homes[customer])
-    return chosen
+    chosen: Chosen,
+    homes: Mapping[str, str],
+    categories: Sequence[str],
+    texts: WindowTexts,
+) -> dict[str, ListRows]:
+    """By table name the lists that the page holds; tables without any are left out."""
+    products = numbers_of(chosen.products)
+    lists: dict[str, ListRows] = {}
+    for table in chosen.tables:
+        axes = [("product_id", products), *chosen.market_axes]
+        lists[table.name] = _read_lists(lake, table, as_of, axes, texts, places_of(table, config))
+    lists[RECOMMENDED_FOR_YOU.name] = _customer_lists(lake, as_of, homes, texts, config.places)
+    axes = [("category", numbers_of(categories)), *chosen.market_axes]
+    lists[MARKET_RANKING.name] = _read_lists(lake, MARKET_RANKING, as_of, axes, texts, config.places)
+    return {name: found for name, found in lists.items() if found}
 
 
 def _read_lists(lake: Lake, table: Table, as_of: date, axes: Axes, texts: WindowTexts, places: int) -> ListRows:
@@ -335,8 +239,8 @@ def _finite(scores: pa.Array) -> pa.Array:
 
 def _customer_lists(lake: Lake, as_of: date, homes: Mapping[str, str], texts: WindowTexts, places: int) -> ListRows:
     """Customer number -> list of the customer's own market."""
-    markets = _numbers(sorted(set(homes.values())))
-    axes: Axes = [("customer_id", _numbers(homes)), ("market", markets)]
+    markets = numbers_of(sorted(set(homes.values())))
+    axes: Axes = [("customer_id", numbers_of(homes)), ("market", markets)]
     found = _read_lists(lake, RECOMMENDED_FOR_YOU, as_of, axes, texts, places)
     own = {f"{number}": f"{number},{markets[market]}" for number, market in enumerate(homes.values())}
     return {number: found[key] for number, key in own.items() if key in found}
@@ -428,10 +332,6 @@ def _reasons(lake: Lake, as_of: date) -> dict[str, str]:
         if isinstance(rule, dict) and isinstance(rule.get("reason"), str):
             found[clean(str(row["rule_id"]))] = clean(rule["reason"])
     return found
-
-
-def _numbers(texts: Iterable[str]) -> dict[str, int]:
-    return {text: number for number, text in enumerate(texts)}
 
 
 def _cleaned(texts: Iterable[str]) -> list[str]:

@@ -14,7 +14,8 @@ from jobs.lake.lake import Lake
 from jobs.report.pages import environment, model_link
 from jobs.report.pictures import TEMPLATES
 from jobs.report.recent import Recent
-from jobs.report.window.data import ContextPair, ShopWindow, ShopWindowConfig, read_window
+from jobs.report.window.choice import ContextPair, ShopWindowConfig
+from jobs.report.window.data import ShopWindow, read_window
 from jobs.run import Run
 from jobs.tables.shop import PRODUCT_LISTS
 

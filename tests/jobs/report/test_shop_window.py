@@ -20,7 +20,8 @@ from jobs.lake.lake import Lake
 from jobs.report.pages import page_path
 from jobs.report.pictures import KIND, SILHOUETTES, silhouette
 from jobs.report.step import ReportConfig, execute
-from jobs.report.window.data import Numbering, ShopWindowConfig
+from jobs.report.window.choice import ShopWindowConfig
+from jobs.report.window.data import Numbering
 from jobs.report.window.page import written_of
 from jobs.tables.shop import BAG_EXTRAS, LIST, YOU_MIGHT_ALSO_LIKE
 from jobs.text import clean

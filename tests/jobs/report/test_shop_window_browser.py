@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from feature_repo.client.bag import BagList, combine
-from jobs.report.window.data import ShopWindowConfig
+from jobs.report.window.choice import ShopWindowConfig
 from jobs.report.window.page import written_of
 from jobs.tables.shop import BAG_EXTRAS
 from tests.support.browser import CHROMIUM, MISSING, Browser, chromium
