@@ -103,6 +103,31 @@ def listed(request: Any) -> tuple[int, dict[str, str], str]:
     return 200, {"Content-Type": "application/xml"}, body
 
 
+def read(buckets: Any, environ: dict[str, Any], start: Any) -> list[bytes]:
+    """The answer to a plain GET or HEAD of an object that is there; [] for all else, which Moto has to answer.
+
+    Most requests are such reads; through Moto each costs 2 ms.
+    """
+    bucket, _, name = environ["PATH_INFO"].encode("latin-1").decode().lstrip("/").partition("/")
+    conditional = any(header.startswith("HTTP_IF_") for header in environ)
+    if environ["REQUEST_METHOD"] not in ("GET", "HEAD") or environ.get("QUERY_STRING") or conditional:
+        return []
+    if bucket not in buckets or not hasattr(found := buckets[bucket].keys.get(name), "etag"):
+        return []
+    value, status = found.value, "200 OK"
+    headers = [("ETag", found.etag), ("Last-Modified", found.last_modified_RFC1123), ("Accept-Ranges", "bytes")]
+    if given := environ.get("HTTP_RANGE"):
+        first, _, last = given.removeprefix("bytes=").partition("-")
+        begin = int(first) if first else max(len(value) - int(last), 0)
+        end = min(int(last), len(value) - 1) if first and last else len(value) - 1
+        if begin > end:
+            return []
+        headers.append(("Content-Range", f"bytes {begin}-{end}/{len(value)}"))
+        value, status = value[begin : end + 1], "206 Partial Content"
+    start(status, [*headers, ("Content-Length", str(len(value)))])
+    return [b"" if environ["REQUEST_METHOD"] == "HEAD" else value]
+
+
 def serve() -> None:
     """Serve until killed."""
     from moto.core import DEFAULT_ACCOUNT_ID
@@ -119,15 +144,16 @@ def serve() -> None:
 
     S3Response.list_objects_v2 = listed  # type: ignore[method-assign]
     application, one = create_backend_app("s3"), Lock()
+    buckets = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets
 
     def answer(environ: dict[str, Any], start: Any) -> Iterable[bytes]:
         # Moto looks and then writes; S3's conditional writes are one step.
         with one:
             if environ["PATH_INFO"] != AGE:
-                return [b"".join(application(environ, start))]
+                return read(buckets, environ, start) or [b"".join(application(environ, start))]
             seconds, path = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])).decode().split(" ")
             bucket, _, key = path.partition("/")
-            found = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets[bucket].keys[key]
+            found = buckets[bucket].keys[key]
             found.last_modified -= timedelta(seconds=float(seconds))
         start("200 OK", [("Content-Length", "0")])
         return [b""]

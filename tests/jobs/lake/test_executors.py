@@ -24,7 +24,7 @@ from jobs.lists.customer_lists import COUNTED, Ranker
 from jobs.policy.variants import Variant
 from jobs.tables.shop import CUSTOMER_EMBEDDINGS, RECOMMENDED_FOR_YOU
 from tests.conftest import lake_on
-from tests.jobs.test_embed import CUSTOMERS, KNOWN, NIGHTS, catalogue, run_of, sequences
+from tests.jobs.test_embed import KNOWN, NIGHTS, catalogue, run_of, sequences
 from tests.jobs.test_embed import lake as embedded  # noqa: F401 - the fixture
 from tests.support.small_shop import FIRST, SmallShop
 from tests.support.tables import assert_same_rows
@@ -43,43 +43,36 @@ def copy_of(lake: Lake, engine: Engine, folder: Path) -> Lake:
 
 
 def test_vectors_are_the_same_to_the_last_bit(embedded: Lake, spark_engine: Engine, tmp_path: Path) -> None:  # noqa: F811
+    """A night of changes, with a product that came to the catalogue; test_whole_night has a complete one."""
     on_spark = copy_of(embedded, spark_engine, tmp_path)
-    for night, changed in ((NIGHTS[2], {"C3": ["P4"]}), (NIGHTS[3], None)):
-        for lake in (embedded, on_spark):
-            # First a night of changes, with a product that came to the catalogue; then a complete one.
-            sequences(lake, night, changed or CUSTOMERS, NIGHTS[0] if changed else None)
-            catalogue(lake, night, dict.fromkeys([*KNOWN, "NEW"], "Ash"))
-            embed.execute(lake, run_of(night), embed.EmbedConfig("cpu"))
+    for lake in (embedded, on_spark):
+        sequences(lake, NIGHTS[2], {"C3": ["P4"]}, NIGHTS[0])
+        catalogue(lake, NIGHTS[2], dict.fromkeys([*KNOWN, "NEW"], "Ash"))
+        embed.execute(lake, run_of(NIGHTS[2]), embed.EmbedConfig("cpu"))
     assert_same_rows(embedded.arrow(CUSTOMER_EMBEDDINGS), on_spark.arrow(CUSTOMER_EMBEDDINGS), ("here", "executors"))
     assert not [path for path in on_spark.root.rglob(".*") if path.is_dir()]
 
 
-def staged(lake: Lake, second: bool) -> tuple[pa.Table, Any, list[dict[str, Any]]]:
-    """(lists, counts, rule effects) of a shop's night, or of the night after it."""
+def staged(lake: Lake) -> Iterator[tuple[pa.Table, Any, list[dict[str, Any]]]]:
+    """(lists, counts, rule effects) of a shop's night, then of the night of changes after it."""
     shop = SmallShop.new(lake, 7)
     shop.rules(RULES)
-    shop.write(FIRST)
-    night = FIRST
-    if second:
-        shop.lists(FIRST, CONFIG)
-        night = FIRST + timedelta(days=1)
-        shop.touch("C003", night)
-        shop.touch("C999", night)
-        shop.write(night, since=FIRST)
-    builder = shop.builder(night, CONFIG)
-    shop.stage(builder, night, CONFIG)
-    return lake.arrow(RECOMMENDED_FOR_YOU), dict(builder.counts), builder.effects()
+    for night, since in ((FIRST, None), (FIRST + timedelta(days=1), FIRST)):
+        if since:
+            shop.touch("C003", night)
+            shop.touch("C999", night)
+        shop.write(night, since)
+        builder = shop.builder(night, CONFIG)
+        shop.stage(builder, night, CONFIG)
+        yield lake.arrow(RECOMMENDED_FOR_YOU), dict(builder.counts), builder.effects()
 
 
-@pytest.mark.parametrize("second", [False, True], ids=["a complete night", "a night of changes"])
-def test_lists_and_what_rules_did_are_the_same(
-    second: bool, sail_lake: Lake, spark_engine: Engine, tmp_path: Path
-) -> None:
-    here, on_spark = staged(sail_lake, second), staged(lake_on(spark_engine, tmp_path / "spark"), second)
-    assert_same_rows(here[0], on_spark[0], ("here", "executors"))
-    assert here[1] == on_spark[1] and sum(count.lists for count in here[1].values()) > 0
-    order = sorted(here[2], key=str)
-    assert order == sorted(on_spark[2], key=str) and any(row["changed"] for row in order)
+def test_lists_and_what_rules_did_are_the_same(sail_lake: Lake, spark_engine: Engine, tmp_path: Path) -> None:
+    for here, on_spark in zip(staged(sail_lake), staged(lake_on(spark_engine, tmp_path / "spark")), strict=True):
+        assert_same_rows(here[0], on_spark[0], ("here", "executors"))
+        assert here[1] == on_spark[1] and sum(count.lists for count in here[1].values()) > 0
+        order = sorted(here[2], key=str)
+        assert order == sorted(on_spark[2], key=str) and any(row["changed"] for row in order)
 
 
 def ranked(ranker: Ranker, batches: Iterator[pa.RecordBatch]) -> tuple[list[dict[str, Any]], int]:
