@@ -1,4 +1,4 @@
-"""All settings of a night, as named Python functions that return them whole; a variant changes what it needs."""
+"""Collects the settings of all steps, and names the sets of settings that --config chooses from."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from jobs.train.step import TrainConfig
 
 @dataclass(frozen=True)
 class NightConfig:
-    """One component's settings a field; each is described where it is defined."""
+    """The settings of a night, one field for each step."""
 
     ingest: IngestConfig
     sequences: SequencesConfig = field(default_factory=SequencesConfig)
@@ -39,9 +39,9 @@ class NightConfig:
 
     @property
     def hash(self) -> str:
-        """Identity of what is computed: every setting and the source's text, but no path of this machine."""
+        """Identifies what is computed: all settings and the source's text, without paths of this machine."""
         plain: dict[str, Any] = dataclasses.asdict(self)
-        del plain["clean"]  # what is kept is no part of what is computed
+        del plain["clean"]  # retention changes nothing that is computed
         for paths in (plain["ingest"], plain["publish"]):
             for name in [key for key, value in paths.items() if isinstance(value, Path) or is_remote(value)]:
                 del paths[name]
@@ -49,12 +49,12 @@ class NightConfig:
 
 
 def standard(source: Path, raw: Path) -> NightConfig:
-    """What `make night` and the DAG run."""
+    """The settings of `make night` and of the DAG."""
     return NightConfig(IngestConfig(source, raw))
 
 
 def quick(source: Path, raw: Path) -> NightConfig:
-    """Little training: for tests and for trying one's own source out."""
+    """Settings with little training, for tests and for a first try of a new source."""
     small: dict[str, dict[str, Any]] = {
         "amf": {"epochs": 2},
         "transformer": {"epochs": 2, "layers": 1, "width": 16},

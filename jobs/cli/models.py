@@ -70,7 +70,7 @@ def demote(first: From, reason: Reason = "", root: Root = LAKE) -> None:
 
 
 def print_decision(lake: Lake, made: ChampionRecord, console: Console) -> None:
-    """What was decided, until when it holds, and what is left to do."""
+    """Print the decision, until when it holds, and how to apply it to a night that is live already."""
     from jobs.lake.live import live_night
     from jobs.train.champions import next_after
 
@@ -87,7 +87,7 @@ def print_decision(lake: Lake, made: ChampionRecord, console: Console) -> None:
 
 
 def print_models(lake: Lake, console: Console) -> None:
-    """A table of the registry, newest first, and the log of decisions below it."""
+    """Print the registry, newest model first, and the log of decisions."""
     from rich.table import Table as Grid
 
     from jobs.text import clean
@@ -121,7 +121,7 @@ def print_models(lake: Lake, console: Console) -> None:
 
 
 def state(lake: Lake, row: dict[str, Any], log: list[ChampionRecord]) -> str:
-    """Whether a model serves or served, and whether it could."""
+    """The state of a model in words: whether it serves or served, and whether its files are whole."""
     from models.networks.artefacts import ArtefactError, verify
 
     try:
@@ -140,7 +140,7 @@ def state(lake: Lake, row: dict[str, Any], log: list[ChampionRecord]) -> str:
 
 
 def _since(log: list[ChampionRecord]) -> date:
-    """First night of the unbroken run of the model that serves."""
+    """The first night of the unbroken run of the serving model."""
     first = log[-1]
     for made in reversed(log):
         if made.model_id != first.model_id:

@@ -1,4 +1,4 @@
-"""`python -m jobs policy`: check a file of rules, put it in the place of the table's, show what holds."""
+"""Checks a file of rules, replaces the table policy by it, and prints the rules with their state."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run_policy(
     console: Console,
     variants: Sequence[Variant] | None = None,
 ) -> None:
-    """What the command does.
+    """Run the command `policy`.
 
     `file` is checked and, unless `check`, replaces the table in one commit; `show` prints the
     file's rules, or without a file the table's. Raises UserError for mistakes in the rules.
@@ -55,7 +55,7 @@ def run_policy(
 
 
 def load(lake: Lake, rules: Sequence[Rule], as_of: date) -> str:
-    """Replace the table policy by the rules in one commit; says in a line what changed."""
+    """Replace the table policy by the rules in one commit; returns a line with the numbers of changes."""
     rows = sorted((rule.model_dump() for rule in rules), key=lambda row: str(row["rule_id"]))
     before = _stored_rows(lake)
     run_id = f"{as_of}-{fingerprint(rows)[:8]}"
@@ -68,14 +68,14 @@ def load(lake: Lake, rules: Sequence[Rule], as_of: date) -> str:
 
 
 def _stored_rows(lake: Lake) -> dict[str, dict[str, object]]:
-    """The table's rows as they are, right or wrong, by rule_id."""
+    """rule_id -> row of the table, unchecked."""
     if not lake.exists(POLICY):
         return {}
     return {str(row["rule_id"]): row for row in lake.arrow(POLICY, COLUMNS).to_pylist()}
 
 
 def notes(lake: Lake, rules: Sequence[Rule], as_of: date) -> list[str]:
-    """What is odd about rules in the light of the newest catalogue up to a day; nothing without a catalogue.
+    """Notes on rules that have no effect on the newest catalogue up to a day; none without a catalogue.
 
     Names that nothing has, and included products that another rule excludes.
     """
@@ -98,7 +98,7 @@ def notes(lake: Lake, rules: Sequence[Rule], as_of: date) -> list[str]:
 
 
 def state(rule: Rule, as_of: date) -> str:
-    """Whether a rule holds on a night, in words."""
+    """The state of a rule on a night, in words."""
     if rule.starts_on is not None and as_of < rule.starts_on:
         return f"from {rule.starts_on}"
     if rule.ends_on is not None and as_of > rule.ends_on:
@@ -107,7 +107,7 @@ def state(rule: Rule, as_of: date) -> str:
 
 
 def in_words(rule: Rule) -> str:
-    """What a rule does, for a person."""
+    """The effect of a rule in words."""
     which, amount = f"{rule.attribute} {rule.value}", f"{rule.amount or 0:g}"
     bounds = [f"{word} {bound:g}" for word, bound in (("from", rule.low), ("to", rule.high)) if bound is not None]
     most = amount if rule.amount else "any number"

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 STYLES = {"done": "green", "running": "yellow", "failed": "bold red", "killed": "bold red"}
 WIDTH = 160
-"""Of the table where the output is no terminal."""
+"""Columns of the output where it is no terminal."""
 BACK = 5
-"""Nights to roll back to that are named."""
+"""Most nights to roll back to that are listed."""
 
 
 @command()
@@ -40,7 +40,7 @@ def status(
 
 
 def show(found: Status, console: Console) -> None:
-    """Print it; names from data are `Text`, which rich takes for no markup."""
+    """Print the status; names from data are `Text`, in which rich looks for no markup."""
     from rich.text import Text
 
     console.print(Text(_live(found), style="bold"))
@@ -72,7 +72,7 @@ def _grid() -> Grid:
 
 
 def _nights(found: Status) -> Grid:
-    """A line a night: seconds of each step that is done, the state of one that is not."""
+    """One line for each night: the seconds of finished steps, the state of others."""
     from rich.text import Text
 
     from jobs.steps import STEPS
@@ -106,7 +106,7 @@ def _gates(one: NightState) -> Text:
 
 
 def _steps(one: NightState) -> Grid:
-    """The steps of one night with all their figures."""
+    """The steps of one night with all figures."""
     from rich.text import Text
 
     grid = _grid()
