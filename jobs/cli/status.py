@@ -28,7 +28,7 @@ def status(
     nights: Annotated[int, typer.Option(help="How many of the newest nights.")] = 14,
     root: Root = LAKE,
 ) -> None:
-    """Show the last nights step by step, what is live, what can be rolled back to, and who is at work."""
+    """Show the last nights step by step, what is live, what can be rolled back to, and which processes write."""
     from rich.console import Console
 
     from jobs.nights.status import status_of
@@ -47,7 +47,7 @@ def show(found: Status, console: Console) -> None:
     back = ", ".join(map(str, found.back[:BACK])) + (", .." if len(found.back) > BACK else "")
     console.print(Text(f"Can be rolled back to: {back or 'nothing'}"))
     at_work = "; ".join(map(str, found.at_work))
-    console.print(Text(f"At work: {at_work}" if at_work else "Nobody is at work."))
+    console.print(Text(f"Writing to the lake: {at_work}" if at_work else "No process writes to the lake."))
     if not found.nights:
         console.print(Text("The ledger has no night yet."))
         return

@@ -57,7 +57,7 @@ def test_what_is_live_how_old_it_is_and_what_can_be_gone_back_to(four: Lake) -> 
     lines = said(four).splitlines()
     assert lines[0] == f"Live: the night of {nth(2)} since {nth(2)} 02:00 UTC; it knows nothing of the last 60 hours"
     assert lines[1] == f"Can be rolled back to: {nth(3)}, {nth(1)}, {nth(0)}"
-    assert lines[2] == "Nobody is at work."
+    assert lines[2] == "No process writes to the lake."
 
 
 def test_a_line_a_night_newest_first(four: Lake) -> None:
@@ -74,7 +74,7 @@ def test_failed_killed_and_running_steps_are_told_apart(lake: Lake) -> None:
     assert (states["lists"], states["gate"], states["publish"]) == ("done", "failed", "killed")
     with locks.writing(lake.root, locks.here("publish", str(nth(3)), "2026-04-04 02:00:00 UTC")):
         assert status_of(lake, 1, NOW).nights[0].steps["publish"].state == "running"
-        assert f"At work: publish of {nth(3)}, process " in said(lake)
+        assert f"Writing to the lake: publish of {nth(3)}, process " in said(lake)
     text = said(lake)
     assert "killed" in text and HOSTILE in text and "[bold]" in text
 
@@ -103,8 +103,11 @@ def test_a_lake_from_before_the_ledger_had_seconds_is_read_and_left_as_it_is(lak
 
 def test_an_empty_lake_has_a_status(tmp_path: Path) -> None:
     assert said(Lake(tmp_path)).splitlines() == [
-        "Nothing is live yet.", "Can be rolled back to: nothing", "Nobody is at work.", "The ledger has no night yet.",
-    ]  # fmt: skip
+        "Nothing is live yet.",
+        "Can be rolled back to: nothing",
+        "No process writes to the lake.",
+        "The ledger has no night yet.",
+    ]
     assert list(tmp_path.iterdir()) == [], "who only looks leaves nothing behind"
 
 
