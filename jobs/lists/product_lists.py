@@ -31,7 +31,7 @@ from models.arrays import BoolMask, Digests, Rows
 from models.assembly.assembly import Assembled, Owners
 from models.assembly.rulebook import Rulebook
 from models.contract import Compute
-from models.digests import begun, of_words
+from models.digests import begun, of_texts, of_words
 from models.vocabulary import Vocabulary
 
 LAYOUT = 3
@@ -115,7 +115,7 @@ def digester(assortment: Assortment, table: Table, model_id: str) -> Callable[[A
     """A function from lists to digests [lists] of all that their rows contain."""
     from models.digest_kernels import add_places, add_values
 
-    of_row, of_label = of_words(assortment.products.ids.to_pylist()).copy(), of_words(list(SOURCES))
+    of_row, of_label = of_texts(assortment.products.ids)[:, 0].copy(), of_words(list(SOURCES))
     if "categories" in table.names:
         add_values(of_row, of_words([*assortment.categories.ids.to_pylist(), None])[assortment.attributes.category])
     start = begun(1)
