@@ -1,18 +1,17 @@
-"""Indexes: dated directories with a FAISS index, the vectors and ids behind it, and its measured recall."""
+"""Builds the night's two product indexes: FAISS index, vectors, ids and measured recall in a dated directory."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.compute as pc
 from pydantic import PositiveInt
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -20,11 +19,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
 from jobs.errors import UserError
-from jobs.index_manifest import FILES, read_manifest
+from jobs.index_manifest import FILES, checked_files, sha256_of
 from jobs.lake import storage
 from jobs.lake.lake import Lake
-from jobs.lake.storage import local_copy, staged_folder
-from jobs.model_inputs import ProductVectors, key_column, read_histories
+from jobs.lake.storage import staged_folder
+from jobs.model_inputs import ProductVectors, key_column, list_offsets, read_histories
 from jobs.run import Counts, Run, fingerprint
 from jobs.settings import Settings
 from jobs.tables.shop import CATALOGUE, EVENTS, PEOPLE_ALSO_BOUGHT, YOU_MIGHT_ALSO_LIKE
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from models.search.device import DeviceProducts
 
 CO_VIEWS = "co_views."
-"""Before the names of the tensors of the model of views."""
+"""Prefix of the tensors of the model of views."""
 LOOKED_AT = CoPurchaseConfig(half_life_days=30.0, popularity_discount=0.0, trend=0.0)
 """Chosen on the week before the sample shop's test week (`tests.benchmarks.touch_points`)."""
 
@@ -50,17 +49,17 @@ class IndexConfig(Settings):
     """How the two indexes are built."""
 
     factory: str = "Flat"
-    """FAISS factory string; anything but Flat is approximate, and the gate holds it to its recall."""
+    """FAISS factory string; any but Flat is approximate, and the gate demands a recall of it."""
     recall_queries: int = 1_000
-    """Products whose neighbours are searched exactly as well, to measure recall."""
+    """Products whose neighbours are also searched exactly, to measure recall."""
     recall_depth: int = 24
     """k of the measured recall@k."""
     basket_days: int = 365
     """Purchases older than so many days are not used for People Also Bought."""
     pause_minutes: int = 30
-    """A pause so long ends a visit; products that were looked at in one visit are alternatives to each other."""
+    """A pause of so many minutes ends a visit; products viewed in one visit are alternatives to each other."""
     refit_days: PositiveInt = 7
-    """The models of what is bought and looked at together serve so many nights before they are fitted again."""
+    """Nights that one fit of the co-purchase and co-view models serves."""
     device: str = "auto"
     """Where the exact search that recall is measured against runs: auto (CUDA where there is one, else CPU), cpu or
     cuda."""
@@ -80,7 +79,7 @@ class ProductIndex:
 
     @cached_property
     def vectors(self) -> FloatMatrix | DeviceProducts:
-        """Those of the products, [p, d], placed where they are searched."""
+        """Product vectors [p, d], on the device that searches them."""
         return search.placed(self.tensors["vectors"], self.compute)
 
     @cached_property
@@ -90,7 +89,7 @@ class ProductIndex:
 
     @cached_property
     def co_views(self) -> CoPurchase | None:
-        """The same model of what is looked at together, kept with You Might Also Like; None where nobody looks."""
+        """The same model of products viewed together, stored with You Might Also Like; None without views."""
         if self.manifest.get("co_views") is None:
             return None
         own = {name.removeprefix(CO_VIEWS): value for name, value in self.tensors.items() if name.startswith(CO_VIEWS)}
@@ -110,32 +109,19 @@ def execute(lake: Lake, run: Run, config: IndexConfig) -> Counts:
 
 
 def read_index(lake: Lake, run: Run, table: Table, compute: Compute = search.ON_CPU) -> ProductIndex:
-    """The night's index behind a table of lists, to be searched where `compute` says; raises UserError where it is
-    absent or was changed.
+    """The night's index behind a table of lists, to be searched on `compute`.
+
+    Raises UserError where it is absent or was changed.
     """
-    place = lake.directory(storage.INDEXES, run.as_of) / table.name
-    manifest = read_manifest(lake, run.as_of, table)
-    with local_copy(place) as folder:
-        return _read(folder, place, manifest, compute)
-
-
-def _read(folder: Path, place: Path, manifest: dict[str, Any], compute: Compute) -> ProductIndex:
-    """The index in a local folder, `place` or a copy of it, every file checked first."""
-    try:
-        content = {name: (folder / name).read_bytes() for name in ("tensors.safetensors", "products.json")}
-        found = {name: hashlib.sha256(raw).hexdigest() for name, raw in content.items()}
-        found["index.faiss"] = _sha256(folder / "index.faiss")  # before FAISS, which trusts what it reads, sees it
-        for name, digest in found.items():
-            if digest != manifest["files"][name]:
-                raise UserError(f"{place / name} was changed after it was written; run the step index again")
-        index = search.load(folder / "index.faiss")
-        vocabulary, tensors = Vocabulary(json.loads(content["products.json"])), load(content["tensors.safetensors"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, RecursionError,
-            SafetensorError) as error:  # fmt: skip
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"the index {place} cannot be read: {error}; run the step index again") from None
-    return ProductIndex(vocabulary, index, tensors, manifest, compute)
+    with checked_files(lake, run.as_of, table) as (folder, manifest):  # before FAISS, which trusts what it reads
+        try:
+            index = search.load(folder / "index.faiss")
+            vocabulary = Vocabulary(json.loads((folder / "products.json").read_bytes()))
+            tensors = load((folder / "tensors.safetensors").read_bytes())
+        except (OSError, ValueError, TypeError, AttributeError, RuntimeError, RecursionError, SafetensorError) as error:
+            place = lake.directory(storage.INDEXES, run.as_of) / table.name
+            raise UserError(f"the index {place} cannot be read: {error}; run the step index again") from None
+        return ProductIndex(vocabulary, index, tensors, manifest, compute)
 
 
 def similarity_vectors(vectors: FloatMatrix) -> FloatMatrix:
@@ -146,25 +132,24 @@ def similarity_vectors(vectors: FloatMatrix) -> FloatMatrix:
 
 def _write_similar(lake: Lake, run: Run, config: IndexConfig) -> dict[str, Any]:
     products = ProductVectors.read(lake, run.as_of)
-    vocabulary = products.ids
-    if not len(vocabulary):
+    if not len(products.ids):
         raise UserError(f"no product has a vector on {run.as_of}; run the step embed first")
     unit = similarity_vectors(products.vectors)
-    tensors: dict[str, npt.NDArray[Any]] = {"vectors": unit}
-    manifest: dict[str, Any] = {"model_id": products.model_id, "products": len(vocabulary)}
-    views, fit = _co_views(lake, run, config, vocabulary)
+    views, fit = _co_views(lake, run, config, products.ids)
+    tensors = {"vectors": unit}
+    manifest = {"model_id": products.model_id, "products": len(products.ids)} | fit
     if views is not None:
         tensors |= {CO_VIEWS + name: value for name, value in views.tensors().items()}
         manifest |= {"co_views": views.config()}
-    return _write(lake, run, config, YOU_MIGHT_ALSO_LIKE, vocabulary, unit, unit, tensors, manifest | fit)
+    return write_index(lake, run, config, YOU_MIGHT_ALSO_LIKE, NewIndex(products.ids, unit, unit, tensors, manifest))
 
 
 def _co_views(
     lake: Lake, run: Run, config: IndexConfig, vocabulary: Vocabulary
 ) -> tuple[CoPurchase | None, dict[str, Any]]:
-    """(the model of what is looked at together, what the manifest says of its fit); None where nobody looks."""
+    """(the model of products viewed together, what the manifest records of its fit); None without views."""
     settings = {"pause_minutes": config.pause_minutes} | asdict(LOOKED_AT)
-    earlier = _fitted_lately(lake, run, config, YOU_MIGHT_ALSO_LIKE, settings)
+    earlier = _recent_fit(lake, run, config, YOU_MIGHT_ALSO_LIKE, settings)
     if earlier is not None and earlier.co_views is not None:
         rows = earlier.vocabulary.encode(vocabulary.ids, missing="negative").astype(np.int64)
         return over_products(earlier.co_views, rows), {name: earlier.manifest[name] for name in ("fit", "visits")}
@@ -179,7 +164,7 @@ def _co_views(
 def _write_bought(lake: Lake, run: Run, config: IndexConfig) -> dict[str, Any]:
     vocabulary = Vocabulary(key_column(lake, CATALOGUE, run.as_of, "product_id"))
     settings = {"basket_days": config.basket_days} | asdict(CoPurchaseConfig())
-    earlier = _fitted_lately(lake, run, config, PEOPLE_ALSO_BOUGHT, settings)
+    earlier = _recent_fit(lake, run, config, PEOPLE_ALSO_BOUGHT, settings)
     if earlier is not None:
         rows = earlier.vocabulary.encode(vocabulary.ids, missing="negative").astype(np.int64)
         model = over_products(earlier.co_purchase, rows)
@@ -187,71 +172,81 @@ def _write_bought(lake: Lake, run: Run, config: IndexConfig) -> dict[str, Any]:
     else:
         baskets = to_baskets(basket_rows(lake.frame(EVENTS), run.midnight, config.basket_days), vocabulary)
         model = CoPurchase.fit(
-            baskets.offsets, baskets.products, len(vocabulary), CoPurchaseConfig(), baskets.times,
-            int(run.midnight.timestamp()), run.progress,
-        )  # fmt: skip
+            baskets.offsets,
+            baskets.products,
+            len(vocabulary),
+            CoPurchaseConfig(),
+            baskets.times,
+            int(run.midnight.timestamp()),
+            run.progress,
+        )
         fit = {"fit": _fit(run, settings), "baskets": len(baskets), "model_id": f"co-purchase-{run.run_id}"}
     manifest = {"products": len(vocabulary), "config": model.config()} | fit
-    targets, sources = model.target_vectors(), model.source_vectors()
-    return _write(lake, run, config, PEOPLE_ALSO_BOUGHT, vocabulary, targets, sources, model.tensors(), manifest)
+    new = NewIndex(vocabulary, model.target_vectors(), model.source_vectors(), model.tensors(), manifest)
+    return write_index(lake, run, config, PEOPLE_ALSO_BOUGHT, new)
 
 
 def _fit(run: Run, settings: dict[str, Any]) -> dict[str, Any]:
     return {"on": run.as_of.isoformat(), "settings": settings}
 
 
-def _fitted_lately(
+def _recent_fit(
     lake: Lake, run: Run, config: IndexConfig, table: Table, settings: dict[str, Any]
 ) -> ProductIndex | None:
-    """The index of the newest earlier night whose own fit, with these settings, is less than `refit_days` old."""
+    """The index of the newest earlier night that fitted its model with these settings less than `refit_days` ago."""
     for days in range(1, config.refit_days):
         night = run.as_of - timedelta(days=days)
         if not (lake.directory(storage.INDEXES, night) / table.name).is_dir():
             continue
         try:
             earlier = read_index(lake, replace(run, as_of=night), table)
-        except UserError:  # damaged: what tonight needs can be fitted
+        except UserError:  # damaged: tonight fits its own
             continue
         if earlier.manifest.get("fit") == {"on": night.isoformat(), "settings": settings}:
             return earlier
     return None
 
 
-def _write(
-    lake: Lake, run: Run, config: IndexConfig, table: Table, vocabulary: Vocabulary, vectors: FloatMatrix,
-    queries: FloatMatrix, tensors: Mapping[str, npt.NDArray[Any]], manifest: dict[str, Any],
-) -> dict[str, Any]:  # fmt: skip
-    """Build and measure one index, aside, and put it in its dated place."""
+@dataclass(frozen=True)
+class NewIndex:
+    """What is written as one index; p products."""
+
+    vocabulary: Vocabulary
+    vectors: FloatMatrix
+    """[p, d], searched."""
+    queries: FloatMatrix
+    """[p, d], whose neighbours are searched."""
+    tensors: Mapping[str, npt.NDArray[Any]]
+    manifest: dict[str, Any]
+
+
+def write_index(lake: Lake, run: Run, config: IndexConfig, table: Table, new: NewIndex) -> dict[str, Any]:
+    """Build one index, measure its recall, and put its directory in place whole; returns the manifest."""
     place = lake.directory(storage.INDEXES, run.as_of) / table.name
-    with staged_folder(place) as aside:
+    vectors, queries = new.vectors, new.queries
+    with staged_folder(place) as staging:
         index = search.build_index(vectors, config.factory)
-        search.save(index, aside / "index.faiss")
-        save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, aside / "tensors.safetensors")
-        (aside / "products.json").write_text(json.dumps(vocabulary.ids.to_pylist(), ensure_ascii=False), "utf-8")
+        search.save(index, staging / "index.faiss")
+        tensors = {name: np.ascontiguousarray(value) for name, value in new.tensors.items()}
+        save_file(tensors, staging / "tensors.safetensors")
+        ids = new.vocabulary.ids.to_pylist()
+        (staging / "products.json").write_text(json.dumps(ids, ensure_ascii=False), "utf-8")
         sample = queries[np.linspace(0, len(queries) - 1, min(config.recall_queries, len(queries)), dtype=np.int64)]
         depth = min(config.recall_depth, len(vectors))
-        whole = manifest | {
+        whole = new.manifest | {
             "as_of": run.as_of.isoformat(),
             "run_id": run.run_id,
             "factory": config.factory,
             "recall": search.recall_against_exact(index, vectors, sample, depth, Compute(config.device)),
             "recall_depth": depth,
             "recall_queries": len(sample),
-            "vocabulary": vocabulary.digest,
-            "files": {name: _sha256(aside / name) for name in FILES},
+            "vocabulary": new.vocabulary.digest,
+            "files": {name: sha256_of(staging / name) for name in FILES},
         }
         signed = whole | {"sha256": fingerprint(whole)}
-        (aside / "manifest.json").write_text(json.dumps(signed, indent=1, sort_keys=True), "utf-8")
+        (staging / "manifest.json").write_text(json.dumps(signed, indent=1, sort_keys=True), "utf-8")
     run.progress(f"index {table.name}", len(vectors), len(vectors))
     return whole
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-# Purchases of one order together: the input of People Also Bought.
 
 
 @dataclass(frozen=True)
@@ -288,11 +283,10 @@ def basket_rows(events: DataFrame, before: datetime, days: int) -> DataFrame:
 def to_baskets(rows: DataFrame, vocabulary: Vocabulary) -> Baskets:
     """`basket_rows` as arrays; products outside the vocabulary are left out."""
     table = rows.toArrow()
-    lists = table["product_ids"].combine_chunks() if table.num_rows else None
-    if lists is None:
-        return Baskets(np.zeros(1, np.int64), np.empty(0, np.int32), np.empty(0, np.int64))
-    lengths = np.asarray(lists.value_lengths()).astype(np.int64)
-    products = vocabulary.encode(lists.flatten(), missing="negative")
+    products = vocabulary.encode(pc.list_flatten(table["product_ids"]), missing="negative")
     known_before = np.concatenate(([0], np.cumsum(products >= 0)))
-    offsets = known_before[np.concatenate(([0], np.cumsum(lengths)))]
-    return Baskets(offsets, products[products >= 0], np.asarray(table["second"]).astype(np.int64))
+    return Baskets(
+        known_before[list_offsets(table["product_ids"])],
+        products[products >= 0],
+        np.asarray(table["second"]).astype(np.int64),
+    )

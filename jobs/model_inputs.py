@@ -63,7 +63,7 @@ def to_histories(rows: pa.RecordBatch | pa.Table, vocabulary: Vocabulary, keep_u
     lists = {name: _flat(rows[name]) for name in HISTORY_COLUMNS[1:4]}
     types = pc.index_in(lists["event_types"], value_set=pa.array(EVENT_TYPES))
     sequences = Sequences(
-        offsets_of(pc.list_value_length(rows["product_ids"]).to_numpy()).astype(np.int64),
+        list_offsets(rows["product_ids"]),
         vocabulary.encode(lists["product_ids"], missing="negative"),
         np.asarray(types).astype(np.int8),
         np.asarray(lists["event_timestamps"].cast(pa.timestamp("s", "UTC"), safe=False).cast(pa.int64())),
@@ -95,6 +95,11 @@ def product_ids_seen(lake: Lake, as_of: date, before: Any = None) -> pa.Array:
             pc.less(_flat(rows["event_timestamps"]), pa.scalar(before, pa.timestamp("us", "UTC")))
         )
     return pc.unique(products)
+
+
+def list_offsets(lists: pa.Array | pa.ChunkedArray) -> Rows:
+    """[rows + 1], where each list's values begin among those of all; a null list is empty."""
+    return offsets_of(np.asarray(pc.fill_null(pc.list_value_length(lists), 0), np.int64))
 
 
 def matrix(column: pa.ChunkedArray | pa.Array) -> FloatMatrix:
@@ -142,11 +147,10 @@ class Bought(Ragged):
     @staticmethod
     def of(rows: pa.Table | pa.RecordBatch, products: Vocabulary, midnight: datetime) -> Bought:
         """From rows of customer_sequences, customer by customer; null is nothing bought."""
-        lengths = np.asarray(pc.fill_null(pc.list_value_length(rows["bought"]), 0)).astype(np.int64)
         number = products.encode(pc.list_flatten(rows["bought"]), missing="negative").astype(np.int64)
         seconds = pc.list_flatten(rows["bought_at"]).cast(pa.int64())
         days = (midnight.timestamp() - np.asarray(seconds) / 1e6) / 86_400.0
-        whole = Bought(offsets_of(lengths), number, days.astype(np.float32))
+        whole = Bought(list_offsets(rows["bought"]), number, days.astype(np.float32))
         return whole.where(number >= 0)
 
     def lasting(self, category: Rows, again: npt.NDArray[np.float32]) -> BoolMask:

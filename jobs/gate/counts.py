@@ -1,4 +1,4 @@
-"""What a night's lists hold: counted by the gate, which reads them all, and kept for the pages of nights to come."""
+"""Counts what a night's lists hold, and keeps the counts of the gate for the pages of this and later nights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import date
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from jobs.lake import changes, storage
 from jobs.lake.lake import Lake
 from jobs.lake.reading import of_night, scan
 from jobs.lake.storage import write_whole
+from jobs.model_inputs import list_offsets
 from jobs.tables.shop import CATALOGUE
 from jobs.tables.table import Table
 from jobs.text import clean
@@ -28,14 +29,14 @@ FILE = "lists.json"
 ROWS = 16_384
 """Lists counted at once."""
 AT_ONCE = 2
-"""Tables read side by side; each holds a row group of lists."""
-Catalogue = Mapping[str, tuple[str, str]]
+"""Tables read at the same time; each holds a row group of lists in memory."""
+Catalogue = dict[str, tuple[str, str]]
 """Product -> (brand, category), empty where the catalogue has none."""
 
 
 @dataclass(frozen=True)
 class ListCounts:
-    """One table's lists of one night. Files of older code have lists and sources alone."""
+    """Counts of one table's lists of one night. Files of older code have lists and sources alone."""
 
     lists: int
     sources: Mapping[str, int]
@@ -43,37 +44,33 @@ class ListCounts:
     short: int = 0
     """Lists with a short_reason."""
     products: int = 0
-    """Products that stand in at least one of the lists."""
+    """Products that at least one of the lists shows."""
     markets: Sequence[str] = ()
     variants: Sequence[str] = ()
-    """As the table names them; without a name where it knows none."""
+    """Names in the table; empty ones where older code wrote none."""
     brands: Mapping[str, int] = field(default_factory=dict)
-    """Brand -> the places of its products; '' for products without one. So are the categories."""
+    """Brand -> the places of its products; '' for products without one. Likewise the categories."""
     categories: Mapping[str, int] = field(default_factory=dict)
     stamp: str = ""
-    """Of the table and of the catalogue, as they were read."""
+    """Fingerprints of the table and of the catalogue, as they were read."""
 
-    @staticmethod
-    def of(
-        lists: int, short: int, sources: Mapping[str, int], shown: Mapping[str, int], markets: Iterable[str],
-        variants: Iterable[str], catalogue: Catalogue, stamp: str,
-    ) -> ListCounts:  # fmt: skip
-        """Summed up from the places of each product in `shown`."""
+    def with_groups(
+        self, shown: Mapping[str, int], markets: Iterable[str], variants: Iterable[str], catalogue: Catalogue
+    ) -> ListCounts:
+        """The same with markets, variants, and the brands and categories of the places of each product in `shown`."""
         brands, categories = Counter[str](), Counter[str]()
         for product, count in shown.items():
             brand, category = catalogue.get(product, ("", ""))
             brands[brand] += count
             categories[category] += count
-        return ListCounts(
-            lists, dict(sources), short, len(shown), sorted(markets), sorted(variants), dict(brands), dict(categories),
-            stamp,
-        )  # fmt: skip
+        return replace(
+            self, markets=sorted(markets), variants=sorted(variants), brands=dict(brands), categories=dict(categories)
+        )
 
 
 def counts_of(lake: Lake, as_of: date, tables: Sequence[Table], catalogue: Catalogue) -> dict[str, ListCounts]:
-    """Name of each table that holds lists of the night -> what they hold.
-
-    As the gate counted them, or counted now: before the gate, after a failed one, and where the table changed since.
+    """Name of each table with lists of the night -> their counts: the gate's, or counted now where the gate did not
+    finish, or the table changed since.
     """
     kept = read_counts(lake, as_of)
 
@@ -93,7 +90,7 @@ def write_counts(lake: Lake, as_of: date, counts: Mapping[str, ListCounts]) -> N
 
 
 def read_counts(lake: Lake, as_of: date) -> dict[str, ListCounts]:
-    """Table -> what was last counted of its night; empty where nothing was."""
+    """Table -> the counts kept of its night; empty where none were."""
     try:
         found = json.loads(_path(lake, as_of).read_bytes())
         known = {own.name for own in fields(ListCounts)}  # newer code may have written more
@@ -102,25 +99,31 @@ def read_counts(lake: Lake, as_of: date) -> dict[str, ListCounts]:
         return {}
 
 
-def forget_counts(lake: Lake, as_of: date) -> None:
-    """From now on the night's lists are not what was counted."""
+def delete_counts(lake: Lake, as_of: date) -> None:
+    """Delete the counts of a night whose lists are counted anew."""
     _path(lake, as_of).unlink(missing_ok=True)
 
 
 def stamp_of(lake: Lake, table: Table) -> str:
-    """Of a table of lists and of the catalogue as they are now; empty where the table is not there."""
+    """Fingerprints of a table of lists and of the catalogue as they are now; empty where there is no table."""
     if not lake.exists(table):
         return ""
     return " ".join(changes.stamp(lake, one) for one in (table, CATALOGUE) if lake.exists(one))
 
 
 def read_catalogue(lake: Lake, as_of: date) -> Catalogue:
-    """Of the night."""
-    found: dict[str, tuple[str, str]] = {}
-    for batch in scan(lake, CATALOGUE, ("product_id", "brand", "category"), of_night(as_of)):
-        ids, brands, categories = (column.to_pylist() for column in batch.columns)
-        found |= {p: (clean(b), clean(c)) for p, b, c in zip(ids, brands, categories, strict=True)}
+    """The night's catalogue; empty where the night has none."""
+    columns = ("product_id", "brand", "category")
+    found: Catalogue = {}
+    for batch in scan(lake, CATALOGUE, columns, of_night(as_of)):
+        found |= brands_and_categories(batch)
     return found
+
+
+def brands_and_categories(rows: pa.Table | pa.RecordBatch) -> Catalogue:
+    """Rows of the catalogue by product."""
+    ids, brands, categories = (rows[name].to_pylist() for name in ("product_id", "brand", "category"))
+    return {p: (clean(b), clean(c)) for p, b, c in zip(ids, brands, categories, strict=True)}
 
 
 def _path(lake: Lake, as_of: date) -> Path:
@@ -130,7 +133,7 @@ def _path(lake: Lake, as_of: date) -> Path:
 def _counted(lake: Lake, as_of: date, table: Table, catalogue: Catalogue, stamp: str) -> ListCounts:
     columns = ("market", "variant", "product_ids", "sources", "short_reason")
     read = lake.snapshot(table).encoded_nights(columns, [as_of], ROWS) if stamp else ()
-    markets, variants, products, sources = (_Texts() for _ in range(4))
+    markets, variants, products, sources = (_TextCounts() for _ in range(4))
     lists = short = 0
     for batch, (there,) in read:
         lists += int(there.sum())
@@ -138,24 +141,15 @@ def _counted(lake: Lake, as_of: date, table: Table, catalogue: Catalogue, stamp:
         markets.add(batch["market"], there)
         variants.add(batch["variant"], there)
         for name, counts in (("product_ids", products), ("sources", sources)):
-            counts.add(pc.list_flatten(batch[name]), _of_places(batch[name], there))
-    return ListCounts.of(
-        lists, short, _cleaned(sources.counts()), products.counts(), markets.counts(), variants.counts(), catalogue,
-        stamp,
-    )  # fmt: skip
+            counts.add(pc.list_flatten(batch[name]), np.repeat(there, np.diff(list_offsets(batch[name]))))
+    of_sources = {clean(text): count for text, count in sources.counts().items()}
+    shown = products.counts()
+    found = ListCounts(lists, of_sources, short, len(shown), stamp=stamp)
+    return found.with_groups(shown, markets.counts(), variants.counts(), catalogue)
 
 
-def _cleaned(counts: Mapping[str, int]) -> dict[str, int]:
-    return {clean(text): count for text, count in counts.items()}
-
-
-def _of_places(lists: pa.Array, there: BoolMask) -> BoolMask:
-    """[places], whether the list of each is `there`."""
-    return np.repeat(there, np.asarray(pc.fill_null(pc.list_value_length(lists), 0)))
-
-
-class _Texts:
-    """How often each text stands in coded columns; texts are looked at only where the next ones are others."""
+class _TextCounts:
+    """Counts texts of dictionary-encoded columns by their codes; reads the texts only when the dictionary changes."""
 
     def __init__(self) -> None:
         self._texts = Counter[str]()
@@ -166,18 +160,18 @@ class _Texts:
         """Count those of a column that are `there`; a null counts as the empty text."""
         coded = texts if pa.types.is_dictionary(texts.type) else texts.dictionary_encode()
         if not coded.dictionary.equals(self._words):
-            self._settle()
+            self._add_up()
             self._words, self._counts = coded.dictionary, np.zeros(len(coded.dictionary) + 1, np.int64)
         codes = pc.fill_null(coded.indices, len(self._words)) if coded.null_count else coded.indices
         counted = np.asarray(codes) if there.all() else np.asarray(codes)[there]
         self._counts += np.bincount(counted, minlength=len(self._counts))
 
     def counts(self) -> dict[str, int]:
-        """Text -> how often it was there."""
-        self._settle()
+        """Text -> how often it occurred."""
+        self._add_up()
         return dict(self._texts)
 
-    def _settle(self) -> None:
+    def _add_up(self) -> None:
         words = [*self._words.to_pylist(), ""]
         self._texts.update({words[code] or "": int(self._counts[code]) for code in np.flatnonzero(self._counts)})
         self._counts[:] = 0

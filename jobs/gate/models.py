@@ -1,4 +1,4 @@
-"""Gates of the models behind a night: one model everywhere, vectors that say something, better than popularity."""
+"""Checks the models behind a night: one model everywhere, vectors that differ, and better than popularity."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +16,8 @@ import pyarrow.compute as pc
 from jobs.checks import Check
 from jobs.gate.config import GateConfig
 from jobs.gate.passed import ONE_MODEL, named
-from jobs.index import read_index
 from jobs.lake.lake import Lake
-from jobs.model_inputs import HISTORY_COLUMNS as COLUMNS
-from jobs.model_inputs import ProductVectors, to_histories
+from jobs.model_inputs import HISTORY_COLUMNS, ProductVectors, to_histories
 from jobs.run import Run
 from jobs.tables.records import EVALUATIONS
 from jobs.tables.shop import (
@@ -40,12 +39,21 @@ from models.evaluation.bootstrap import Interval, paired_difference
 from models.evaluation.metrics import from_scorer, from_vectors
 from models.sequences import Split, time_split
 
-ROWS = 131_072
+BATCH = 65_536
+DIGITS = 6
+"""Digits of figures that are sums of floats: rows come in no promised order, and equal nights have equal figures."""
 
 
-def model_checks(lake: Lake, run: Run, config: GateConfig, lists: Mapping[Table, set[str]]) -> Iterator[Check]:
-    """Every check of the night's models; `lists` has the models behind each table of lists."""
-    manifests = {table: read_index(lake, run, table).manifest for table in (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT)}
+def model_checks(
+    lake: Lake,
+    run: Run,
+    config: GateConfig,
+    lists: Mapping[Table, set[str]],
+    manifests: Mapping[Table, Mapping[str, Any]],
+) -> Iterator[Check]:
+    """Every check of the night's models; `lists` has the models behind each table of lists, `manifests` those of the
+    indexes.
+    """
     for table, manifest in manifests.items():
         yield Check(
             f"{table.name}_recall", manifest["recall"], least=config.min_index_recall, detail="against exact search"
@@ -53,7 +61,7 @@ def model_checks(lake: Lake, run: Run, config: GateConfig, lists: Mapping[Table,
     products = read_vectors(lake, PRODUCT_EMBEDDINGS, run.as_of)
     customers = read_vectors(lake, CUSTOMER_EMBEDDINGS, run.as_of, products.width)
     best = champion(lake, run)
-    assert best is not None, "the lists were made with a champion"
+    assert best is not None, "lists need a champion"
     behind = {
         "champion": {best["model_id"]},
         CUSTOMER_EMBEDDINGS.name: customers.models,
@@ -72,23 +80,25 @@ def model_checks(lake: Lake, run: Run, config: GateConfig, lists: Mapping[Table,
     yield from _vector_checks(PRODUCT_EMBEDDINGS, products, config)
     yield from _vector_checks(CUSTOMER_EMBEDDINGS, customers, config)
     known = lake.count(CUSTOMER_SEQUENCES, run.as_of)
-    yield Check(f"{CUSTOMER_EMBEDDINGS.name}_coverage", customers.rows / max(known, 1), least=1.0, most=1.0,
-                detail=f"{customers.rows:,} vectors of {known:,} customers")  # fmt: skip
+    detail = f"{customers.rows:,} vectors of {known:,} customers"
+    yield Check(f"{CUSTOMER_EMBEDDINGS.name}_coverage", customers.rows / max(known, 1), 1.0, 1.0, detail)
     yield from _quality(lake, run, config, best, products)
 
 
-def _vector_checks(table: Table, found: Vectors, config: GateConfig) -> Iterator[Check]:
+def _vector_checks(table: Table, found: VectorFigures, config: GateConfig) -> Iterator[Check]:
     name = table.name
     yield Check(f"{name}_finite", found.broken, most=0, detail="vectors with NaN, infinity or another width")
-    yield Check(f"{name}_empty", found.empty / max(found.rows, 1), most=config.max_empty_vectors,
-                detail=f"share of the {found.rows:,} vectors that are all zeros")  # fmt: skip
-    yield Check(f"{name}_spread", found.spread, least=config.min_spread,
-                detail=f"effective directions of {found.told:,} vectors; 1 when all are one point")  # fmt: skip
-    yield Check(f"{name}_norm", found.longest_over_mean, most=config.max_norm,
-                detail="length of the longest vector as a multiple of the mean one's")  # fmt: skip
+    detail = f"share of the {found.rows:,} vectors that are all zeros"
+    yield Check(f"{name}_empty", found.empty / max(found.rows, 1), most=config.max_empty_vectors, detail=detail)
+    detail = f"effective directions of {found.nonzero:,} vectors; 1 when all are one point"
+    yield Check(f"{name}_spread", found.spread, least=config.min_spread, detail=detail)
+    detail = "length of the longest vector as a multiple of the mean length"
+    yield Check(f"{name}_norm", found.longest_over_mean, most=config.max_norm, detail=detail)
 
 
-def _quality(lake: Lake, run: Run, config: GateConfig, best: dict[str, object], products: Vectors) -> Iterator[Check]:
+def _quality(
+    lake: Lake, run: Run, config: GateConfig, best: dict[str, object], products: VectorFigures
+) -> Iterator[Check]:
     trained = best["as_of"]
     assert isinstance(trained, date)
     rows = lake.arrow(EVALUATIONS, ("model_id", "metric", "slice", "value"), trained).to_pylist()
@@ -107,16 +117,12 @@ def _quality(lake: Lake, run: Run, config: GateConfig, best: dict[str, object], 
         yield Check("champion_fresh", lead.high, least=0.0, detail=detail)
 
 
-# How the champion does on the newest day: a check that costs seconds, also where nothing was trained tonight.
-
-
 def fresh_lead(lake: Lake, run: Run, config: GateConfig) -> tuple[Interval, int] | None:
-    """(NDCG@10 of the champion minus popularity's, customers compared) on what some customers went on to last.
+    """(NDCG@10 of the champion minus popularity's, customers compared), on the newest `fresh_days` of some customers.
 
-    Each of them is read up to the newest `fresh_days`, as the champion of the night and the night's product vectors see
-    it; where the champion was refitted tonight it has seen those days, so a good figure proves nothing, but a bad one
-    does. None where fewer than 20 customers can be compared, and where the vectors are of another width than the
-    champion's.
+    The champion reads each history up to those days and ranks by the night's product vectors. A champion refitted
+    tonight has seen those days: a good figure proves nothing then, but a bad one does. None where fewer than 20
+    customers can be compared, or where the night's vectors have another width than the champion's.
     """
     split_at = run.midnight - timedelta(days=config.fresh_days)
     rows = _active(lake, run, split_at, config.fresh_customers)
@@ -125,10 +131,10 @@ def fresh_lead(lake: Lake, run: Run, config: GateConfig) -> tuple[Interval, int]
         return None
     try:
         split = time_split(to_histories(rows, products.ids).sequences, int(split_at.timestamp()), config.fresh_days)
-    except ValueError:  # nobody has events on both sides of that midnight
+    except ValueError:  # no customer has events on both sides of that midnight
         return None
-    compared = replace(split, train=split.train.take(split.known_customers),
-                       targets=split.targets.take(split.known_customers))  # fmt: skip
+    known = split.known_customers
+    compared = replace(split, train=split.train.take(known), targets=split.targets.take(known))
     if np.count_nonzero(compared.targets.lengths) < FEWEST:
         return None
     return _lead(lake, run, compared, products, config.device)
@@ -153,9 +159,9 @@ def _lead(lake: Lake, run: Run, split: Split, products: ProductVectors, device: 
 def _active(lake: Lake, run: Run, since: object, most: int) -> pa.Table:
     """Histories of at most about `most` customers with an event since then, drawn by their id alone."""
     recent = pc.field("last_event_at") >= pa.scalar(since, pa.timestamp("us", "UTC"))
-    batches = [b for b in lake.batches(CUSTOMER_SEQUENCES, COLUMNS, run.as_of, where=recent) if b.num_rows]
+    batches = [b for b in lake.batches(CUSTOMER_SEQUENCES, HISTORY_COLUMNS, run.as_of, where=recent) if b.num_rows]
     if not batches:
-        return pa.table({name: pa.array([], pa.string()) for name in COLUMNS})
+        return pa.table({name: pa.array([], pa.string()) for name in HISTORY_COLUMNS})
     rows = pa.Table.from_batches(batches)
     if len(rows) > most:
         order = np.argsort([zlib.crc32(customer.encode()) for customer in rows["customer_id"].to_pylist()])
@@ -163,16 +169,9 @@ def _active(lake: Lake, run: Run, since: object, most: int) -> pa.Table:
     return rows.sort_by("customer_id").combine_chunks()
 
 
-# Vectors of a night, measured in one pass: whether they are numbers at all, and whether they differ.
-
-BATCH = 65_536
-DIGITS = 6
-"""Of figures that are sums of floats: rows come in no promised order, and equal nights have equal figures."""
-
-
 @dataclass
-class Vectors:
-    """The figures of a table of vectors; the last number of each, bias or constant, is left out of them."""
+class VectorFigures:
+    """The figures of a table of vectors, without the last number of each vector (bias or constant)."""
 
     rows: int = 0
     width: int = 0
@@ -180,7 +179,7 @@ class Vectors:
     broken: int = 0
     """Rows that hold NaN or infinity, or not as many numbers as the others."""
     empty: int = 0
-    """Rows of zeros: a customer of whom the model has read nothing."""
+    """Rows of zeros: customers without an event that the model knows."""
     norms: float = 0.0
     """Sum of the lengths of the others."""
     longest: float = 0.0
@@ -189,30 +188,30 @@ class Vectors:
     models: set[str] = field(default_factory=set)
 
     @property
-    def told(self) -> int:
-        """Vectors that say something."""
+    def nonzero(self) -> int:
+        """Vectors that are neither broken nor zero."""
         return self.rows - self.broken - self.empty
 
     @property
     def spread(self) -> float:
-        """Directions that the vectors spread over: the exponential of the entropy of the spectrum of their second
-        moment (effective rank, Roy and Vetterli 2007). 1 where all point one way; NaN where there is none.
+        """Effective directions of the vectors: the exponential of the entropy of the spectrum of their second moment
+        (effective rank, Roy and Vetterli 2007). 1 where all point one way; NaN without vectors.
         """
-        if not self.told:
+        if not self.nonzero:
             return float("nan")
-        shares = np.linalg.eigvalsh(self.moment / self.told)
+        shares = np.linalg.eigvalsh(self.moment / self.nonzero)
         shares = shares[shares > 1e-12]
         return round(float(np.exp(-(shares * np.log(shares)).sum())), DIGITS)
 
     @property
     def longest_over_mean(self) -> float:
-        """Length of the longest vector as a multiple of the mean one's; NaN where there is none."""
-        return round(self.longest / (self.norms / self.told), DIGITS) if self.told else float("nan")
+        """Length of the longest vector as a multiple of the mean length; NaN without vectors."""
+        return round(self.longest / (self.norms / self.nonzero), DIGITS) if self.nonzero else float("nan")
 
 
-def read_vectors(lake: Lake, table: Table, as_of: date, width: int = 0) -> Vectors:
-    """The figures of a night's vectors; with `width` others than of so many numbers are broken."""
-    found = Vectors(width=width)
+def read_vectors(lake: Lake, table: Table, as_of: date, width: int = 0) -> VectorFigures:
+    """The figures of a night's vectors; with `width`, vectors of another width are broken."""
+    found = VectorFigures(width=width)
     for batch in lake.batches(table, ("vector", "model_id"), as_of, BATCH):
         if not batch.num_rows:
             continue
@@ -222,24 +221,20 @@ def read_vectors(lake: Lake, table: Table, as_of: date, width: int = 0) -> Vecto
         alike = lengths == found.width
         found.rows += batch.num_rows
         found.broken += int((~alike).sum())
-        for part in _parts(batch["vector"].filter(pa.array(alike)), found.width):
-            _add(found, part)
+        if found.width > 1 and alike.any():
+            vectors = np.asarray(pc.list_flatten(batch["vector"].filter(pa.array(alike))), dtype=np.float32)
+            _add(found, vectors.reshape(-1, found.width)[:, :-1])
     return found
 
 
-def _parts(vectors: pa.Array, width: int) -> Iterator[FloatMatrix]:
-    if width > 1 and len(vectors):
-        yield np.asarray(pc.list_flatten(vectors), dtype=np.float32).reshape(-1, width)[:, :-1]
-
-
-def _add(found: Vectors, vectors: FloatMatrix) -> None:
+def _add(found: VectorFigures, vectors: FloatMatrix) -> None:
     finite = np.isfinite(vectors).all(axis=1)
     norms = np.linalg.norm(vectors[finite].astype(np.float64), axis=1)
-    told = norms > 0
+    nonzero = norms > 0
     found.broken += int((~finite).sum())
-    found.empty += int((~told).sum())
+    found.empty += int((~nonzero).sum())
     found.norms += float(norms.sum())
     found.longest = max(found.longest, float(norms.max(initial=0)))
-    unit = vectors[finite][told] / norms[told, None]
+    unit = vectors[finite][nonzero] / norms[nonzero, None]
     moment = unit.T @ unit
     found.moment = moment if not found.moment.size else found.moment + moment

@@ -8,6 +8,17 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 NONE = -1
+
+
+class FlatLists(NamedTuple):
+    """n lists of numbers, as compiled loops take a `models.ragged.Ragged`: list i is
+    `values[offsets[i] : offsets[i + 1]]`.
+    """
+
+    offsets: Array
+    values: Array
+
+
 AVAILABLE, YOUNG, EXCLUDED, BRAND, CATEGORY, DEPARTMENT, PRICE, PLACES = range(8)
 """Columns of `Stock.facts`."""
 

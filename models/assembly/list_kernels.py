@@ -1,4 +1,4 @@
-"""Compiled looks through lists: one pass, whatever is asked of each place."""
+"""Checks lists in one pass over their places, compiled."""
 
 from __future__ import annotations
 
@@ -6,51 +6,58 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-Ints = npt.NDArray[np.int64]
+from models.arrays import BoolMask, Rows
+from models.assembly.arrays import FlatLists
 
 
 @njit(nogil=True, cache=True)
-def look_through(
-    offsets: Ints,
-    places: npt.NDArray[np.int32],
+def check_lists(
+    lists: FlatLists,
+    counted: BoolMask,
     market: npt.NDArray[np.int32],
     own: npt.NDArray[np.int32],
-    there: npt.NDArray[np.bool_],
-    available: npt.NDArray[np.bool_],
+    customer: Rows,
+    bought: FlatLists,
+    available: BoolMask,
     shown: npt.NDArray[np.int32],
-) -> tuple[int, int, int]:  # pragma: no cover - compiled
-    """(lists with a product twice, lists that show their `own` product, places that the market does not sell).
+) -> tuple[int, int, int, int]:  # pragma: no cover - compiled
+    """(lists with a product twice, lists that show their `own` product, places that the market does not sell, places
+    that the customer bought).
 
-    List q has the products `places[offsets[q]:offsets[q + 1]]`, -1 for one nobody knows, and is shown in `market[q]`,
-    -1 for one nobody knows; `own` is -1 where it is no product's. Counts every place in `shown` [markets, products];
-    `available` is [markets, products]. Lists that are not `there` are not looked at.
+    `lists` [Q] has products, -1 for an unknown one. List q is shown in `market[q]` (-1: unknown), belongs to product
+    `own[q]` or to `customer[q]` (-1: none), and is skipped unless `counted[q]`. `bought` has each customer's products.
+    Counts every place in `shown` [markets, products]; `available` is [markets, products].
     """
-    twice, selves, unavailable = 0, 0, 0
-    last = np.full(available.shape[1], -1, np.int64)
-    for row in range(len(market)):
-        if not there[row]:
+    twice, selves, unavailable, owned = 0, 0, 0, 0
+    last, has = np.full(available.shape[1], -1, np.int64), np.full(available.shape[1], -1, np.int64)
+    for q in range(len(market)):
+        if not counted[q]:
             continue
+        if customer[q] >= 0:
+            for at in range(bought.offsets[customer[q]], bought.offsets[customer[q] + 1]):
+                has[bought.values[at]] = q
         repeated, itself = False, False
-        for at in range(offsets[row], offsets[row + 1]):
-            product = places[at]
-            if product < 0 or market[row] < 0:
+        for at in range(lists.offsets[q], lists.offsets[q + 1]):
+            product = lists.values[at]
+            if product < 0 or market[q] < 0:
                 unavailable += 1
             else:
-                shown[market[row], product] += 1
-                unavailable += not available[market[row], product]
+                shown[market[q], product] += 1
+                unavailable += not available[market[q], product]
             if product >= 0:
-                repeated |= last[product] == row
-                last[product] = row
-                itself |= product == own[row]
+                repeated |= last[product] == q
+                last[product] = q
+                itself |= product == own[q]
+                owned += has[product] == q
         twice += repeated
         selves += itself
-    return twice, selves, unavailable
+    return twice, selves, unavailable, owned
 
 
 @njit(nogil=True, cache=True)
 def fewer_than(
-    n: int, rows: npt.NDArray[np.integer], of: Ints, available: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.bool_]:  # pragma: no cover - compiled
+    n: int, rows: npt.NDArray[np.integer], of: Rows, available: BoolMask
+) -> BoolMask:  # pragma: no cover - compiled
     """[Q], whether fewer than `n` of the candidates `rows[of[q]]`, -1 for none, are available [P]."""
     found = np.full(len(of), n > 0)
     for q in range(len(of)):
@@ -65,17 +72,12 @@ def fewer_than(
 
 
 @njit(nogil=True, cache=True)
-def lacking(
-    then_at: Ints, then: npt.NDArray[np.int32], now_at: Ints, now: npt.NDArray[np.int32], products: int
-) -> Ints:  # pragma: no cover - compiled
-    """[Q], how many places of list q of `then` hold a product that list q of `now` has not.
-
-    List q has the products `then[then_at[q]:then_at[q + 1]]`, all of them in [0, products).
-    """
-    gone, last = np.zeros(len(then_at) - 1, np.int64), np.full(products, -1, np.int64)
-    for q in range(len(gone)):
-        for at in range(now_at[q], now_at[q + 1]):
-            last[now[at]] = q
-        for at in range(then_at[q], then_at[q + 1]):
-            gone[q] += last[then[at]] != q
-    return gone
+def lacking(then: FlatLists, now: FlatLists, products: int) -> Rows:  # pragma: no cover - compiled
+    """[Q], how many places of list q of `then` hold a product that list q of `now` lacks; all in [0, products)."""
+    found, last = np.zeros(len(then.offsets) - 1, np.int64), np.full(products, -1, np.int64)
+    for q in range(len(found)):
+        for at in range(now.offsets[q], now.offsets[q + 1]):
+            last[now.values[at]] = q
+        for at in range(then.offsets[q], then.offsets[q + 1]):
+            found[q] += last[then.values[at]] != q
+    return found

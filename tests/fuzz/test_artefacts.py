@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from jobs.errors import UserError
-from jobs.index import IndexConfig, _write, read_index
+from jobs.index import IndexConfig, NewIndex, read_index, write_index
 from jobs.lake import storage
 from jobs.lake.lake import Lake
 from jobs.lake.storage import staged_folder
@@ -47,17 +47,8 @@ def indexed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lake = Lake(tmp_path_factory.mktemp("index"))
     vectors = np.eye(4, dtype=np.float32)
     manifest = {"model_id": "m", "products": 4}
-    _write(
-        lake,
-        NIGHT,
-        IndexConfig(),
-        YOU_MIGHT_ALSO_LIKE,
-        Vocabulary(IDS),
-        vectors,
-        vectors,
-        {"vectors": vectors},
-        manifest,
-    )
+    new = NewIndex(Vocabulary(IDS), vectors, vectors, {"vectors": vectors}, manifest)
+    write_index(lake, NIGHT, IndexConfig(), YOU_MIGHT_ALSO_LIKE, new)
     return lake.root
 
 
