@@ -1,6 +1,4 @@
-"""One figure beside its limit, and what becomes of a step's figures: recorded in `gates`, and the night goes on or
-stops.
-"""
+"""Compares figures with their limits, records them in the table gates, and stops the night where one fails."""
 
 from __future__ import annotations
 
@@ -14,12 +12,12 @@ from jobs.run import Run
 from jobs.tables.records import GATES
 
 ACCEPT = "NIGHTRAIL_ACCEPT"
-"""In the environment: gates that may fail on a whole night, with commas between them."""
+"""Environment variable: gates that may fail in a whole night, separated by commas."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One gate's figure beside its limit; `passed` follows from them."""
+    """One gate's figure and its limit."""
 
     gate: str
     value: float
@@ -29,7 +27,7 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Whether the figure keeps the limit; NaN keeps none."""
+        """Whether the figure is within the limit; NaN never is."""
         return (self.least is None or self.value >= self.least) and (self.most is None or self.value <= self.most)
 
     @property
@@ -40,20 +38,26 @@ class Check:
 
 
 def decide(lake: Lake, run: Run, step: str, checks: Sequence[Check], accepted: Collection[str]) -> None:
-    """Record what `step` checked in the place of what it checked before.
+    """Record what `step` checked in place of its earlier checks of the night.
 
-    Raises GateError, which names figure, limit and the way to let it through, where a check failed that is not among
-    the `accepted` gates.
+    Raises GateError, which names figure, limit and the way to accept it, where a check failed that is not among the
+    `accepted` gates.
     """
     failed = [check for check in checks if not check.passed]
     on_purpose = {check.gate for check in failed if check.gate in accepted}
     rows = [
-        {"gate": c.gate, "value": c.value, "rule": c.rule, "passed": c.passed or c.gate in on_purpose,
-         "detail": f"accepted on purpose; {c.detail}" if c.gate in on_purpose else c.detail,
-         "step": step, "accepted": c.gate in on_purpose}
-        for c in checks
-    ]  # fmt: skip
-    # Rows from before there were two steps have none: they are the step gate's.
+        {
+            "gate": check.gate,
+            "value": check.value,
+            "rule": check.rule,
+            "passed": check.passed or check.gate in on_purpose,
+            "detail": f"accepted on purpose; {check.detail}" if check.gate in on_purpose else check.detail,
+            "step": step,
+            "accepted": check.gate in on_purpose,
+        }
+        for check in checks
+    ]
+    # Rows that older code wrote without a step are the step gate's.
     own = "(step = 'gate' OR step IS NULL)" if step == "gate" else f"step = '{step}'"
     lake.replace_rows(GATES, rows, run, where=f"{night(run.as_of)} AND {own}")
     stopping = [check for check in failed if check.gate not in on_purpose]

@@ -1,4 +1,4 @@
-"""Embeddings: every customer and every product as a vector of the night's champion."""
+"""Encodes every customer and every product as a vector of the night's champion."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 from jobs.lake.changes import changed_customers, known_since, night_before, replace_changed
 from jobs.lake.executors import Parcel, computed, only, own_columns, spread
 from jobs.lake.lake import Lake
-from jobs.model_inputs import HISTORY_COLUMNS as COLUMNS
 from jobs.model_inputs import (
+    HISTORY_COLUMNS,
     customers_with,
     key_column,
     matrix,
@@ -39,33 +39,35 @@ from models.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class EmbedConfig:
-    """How vectors are computed."""
+    """Settings of the step embed."""
 
     device: str = "auto"
-    """auto (CUDA where there is one, else CPU), cpu or cuda."""
+    """Where vectors are computed: auto (CUDA if available, else CPU), cpu or cuda."""
     batch_customers: int = 50_000
     """Customers held in memory at once."""
 
 
 def execute(lake: Lake, run: Run, config: EmbedConfig) -> Counts:
-    """Write product_embeddings of the night, and customer_embeddings of the customers whose vector may be another."""
+    """Write the night's product_embeddings, and customer_embeddings of the customers whose vector may have changed."""
     model_id, trained = load_champion(lake, run, Compute(config.device))
     new = products_without_history(lake, run.as_of, trained.vocabulary)
     encoder = Encoder(trained, new, read_features(lake, run.as_of, new), model_id, config.device)
     products = _products(lake, run, encoder)
     lake.replace(PRODUCT_EMBEDDINGS, products, run)
-    before = _goes_on_from(lake, run, model_id)
+    before = _base_night(lake, run, model_id)
     if before is None:
+        customers, filters = None, [None]
         encoded = lake.count(CUSTOMER_SEQUENCES, run.as_of)
-        with _encoded(lake, run, config, encoder, encoded, [None], None) as rows:
-            written = lake.replace(CUSTOMER_EMBEDDINGS, rows, run)
     else:
         touched = changed_customers(lake, CUSTOMER_SEQUENCES, before, run.as_of)
-        others, where = _reading_otherwise(lake, run, before, products, model_id)
-        wanted = [pc.field("as_of") > pa.scalar(before)] + [where] * bool(len(others))
+        others, where = _affected_by_products(lake, run, before, products, model_id)
+        filters = [pc.field("as_of") > pa.scalar(before)] + [where] * bool(len(others))
         customers = pa.concat_arrays([touched, others])
         encoded = len(customers)
-        with _encoded(lake, run, config, encoder, encoded, wanted, customers) as rows:
+    with _encoded(lake, run, config, encoder, filters, customers, encoded) as rows:
+        if before is None:
+            written = lake.replace(CUSTOMER_EMBEDDINGS, rows, run)
+        else:
             written = replace_changed(lake, CUSTOMER_EMBEDDINGS, rows, customers, before, run)
     note = f"{encoded:,} customers and {len(products):,} products by {model_id}"
     if before is not None:
@@ -90,8 +92,8 @@ def _products(lake: Lake, run: Run, encoder: Encoder) -> pa.Table:
     )
 
 
-def _goes_on_from(lake: Lake, run: Run, model_id: str) -> date | None:
-    """The night whose vectors are still right but for what is known to have changed; None where all are made anew."""
+def _base_night(lake: Lake, run: Run, model_id: str) -> date | None:
+    """The night whose vectors stay valid except for known changes; None where all customers are encoded."""
     before = night_before(lake, CUSTOMER_EMBEDDINGS, run.as_of)
     if before is None or not known_since(lake, CUSTOMER_SEQUENCES, before, run.as_of):
         return None
@@ -99,24 +101,24 @@ def _goes_on_from(lake: Lake, run: Run, model_id: str) -> date | None:
     return before if one["model_id"].to_pylist() == [model_id] else None
 
 
-def _reading_otherwise(
+def _affected_by_products(
     lake: Lake, run: Run, before: date, products: pa.Table, model_id: str
 ) -> tuple[pa.Array, pc.Expression]:
-    """(ids, which rows of customer_sequences): customers with the same sequence as the night before, but a product in
-    it that the model reads otherwise now: one that was not in its training, which it knows from the catalogue alone.
+    """(ids, filter of customer_sequences) of customers whose sequence did not change, but holds a product whose vector
+    did: one outside the model's training, which the model knows from the catalogue alone.
     """
-    # A sequence that was last changed before the training holds nothing that was not in it.
+    # A sequence that was last changed before the training holds only products of the training.
     trained = [row["as_of"] for row in lake.arrow(MODELS).to_pylist() if row["model_id"] == model_id]
     since = max(trained, default=date.min)
     where = (pc.field("as_of") > pa.scalar(since)) & (pc.field("as_of") <= pa.scalar(before))
-    other = _read_otherwise(lake, before, products)
-    found = list(customers_with(lake, run.as_of, other, where)) if len(other) else []
+    changed = _changed_products(lake, before, products)
+    found = list(customers_with(lake, run.as_of, changed, where)) if len(changed) else []
     ids = pa.concat_arrays([pa.array([], pa.string()), *found])
     return ids, where & pc.field("customer_id").isin(ids)
 
 
-def _read_otherwise(lake: Lake, before: date, products: pa.Table) -> pa.Array:
-    """Products outside the training that have come, gone, or changed their vector since the night before."""
+def _changed_products(lake: Lake, before: date, products: pa.Table) -> pa.Array:
+    """Products outside the training that were added, removed, or got another vector since the night before."""
     names = ("product_id", "vector", "cold")
     then, now = (rows.filter(rows["cold"]) for rows in (lake.arrow(PRODUCT_EMBEDDINGS, names, before), products))
     at = pc.index_in(now["product_id"].combine_chunks(), value_set=then["product_id"].combine_chunks())
@@ -131,22 +133,27 @@ def _read_otherwise(lake: Lake, before: date, products: pa.Table) -> pa.Array:
 
 @contextmanager
 def _encoded(
-    lake: Lake, run: Run, config: EmbedConfig, encoder: Encoder, total: int, wanted: list[pc.Expression | None],
+    lake: Lake,
+    run: Run,
+    config: EmbedConfig,
+    encoder: Encoder,
+    filters: list[pc.Expression | None],
     customers: pa.Array | None,
-) -> Iterator[Iterator[pa.RecordBatch]]:  # fmt: skip
-    """Rows of customer_embeddings of `total` customers: of those whose sequences match one of `wanted` (None matches
-    all), which are `customers` (None: everybody).
+    total: int,
+) -> Iterator[Iterator[pa.RecordBatch]]:
+    """Rows of customer_embeddings of `total` customers: those whose sequences match one of `filters` (None matches
+    all), which are `customers` (None: all).
     """
     if lake.on_executors:
-        frame = only(lake, lake.frame(CUSTOMER_SEQUENCES, run.as_of), "customer_id", customers).select(*COLUMNS)
+        frame = only(lake, lake.frame(CUSTOMER_SEQUENCES, run.as_of), "customer_id", customers).select(*HISTORY_COLUMNS)
         parts = spread(lake, frame, "customer_id", total, config.batch_customers)
         with computed(lake, parts, encoder, CUSTOMER_EMBEDDINGS, run, "tasks of customers encoded") as rows:
             yield rows
         return
     stored = (
         batch
-        for where in wanted
-        for batch in lake.batches(CUSTOMER_SEQUENCES, COLUMNS, run.as_of, config.batch_customers, where)
+        for where in filters
+        for batch in lake.batches(CUSTOMER_SEQUENCES, HISTORY_COLUMNS, run.as_of, config.batch_customers, where)
     )
     yield _counted(encoder(stored), run, total)
 
@@ -159,12 +166,13 @@ def _counted(rows: Iterator[pa.RecordBatch], run: Run, total: int) -> Iterator[p
         yield batch
 
 
-# Customers' sequences to their vectors, batch by batch: in the step's own process or on Spark's executors.
+NEW_FEATURES = "/features of new products"
+"""Name in a parcel that no parameter of a model has: those have no slash."""
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """A trained model, and the products that it knows from the catalogue alone."""
+    """Turns customers' sequences into vectors, in this process or on Spark's executors."""
 
     columns: ClassVar[tuple[Column, ...]] = own_columns(CUSTOMER_EMBEDDINGS)
 
@@ -178,7 +186,7 @@ class Encoder:
 
     @cached_property
     def model(self) -> Recommender:
-        """The model that knows both."""
+        """The model with the new products."""
         return self.trained.extended(self.new.ids.to_pylist(), self.catalogue)
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -192,23 +200,22 @@ class Encoder:
 
     def parcel(self) -> Parcel:
         """Weights, vocabulary and features."""
-        model = self.trained
         header = {
-            "kind": model.kind, "config": model.config(), "products": model.vocabulary.ids.to_pylist(),
-            "new": self.new.ids.to_pylist(), "model_id": self.model_id, "device": self.device,
-        }  # fmt: skip
-        return Parcel(header, {**model.tensors(), NEW_FEATURES: self.catalogue.features})
+            "kind": self.trained.kind,
+            "config": self.trained.config(),
+            "products": self.trained.vocabulary.ids.to_pylist(),
+            "new": self.new.ids.to_pylist(),
+            "model_id": self.model_id,
+            "device": self.device,
+        }
+        return Parcel(header, {**self.trained.tensors(), NEW_FEATURES: self.catalogue.features})
 
     @classmethod
     def of(cls, parcel: Parcel) -> Self:
-        """The encoder that the parcel came from."""
+        """The encoder that `parcel` packed."""
         header, tensors = parcel.header, dict(parcel.arrays)
         features = tensors.pop(NEW_FEATURES)
         trained = artefacts.model_class(header["kind"]).restore(
             Vocabulary(header["products"]), header["config"], tensors, Compute(header["device"])
         )
         return cls(trained, Vocabulary(header["new"]), Catalogue(features), header["model_id"], header["device"])
-
-
-NEW_FEATURES = "/features of new products"
-"""No name of a parameter: those have no slash."""

@@ -1,11 +1,10 @@
-"""Delta rows as the arrays that models take."""
+"""Turns rows of Delta tables into the arrays that models take."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +35,7 @@ class ProductVectors:
 
     @staticmethod
     def read(lake: Lake, as_of: date) -> ProductVectors:
-        """Of a night; none where it has none."""
+        """The vectors of a night; no products where it has none."""
         rows = lake.arrow(PRODUCT_EMBEDDINGS, ("product_id", "vector", "model_id", "cold"), as_of)
         cold = np.asarray(pc.fill_null(rows["cold"], False), dtype=bool)
         model_id = rows["model_id"][0].as_py() if len(rows) else ""
@@ -48,14 +47,14 @@ HISTORY_COLUMNS = ("customer_id", "product_ids", "event_types", "event_timestamp
 
 @dataclass(frozen=True)
 class Histories:
-    """Some customers' sequences with what identifies them."""
+    """Sequences of some customers, with their ids and markets."""
 
     customers: pa.Array
     """[n] customer ids."""
     markets: pa.Array
     """[n] market of each customer's last event."""
     sequences: Sequences
-    """n histories over the vocabulary that was given; products it does not know are -1 or left out."""
+    """n histories over the given vocabulary; products outside it are -1 or left out."""
 
 
 def to_histories(rows: pa.RecordBatch | pa.Table, vocabulary: Vocabulary, keep_unknown: bool = False) -> Histories:
@@ -79,14 +78,14 @@ def read_histories(lake: Lake, as_of: date, vocabulary: Vocabulary, keep_unknown
 
 
 def customers_with(lake: Lake, as_of: date, products: pa.Array, where: pc.Expression) -> Iterator[pa.Array]:
-    """Ids of the night's customers with one of `products` in their sequence, of the rows that match `where`."""
+    """Ids of the night's customers whose sequence holds one of `products`, among the rows that match `where`."""
     for batch in lake.batches(CUSTOMER_SEQUENCES, ("customer_id", "product_ids"), as_of, where=where):
         has = pc.is_in(_flat(batch["product_ids"]), value_set=products)
         owner = pc.unique(pc.list_parent_indices(batch["product_ids"]).filter(has))
         yield batch["customer_id"].take(owner)
 
 
-def product_ids_seen(lake: Lake, as_of: date, before: Any = None) -> pa.Array:
+def product_ids_seen(lake: Lake, as_of: date, before: datetime | None = None) -> pa.Array:
     """Distinct product ids in the night's sequences; with `before`, only of events before that time."""
     rows = lake.arrow(CUSTOMER_SEQUENCES, ("product_ids", "event_timestamps"), as_of)
     products = _flat(rows["product_ids"])
@@ -129,10 +128,10 @@ def _whole(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
 
 
-# What customers bought, as arrays over the night's products: what their own lists must not show.
+# Purchases as arrays over the night's products: a customer's own list must not show them.
 
 BOUGHT_COLUMNS = ("bought", "bought_at")
-"""Of customer_sequences."""
+"""Columns of customer_sequences."""
 
 
 @dataclass(frozen=True)
@@ -140,13 +139,13 @@ class Bought(Ragged):
     """Customer i bought `products[offsets[i] : offsets[i + 1]]`."""
 
     products: Rows
-    """Numbers of products; those that the vocabulary lacks are left out."""
+    """Numbers of products; those outside the vocabulary are left out."""
     days: npt.NDArray[np.float32]
     """Days from each product's last purchase to the night."""
 
     @staticmethod
     def of(rows: pa.Table | pa.RecordBatch, products: Vocabulary, midnight: datetime) -> Bought:
-        """From rows of customer_sequences, customer by customer; null is nothing bought."""
+        """From rows of customer_sequences, customer by customer; null means no purchases."""
         number = products.encode(pc.list_flatten(rows["bought"]), missing="negative").astype(np.int64)
         seconds = pc.list_flatten(rows["bought_at"]).cast(pa.int64())
         days = (midnight.timestamp() - np.asarray(seconds) / 1e6) / 86_400.0
@@ -154,20 +153,21 @@ class Bought(Ragged):
         return whole.where(number >= 0)
 
     def lasting(self, category: Rows, again: npt.NDArray[np.float32]) -> BoolMask:
-        """[purchases], whether it still keeps the product out of a list: bought at most `again` [categories] days ago.
+        """[purchases], whether one still keeps its product out of a list: bought at most `again` [categories] days ago.
+
         `category` is [products], -1 for none.
         """
         within = np.append(again, np.float32(np.inf))  # the last one stands for no category
         return np.asarray(self.days <= within[category[self.products]])
 
 
-# What the catalogue says of products, as the features that models read.
+# Features of products from the catalogue.
 
 ATTRIBUTES = ("brand", "category", "department", "colour")
 
 
 def read_features(lake: Lake, as_of: date, products: Vocabulary) -> Catalogue:
-    """The features of `products`, row by row, as the night's catalogue has them; none for a product it lacks."""
+    """The features of `products`, row by row, from the night's catalogue; none for a product outside it."""
     rows = lake.arrow(CATALOGUE, ("product_id", "name", "price", *ATTRIBUTES), as_of)
     at = pc.index_in(products.ids, value_set=rows["product_id"].combine_chunks())
     found = rows.take(at)
@@ -189,6 +189,6 @@ def with_new_products(lake: Lake, as_of: date, model: Recommender) -> Recommende
 
 
 def products_without_history(lake: Lake, as_of: date, known: Vocabulary) -> Vocabulary:
-    """The catalogue's products that `known` lacks, in id order: those that a model has not seen."""
+    """The catalogue's products outside `known`, in id order: those that a model has not seen."""
     ids = lake.arrow(CATALOGUE, ("product_id",), as_of)["product_id"]
     return Vocabulary.build(ids.filter(pc.invert(pc.is_in(ids, value_set=known.ids))))

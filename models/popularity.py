@@ -1,4 +1,4 @@
-"""How much a product is wanted in a market, and how much that counts beside a model's score.
+"""Computes the popularity of products in a market, and orders alternatives for one customer's history.
 
 Legend: M markets, P products.
 """
@@ -20,7 +20,7 @@ Weights = npt.NDArray[np.float32]
 def smoothed(wanted: Weights, everywhere: Weights, markets: int) -> Weights:
     """[.., P], weighted events in a market `wanted` [.., P], with a prior from all M markets `everywhere` [P].
 
-    The prior is worth as many events as the mean market has, spread as the whole shop's are: a large market follows its
+    The prior has the weight of the mean market's events, distributed as in the whole shop: a large market follows its
     own customers, a small one the shop (the mean of a Dirichlet posterior).
     """
     return np.asarray(wanted + everywhere / max(markets, 1), dtype=np.float32)
@@ -28,7 +28,7 @@ def smoothed(wanted: Weights, everywhere: Weights, markets: int) -> Weights:
 
 @dataclass(frozen=True)
 class ProductPopularity:
-    """How much products are wanted, over some days."""
+    """Popularity of products over some days."""
 
     wanted: Weights
     """[M, P], weighted events."""
@@ -36,13 +36,11 @@ class ProductPopularity:
     """[P], the same over all markets."""
 
     def in_market(self, market: int) -> Weights:
-        """[P], how much each is wanted in a market, as far as that is known."""
+        """[P], popularity in one market, smoothed by the whole shop's."""
         return smoothed(self.wanted[market], self.everywhere, len(self.wanted))
 
 
-# A product in a customer's hands: the alternatives to it, in the order of what the model made of their history.
-#
-# Legend: P products, d + 1 the width of a vector with its bias.
+# Alternatives to a product in the order of one customer's history; d + 1 is the width of a vector with its bias.
 
 
 def with_event(history: Sequences, product: int, event_type: str, time: int) -> Sequences:
@@ -63,7 +61,7 @@ def with_event(history: Sequences, product: int, event_type: str, time: int) -> 
 
 
 def same_category(category: Rows, product: int) -> BoolMask:
-    """[P], the other products of the product's category; nothing where it has none (-1)."""
+    """[P], the other products of the product's category; none where it has no category (-1)."""
     found: BoolMask = (category == category[product]) & (category >= 0)
     found[product] = False
     return found

@@ -1,4 +1,4 @@
-"""Which nights, records and models the lake keeps, and what goes: found by reading alone."""
+"""Finds the nights, records and models that the lake no longer keeps; deletes nothing."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ DATED = (
     *TOUCH_POINTS,
     RULE_EFFECTS,
 )
-"""Tables whose nights nobody needs but who reads those nights."""
+"""Tables of which no other night needs a night's rows."""
 RECORDS = (REJECTED, CORRECTED, INPUTS, GATES, RUNS)
-"""Small tables in which nights record themselves; raw_files, policy, models and who was forgotten are kept for good."""
+"""Small tables in which nights record themselves; raw_files, policy, models and forgotten are kept for good."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +51,15 @@ class RetentionConfig(Settings):
     """How long things are kept."""
 
     keep_nights: PositiveInt = 14
-    """Newest nights that are kept whole; the live one, and nights after the one that cleans, are kept besides."""
+    """Newest nights kept whole; the live night, and nights after the one that cleans, are kept too."""
     keep_to_roll_back: PositiveInt = 2
-    """Newest nights that can be rolled back to and are kept however old they are."""
+    """Newest nights that a rollback can publish again, kept at any age."""
     keep_models: PositiveInt = 12
-    """Newest models that are kept although no kept night uses them."""
+    """Newest models, kept even if no kept night uses them."""
     keep_records_days: PositiveInt = 400
     """Days for which rejected and corrected rows, figures, gates and the ledger are kept."""
     events_days: NonNegativeInt = 0
-    """Days for which events are kept, at least 366; 0: for good. A full rebuild knows the kept ones alone."""
+    """Days for which events are kept, at least 366; 0: for good. A full rebuild sees only kept events."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -71,21 +71,21 @@ class RetentionConfig(Settings):
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Rows of one table that go."""
+class ExpiredRows:
+    """Rows of one table to delete."""
 
     table: Table
     predicate: str
     """For Delta."""
-    wanted: pc.Expression
+    where: pc.Expression
     """The same for Arrow."""
     rows: int
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True)
 class Retention:
-    """What goes when the night `as_of` cleans up."""
+    """What the step clean of the night `as_of` deletes."""
 
     lake: Lake
     as_of: date
@@ -93,57 +93,54 @@ class Retention:
 
     @cached_property
     def nights(self) -> list[date]:
-        """Every night of which there is anything, oldest first."""
+        """Every night with rows or a directory, oldest first."""
         found = {night for _, night in self._directories()}
         return sorted(found.union(*(self.lake.nights(table) for table in DATED)))
 
     @cached_property
     def kept(self) -> set[date]:
-        """The nights that stay whole."""
+        """The nights that are kept whole."""
         from jobs.publish.step import nights_to_roll_back_to
 
         live = {row["as_of"] for row in matching(self.lake, PUBLISHED, ("as_of",), Wanted())}
         until = [night for night in self.nights if night <= self.as_of]
         later = {night for night in self.nights if night > self.as_of}
-        return (live | later | set(until[-self.config.keep_nights :])
-                | set(nights_to_roll_back_to(self.lake)[-self.config.keep_to_roll_back :]))  # fmt: skip
+        recent = set(until[-self.config.keep_nights :])
+        return live | later | recent | set(nights_to_roll_back_to(self.lake)[-self.config.keep_to_roll_back :])
 
-    def gone(self, table: Table) -> list[date]:
+    def expired(self, table: Table) -> list[date]:
         """Nights of a dated table that no kept night needs.
 
-        A night of a table of changes needs the nights back to its last complete one, so those stay with it.
+        A night of a table of changes needs the nights back to its last complete one, so those are kept with it.
         """
-        first = {night: self.lake.since(table, night) for night in self.kept}
-        return [
-            night for night in self.lake.nights(table)
-            if not any(first[kept] <= night <= kept for kept in self.kept)
-        ]  # fmt: skip
+        needed = [(self.lake.since(table, night), night) for night in self.kept]
+        return [night for night in self.lake.nights(table) if not any(a <= night <= b for a, b in needed)]
 
-    def rows(self) -> Iterator[Rows]:
-        """Everything that is deleted from tables."""
-        for table in DATED:
-            if nights := self.gone(table):
-                yield self._rows(table, " OR ".join(map(night_predicate, nights)),
-                                 pc.field("as_of").isin(pa.array(nights, pa.date32())), _spoken(nights))  # fmt: skip
+    def rows(self) -> Iterator[ExpiredRows]:
+        """All rows to delete from tables."""
         oldest = self.as_of - timedelta(days=self.config.keep_records_days)
-        for table in RECORDS:
-            old = [night for night in self.lake.nights(table) if night < oldest and night not in self.kept]
-            if old:
-                yield self._rows(table, " OR ".join(map(night_predicate, old)),
-                                 pc.field("as_of").isin(pa.array(old, pa.date32())), _spoken(old))  # fmt: skip
+        for table in (*DATED, *RECORDS):
+            nights = self.expired(table) if table in DATED else self._old_records(table, oldest)
+            if nights:
+                where = pc.field("as_of").isin(pa.array(nights, pa.date32()))
+                spoken = f"{nights[0]}" if len(nights) == 1 else f"{len(nights)} nights, {nights[0]} to {nights[-1]}"
+                yield self._rows(table, " OR ".join(map(night_predicate, nights)), where, spoken)
         if self.config.events_days and self.lake.exists(EVENTS):
             first = self.as_of - timedelta(days=self.config.events_days)
-            found = self._rows(EVENTS, f"event_date < '{first}'", pc.field("event_date") < pa.scalar(first),
-                               f"before {first}")  # fmt: skip
+            where = pc.field("event_date") < pa.scalar(first)
+            found = self._rows(EVENTS, f"event_date < '{first}'", where, f"before {first}")
             if found.rows:
                 yield found
 
+    def _old_records(self, table: Table, oldest: date) -> list[date]:
+        return [night for night in self.lake.nights(table) if night < oldest and night not in self.kept]
+
     def directories(self) -> list[Path]:
-        """Dated directories of nights that go."""
+        """Dated directories of nights that are not kept."""
         return [path for path, night in self._directories() if night not in self.kept]
 
     def models(self) -> list[Path]:
-        """Directories of models that no kept night uses, and what a killed training left aside."""
+        """Directories of models that no kept night uses, and unfinished ones of killed trainings."""
         folder = self.lake.root / storage.MODELS
         if not folder.is_dir():
             return []
@@ -155,7 +152,7 @@ class Retention:
         return [path for path in sorted(folder.iterdir()) if path.name in unused or path.name.startswith(".")]
 
     def _models_in_use(self) -> set[str]:
-        """Models of what is live, of who was last decided to serve, and of the kept nights."""
+        """Models that are live, that the last decision chose, or that kept nights use."""
         used = {row["model_id"] for row in matching(self.lake, PUBLISHED, ("model_id",), Wanted())}
         decisions = matching(self.lake, CHAMPIONS, ("model_id", "decided_at"), Wanted())
         used |= {row["model_id"] for row in decisions[-1:]}
@@ -164,8 +161,8 @@ class Retention:
             used.update(*(pc.unique(batch["model_id"]).to_pylist() for batch in batches))
         return used
 
-    def _rows(self, table: Table, predicate: str, wanted: pc.Expression, why: str) -> Rows:
-        return Rows(table, predicate, wanted, int(self.lake.dataset(table).count_rows(filter=wanted)), why)
+    def _rows(self, table: Table, predicate: str, where: pc.Expression, reason: str) -> ExpiredRows:
+        return ExpiredRows(table, predicate, where, int(self.lake.dataset(table).count_rows(filter=where)), reason)
 
     def _directories(self) -> list[tuple[Path, date]]:
         found = []
@@ -174,7 +171,3 @@ class Retention:
                 if path.is_dir() and re.fullmatch(r"as_of=\d{4}-\d{2}-\d{2}", path.name):
                     found.append((path, date.fromisoformat(path.name.removeprefix("as_of="))))
         return found
-
-
-def _spoken(nights: list[date]) -> str:
-    return f"{nights[0]}" if len(nights) == 1 else f"{len(nights)} nights, {nights[0]} to {nights[-1]}"

@@ -1,4 +1,7 @@
-"""Clean: old nights go by policy, tables are kept in good order. Killed anywhere, it is run again."""
+"""Deletes what the retention settings no longer keep, and compacts, vacuums and checkpoints the tables.
+
+After a kill at any point the step is simply run again.
+"""
 
 from __future__ import annotations
 
@@ -22,25 +25,23 @@ from jobs.tables.records import PUBLISHED
 from jobs.tables.shop import ALL, EVENTS
 from jobs.tables.table import Table
 
-# Upkeep of the Delta tables: few files instead of many, no file that nobody reads, a log that opens quickly.
-
 
 @dataclass(frozen=True)
 class UpkeepConfig(Settings):
-    """When it is worth doing, and how long readers of an older version are left in peace."""
+    """When tables are compacted, vacuumed and checkpointed."""
 
     compact_files: Annotated[int, Field(ge=2)] = 8
-    """Small files in one partition (or in a table without partitions) that are worth being joined."""
+    """Small files in one partition, or in a table without partitions, from which on they are joined."""
     small_mb: float = 32.0
-    """A file below it is small."""
+    """A file below this size is small."""
     vacuum_hours: PositiveInt = 168
-    """Hours for which a file that the table no longer needs is kept for readers of an older version."""
+    """Hours for which an obsolete file is kept for readers of an older version."""
     checkpoint_commits: PositiveInt = 20
     """Commits since the last checkpoint of a table's log after which one is written."""
 
 
 def compact(lake: Lake, table: Table, config: UpkeepConfig) -> int:
-    """Join the small files of crowded partitions; returns how many files fewer there are. Rows stay as they are."""
+    """Join the small files of partitions that have many; returns how many files fewer there are. No row changes."""
     if not lake.exists(table):
         return 0
     fewer = 0
@@ -60,7 +61,7 @@ def stale_files(lake: Lake, table: Table, config: UpkeepConfig) -> tuple[int, in
 
 
 def vacuum(lake: Lake, table: Table, config: UpkeepConfig) -> tuple[int, int]:
-    """Remove files that no version of the last `vacuum_hours` needs, half-written ones too; (files, bytes) removed."""
+    """Remove files that no version of the last `vacuum_hours` needs, unfinished ones too; (files, bytes) removed."""
     found = stale_files(lake, table, config)
     if found[0]:
         _vacuum(lake, table, config, False)
@@ -68,7 +69,7 @@ def vacuum(lake: Lake, table: Table, config: UpkeepConfig) -> tuple[int, int]:
 
 
 def checkpoint(lake: Lake, table: Table, config: UpkeepConfig) -> None:
-    """Sum the log up where that is due, and let Delta drop what its retention says of the log before."""
+    """Write a checkpoint of the log where one is due, and let Delta drop the log entries it no longer retains."""
     if not lake.exists(table):
         return
     delta = lake.delta(table)
@@ -95,14 +96,17 @@ def _crowded(lake: Lake, table: Table, config: UpkeepConfig) -> list[list[tuple[
 
 def _vacuum(lake: Lake, table: Table, config: UpkeepConfig, dry_run: bool) -> list[str]:
     found: list[str] = lake.delta(table).vacuum(
-        config.vacuum_hours, dry_run=dry_run, enforce_retention_duration=False, full=True,
+        config.vacuum_hours,
+        dry_run=dry_run,
+        enforce_retention_duration=False,
+        full=True,
         keep_versions=_published_versions(lake, table) or None,
-    )  # fmt: skip
+    )
     return found
 
 
 def _published_versions(lake: Lake, table: Table) -> list[int]:
-    """The version that `published` names for the table, where the log still knows it: analysts may be reading it."""
+    """The version that `published` names for the table, if the log still has it: analysts may be reading it."""
     rows = matching(lake, PUBLISHED, ("surface", "table_version"), Wanted())
     versions = {row["table_version"] for row in rows if row["surface"] == table.name} - {None}
     log = lake.path(table) / "_delta_log"
@@ -111,25 +115,25 @@ def _published_versions(lake: Lake, table: Table) -> list[int]:
 
 @dataclass(frozen=True)
 class CleanConfig:
-    """What is kept, and how tables are kept."""
+    """Settings of the step clean."""
 
     retention: RetentionConfig = field(default_factory=RetentionConfig)
-    """Nights, models, records and events."""
+    """How long nights, models, records and events are kept."""
     upkeep: UpkeepConfig = field(default_factory=UpkeepConfig)
-    """Files of the tables."""
+    """When the files of tables are compacted and removed."""
 
 
 def execute(lake: Lake, run: Run, config: CleanConfig) -> Counts:
-    """Remove what the policy no longer keeps, then compact, vacuum and checkpoint every table."""
+    """Delete what is no longer kept, then compact, vacuum and checkpoint every table."""
     retention = Retention(lake, run.as_of, config.retention)
-    # All of it is settled before anything goes: what may go follows from what is there.
+    # Decided before the first deletion: what may be deleted follows from what the lake holds.
     rows, directories, models = list(retention.rows()), retention.directories(), retention.models()
-    for place, going in enumerate(rows):
+    for place, expired in enumerate(rows):
         run.progress("tables cleared of old rows", place, len(rows))
-        if going.table.partition:  # whole files go, nothing is written anew
-            lake.delta(going.table).delete(going.predicate)
+        if expired.table.partition:  # deletes whole files and rewrites none
+            lake.delta(expired.table).delete(expired.predicate)
         else:
-            lake.remove(going.table, going.wanted)
+            lake.remove(expired.table, expired.where)
     freed = sum(_remove(path) for path in (*directories, *models))
     fewer = files = 0
     for place, table in enumerate(ALL):
@@ -140,7 +144,7 @@ def execute(lake: Lake, run: Run, config: CleanConfig) -> Counts:
         checkpoint(lake, table, config.upkeep)
         files, freed = files + count, freed + size
     run.progress("tables in order", len(ALL), len(ALL))
-    removed = sum(going.rows for going in rows)
+    removed = sum(expired.rows for expired in rows)
     note = (
         f"{len(retention.kept):,} nights kept; removed: {removed:,} rows, {len(directories):,} directories, "
         f"{len(models):,} models; {fewer:,} files fewer by compaction, {files:,} old files vacuumed, "
@@ -150,13 +154,13 @@ def execute(lake: Lake, run: Run, config: CleanConfig) -> Counts:
 
 
 def planned(lake: Lake, run: Run, config: CleanConfig) -> Iterator[str]:
-    """What `execute` would remove, a line each; changes nothing."""
+    """Describe what `execute` would delete, one line each; changes nothing."""
     retention = Retention(lake, run.as_of, config.retention)
     kept = sorted(retention.kept)
     yield f"kept: {len(kept)} nights{f', {kept[0]} to {kept[-1]}' if kept else ''}"
-    for going in retention.rows():
-        rest = "" if going.table is EVENTS else "of "
-        yield f"rows: {going.rows:,} of {going.table.name}, {rest}{going.why}"
+    for expired in retention.rows():
+        rest = "" if expired.table is EVENTS else "of "
+        yield f"rows: {expired.rows:,} of {expired.table.name}, {rest}{expired.reason}"
     for path in retention.directories():
         yield f"directory: {lake.relative(path)}, {storage.size(path) / 1e6:,.1f} MB"
     for path in retention.models():
@@ -164,11 +168,11 @@ def planned(lake: Lake, run: Run, config: CleanConfig) -> Iterator[str]:
     for table in ALL:
         files, size = stale_files(lake, table, config.upkeep)
         if files:
-            yield f"files: {files:,} of {table.name} that nobody reads any more, {size / 1e6:,.1f} MB"
+            yield f"files: {files:,} obsolete ones of {table.name}, {size / 1e6:,.1f} MB"
 
 
 def _remove(path: Path) -> int:
-    """Remove a directory; returns its bytes. Half removed, it is found and removed again."""
+    """Remove a directory; returns its bytes. One that is half removed is found again by the next run."""
     freed = storage.size(path)
     storage.remove(path)
     return freed

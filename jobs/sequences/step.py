@@ -1,4 +1,4 @@
-"""Customer sequences: the most recent events of every customer before the night."""
+"""Builds the sequence of the most recent events of every customer before the night."""
 
 from __future__ import annotations
 
@@ -15,14 +15,23 @@ from jobs.errors import UserError
 from jobs.lake.lake import Lake
 from jobs.lake.storage import emptied
 from jobs.run import Counts, Run
-from jobs.sequences.update import Base, Night, State, Update, changes_between, find_base, gather, read_night
+from jobs.sequences.update import (
+    BaseNight,
+    EventsState,
+    SequencesNight,
+    Update,
+    changes_between,
+    find_base,
+    gather,
+    read_night,
+)
 from jobs.settings import Settings
 from jobs.tables.shop import CUSTOMER_SEQUENCES, EVENTS
 
 
 @dataclass(frozen=True)
 class SequencesConfig(Settings):
-    """How much history a customer keeps."""
+    """Length of customer sequences."""
 
     max_length: PositiveInt = 100
     """Most recent events kept per customer."""
@@ -41,8 +50,12 @@ def build_sequences(events: DataFrame, before: datetime, max_length: int) -> Dat
     )
     event = F.struct((-F.col("age")).alias("place"), "product_id", "event_type", "event_ts", "market", "event_id")
     grouped = recent.groupBy("customer_id").agg(F.array_sort(F.collect_list(event)).alias("history"))
-    arrays = {"product_ids": "product_id", "event_types": "event_type", "event_timestamps": "event_ts",
-              "event_ids": "event_id"}  # fmt: skip
+    arrays = {
+        "product_ids": "product_id",
+        "event_types": "event_type",
+        "event_timestamps": "event_ts",
+        "event_ids": "event_id",
+    }
     return grouped.select(
         "customer_id",
         *[F.transform("history", _field(name)).alias(array) for array, name in arrays.items()],
@@ -73,8 +86,8 @@ def execute(lake: Lake, run: Run, config: SequencesConfig) -> Counts:
     version = lake.version(EVENTS)
     before = lake.frame(EVENTS).where(F.col("event_ts") < F.lit(run.midnight.isoformat()).cast("timestamp"))
     there = read_night(lake, run.as_of) if lake.exists(CUSTOMER_SEQUENCES) else None
-    with emptied(lake.root / ".sequences") as aside:
-        base, update = _plan(lake, run, config, there, version, before, aside)
+    with emptied(lake.root / ".sequences") as staging:
+        base, update = _plan(lake, run, config, there, version, before, staging)
         known = _known_version(lake, run, there, base, version)
         events, purchases = (update.events, update.purchases) if isinstance(update, Update) else (before, before)
         sequences = build_sequences(events, run.midnight, config.max_length)
@@ -86,41 +99,51 @@ def execute(lake: Lake, run: Run, config: SequencesConfig) -> Counts:
     if written is None:
         raise UserError(f"no customer has an event before {run.as_of}; ingest earlier days first")
     if base and isinstance(update, Update):
-        note = f"{written.rows:,} customers changed by {update.came:,} events since {base.night.as_of}"
-        return Counts(update.came, written.rows, note=note)
+        note = f"{written.rows:,} customers changed by {update.added:,} events since {base.night.as_of}"
+        return Counts(update.added, written.rows, note=note)
     rows_in = before.count()
     return Counts(rows_in, written.rows, note=f"{written.rows:,} customers from {rows_in:,} events, all: {update}")
 
 
 def _plan(
-    lake: Lake, run: Run, config: SequencesConfig, there: Night | None, version: int, before: DataFrame, aside: Path
-) -> tuple[Base | None, Update | str]:
-    """The night to build on with what to add to it, or None with why every customer is built."""
-    if there and there.complete:  # other nights may refer to it
+    lake: Lake,
+    run: Run,
+    config: SequencesConfig,
+    there: SequencesNight | None,
+    version: int,
+    before: DataFrame,
+    staging: Path,
+) -> tuple[BaseNight | None, Update | str]:
+    """(base night, what to add to it), or (None, the reason why the rows of all customers are built)."""
+    if there and there.complete:  # later nights may refer to it
         return None, "the night is complete"
     base = find_base(lake, run.as_of, config.max_length, version)
     if isinstance(base, str):
         return None, base
     assert base.night.events_version is not None
     try:
-        changes = changes_between(lake, State(base.night.events_version, base.night.as_of), State(version, run.as_of))
+        changes = changes_between(
+            lake, EventsState(base.night.events_version, base.night.as_of), EventsState(version, run.as_of)
+        )
     except LookupError as error:
         return None, str(error)
-    update = gather(lake, base, changes, before, aside)
+    update = gather(lake, base, changes, before, staging)
     return (base, update) if isinstance(update, Update) else (None, update)
 
 
-def _known_version(lake: Lake, run: Run, there: Night | None, base: Base | None, version: int) -> int:
-    """Version of events that the rows know: the one that is recorded where nothing of the night changed since.
+def _known_version(lake: Lake, run: Run, there: SequencesNight | None, base: BaseNight | None, version: int) -> int:
+    """Version of events that the rows reflect: the recorded one, if no event before the night changed since.
 
-    A night that is run again gives an equal table, whatever later nights have added to events.
+    So a night that is run again gives an equal table, even after later nights have added events.
     """
     recorded = there.events_version if there else None
     if recorded is None or recorded > version or (base and (base.night.events_version or 0) > recorded):
         return version
     try:
-        changes = changes_between(lake, State(recorded, run.as_of), State(version, run.as_of))
+        changes = changes_between(lake, EventsState(recorded, run.as_of), EventsState(version, run.as_of))
     except LookupError:
         return version
-    same = changes is None or not (changes.came.limit(1).count() or (changes.gone and changes.gone.limit(1).count()))
+    same = changes is None or not (
+        changes.added.limit(1).count() or (changes.deleted and changes.deleted.limit(1).count())
+    )
     return recorded if same else version

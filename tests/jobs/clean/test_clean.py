@@ -244,7 +244,7 @@ def test_old_files_are_vacuumed_after_their_hours_and_half_written_ones_too(lake
     assert files_of(lake, YOU_MIGHT_ALSO_LIKE) == before
     assert [orphan.exists() for orphan in orphans] == [True, False]
     age(lake, YOU_MIGHT_ALSO_LIKE, 10)
-    assert any("of you_might_also_like that nobody reads" in line for line in planned(lake, run_of(LAST), THREE))
+    assert any("obsolete ones of you_might_also_like" in line for line in planned(lake, run_of(LAST), THREE))
     execute(lake, run_of(LAST), THREE)
     assert files_of(lake, YOU_MIGHT_ALSO_LIKE) == 3
     assert lake.nights(YOU_MIGHT_ALSO_LIKE) == [nth(6), nth(7), nth(8)]

@@ -157,8 +157,8 @@ def test_a_day_without_events_is_a_night_all_the_same(shop: Shop) -> None:
         ("max_length is 2 now", lambda shop: None),
         ("a customer has no event any more", lambda shop: (shop.events.pop("a1"), shop.rewrite())),
         ("5 rows changed", lambda shop: ([shop.event(f"b{n}", f"C{n}", 1) for n in range(5)], shop.append(1))),
-        ("cleaned up", lambda shop: (shop.rewrite(), shop.lake.delta(EVENTS).vacuum(0, False, False))),
-        ("does not say which events", lambda shop: forget_version(shop)),
+        ("vacuumed", lambda shop: (shop.rewrite(), shop.lake.delta(EVENTS).vacuum(0, False, False))),
+        ("does not record its version of events", lambda shop: forget_version(shop)),
     ],
 )  # fmt: skip
 def test_a_night_is_complete_where_changes_would_not_do(shop: Shop, why: str, change: Callable[[Shop], Any]) -> None:
@@ -193,7 +193,7 @@ def test_a_backfilled_night_knows_what_later_nights_brought(shop: Shop) -> None:
     shop.append(2)
     shop.night(2)
     assert shop.written(2) == ["C2", "C5"]
-    assert "made again after it" in shop.night(4), "night 3 does not know of b5"
+    assert "run again after it" in shop.night(4), "night 3 does not know of b5"
 
 
 # --- in any order
