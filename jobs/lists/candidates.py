@@ -31,7 +31,7 @@ class CandidateRetriever:
     def everywhere(self) -> Candidates:
         """[products, depth], over all products; none for a product that the index does not have."""
         assert self.point.find is not None, f"{self.point.table.name} has an index to search"
-        found = self._in_assortment(self.point.find(self.index, self.depth), self.to_assortment)
+        found = self._in_assortment(self.point.find(self.index, self.depth, None), self.to_assortment)
         whole = Candidates.empty(len(self.assortment.products), found.rows.shape[1])
         whole.put(self.to_assortment, found)
         return whole
@@ -53,10 +53,10 @@ class CandidateRetriever:
         short = fewer_than(min(n, len(live) - 1), every.rows, live, available) & self._more[live]
         if not short.any():
             return replace(every, of=live)
-        assert self.point.find_in is not None, f"{self.point.table.name} has an index to search"
+        assert self.point.find is not None, f"{self.point.table.name} has an index to search"
         found, chosen, allowed = every[live], np.flatnonzero(short), available[self.to_assortment]
         owners, depth = live[chosen], min(self.depth, int(allowed.sum()))
-        exact = self.point.find_in(self.index, self.to_index[owners], allowed, depth)
+        exact = self.point.find(self.index, depth, (self.to_index[owners], allowed))
         found.put(chosen, self._in_assortment(exact, owners))
         return found
 

@@ -21,16 +21,16 @@ from jobs.tables.table import Table
 from models.arrays import BoolMask, Rows
 from models.assembly.assembly import Candidates
 from models.copurchase.candidates import neighbours_through_index
-from models.copurchase.model import Neighbours
 from models.search import search
 
 MODEL, CO_PURCHASE, OTHER_CATEGORY, CATEGORY, MARKET, COLD, GLOBAL, POLICY, CO_VIEW = range(len(SOURCES))
 """Positions in SOURCES: arrays store these, tables the texts."""
 
-Find = Callable[[ProductIndex, int], Candidates]
-"""The best `depth` of all products for each product of an index, never the product itself. Rows are the index's."""
-FindIn = Callable[[ProductIndex, Rows, BoolMask, int], Candidates]
-"""The best n of the allowed products for some products, searched exactly."""
+Some = tuple[Rows, BoolMask]
+"""(products whose candidates are searched, [products of the index] which ones they may be)."""
+Find = Callable[[ProductIndex, int, Some | None], Candidates]
+"""The best n candidates of every product of an index, never the product itself; with `Some`, of some products among the
+allowed ones, searched exactly. Rows are the index's."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,6 @@ class TouchPoint:
     index: Table | None = None
     """The table that names the index of its candidates; for lists of products."""
     find: Find | None = None
-    find_in: FindIn | None = None
     own_category_first: bool = False
     """Whether products of the owner's category come first: an alternative to trainers is trainers."""
     other_category: bool = False
@@ -68,19 +67,17 @@ def own_category_first(found: Candidates, own: Rows, category: Rows) -> Candidat
     return Candidates(found.rows, found.scores, labels).reordered(order)
 
 
-def _similar(index: ProductIndex, depth: int) -> Candidates:
+def _similar(index: ProductIndex, n: int, some: Some | None) -> Candidates:
     vectors = index.tensors["vectors"]
-    scores, rows = search.search(index.index, vectors, min(depth + 1, len(vectors)), index.compute)
-    own = rows == np.arange(len(rows))[:, None]
-    near = _without_own(Candidates(rows, scores, _labels(rows, MODEL)), own)
-    return _by_views(index, np.arange(len(rows)), near, depth)
-
-
-def _similar_in(index: ProductIndex, sources: Rows, allowed: BoolMask, n: int) -> Candidates:
-    vectors = index.tensors["vectors"]
-    scores, rows = search.exact_top_n(vectors[sources], index.vectors, n + 1, allowed)
-    near = _without_own(Candidates(rows, scores, _labels(rows, MODEL)), rows == sources[:, None])
-    return _by_views(index, sources, near, n)
+    if some is None:
+        sources = np.arange(len(vectors))
+        scores, rows = search.search(index.index, vectors, min(n + 1, len(vectors)), index.compute)
+    else:
+        sources, allowed = some
+        scores, rows = search.exact_top_n(vectors[sources], index.vectors, n + 1, allowed)
+    # Drops one place: the product itself where it was found, else the last one.
+    others = np.argsort(rows == sources[:, None], axis=1, kind="stable")[:, :-1]
+    return _by_views(index, sources, Candidates(rows, scores, _labels(rows, MODEL)).reordered(others), n)
 
 
 def _by_views(index: ProductIndex, sources: Rows, near: Candidates, n: int) -> Candidates:
@@ -102,38 +99,23 @@ def _by_views(index: ProductIndex, sources: Rows, near: Candidates, n: int) -> C
     return found
 
 
-def _without_own(found: Candidates, own: BoolMask) -> Candidates:
-    """Drop one place: the product itself where it was found, else the last one."""
-    return found.reordered(np.argsort(own, axis=1, kind="stable")[:, :-1])
-
-
-def _bought(index: ProductIndex, depth: int) -> Candidates:
+def _bought(index: ProductIndex, n: int, some: Some | None) -> Candidates:
     model = index.co_purchase
-    _, found = search.search(index.index, model.source_vectors(), min(depth + 1, len(index.vocabulary)), index.compute)
-    sources = np.arange(len(found))
-    return _co_purchased(index, sources, neighbours_through_index(model, sources, found, depth))
-
-
-def _bought_in(index: ProductIndex, sources: Rows, allowed: BoolMask, n: int) -> Candidates:
-    return _co_purchased(index, sources, index.co_purchase.neighbours(sources, n, allowed))
-
-
-def _co_purchased(index: ProductIndex, sources: Rows, best: Neighbours) -> Candidates:
+    if some is None:
+        sources = np.arange(len(index.vocabulary))
+        _, found = search.search(index.index, model.source_vectors(), min(n + 1, len(sources)), index.compute)
+        best = neighbours_through_index(model, sources, found, n)
+    else:
+        sources, allowed = some
+        best = model.neighbours(sources, n, allowed)
     # A product without purchases has no vector of its own: its neighbours would be mere popularity.
-    rows = np.where(index.co_purchase.has_baskets()[sources][:, None], best.products, -1)
+    rows = np.where(model.has_baskets()[sources][:, None], best.products, -1)
     return Candidates(rows, best.scores, _labels(rows, np.where(best.seen, CO_PURCHASE, MODEL)))
 
 
-def _bag(index: ProductIndex, depth: int) -> Candidates:
-    return _as_shares(_bought(index, depth))
-
-
-def _bag_in(index: ProductIndex, sources: Rows, allowed: BoolMask, n: int) -> Candidates:
-    return _as_shares(_bought_in(index, sources, allowed, n))
-
-
-def _as_shares(found: Candidates) -> Candidates:
-    """Turn log-probabilities into probabilities, which a client may average over the products of a bag."""
+def _bag(index: ProductIndex, n: int, some: Some | None) -> Candidates:
+    """`_bought` with probabilities for log-probabilities: a client averages them over the products of a bag."""
+    found = _bought(index, n, some)
     return Candidates(found.rows, np.exp(found.scores), found.labels)
 
 
@@ -146,7 +128,6 @@ ALTERNATIVES = TouchPoint(
     DefaultRules(guard=True, brand_cap=8, diversity=0.25, explore_place=12),
     index=YOU_MIGHT_ALSO_LIKE,
     find=_similar,
-    find_in=_similar_in,
     own_category_first=True,
 )
 GOES_WITH = TouchPoint(
@@ -154,7 +135,6 @@ GOES_WITH = TouchPoint(
     DefaultRules(guard=True, brand_cap=8),
     index=PEOPLE_ALSO_BOUGHT,
     find=_bought,
-    find_in=_bought_in,
     beside=YOU_MIGHT_ALSO_LIKE,
 )
 SOMETHING_EXTRA = TouchPoint(
@@ -163,7 +143,6 @@ SOMETHING_EXTRA = TouchPoint(
     places=12,
     index=PEOPLE_ALSO_BOUGHT,
     find=_bag,
-    find_in=_bag_in,
     other_category=True,
     comparable=True,
 )

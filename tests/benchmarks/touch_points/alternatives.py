@@ -99,7 +99,9 @@ def alternatives(vectors: FloatMatrix, ground: Ground, n: int, with_views: bool)
         tensors |= {CO_VIEWS + name: value for name, value in views.tensors().items()}
         manifest = {"co_views": views.config()}
     assert ALTERNATIVES.find is not None
-    found = ALTERNATIVES.find(ProductIndex(vocabulary, search.build_index(unit), tensors, manifest), n * SEARCH_DEPTH)
+    found = ALTERNATIVES.find(
+        ProductIndex(vocabulary, search.build_index(unit), tensors, manifest), n * SEARCH_DEPTH, None
+    )
     if ground.category is not None:
         found = own_category_first(found, ground.category, ground.category)
     return first_kept(found.rows, found.rows >= 0, n)
