@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import date
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -18,15 +17,13 @@ from jobs.lake import changes, storage
 from jobs.lake.lake import Lake
 from jobs.lake.reading import of_night, scan
 from jobs.lake.storage import write_whole
-from jobs.model_inputs import list_offsets
 from jobs.tables.shop import CATALOGUE
 from jobs.tables.table import Table
 from jobs.text import clean
-from models.arrays import BoolMask
 
 FILE = "lists.json"
 """Beside a night's pages."""
-ROWS = 16_384
+ROWS = 131_072
 """Lists counted at once."""
 AT_ONCE = 2
 """Tables read at the same time; each holds a row group of lists in memory."""
@@ -131,47 +128,18 @@ def _path(lake: Lake, as_of: date) -> Path:
 
 
 def _counted(lake: Lake, as_of: date, table: Table, catalogue: Catalogue, stamp: str) -> ListCounts:
-    columns = ("market", "variant", "product_ids", "sources", "short_reason")
-    read = lake.snapshot(table).encoded_nights(columns, [as_of], ROWS) if stamp else ()
-    markets, variants, products, sources = (_TextCounts() for _ in range(4))
     lists = short = 0
+    counts = {name: Counter[str]() for name in ("market", "variant", "product_ids", "sources")}
+    read = lake.snapshot(table).encoded_nights([*counts, "short_reason"], [as_of], ROWS) if stamp else ()
     for batch, (there,) in read:
-        lists += int(there.sum())
-        short += int((np.asarray(batch["short_reason"].is_valid()) & there).sum())
-        markets.add(batch["market"], there)
-        variants.add(batch["variant"], there)
-        for name, counts in (("product_ids", products), ("sources", sources)):
-            counts.add(pc.list_flatten(batch[name]), np.repeat(there, np.diff(list_offsets(batch[name]))))
-    of_sources = {clean(text): count for text, count in sources.counts().items()}
-    shown = products.counts()
-    found = ListCounts(lists, of_sources, short, len(shown), stamp=stamp)
-    return found.with_groups(shown, markets.counts(), variants.counts(), catalogue)
-
-
-class _TextCounts:
-    """Counts texts of dictionary-encoded columns by their codes; reads the texts only when the dictionary changes."""
-
-    def __init__(self) -> None:
-        self._texts = Counter[str]()
-        self._words = pa.array([], pa.string())
-        self._counts = np.zeros(1, np.int64)
-
-    def add(self, texts: pa.Array, there: BoolMask) -> None:
-        """Count those of a column that are `there`; a null counts as the empty text."""
-        coded = texts if pa.types.is_dictionary(texts.type) else texts.dictionary_encode()
-        if not coded.dictionary.equals(self._words):
-            self._add_up()
-            self._words, self._counts = coded.dictionary, np.zeros(len(coded.dictionary) + 1, np.int64)
-        codes = pc.fill_null(coded.indices, len(self._words)) if coded.null_count else coded.indices
-        counted = np.asarray(codes) if there.all() else np.asarray(codes)[there]
-        self._counts += np.bincount(counted, minlength=len(self._counts))
-
-    def counts(self) -> dict[str, int]:
-        """Text -> how often it occurred."""
-        self._add_up()
-        return dict(self._texts)
-
-    def _add_up(self) -> None:
-        words = [*self._words.to_pylist(), ""]
-        self._texts.update({words[code] or "": int(self._counts[code]) for code in np.flatnonzero(self._counts)})
-        self._counts[:] = 0
+        rows = batch if there.all() else batch.filter(pa.array(there))
+        lists += rows.num_rows
+        short += rows.num_rows - rows["short_reason"].null_count
+        for name, counter in counts.items():
+            texts = pc.list_flatten(rows[name]) if name in ("product_ids", "sources") else rows[name]
+            found = pc.value_counts(texts)
+            for text, count in zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True):
+                counter[clean(text or "") if name == "sources" else text or ""] += count
+    shown = counts["product_ids"]
+    whole = ListCounts(lists, dict(counts["sources"]), short, len(shown), stamp=stamp)
+    return whole.with_groups(shown, counts["market"], counts["variant"], catalogue)

@@ -1,6 +1,4 @@
-"""Retrieves candidates for the lists of products: one search over all products, then exact ones where a market sells
-too few of those found.
-"""
+"""Retrieves candidates for product lists: one search over all products, exact ones for markets that need more."""
 
 from __future__ import annotations
 
