@@ -1,4 +1,4 @@
-"""Checks a file of rules, replaces the table policy by it, and prints the rules with their state."""
+"""Checks, loads and shows the merchandisers' rules: `python -m jobs policy`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.table import Table as Grid
 from jobs.errors import UserError
 from jobs.lake.lake import Lake
 from jobs.lake.rows import arrow_schema
-from jobs.policy.compile import Names, Rulebooks, names_nobody_has, policy_on, stored_rules
+from jobs.policy.compile import Names, Rulebooks, policy_on, stored_rules, unknown_names
 from jobs.policy.parse import read_rules
 from jobs.policy.rules import COLUMNS, Rule
 from jobs.policy.variants import Variant
@@ -35,10 +35,9 @@ def run_policy(
     console: Console,
     variants: Sequence[Variant] | None = None,
 ) -> None:
-    """Run the command `policy`.
+    """Check `file` and, unless `check`, replace the table by it in one commit; `show` prints its rules, or the table's.
 
-    `file` is checked and, unless `check`, replaces the table in one commit; `show` prints the
-    file's rules, or without a file the table's. Raises UserError for mistakes in the rules.
+    Raises UserError for mistakes in the rules.
     """
     if file is None and (check or not show):
         raise UserError("give --file rules.csv, a file of rules, or --show to see those of the table")
@@ -55,7 +54,7 @@ def run_policy(
 
 
 def load(lake: Lake, rules: Sequence[Rule], as_of: date) -> str:
-    """Replace the table policy by the rules in one commit; returns a line with the numbers of changes."""
+    """Replace the table policy by the rules in one commit; returns one line about the changes."""
     rows = sorted((rule.model_dump() for rule in rules), key=lambda row: str(row["rule_id"]))
     before = _stored_rows(lake)
     run_id = f"{as_of}-{fingerprint(rows)[:8]}"
@@ -68,17 +67,15 @@ def load(lake: Lake, rules: Sequence[Rule], as_of: date) -> str:
 
 
 def _stored_rows(lake: Lake) -> dict[str, dict[str, object]]:
-    """rule_id -> row of the table, unchecked."""
+    """The table's rows by rule_id, unchecked."""
     if not lake.exists(POLICY):
         return {}
     return {str(row["rule_id"]): row for row in lake.arrow(POLICY, COLUMNS).to_pylist()}
 
 
 def notes(lake: Lake, rules: Sequence[Rule], as_of: date) -> list[str]:
-    """Notes on rules that have no effect on the newest catalogue up to a day; none without a catalogue.
-
-    Names that nothing has, and included products that another rule excludes.
-    """
+    """Notes on names that nothing has in the newest catalogue up to a day, and on included products that another rule
+    excludes; none without a catalogue."""
     nights = [night for night in lake.nights(CATALOGUE) if night <= as_of]
     if not nights:
         return []
@@ -94,7 +91,7 @@ def notes(lake: Lake, rules: Sequence[Rule], as_of: date) -> list[str]:
     if lake.exists(AVAILABILITY):
         markets = Vocabulary.build(lake.arrow(AVAILABILITY, ("market",), nights[-1])["market"])
     compiled = Rulebooks(policy_on(rules, as_of), names, attributes)
-    return names_nobody_has(rules, names, markets) + compiled.hidden_includes()
+    return unknown_names(rules, names, markets) + compiled.hidden_includes()
 
 
 def state(rule: Rule, as_of: date) -> str:

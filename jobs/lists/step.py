@@ -16,8 +16,8 @@ from jobs.lists.customer_lists import stage_customer_lists
 from jobs.lists.product_lists import read_indexes, stage_product_lists
 from jobs.lists.touch_points import RANKED_PAGE
 from jobs.model_inputs import ProductVectors
-from jobs.policy.compile import names_nobody_has, read_policy
 from jobs.policy.compile import note as policy_note
+from jobs.policy.compile import read_policy, unknown_names
 from jobs.policy.variants import DEFAULT
 from jobs.run import Counts, Run
 from jobs.tables.shop import PRODUCT_LISTS, RULE_EFFECTS
@@ -59,7 +59,7 @@ def _counts(builder: ListBuilder, written: int) -> Counts:
     if moved := sum(count.moved for count in builder.counts.values()):
         note += f"; rules moved {moved:,} positions"
     if rules := builder.policy.rules:
-        unmatched = names_nobody_has(rules, builder.rulebooks.names, builder.assortment.markets)
+        unmatched = unknown_names(rules, builder.rulebooks.names, builder.assortment.markets)
         note += f"; {policy_note(len(rules), unmatched + builder.rulebooks.hidden_includes())}"
     return Counts(int(builder.assortment.available.sum()), built - product_lists + written, note=note)
 

@@ -1,4 +1,4 @@
-"""The merchandisers' rules that hold on a night, read from the table policy and checked again."""
+"""Reads the merchandisers' rules of a night, and compiles them for one market."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FIRST = len(DEFAULT_RULES)
 
 @dataclass(frozen=True)
 class Policy:
-    """The rules of one night; `jobs.policy.compile` compiles them for a night's products."""
+    """The rules of one night."""
 
     as_of: date
     rules: tuple[Rule, ...] = ()
@@ -46,7 +46,7 @@ class Policy:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Rule number -> name, as `Rulebook.names`: the same for every touch point, market and variant."""
+        """Rule number -> name, the same for every touch point, market and variant."""
         return (*DEFAULT_RULES, *(rule.rule_id for rule in self.rules))
 
     def rule(self, number: int) -> Rule:
@@ -65,7 +65,7 @@ class Policy:
         )
 
     def as_json(self, name: str) -> str | None:
-        """What the rule called `name` says, for the table rule_effects; None for a standing rule.
+        """The rule of that name as JSON, for the table rule_effects; None for a default rule.
 
         Raises KeyError for a name that no rule of the night has.
         """
@@ -88,11 +88,13 @@ def stored_rules(lake: Lake) -> list[Rule]:
     """
     if not lake.exists(POLICY):
         return []
-    remedy = "; load a checked file with `python -m jobs policy --file rules.csv`"
     try:
         return rules_of(lake.arrow(POLICY, COLUMNS).to_pylist())
     except (UserError, pa.ArrowException) as error:
-        raise UserError(f"the table policy cannot be used: {error}{remedy}") from None
+        raise UserError(
+            f"the table policy cannot be used: {error}; load a checked file with `python -m jobs policy --file "
+            "rules.csv`"
+        ) from None
 
 
 def read_policy(lake: Lake, as_of: date, variants: Sequence[Variant] | None = None) -> Policy:
@@ -104,9 +106,8 @@ def read_policy(lake: Lake, as_of: date, variants: Sequence[Variant] | None = No
     policy = policy_on(stored_rules(lake), as_of)
     if variants is not None:
         known = [variant.name for variant in variants]
-        if unknown := [
-            f"{rule.rule_id} ({rule.variant})" for rule in policy.rules if rule.variant not in (None, *known)
-        ]:
+        unknown = [f"{rule.rule_id} ({rule.variant})" for rule in policy.rules if rule.variant not in (None, *known)]
+        if unknown:
             raise UserError(
                 f"rules name variants that are not among tonight's {', '.join(known)}: {', '.join(unknown)}; end these "
                 "rules, or correct either"
@@ -114,13 +115,13 @@ def read_policy(lake: Lake, as_of: date, variants: Sequence[Variant] | None = No
     return policy
 
 
-# What a person should know about rules that are right in themselves: names that nothing has tonight.
+# Notes on valid rules that name a product attribute or market which the night does not have.
 
 
-def names_nobody_has(rules: Iterable[Rule], names: Names, markets: Vocabulary | None = None) -> list[str]:
-    """One text a name that no product, or no market, of the night has; `markets` None: not looked at.
+def unknown_names(rules: Iterable[Rule], names: Names, markets: Vocabulary | None = None) -> list[str]:
+    """A note for each name that no product, or no market, of the night has; `markets` None: not checked.
 
-    No error: a product may come back, and a market may open.
+    These are no errors: a product may come back, and a market may open.
     """
     known = {attribute: set(names.of(attribute).ids.to_pylist()) for attribute in ATTRIBUTES}
     if markets is not None:
@@ -142,7 +143,7 @@ def _nearest(what: str, value: str, known: set[str]) -> str:
 
 
 def note(rules: int, unmatched: list[str], shown: int = 3) -> str:
-    """One line for the ledger: how many rules hold, and the first of the names that nothing has."""
+    """One line for the ledger: the number of rules, and the first of the names that fit nothing."""
     counted = f"{rules} rule" + ("" if rules == 1 else "s")
     if not unmatched:
         return counted
@@ -150,18 +151,16 @@ def note(rules: int, unmatched: list[str], shown: int = 3) -> str:
     return f"{counted}; {len(unmatched)} of their names fit nothing: {'; '.join(unmatched[:shown])}{more}"
 
 
-# Compiles the policy of a night into the arrays of `models.assembly.rulebook`.
-#
-# Legend: P products, C categories, D departments.
+# Rulebooks. Legend: P products, C categories, D departments.
 
 NONE = -1
 KEPT = 64
-"""Compiled parts that are kept: markets without rules of their own share one, and memory stays bounded."""
+"""Compiled parts that are cached: markets without rules of their own share one, and memory stays bounded."""
 
 
 @dataclass(frozen=True)
 class Names:
-    """What the numbers in `Attributes` stand for."""
+    """The vocabularies behind the numbers in `Attributes`."""
 
     products: Vocabulary
     """[P], in the order of the attributes' arrays."""
@@ -171,23 +170,14 @@ class Names:
 
     def of(self, attribute: str) -> Vocabulary:
         """The values of an attribute as the table policy calls it."""
-        return {
-            "product_id": self.products,
-            "brand": self.brands,
-            "category": self.categories,
-            "department": self.departments,
-        }[attribute]
-
-    def numbers(self, attribute: str, values: Iterable[str]) -> dict[str, int]:
-        """Value -> its number; -1 where no product has it."""
-        asked = list(values)
-        return dict(zip(asked, self.of(attribute).encode(asked, missing="negative").tolist(), strict=True))
+        vocabularies = (self.products, self.brands, self.categories, self.departments)
+        return vocabularies[ATTRIBUTES.index(attribute)]
 
 
 class Rulebooks:
     """The rulebooks of a night: one policy over one night's products.
 
-    Markets under the same rules get the same arrays, so nobody may write into them.
+    Markets under the same rules share their arrays, which must not be written to.
     """
 
     def __init__(self, policy: Policy, names: Names, attributes: Attributes) -> None:
@@ -202,13 +192,13 @@ class Rulebooks:
         self._excluded = lru_cache(KEPT)(self._compile_excluded)
         self._moved = lru_cache(KEPT)(self._compile_moved)
 
-    def rulebook(self, touch_point: str, market: str, variant: Variant, standing: DefaultRules) -> Rulebook:
-        """What the lists of a touch point, market and variant must keep to.
+    def rulebook(self, touch_point: str, market: str, variant: Variant, defaults: DefaultRules) -> Rulebook:
+        """The rules for the lists of a touch point, market and variant.
 
-        `standing` is the touch point's own; the variant may replace it.
+        `defaults` are the touch point's own rules; the variant may replace them.
         """
         holding = self.policy.holding(touch_point, market, variant)
-        return self._compiled(holding, variant.standing.get(touch_point, standing))
+        return self._compiled(holding, variant.standing.get(touch_point, defaults))
 
     def repeat_purchase_days(self, market: str, variant: Variant) -> npt.NDArray[np.float32]:
         """[C], days after a purchase from which a customer's list may show the product again; infinity: never."""
@@ -221,7 +211,7 @@ class Rulebooks:
         return days
 
     def hidden_includes(self) -> list[str]:
-        """One text an include whose product another rule excludes, in some of its lists; exclusion wins."""
+        """A note for each include whose product another rule excludes in some of its lists; exclusion wins."""
         shown_at = (None, *KINDS["include"].touch_points)
         excludes = [
             (number, rule)
@@ -235,8 +225,6 @@ class Rulebooks:
             for number, other in excludes
             if rule.meets(other) and self._number("product_id", rule.value) in self._rows[number]
         ]
-
-    # --- parts
 
     def _number(self, attribute: str, value: str | None) -> int:
         return self._numbers[attribute, str(value)]
@@ -258,14 +246,14 @@ class Rulebooks:
         ranked = sorted(self._of_kind(holding, kind), key=lambda found: found[1].rank)
         return ranked[0] if ranked else (NONE, None)
 
-    def _compile(self, holding: tuple[int, ...], standing: DefaultRules) -> Rulebook:
+    def _compile(self, holding: tuple[int, ...], defaults: DefaultRules) -> Rulebook:
         excluded = self._excluded(tuple(number for number, _ in self._of_kind(holding, "exclude")))
         places, mover = self._moved(tuple(number for number, _ in self._of_kind(holding, "boost", "bury")))
         pins, pin_places, pin_rules = self._pins(holding, excluded)
-        mixes, guard_rule = self._mixes(holding, standing.guard)
-        brand_cap, brand_rule = self._cap(holding, "brand_cap", standing.brand_cap, BRAND_CAP)
-        category_cap, category_rule = self._cap(holding, "category_cap", standing.category_cap, CATEGORY_CAP)
-        low, high, price_rule = self._window(holding, standing)
+        mixes, guard_rule = self._mixes(holding, defaults.guard)
+        brand_cap, brand_rule = self._cap(holding, "brand_cap", defaults.brand_cap, BRAND_CAP)
+        category_cap, category_rule = self._cap(holding, "category_cap", defaults.category_cap, CATEGORY_CAP)
+        low, high, price_rule = self._window(holding, defaults)
         return Rulebook(
             names=self.policy.names,
             excluded=excluded,
@@ -283,8 +271,8 @@ class Rulebooks:
             price_low=low,
             price_high=high,
             price_rule=price_rule,
-            diversity=standing.diversity,
-            explore_place=standing.explore_place - 1,
+            diversity=defaults.diversity,
+            explore_place=defaults.explore_place - 1,
         )
 
     def _compile_excluded(self, numbers: tuple[int, ...]) -> RuleNumbers:
@@ -314,18 +302,18 @@ class Rulebooks:
         places, rows, numbers = zip(*sorted(pins), strict=True) if pins else ((), (), ())
         return np.array(rows, np.int64), np.array(places, np.int64), np.array(numbers, np.int16)
 
-    def _cap(self, holding: Sequence[int], kind: str, standing: int, standing_rule: int) -> tuple[int, int]:
+    def _cap(self, holding: Sequence[int], kind: str, default: int, default_rule: int) -> tuple[int, int]:
         number, rule = self._first(holding, kind)
         if rule is not None:
             return int(rule.amount or 0), number
-        return standing, standing_rule if standing else NONE
+        return default, default_rule if default else NONE
 
-    def _window(self, holding: Sequence[int], standing: DefaultRules) -> tuple[float, float, int]:
+    def _window(self, holding: Sequence[int], defaults: DefaultRules) -> tuple[float, float, int]:
         number, rule = self._first(holding, "price_window")
         if rule is not None:
             return rule.low or 0.0, float("inf") if rule.high is None else rule.high, number
-        bounded = standing.price_low > 0 or standing.price_high < float("inf")
-        return standing.price_low, standing.price_high, PRICE if bounded else NONE
+        bounded = defaults.price_low > 0 or defaults.price_high < float("inf")
+        return defaults.price_low, defaults.price_high, PRICE if bounded else NONE
 
     def _mixes(self, holding: Sequence[int], guard: bool) -> tuple[BoolMask, int]:
         """[D + 1, D + 1] and the rule to name for what is kept out.
@@ -356,11 +344,9 @@ class Rulebooks:
 
 def _numbers(rules: Sequence[Rule], names: Names) -> dict[tuple[str, str], int]:
     """(attribute, value) -> number of everything that rules select by; -1 where no product has it."""
-    values: dict[str, set[str]] = {}
-    for attribute, value in (pair for rule in rules for pair in rule.selects):
-        values.setdefault(attribute, set()).add(value)
-    return {
-        (attribute, value): number
-        for attribute, asked in values.items()
-        for value, number in names.numbers(attribute, asked).items()
-    }
+    found: dict[tuple[str, str], int] = {}
+    for attribute in ATTRIBUTES:
+        values = sorted({value for rule in rules for each, value in rule.selects if each == attribute})
+        numbers = names.of(attribute).encode(values, missing="negative").tolist()
+        found |= {(attribute, value): number for value, number in zip(values, numbers, strict=True)}
+    return found

@@ -1,4 +1,4 @@
-"""A/B variants of the lists, and which customer sees which: a function of the customer's id alone."""
+"""Defines the A/B variants of the lists, and assigns customers to them by their ids alone."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt
 
 from jobs.errors import UserError
 from jobs.settings import Settings
-
-# The rules that a touch point keeps without anybody asking; a policy may change them.
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A synthetic fashion shop: seeded raw files day by day, and the truth that is in them.
+"""Generates a synthetic fashion shop: seeded raw files day by day, and the truth behind them.
 
 summary = write_shop(raw, SIZES["tiny"], progress, truth_folder)
 truth(SIZES["tiny"]).complements("P000123")
@@ -15,17 +15,3 @@ from jobs.sample_shop.files import write_days as write_days
 from jobs.sample_shop.files import write_shop as write_shop
 from jobs.sample_shop.truth import ShopTruth as ShopTruth
 from jobs.sample_shop.truth import truth as truth
-
-__all__ = [
-    "EVENT_DIRT",
-    "ODD_NAMES",
-    "PRODUCT_DIRT",
-    "SIZES",
-    "Progress",
-    "ShopSize",
-    "ShopSummary",
-    "ShopTruth",
-    "truth",
-    "write_days",
-    "write_shop",
-]

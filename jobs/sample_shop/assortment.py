@@ -1,10 +1,9 @@
-"""One day's shelf: drawing products in proportion to their demand of the day."""
+"""Draws products in proportion to their demand of a day, and changes prices and stock from day to day."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
@@ -18,7 +17,7 @@ TREND = 0.5
 
 @dataclass(frozen=True)
 class DayAssortment:
-    """The live products of a day, sorted by group. A slot is a place on the shelf; S slots."""
+    """The live products of a day, sorted by group. A slot is a place in that order; S slots."""
 
     product: Ints
     """(S,) product of each slot."""
@@ -67,16 +66,12 @@ class DayAssortment:
         """Whether the market can buy the slot's product today."""
         return self.available[self.product[slot], market]
 
-    @cached_property
-    def _last(self) -> int:
-        return len(self.product) - 1
-
     def _at(self, demand: Floats) -> Ints:
-        return np.minimum(np.searchsorted(self.demand, demand, side="right") - 1, self._last)
+        return np.minimum(np.searchsorted(self.demand, demand, side="right") - 1, len(self.product) - 1)
 
 
-def shelf_of(world: World, stock: StockDay) -> DayAssortment:
-    """The shelf of one day: lasting appeal, this week's trend, novelty and season."""
+def assortment_of(world: World, stock: StockDay) -> DayAssortment:
+    """The assortment of one day; its demand is lasting appeal, this week's trend, novelty and season."""
     live = np.arange(stock.live)
     age = stock.day - world.launch_day[: stock.live]
     trend = TREND * (hashed(world.size.seed, Stream.TREND, live, stock.day // 7) * 2 - 1)
@@ -97,7 +92,7 @@ def shelf_of(world: World, stock: StockDay) -> DayAssortment:
     )
 
 
-# What changes in the shop from day to day: prices, and what is in stock in which market.
+# Prices, and the stock of each market.
 
 PRICE_CHANGES = 0.004
 MARKDOWNS = (0.7, 0.8, 0.9, 1.0)
@@ -107,7 +102,7 @@ RETURN = 0.08
 
 @dataclass(frozen=True)
 class StockDay:
-    """One day's stock. `price` and `available` are shared with the next day: read them before asking for it."""
+    """One day's stock. `price` and `available` are overwritten by the next day: read them before asking for it."""
 
     day: int
     live: int
@@ -152,7 +147,7 @@ def stock_by_day(world: World) -> Iterator[StockDay]:
 
 
 def _move(carried: Bools, available: Bools, rng: np.random.Generator) -> tuple[Ints, Ints]:
-    """Sell some pairs out and bring some back, in place; the pairs that moved."""
+    """Sell some pairs out and bring some back, in place; returns the pairs that changed."""
     absent = np.flatnonzero(carried & ~available)
     back = absent[rng.random(len(absent)) < RETURN]
     tried = np.unique(rng.integers(0, max(carried.size, 1), round(carried.size * SELL_OUT)))

@@ -1,4 +1,4 @@
-"""How large the synthetic shop is, by name."""
+"""Defines the sizes of the synthetic shop."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ShopSize(Settings):
     """
 
     name: str
-    """What people call this size; written into SYNTHETIC.txt."""
+    """Name of the size; written into SYNTHETIC.txt."""
     seed: int
     """Root of every random stream; equal seeds and sizes give byte-equal files."""
     first_day: date
@@ -73,9 +73,10 @@ class ShopSize(Settings):
         return self.first_day + timedelta(days=day)
 
 
+_SEED = 20260406
 TINY = ShopSize(
     name="tiny",
-    seed=20260406,
+    seed=_SEED,
     first_day=date(2026, 3, 9),
     days=28,
     products=150,
@@ -91,7 +92,7 @@ TINY = ShopSize(
 )
 SAMPLE = ShopSize(
     name="sample",
-    seed=20260406,
+    seed=_SEED,
     first_day=date(2026, 1, 12),
     days=84,
     products=1_760,
@@ -107,7 +108,7 @@ SAMPLE = ShopSize(
 )
 MILLION = ShopSize(
     name="million",
-    seed=20260406,
+    seed=_SEED,
     first_day=date(2026, 1, 12),
     days=84,
     products=46_400,

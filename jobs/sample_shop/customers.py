@@ -1,4 +1,4 @@
-"""Who shops: a long-term style for every customer, and what each has in mind in a given week."""
+"""Generates customers: the long-term style of each, and the products that each looks for in a week."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random streams that depend only on what they are for, never on what was drawn before."""
+"""Provides random streams that depend only on their purpose, never on earlier draws."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def generator(seed: int, stream: Stream, part: int = 0) -> np.random.Generator:
 def hashed(seed: int, stream: Stream, first: Ints, second: Ints | int) -> Floats:
     """Uniform numbers in [0, 1), a pure function of (seed, stream, first, second), element by element.
 
-    What a customer has in mind in a week must be the same on every day of it without anybody storing it.
+    So the product that a customer looks for in a week is the same on every day of it, without being stored.
     The mixing function is splitmix64 (Steele, Lea and Flood, 2014).
     """
     base = np.uint64((seed * 1_000_003 + int(stream)) % 2**64)

@@ -1,4 +1,4 @@
-"""A day's clean event rows: times, ids and prices for what the visits did."""
+"""Generates a day's clean events: visits, baskets, times, ids and prices."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from jobs.sample_shop.assortment import DayAssortment, StockDay, shelf_of
+from jobs.sample_shop.assortment import DayAssortment, StockDay, assortment_of
 from jobs.sample_shop.customers import FAVOURITE_WEIGHTS, Customers
-from jobs.sample_shop.draws import Bools, Floats, Ints, Stream, generator, pick
+from jobs.sample_shop.draws import Floats, Ints, Stream, generator, pick
 from jobs.sample_shop.world import Cells, World
 
 EVENTS_PER_VISIT = 8.0
@@ -30,16 +30,17 @@ def events_of(world: World, customers: Customers, stock: StockDay) -> pl.DataFra
     """
     rng = generator(world.size.seed, Stream.EVENTS, stock.day)
     date = world.size.date_of(stock.day)
-    shelf = shelf_of(world, stock)
+    assortment = assortment_of(world, stock)
     mean = world.size.daily_events * WEEKDAYS[date.weekday()] / EVENTS_PER_VISIT
-    visits = start_visits(customers, shelf, stock.day, int(rng.poisson(mean)), rng)
-    browsed, bagged = browse(visits, shelf, world.cells, rng)
-    bought = buy(visits, bagged, shelf, world.cells, rng)
-    actions = _sorted(together([browsed, bought]))
+    visits = start_visits(customers, assortment, stock.day, int(rng.poisson(mean)), rng)
+    browsed, bagged = browse(visits, assortment, world.cells, rng)
+    bought = buy(visits, bagged, assortment, world.cells, rng)
+    actions = together([browsed, bought])
+    actions = actions.chosen(np.lexsort((actions.turn, actions.visit)))
     ms = _times(actions, len(visits.customer), rng)
     order = np.lexsort((actions.turn, actions.visit, ms))
-    ms, visit, slot, kind = ms[order], actions.visit[order], actions.slot[order], actions.kind[order]
-    product = shelf.product[slot]
+    ms, actions = ms[order], actions.chosen(order)
+    visit, kind, product = actions.visit, actions.kind, assortment.product[actions.slot]
     pieces = 1 + (rng.random(len(product)) < TWO_PIECES)
     frame = pl.DataFrame(
         {
@@ -62,11 +63,6 @@ def events_of(world: World, customers: Customers, stock: StockDay) -> pl.DataFra
     ).drop("kind")
 
 
-def _sorted(actions: Actions) -> Actions:
-    order = np.lexsort((actions.turn, actions.visit))
-    return Actions(actions.visit[order], actions.turn[order], actions.slot[order], actions.kind[order])
-
-
 def _times(actions: Actions, visits: int, rng: np.random.Generator) -> Ints:
     """Milliseconds since midnight of actions that are sorted by visit and turn; no visit crosses midnight."""
     count = len(actions.visit)
@@ -85,7 +81,7 @@ def _times(actions: Actions, visits: int, rng: np.random.Generator) -> Ints:
     return np.asarray(start[actions.visit] + since, dtype=np.int64)
 
 
-# A day's visits: who comes, what they have in mind, and which products they look at, save and put in the bag.
+# Visits: their customers and intents, and the products that they look at, save and put in the bag.
 
 CLICK, SAVE, BAG, PURCHASE = range(4)
 EVENT_TYPES = ("click", "save", "bag", "purchase")
@@ -132,21 +128,23 @@ class Actions:
     kind: Ints
     """CLICK, SAVE, BAG or PURCHASE."""
 
-    def chosen(self, mask: Bools) -> Actions:
-        """The actions where `mask` holds."""
-        return Actions(self.visit[mask], self.turn[mask], self.slot[mask], self.kind[mask])
+    def chosen(self, rows: Ints) -> Actions:
+        """The actions at these positions, in their order."""
+        return Actions(self.visit[rows], self.turn[rows], self.slot[rows], self.kind[rows])
 
 
-def start_visits(customers: Customers, shelf: DayAssortment, day: int, count: int, rng: np.random.Generator) -> Visits:
-    """Who comes and why: mostly this week's focus, else another favourite, else whatever is in season."""
+def start_visits(
+    customers: Customers, assortment: DayAssortment, day: int, count: int, rng: np.random.Generator
+) -> Visits:
+    """Visits with their intents: mostly the focus of the week, else another favourite, else a seasonal group."""
     customer = customers.visitors(day, count, rng)
     focus, product = customers.week_focus(customer, day)
     route = rng.random(count)
     favourite = customers.favourites[customer, pick(FAVOURITE_WEIGHTS, rng.random(count))].astype(np.int64)
-    seasonal = pick(shelf.group_demand, rng.random(count))
+    seasonal = pick(assortment.group_demand, rng.random(count))
     cell = np.where(route < FOCUSED, focus, np.where(route < 1 - EXPLORING, favourite, seasonal))
     home = customers.market[customer].astype(np.int64)
-    away = rng.integers(0, shelf.available.shape[1], count)
+    away = rng.integers(0, assortment.available.shape[1], count)
     steps = np.minimum(rng.geometric(1 - MORE_STEPS, count), MOST_STEPS)
     return Visits(
         customer=customer,
@@ -159,12 +157,12 @@ def start_visits(customers: Customers, shelf: DayAssortment, day: int, count: in
     )
 
 
-def browse(visits: Visits, shelf: DayAssortment, cells: Cells, rng: np.random.Generator) -> tuple[Actions, Ints]:
-    """Looking, saving and bagging of a day's visits, and (V,) the last bagged slot of each, -1 for none.
+def browse(visits: Visits, assortment: DayAssortment, cells: Cells, rng: np.random.Generator) -> tuple[Actions, Ints]:
+    """Clicks, saves and bags of a day's visits, and (V,) the last bagged slot of each, -1 for none.
 
     A step mostly goes to the next product of the page or to a liked one of the same group; a few steps wander off
-    (to other styles, to anything), and now and then the intent itself moves on to what goes with it. So what comes
-    next depends on what came last.
+    (to other styles, to anything), and now and then the intent itself moves on to a complement. So each step
+    depends on the one before.
     """
     current, bagged = np.full(len(visits.cell), AFRESH), np.full(len(visits.cell), -1)
     intent = visits.cell.copy()
@@ -178,11 +176,11 @@ def browse(visits: Visits, shelf: DayAssortment, cells: Cells, rng: np.random.Ge
         wander = route < ASTRAY + OTHER_STYLE
         aim = np.where(wander, cells.siblings(intent[active], rng.random(len(active))), intent[active])
         last = np.where(route < ASTRAY, ANYTHING, np.where(wander, AFRESH, current[active]))
-        slot = _look(visits, shelf, active, aim, last, step, rng)
+        slot = _look(visits, assortment, active, aim, last, step, rng)
         found = slot >= 0
         active, slot, wander = active[found], slot[found], wander[found]
         current[active[~wander]] = slot[~wander]
-        match = 1 - shelf.distance(slot, visits.level[active], visits.brand[active])
+        match = 1 - assortment.distance(slot, visits.level[active], visits.brand[active])
         saves = rng.random(len(active)) < SAVES
         bags = ~wander & (rng.random(len(active)) < BAGS * np.clip(match, 0.1, 1.0) * 1.4)
         bagged[active[bags]] = slot[bags]
@@ -193,25 +191,31 @@ def browse(visits: Visits, shelf: DayAssortment, cells: Cells, rng: np.random.Ge
 
 
 def _look(
-    visits: Visits, shelf: DayAssortment, who: Ints, intent: Ints, current: Ints, step: int, rng: np.random.Generator
+    visits: Visits,
+    assortment: DayAssortment,
+    who: Ints,
+    intent: Ints,
+    current: Ints,
+    step: int,
+    rng: np.random.Generator,
 ) -> Ints:
     """The slot each visit looks at; `current` is its last slot in the group, AFRESH or ANYTHING (in the shop)."""
 
     def propose(part: Ints, attempt: int) -> Ints:
         mine, now = who[part], current[part]
-        liked = shelf.liked(intent[part], visits.level[mine], visits.brand[mine], rng)
+        liked = assortment.liked(intent[part], visits.level[mine], visits.brand[mine], rng)
         onward = (now >= 0) & (rng.random(len(part)) < NEXT_ON_PAGE)
-        further = shelf.after(np.maximum(now, 0), 1 + (rng.random(len(part)) < 0.3))
+        further = assortment.after(np.maximum(now, 0), 1 + (rng.random(len(part)) < 0.3))
         slot = np.where(onward, further, liked)
         if step == 0 and attempt == 0:
             resumed = visits.resumed[mine]
-            slot = np.where(resumed >= 0, shelf.within(intent[part], np.maximum(resumed, 0.0)), slot)
-        return np.where(now == ANYTHING, shelf.anything(rng.random(len(part))), slot)
+            slot = np.where(resumed >= 0, assortment.within(intent[part], np.maximum(resumed, 0.0)), slot)
+        return np.where(now == ANYTHING, assortment.anything(rng.random(len(part))), slot)
 
-    return in_stock(shelf, visits.market[who], propose)
+    return in_stock(assortment, visits.market[who], propose)
 
 
-def in_stock(shelf: DayAssortment, market: Ints, propose: Callable[[Ints, int], Ints]) -> Ints:
+def in_stock(assortment: DayAssortment, market: Ints, propose: Callable[[Ints, int], Ints]) -> Ints:
     """Ask for a slot for every market until it is in stock there, a few times; -1 where it never was.
 
     `propose` gets the positions still without a slot and the number of the attempt, and gives a slot for each.
@@ -220,7 +224,7 @@ def in_stock(shelf: DayAssortment, market: Ints, propose: Callable[[Ints, int], 
     pending = np.arange(len(market))
     for attempt in range(TRIES):
         asked = propose(pending, attempt)
-        fine = shelf.stocked(asked, market[pending])
+        fine = assortment.stocked(asked, market[pending])
         slot[pending[fine]] = asked[fine]
         pending = pending[~fine]
     return slot
@@ -239,7 +243,7 @@ def together(parts: list[Actions]) -> Actions:
     return Actions(*(np.concatenate(field) if field else np.zeros(0, dtype=np.int64) for field in fields))
 
 
-# What is bought together: a basket opens with a bagged product and takes in what goes with it, and some noise.
+# Baskets: each opens with a bagged product, and takes in complements and some noise.
 
 BUYS = 0.85
 EXTRAS = np.array([0.16, 0.30, 0.30, 0.24])
@@ -251,8 +255,8 @@ BASKET_TURN = 4 * MOST_STEPS
 PURCHASE_TURN = BASKET_TURN + 10
 
 
-def buy(visits: Visits, bagged: Ints, shelf: DayAssortment, cells: Cells, rng: np.random.Generator) -> Actions:
-    """Purchases of a day's visits, with the looking and bagging of what was added at the end.
+def buy(visits: Visits, bagged: Ints, assortment: DayAssortment, cells: Cells, rng: np.random.Generator) -> Actions:
+    """Purchases of a day's visits, with the clicks and bags of the products that were added at the end.
 
     `bagged` is the last bagged slot of each visit or -1; at most one basket a visit, without repeated products.
     """
@@ -260,11 +264,13 @@ def buy(visits: Visits, bagged: Ints, shelf: DayAssortment, cells: Cells, rng: n
     first = bagged[visit]
     extras = pick(EXTRAS, rng.random(len(visit)))
     chosen = [first]
-    parts = [_purchase(visit, first, 0)]
+    parts = [_actions(visit, first, PURCHASE_TURN, PURCHASE)]
     for k in range(1, len(EXTRAS)):
-        slot = _extra(visits, visit, first, shelf, cells, rng)
+        slot = _extra(visits, visit, first, assortment, cells, rng)
         # Nobody needs two belts for one pair of trousers: a further group appears once.
-        repeated = np.any([shelf.cell[slot] == shelf.cell[other] for other in chosen[1:]] + [slot == first], axis=0)
+        repeated = np.any(
+            [assortment.cell[slot] == assortment.cell[other] for other in chosen[1:]] + [slot == first], axis=0
+        )
         slot = np.where((extras >= k) & ~repeated, slot, -1)
         chosen.append(slot)
         taken = slot >= 0
@@ -272,28 +278,24 @@ def buy(visits: Visits, bagged: Ints, shelf: DayAssortment, cells: Cells, rng: n
         clicked = rng.random(len(who)) < CLICKED_FIRST
         parts.append(_actions(who[clicked], what[clicked], BASKET_TURN + 2 * k, CLICK))
         parts.append(_actions(who, what, BASKET_TURN + 2 * k + 1, BAG))
-        parts.append(_purchase(who, what, k))
+        parts.append(_actions(who, what, PURCHASE_TURN + k, PURCHASE))
     return together(parts)
 
 
 def _extra(
-    visits: Visits, visit: Ints, first: Ints, shelf: DayAssortment, cells: Cells, rng: np.random.Generator
+    visits: Visits, visit: Ints, first: Ints, assortment: DayAssortment, cells: Cells, rng: np.random.Generator
 ) -> Ints:
     """One further product for each basket, a slot, -1 where nothing suitable is in stock."""
     route = rng.random(len(visit))
-    cell = shelf.cell[first]
+    cell = assortment.cell[first]
     cell = np.where(route < COMPLEMENT, follow(cells, cell, rng), cell)
 
     def propose(part: Ints, attempt: int) -> Ints:
         mine = visit[part]
-        liked = shelf.liked(cell[part], visits.level[mine], visits.brand[mine], rng)
-        return np.where(route[part] < COMPLEMENT + ALTERNATIVE, liked, shelf.anything(rng.random(len(part))))
+        liked = assortment.liked(cell[part], visits.level[mine], visits.brand[mine], rng)
+        return np.where(route[part] < COMPLEMENT + ALTERNATIVE, liked, assortment.anything(rng.random(len(part))))
 
-    return in_stock(shelf, visits.market[visit], propose)
-
-
-def _purchase(visit: Ints, slot: Ints, place: int) -> Actions:
-    return _actions(visit, slot, PURCHASE_TURN + place, PURCHASE)
+    return in_stock(assortment, visits.market[visit], propose)
 
 
 def _actions(visit: Ints, slot: Ints, turn: int, kind: int) -> Actions:

@@ -1,4 +1,4 @@
-"""Writing the shop as a drop zone would receive it: three gzipped CSV files a day, each renamed when complete."""
+"""Writes the synthetic shop as raw files: three gzipped CSV files a day, each renamed when complete."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from jobs.sample_shop.truth import truth_of
 from jobs.sample_shop.world import MOJIBAKE, SCRIPT, World, build_world
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how many of it are done, and how many there are."""
+"""Called with the name of the work, the number of its parts that are done, and the number of all parts."""
 
 GZIP_LEVEL = 4
 PAIRS_AT_ONCE = 500_000
@@ -35,7 +35,7 @@ A known share of the rows is dirty on purpose.
 
 @dataclass(frozen=True)
 class ShopSummary:
-    """What was written."""
+    """Describes the files that were written."""
 
     size: str
     """Name of the size."""
@@ -48,7 +48,7 @@ class ShopSummary:
     groups: int
     """Groups of alternatives."""
     clean_events: dict[str, int] = field(default_factory=dict)
-    """Clean event rows per day: what an ingest must keep."""
+    """Clean event rows per day, which an ingest must keep."""
     dirt: dict[str, dict[str, int]] = field(default_factory=dict)
     """Per day, rows of each kind in EVENT_DIRT, PRODUCT_DIRT and ODD_NAMES; kinds without a row are absent."""
 
@@ -112,16 +112,9 @@ def _write(raw: Path, world: World, days: range, progress: Progress) -> ShopSumm
 def _products(world: World, stock: StockDay) -> pl.DataFrame:
     rows = world.catalogue[stock.products]
     return rows.select(
-        "product_id",
-        "name",
-        "brand",
-        "category",
-        "department",
-        "colour",
+        pl.col("product_id", "name", "brand", "category", "department", "colour"),
         pl.Series("price", stock.price[stock.products]),
-        "currency",
-        "launched_at",
-        "image_url",
+        pl.col("currency", "launched_at", "image_url"),
         pl.lit(world.size.date_of(stock.day).isoformat() + UPDATED).alias("updated_at"),
     )
 
@@ -141,18 +134,18 @@ def _availability(world: World, stock: StockDay) -> Iterator[pl.DataFrame]:
 def write_csv(path: Path, frames: Iterable[pl.DataFrame]) -> None:
     """Write frames of equal columns as one gzipped CSV file with a header; equal frames give equal bytes.
 
-    The file is written aside under a hidden name and renamed, so that no reader meets half of it.
+    The file is written under a hidden name and renamed, so that no reader meets half of it.
     """
-    aside = path.with_name(f".{path.name}.part")
+    staging = path.with_name(f".{path.name}.part")
     label = f"SYNTHETIC-{path.parent.name}-{path.name.removesuffix('.gz')}"
-    with aside.open("wb") as file, gzip.GzipFile(label, "wb", GZIP_LEVEL, file, mtime=0) as packed:
+    with staging.open("wb") as file, gzip.GzipFile(label, "wb", GZIP_LEVEL, file, mtime=0) as packed:
         for i, frame in enumerate(frames):
             text = frame.write_csv(include_header=i == 0, float_precision=2).encode()
             packed.write(text.replace(BROKEN.encode(), BROKEN_BYTES))
-    aside.rename(path)
+    staging.rename(path)
 
 
-# Rows that a real drop zone would hold and that the ingest must survive, added in known numbers.
+# Faulty rows such as real raw files hold, added in known numbers.
 
 BROKEN = "\ue000"
 """Stands for BROKEN_BYTES until the file is encoded: text cannot hold them."""
@@ -177,7 +170,7 @@ PRODUCT_DIRT = {
 }
 """Rows added to the product files."""
 ODD_NAMES = {
-    "odd_name_script": f"name holds {SCRIPT}; valid, whoever shows it must escape it",
+    "odd_name_script": f"name holds {SCRIPT}; valid, and every page must escape it",
     "odd_name_mojibake": f"name holds {MOJIBAKE}; valid, UTF-8 text that was decoded wrongly upstream",
 }
 """Valid rows of the product files, counted but not to be rejected."""
@@ -216,9 +209,7 @@ def with_event_dirt(clean: pl.DataFrame, day: int, when: date, share: float, see
             UNPARSEABLE[day % len(UNPARSEABLE)],
             later.dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").alias("event_ts"),
         ),
-        "market",
-        "basket_id",
-        "quantity",
+        pl.col("market", "basket_id", "quantity"),
         _fault("negative_price", -1.0, pl.col("price")),
         "dirt",
     )
@@ -230,13 +221,10 @@ def _fault(name: str, value: str | float | None, otherwise: pl.Expr) -> pl.Expr:
 
 
 def with_product_dirt(clean: pl.DataFrame, day: int, share: float, seed: int) -> pl.DataFrame:
-    """Rows of one product file; a column `dirt` names the fault, or what is odd about the name, or is null."""
-    odd = (
-        pl.when(pl.col("name").str.contains(SCRIPT, literal=True))
-        .then(pl.lit("odd_name_script"))
-        .when(pl.col("name").str.contains(MOJIBAKE, literal=True))
-        .then(pl.lit("odd_name_mojibake"))
-    )
+    """Rows of one product file; a column `dirt` names the fault, or the oddity of the name, or is null."""
+    name = pl.col("name").str
+    script = pl.when(name.contains(SCRIPT, literal=True)).then(pl.lit("odd_name_script"))
+    odd = script.when(name.contains(MOJIBAKE, literal=True)).then(pl.lit("odd_name_mojibake"))
     rows = clean.with_columns(odd.cast(pl.String).alias("dirt"))
     rng = generator(seed, Stream.DIRT, day + 1_000_000)
     least = len(PRODUCT_DIRT) if day == 0 and share else 0

@@ -1,4 +1,4 @@
-"""What the generator knows and a model has to find out: which products are alternatives, which are complements."""
+"""Labels alternatives and complements among the products: the truth that a model has to find."""
 
 from __future__ import annotations
 

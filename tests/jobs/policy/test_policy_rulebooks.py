@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jobs.policy.compile import FIRST, names_nobody_has, note
+from jobs.policy.compile import FIRST, note, unknown_names
 from jobs.policy.rules import TOUCH_POINTS
 from jobs.policy.variants import DefaultRules, Variant
 from models.assembly.rulebook import BRAND_CAP, CATEGORY_CAP, DEFAULT_RULES, GUARD, PRICE, Rulebook
@@ -237,13 +237,13 @@ def test_names_that_nothing_has_are_said_and_no_error() -> None:
         on("category", "hats", "bury", amount=1, market="UK"),
     )
     assert (rules.rulebook(PAB, "GB", VARIANT, DefaultRules()).excluded == -1).all()
-    said = names_nobody_has(rules.policy.rules, NAMES, Vocabulary(["GB"]))
+    said = unknown_names(rules.policy.rules, NAMES, Vocabulary(["GB"]))
     assert said == [
         "r0: no brand 'acme' tonight, but 'Acme'",
         "r1: no product_id 'P9' tonight",
         "r2: no department 'woman' tonight, but 'women'",
         "r3: no market 'UK' tonight",
     ]
-    assert names_nobody_has(rules.policy.rules, NAMES) == said[:3]
+    assert unknown_names(rules.policy.rules, NAMES) == said[:3]
     assert note(1, []) == "1 rule"
     assert note(4, said) == "4 rules; 4 of their names fit nothing: " + "; ".join(said[:3]) + " and 1 more"
