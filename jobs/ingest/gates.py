@@ -1,7 +1,7 @@
-"""Gates of the input: the night's figures against those of the nights before, before anything is made from them.
+"""Compares the figures of a night's input with those of earlier nights, and stops the night where they differ too much.
 
-A shop's first nights have nothing to compare with. By rule, what hardly changes (catalogue, availability, columns,
-prices) is compared from the second night on, what a day brings (events) from the fourth.
+A shop's first nights have nothing to compare with: catalogue, availability, columns and prices, which hardly change,
+are compared from the second night on, events from the fourth.
 """
 
 from __future__ import annotations
@@ -26,27 +26,17 @@ from jobs.tables.records import INPUTS
 from jobs.tables.shop import CATALOGUE
 
 LOADS = 7
-"""Nights before that say what is usual."""
+"""Earlier nights whose median is the usual value."""
 WEEKS = 4
-"""Weeks in which the same weekday is looked for."""
+"""Weeks in which the same weekday is searched."""
 FIRST_LOADS, SAME_WEEKDAYS = 3, 2
-"""Fewest nights before to compare a day's events with, and fewest of the same weekday to compare with those alone."""
+"""Fewest earlier nights to compare events with, and fewest of the same weekday to compare with those alone."""
 MARKET, TYPE, COLUMN = "market ", "type ", "column "
-"""What the names of slices begin with."""
+"""Prefixes of the names of slices."""
 FEW_EVENTS, FEW_PRICES, FEW_PAIRS, FEW_PRODUCTS = 20, 100, 10, 20
-"""A slice that usually has fewer says nothing when it has none, and shares and means of fewer rows say little."""
-GATES = (
-    "input_events",
-    "input_markets",
-    "input_types",
-    "input_products",
-    "input_pairs",
-    "input_market_pairs",
-    "input_prices",
-    "input_nulls",
-    "input_columns",
-    "input_age",
-)
+"""Slices that usually have fewer are not compared, nor are shares and means of fewer rows: chance moves them."""
+_CHECKED = ("events", "markets", "types", "products", "pairs", "market_pairs", "prices", "nulls", "columns", "age")
+GATES = tuple(f"input_{name}" for name in _CHECKED)
 """Every gate of the input, checked tonight or not."""
 
 
@@ -55,51 +45,53 @@ class InputGates:
     """The limits; `ingest --accept GATE` lets one failed gate pass on purpose, which is recorded."""
 
     min_events: float = 0.6
-    """Least events that the night added, as a share of what the weekday usually brings."""
+    """Least new events of the night, as a share of the usual number of the weekday."""
     max_events: float = 10.0
-    """Most, as a multiple of it."""
+    """Most new events, as a multiple of the usual number."""
     min_slice: float = 0.2
-    """Least events of any one market or type, as a share of what is usual."""
+    """Least events of any one market or type, as a share of the usual number."""
     min_products: float = 0.7
-    """Least products of the catalogue, and available pairs in all, as a share of what is usual."""
+    """Least products of the catalogue, and available pairs in all, as a share of the usual number."""
     min_market_pairs: float = 0.5
-    """Least available pairs of any one market, as a share of what is usual."""
+    """Least available pairs of any one market, as a share of the usual number."""
     max_price_factor: float = 2.0
-    """How many times dearer or cheaper the mean price of the catalogue, or of the events, may be."""
+    """Greatest factor by which the mean price of the catalogue, or of the events, may rise or fall."""
     max_null_gain: float = 0.2
-    """By how much the share of rows without a value may grow in any column."""
+    """Greatest growth of the share of rows without a value in any column."""
     max_age_days: float = 7.0
     """Most days from the newest event to the night."""
 
 
-Figures = Mapping[tuple[str, str], float]
+NightFigures = Mapping[tuple[str, str], float]
 """(figure, slice) -> value of one night."""
 
 
 @dataclass(frozen=True)
 class _Inputs:
-    """Tonight's figures and those of the nights before, the newest first."""
+    """Tonight's figures and those of earlier nights, the newest first."""
 
     as_of: date
-    now: Figures
-    before: list[tuple[date, Figures]]
+    now: NightFigures
+    before: list[tuple[date, NightFigures]]
 
     def value(self, figure: str, part: str = names.ALL) -> float:
         """Tonight's figure; 0 where the slice is not there."""
         return self.now.get((figure, part), 0.0)
 
     def usual(self, figure: str, part: str = names.ALL) -> float:
-        """The median of the nights before; a slice that a night lacks counted nothing there: 0."""
+        """The median of the earlier nights; a slice that a night lacks counts as 0."""
         return median(of.get((figure, part), 0.0) for _, of in self.before[:LOADS])
 
     def usual_where_known(self, figure: str, part: str) -> float | None:
-        """The median of the nights before that have the slice: of shares and means, which nothing has none of."""
+        """The median of the earlier nights that have the slice: a share or mean of no rows is not 0."""
         known = [of[figure, part] for _, of in self.before[:LOADS] if (figure, part) in of]
         return median(known) if known else None
 
     def usual_of_weekday(self, part: str = names.ALL) -> float | None:
-        """Events of such a day: the median of the same weekday, or the fewest of the last loads where too few of them
-        are known, since shops have quiet weekdays. None on a shop's first nights; days without events do not count.
+        """Usual events of this weekday; None on a shop's first nights. Days without events do not count.
+
+        The median of the same weekday; where too few of them are known, the fewest of the last loads, since shops have
+        quiet weekdays.
         """
         open_days = [(day, of) for day, of in self.before if of.get((names.EVENTS_READ, names.ALL), 0.0) > 0]
         if len(open_days) < FIRST_LOADS:
@@ -112,13 +104,13 @@ class _Inputs:
         return min(of.get((names.EVENTS_READ, part), 0.0) for _, of in open_days[:LOADS])
 
     def slices(self, figure: str, prefix: str) -> list[str]:
-        """Slices of a figure that tonight or a night before has."""
+        """Slices of a figure that tonight or an earlier night has."""
         nights = (self.now, *(of for _, of in self.before[:LOADS]))
         return sorted({part for of in nights for name, part in of if name == figure and part.startswith(prefix)})
 
 
 def check_inputs(lake: Lake, run: Run, config: InputGates, may_be_empty: bool = False) -> list[Check]:
-    """Every check of the night's input that has something to compare with; `may_be_empty`: the last day was closed."""
+    """Every check of the night's input that can be compared; `may_be_empty`: the shop was closed on the last day."""
     found = _read(lake, run)
     checks: list[Check] = []
     if not (may_be_empty and found.value(names.EVENTS_READ) == 0):
@@ -132,7 +124,7 @@ def check_inputs(lake: Lake, run: Run, config: InputGates, may_be_empty: bool = 
 
 
 def decide_inputs(lake: Lake, run: Run, checks: Sequence[Check], accepted: Collection[str]) -> None:
-    """Record the checks; raises GateError where one failed, UserError for an accepted gate that there is not."""
+    """Record the checks; raises GateError where one failed, UserError where `accepted` names an unknown gate."""
     if unknown := set(accepted) - set(GATES):
         raise UserError(f"--accept {sorted(unknown)}: no such gate of the input; there are {', '.join(GATES)}")
     decide(lake, run, "ingest", checks, accepted)
@@ -178,7 +170,7 @@ def _stock_checks(found: _Inputs, config: InputGates) -> Iterator[Check]:
 
 
 def _least(gate: str, shares: Mapping[str, tuple[float, float]], least: float, what: str) -> Iterator[Check]:
-    """A check of the slice that lost most; nothing where no slice has enough to be judged."""
+    """A check of the slice that lost most; none where every slice is too small to compare."""
     if not shares:
         return
     worst = min(shares, key=lambda part: shares[part][0] / shares[part][1])
@@ -210,7 +202,7 @@ def _content_checks(found: _Inputs, config: InputGates) -> Iterator[Check]:
 
 
 def _few_rows(found: _Inputs, part: str) -> bool:
-    """Whether the table of a column has too few rows tonight for shares and means."""
+    """Whether the table of a column has too few rows tonight for shares and means to be compared."""
     if part.startswith(f"{COLUMN}{CATALOGUE.name}."):
         return found.value(names.PRODUCTS) < FEW_PRODUCTS
     return found.value(names.EVENTS_READ) < FEW_PRICES

@@ -1,4 +1,4 @@
-"""Which raw rows are good: pure frame-to-frame rules, each with the reason it gives."""
+"""Types the rows of a source's SELECTs, and gives each bad row its reason."""
 
 from __future__ import annotations
 
@@ -11,17 +11,8 @@ from jobs.errors import UserError
 from jobs.lake.forgotten import LEFT_OUT
 from jobs.tables.shop import AVAILABILITY, CATALOGUE, EVENTS
 
-EVENT_COLUMNS = (
-    "event_id",
-    "customer_id",
-    "product_id",
-    "event_type",
-    "event_ts",
-    "market",
-    "basket_id",
-    "quantity",
-    "price",
-)
+EVENT_COLUMNS = tuple(name for name in EVENTS.names if name not in ("event_date", "as_of", "run_id"))
+CATALOGUE_COLUMNS = tuple(name for name in CATALOGUE.names if name not in ("as_of", "run_id"))
 EVENT_TYPES = ("click", "save", "bag", "purchase")
 REQUIRED = {
     EVENTS.name: ("customer_id", "product_id", "event_type", "event_ts"),
@@ -29,31 +20,30 @@ REQUIRED = {
     AVAILABILITY.name: ("product_id", "market", "available"),
 }
 OPTIONAL = {
-    EVENTS.name: ("event_id", "market", "basket_id", "quantity", "price", "excluded"),
-    CATALOGUE.name: (
-        "name",
-        "brand",
-        "category",
-        "department",
-        "colour",
-        "price",
-        "currency",
-        "launched_at",
-        "image_url",
-        "updated_at",
-        "excluded",
-    ),
+    EVENTS.name: (*(name for name in EVENT_COLUMNS if name not in REQUIRED[EVENTS.name]), "excluded"),
+    CATALOGUE.name: (*CATALOGUE_COLUMNS[1:], "updated_at", "excluded"),
     AVAILABILITY.name: ("updated_at",),
 }
-"""Columns a SELECT may leave out; `excluded` is the author's own reason to leave a row out."""
-
+"""Columns that a SELECT may leave out; `excluded` is the author's own reason to leave a row out."""
 KEYS = {CATALOGUE.name: CATALOGUE.key, AVAILABILITY.name: AVAILABILITY.key}
 ONLY_MARKET = "all"
 """Market of the events of a shop that names none."""
 LONGEST_ID = 200
 OLDEST_YEAR = 1990
 BROKEN = "\ufffd"
-"""What a byte that is no UTF-8 reads as."""
+"""The character that stands for bytes which are no UTF-8."""
+
+# Reasons of rows that are no faults. The reasons of faults stand beside their conditions below.
+
+LATER = "later"
+"""Reason of rows of an undated file that a later night will ingest; they are counted, not rejected."""
+KNOWN = "known"
+"""Reason of rows that another night has ingested: of an undated file, or of one that was delivered again."""
+SUPERSEDED = "superseded"
+"""Reason of good rows that a newer good row of the same key replaces; counted, not rejected."""
+FORGOTTEN = f"excluded: {LEFT_OUT}"
+"""Reason of rows of customers who asked to be forgotten; counted, and kept nowhere."""
+NOT_FAULTS = (LATER, KNOWN, SUPERSEDED, FORGOTTEN)
 
 
 def contract_rows(selected: DataFrame, kind: str, where: str) -> DataFrame:
@@ -81,18 +71,20 @@ def repeated_ids(rows: DataFrame) -> DataFrame:
 
 
 def repeated_keys(rows: DataFrame, kind: str) -> DataFrame:
-    """The same of the keys of products, or of pairs of product and market."""
+    """`hash` of the keys (product, or product and market) that more than one row has."""
     return _repeated(rows, _key(kind))
 
 
 def _key(kind: str) -> Column:
-    # Of the columns as they are: Sail breaks off where all that it hashes is the same for a whole batch.
+    # Of the untyped columns: Sail fails where all that it hashes is the same for a whole batch.
     return F.xxhash64(*[F.trim(F.coalesce(F.col(name), F.lit(""))) for name in KEYS[kind]])
 
 
 def _repeated(rows: DataFrame, key: Column) -> DataFrame:
-    """`hash` of the keys that several rows have; a superset by as many as collide. A first night's texts would fill the
-    memory, their hashes do not."""
+    """`hash` of the keys that several rows have; collisions add a few more.
+
+    The texts of a first night's keys would fill the memory, their hashes do not.
+    """
     hashes = rows.select(key.alias("hash"))
     return hashes.groupBy("hash").count().where(F.col("count") > 1).select("hash")
 
@@ -160,12 +152,6 @@ def validate_events(
     )
 
 
-LATER = "later"
-"""Reason of rows of an undated file that a later night will ingest; they are counted, not rejected."""
-KNOWN = "known"
-"""Reason of rows that another night has ingested: of an undated file, or of one that was delivered again."""
-
-
 def _event_fault() -> Column:
     ids = ("customer_id", "product_id", "event_id", "market", "basket_id")
     return F.coalesce(
@@ -194,20 +180,12 @@ def without_repeats(validated: DataFrame) -> DataFrame:
 
 
 def validate_catalogue(rows: DataFrame, repeated: DataFrame | None) -> DataFrame:
-    """Typed products with `reason` and `expected`; of the good rows of a product the newest is kept, the
-    others have the reason SUPERSEDED. `repeated` are the `repeated_keys` (None: there are none)."""
-    texts = (
-        "product_id",
-        "name",
-        "brand",
-        "category",
-        "department",
-        "colour",
-        "currency",
-        "image_url",
-        "updated_at",
-        "excluded",
-    )
+    """Typed products with `reason` and `expected`; of a product's good rows all but the newest are SUPERSEDED.
+
+    `repeated` are the `repeated_keys` (None: there are none).
+    """
+    named = ("name", "brand", "category", "department", "colour")
+    texts = ("product_id", *named, "currency", "image_url", "updated_at", "excluded")
     typed = rows.select(
         *[_blank_to_null(name).alias(name) for name in texts],
         _price().alias("price"),
@@ -217,7 +195,7 @@ def validate_catalogue(rows: DataFrame, repeated: DataFrame | None) -> DataFrame
         _key(CATALOGUE.name).alias("hash"),
         "given",
     )
-    broken = [F.when(F.col(name).contains(BROKEN), f"broken encoding in {name}") for name in texts[1:6]]
+    broken = [F.when(F.col(name).contains(BROKEN), f"broken encoding in {name}") for name in named]
     fault = F.coalesce(
         F.when(F.col("product_id").isNull(), "missing product"),
         _id_fault("product_id"),
@@ -228,7 +206,7 @@ def validate_catalogue(rows: DataFrame, repeated: DataFrame | None) -> DataFrame
     )
     validated = typed.withColumn("reason", F.coalesce(_excluded(), fault))
     return _newest(validated, CATALOGUE.key, repeated).select(
-        *(name for name in CATALOGUE.names if name not in ("as_of", "run_id", "name")),
+        *(name for name in CATALOGUE_COLUMNS if name != "name"),
         F.coalesce("name", "product_id").alias("name"),
         "raw",
         "reason",
@@ -237,7 +215,7 @@ def validate_catalogue(rows: DataFrame, repeated: DataFrame | None) -> DataFrame
 
 
 def validate_availability(rows: DataFrame, products: DataFrame, repeated: DataFrame | None) -> DataFrame:
-    """Typed product and market pairs with `reason`; the newest good row of a pair is kept; `repeated` as above."""
+    """Typed pairs of product and market with `reason`; of a pair's good rows all but the newest are SUPERSEDED."""
     typed = rows.select(
         *[_blank_to_null(name).alias(name) for name in ("product_id", "market", "updated_at")],
         _boolean("available").alias("available"),
@@ -258,15 +236,8 @@ def validate_availability(rows: DataFrame, products: DataFrame, repeated: DataFr
     )
 
 
-SUPERSEDED = "superseded"
-"""Reason of good rows that a newer good row of the same key replaces; counted, not rejected."""
-FORGOTTEN = f"excluded: {LEFT_OUT}"
-"""Reason of rows of customers who asked to be forgotten; counted, and kept nowhere."""
-NOT_FAULTS = (LATER, KNOWN, SUPERSEDED, FORGOTTEN)
-
-
 def _newest(validated: DataFrame, key: tuple[str, ...], repeated: DataFrame | None) -> DataFrame:
-    """Rows of keys that stand once need no order, and `raw` only where they are rejected: most rows of a shop."""
+    """Mark superseded rows. Rows of unique keys, most of a shop's, are not sorted, and keep `raw` only if rejected."""
     rejected = F.when(F.col("reason").isNotNull(), F.to_json("given"))
     if repeated is None:
         return validated.withColumn("raw", rejected)
@@ -339,6 +310,6 @@ def _event_id() -> Column:
 
 
 def _content_id() -> Column:
-    """Identity of an event whose source gives none: equal rows are one event."""
+    """The id of an event whose source gives none: equal rows are one event."""
     names = [name for name in EVENT_COLUMNS if name != "event_id"]
     return F.sha2(F.concat_ws("\x1f", *[F.coalesce(F.col(name), F.lit("\x1e")) for name in names]), 256)

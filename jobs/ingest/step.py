@@ -203,8 +203,8 @@ def sold_products(events: DataFrame) -> DataFrame:
         F.max_by("price", F.struct("event_ts", "event_id")).alias("price"), F.min("event_date").alias("launched_at")
     )
     known = grouped.withColumn("name", F.col("product_id"))
-    names = [name for name in CATALOGUE.names if name not in ("as_of", "run_id")]
-    return known.select(*[F.col(name) if name in known.columns else F.lit(None).alias(name) for name in names])
+    columns = [F.col(n) if n in known.columns else F.lit(None).alias(n) for n in rules.CATALOGUE_COLUMNS]
+    return known.select(*columns)
 
 
 def live_everywhere(events: DataFrame, as_of: date, live_days: int) -> DataFrame:
