@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TypedDict
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -52,7 +52,17 @@ COLUMNS = "columns"
 """1 for each `column VIEW.NAME` of the raw files."""
 EVENT_NULLS = tuple(name for name in OPTIONAL[EVENTS.name] if name != "excluded")
 PRODUCT_NULLS = tuple(name for name in OPTIONAL[CATALOGUE.name] if name in CATALOGUE.names and name != "name")
-Figures = list[dict[str, Any]]
+
+
+class FigureRow(TypedDict):
+    """A row of the table `inputs`."""
+
+    figure: str
+    slice: str
+    value: float
+
+
+Figures = list[FigureRow]
 
 
 def figure(name: str, value: float | None, part: str = ALL) -> Figures:

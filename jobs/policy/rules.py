@@ -6,9 +6,10 @@ import json
 import re
 import unicodedata
 from datetime import date
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic.fields import FieldInfo
 
 from jobs.tables import shop
 from jobs.text import INVISIBLE
@@ -46,9 +47,11 @@ def _text(text: str) -> str:
     return text
 
 
-def _whole(least: int, most: int, unit: str) -> Any:
+def _whole(least: int, most: int, unit: str) -> FieldInfo:
     """The limits of an `amount`, and its unit."""
-    return Field(ge=least, le=most, multiple_of=1, description=f"a whole number from {least} to {most} ({unit})")
+    wanted = f"a whole number from {least} to {most} ({unit})"
+    limits: FieldInfo = Field(ge=least, le=most, multiple_of=1, description=wanted)
+    return limits
 
 
 Attribute = Literal["product_id", "brand", "category", "department"]
