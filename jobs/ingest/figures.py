@@ -78,27 +78,21 @@ def figure(name: str, value: float | None, part: str = ALL) -> Figures:
 def figures_of_events(rows: DataFrame) -> Figures:
     """Figures of the night's reconciled events."""
     good = rows.where(F.col("reason").isNull())
-    totals = (
-        good.agg(
-            F.count("*").alias(EVENTS_READ),
-            F.count(F.when(F.col("late"), 1)).alias(LATE),
-            F.count(F.when(F.col("corrects"), 1)).alias(CORRECTED),
-            F.count_distinct("customer_id").alias(CUSTOMERS),
-            F.avg("price").alias(EVENT_PRICE),
-        )
-        .toArrow()
-        .to_pylist()[0]
-    )
-    found = [row for name, value in totals.items() for row in figure(name, value)]
+    counts = {
+        EVENTS_READ: F.count("*"),
+        LATE: F.count(F.when(F.col("late"), 1)),
+        CORRECTED: F.count(F.when(F.col("corrects"), 1)),
+        CUSTOMERS: F.count_distinct("customer_id"),
+        EVENT_PRICE: F.avg("price"),
+    }
+    shares = {name: F.avg(F.array_contains("absent", name).cast("double")) for name in EVENT_NULLS}
+    values = [value.alias(name) for name, value in (counts | shares).items()]
+    totals = good.agg(*values).toArrow().to_pylist()[0]
+    found = [row for name in counts for row in figure(name, totals[name])]
     for column, word in (("market", "market"), ("event_type", "type")):
         counted = good.groupBy(column).count().toArrow().to_pylist()
         found += [row for one in counted for row in figure(EVENTS_READ, one["count"], f"{word} {one[column]}")]
-    absent = (
-        good.agg(*[F.avg(F.array_contains("absent", name).cast("double")).alias(name) for name in EVENT_NULLS])
-        .toArrow()
-        .to_pylist()[0]
-    )
-    return found + [row for name, share in absent.items() for row in figure(NULLS, share, f"column events.{name}")]
+    return found + [row for name in shares for row in figure(NULLS, totals[name], f"column events.{name}")]
 
 
 def figures_of_tables(lake: Lake, run: Run) -> Figures:
