@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-import pyarrow as pa
 
 from feature_repo.client import Recommendations
 from feature_repo.online.backend import Backend, StoreBusyError, StoreSettingsError, StoreUnableError
 from feature_repo.online.reader import Reader
 from feature_repo.online.store import Writer, nights, writer
 from feature_repo.online.versions import Publication
-from feature_repo.served import NIGHT, ONLINE, OWNER, TIMESTAMP
+from feature_repo.served import OWNER
 from feature_repo.settings import StoreSettings, store_settings
 from jobs.errors import UserError
 from jobs.lake.lake import Lake
 from jobs.publish.load import Loaded, load_night
-from jobs.run import Progress, Run, silent
+from jobs.run import Run
 from jobs.tables.table import Table
 
 REPO = Path(__file__).resolve().parents[2] / "feature_repo"
@@ -77,54 +74,6 @@ class OnlineStore:
     def _stamp(self) -> Path:
         return self.work / "feast" / "definitions.sha256"
 
-    def push(
-        self,
-        table: Table,
-        batches: Iterable[pa.RecordBatch],
-        published_at: datetime,
-        total: int,
-        progress: Progress = silent,
-    ) -> int:
-        """Write rows of a table's view into the live night, at once and through Feast; returns how many.
-
-        For corrections by hand: the next night overwrites them.
-        """
-        done = 0
-        for batch in batches:
-            if not batch.num_rows:
-                continue
-            frame = batch.select([*table.key, *ONLINE[table]]).to_pandas()
-            frame[NIGHT] = [value.isoformat() for value in batch["as_of"].to_pylist()]
-            frame[TIMESTAMP] = published_at
-            self.store.write_to_online_store(table.name, df=frame)
-            done += len(frame)
-            progress(f"rows of {table.name} online", done, total)
-        return done
-
-    def read(self, service: str, keys: list[dict[str, str]]) -> list[dict[str, Any]]:
-        """The features of a service for each key; an unknown key has null features.
-
-        A service over several views names a feature `VIEW__FEATURE`. Raises UserError where nothing was registered.
-        """
-        found = self.columns(service, {name: [key[name] for key in keys] for name in keys[0]} if keys else {})
-        return [{name: values[row] for name, values in found.items()} for row in range(len(keys))]
-
-    def columns(self, service: str, keys: Mapping[str, list[str]]) -> dict[str, list[Any]]:
-        """`read` by column: for parallel lists of keys, each feature's values in their order."""
-        from feast.errors import FeatureServiceNotFoundException
-
-        if not keys:
-            return {}
-        try:
-            wanted = self.store.get_feature_service(service)
-            found = self.store.get_online_features(
-                wanted, dict(keys), full_feature_names=len(wanted.feature_view_projections) > 1
-            )
-        except (FeatureServiceNotFoundException, FileNotFoundError):
-            raise UserError(f"{self.root} has no feature service {service}; publish a night there first") from None
-        columns: dict[str, list[Any]] = found.to_dict()
-        return columns
-
     # --- the store itself
 
     @cached_property
@@ -143,11 +92,6 @@ class OnlineStore:
             return self._backend
         except StoreSettingsError as error:
             raise UserError(str(error)) from None
-
-    @cached_property
-    def reader(self) -> Reader:
-        """Reads rows of several views in one round trip."""
-        return Reader(self.backend)
 
     def client(self) -> Recommendations:
         """The services' client, over this store; raises UserError where no night was ever published."""

@@ -11,7 +11,7 @@ from rich.console import Console
 from jobs.ask.lookup import print_customer, print_product
 from jobs.errors import UserError
 from jobs.publish.step import SURFACES
-from jobs.publish.store import REPO, OnlineStore
+from jobs.publish.store import REPO
 from jobs.tables.records import PUBLISHED
 from jobs.tables.shop import (
     BAG_EXTRAS,
@@ -25,17 +25,18 @@ from jobs.tables.shop import (
     YOU_MIGHT_ALSO_LIKE,
 )
 from tests.support.asking import call, keys_of, only, printed
+from tests.support.feast_store import FeastStore
 from tests.support.nights import FIRST, Shop, feast_below
 
 PAGE_KEY = ("product_id", "market", "variant")
 
 
 @pytest.fixture(scope="module")
-def online(night: Shop) -> OnlineStore:
+def online(night: Shop) -> FeastStore:
     return night.online()
 
 
-def test_a_product_page_gets_both_carousels(night: Shop, online: OnlineStore) -> None:
+def test_a_product_page_gets_both_carousels(night: Shop, online: FeastStore) -> None:
     similar, bought = night.rows(YOU_MIGHT_ALSO_LIKE), night.rows(PEOPLE_ALSO_BOUGHT)
     found = online.read("product_page_v2", keys_of(similar, *PAGE_KEY))
     assert keys_of(similar, *PAGE_KEY) == keys_of(bought, *PAGE_KEY)
@@ -46,7 +47,7 @@ def test_a_product_page_gets_both_carousels(night: Shop, online: OnlineStore) ->
         assert found[row][f"{table.name}__night"] == FIRST.isoformat()
 
 
-def test_the_home_page_gets_the_customers_list(night: Shop, online: OnlineStore) -> None:
+def test_the_home_page_gets_the_customers_list(night: Shop, online: FeastStore) -> None:
     rows = night.rows(RECOMMENDED_FOR_YOU)
     found = online.read("home_v1", keys_of(rows, "customer_id", "market"))
     columns = ("customer_id", "market", "product_ids", "scores", "sources")
@@ -54,7 +55,7 @@ def test_the_home_page_gets_the_customers_list(night: Shop, online: OnlineStore)
     assert {row["night"] for row in found} == {FIRST.isoformat()}
 
 
-def test_the_bag_and_category_pages_get_their_lists(night: Shop, online: OnlineStore) -> None:
+def test_the_bag_and_category_pages_get_their_lists(night: Shop, online: FeastStore) -> None:
     for service, table, more in (
         ("bag_page_v1", BAG_EXTRAS, ("categories",)),
         ("category_page_v1", MARKET_RANKING, ()),
@@ -65,14 +66,14 @@ def test_the_bag_and_category_pages_get_their_lists(night: Shop, online: OnlineS
         assert only(found, *columns) == only(rows, *columns), service
 
 
-def test_vectors_come_with_their_model(night: Shop, online: OnlineStore) -> None:
+def test_vectors_come_with_their_model(night: Shop, online: FeastStore) -> None:
     for service, table in (("customer_vector_v1", CUSTOMER_EMBEDDINGS), ("product_vector_v1", PRODUCT_EMBEDDINGS)):
         rows = night.rows(table)
         found = online.read(service, keys_of(rows, *table.key))
         assert only(found, *table.key, "vector", "model_id") == only(rows, *table.key, "vector", "model_id")
 
 
-def test_a_customers_history_is_the_sequence(night: Shop, online: OnlineStore) -> None:
+def test_a_customers_history_is_the_sequence(night: Shop, online: FeastStore) -> None:
     rows = night.rows(CUSTOMER_SEQUENCES)
     found = online.read("customer_history_v1", keys_of(rows, "customer_id"))
     columns = ("customer_id", "product_ids", "event_types", "market")
@@ -82,7 +83,7 @@ def test_a_customers_history_is_the_sequence(night: Shop, online: OnlineStore) -
     assert [[at.astimezone(UTC) for at in row["event_timestamps"]] for row in found] == stored
 
 
-def test_a_products_details_are_its_catalogue_row(night: Shop, online: OnlineStore) -> None:
+def test_a_products_details_are_its_catalogue_row(night: Shop, online: FeastStore) -> None:
     rows = night.rows(CATALOGUE)
     found = online.read("product_details_v1", keys_of(rows, "product_id"))
     columns = ("product_id", "name", "brand", "category", "department", "colour", "price", "currency", "image_url")
@@ -104,13 +105,13 @@ def test_a_products_details_are_its_catalogue_row(night: Shop, online: OnlineSto
         ("product_details_v1", {"product_id": "P-nobody-knows"}),
     ],
 )
-def test_an_unknown_key_gives_nulls(service: str, key: dict[str, str], online: OnlineStore) -> None:
+def test_an_unknown_key_gives_nulls(service: str, key: dict[str, str], online: FeastStore) -> None:
     found = online.read(service, [key])[0]
     features = {name: value for name, value in found.items() if name not in key}
     assert features and set(features.values()) == {None}
 
 
-def test_a_known_product_in_an_unknown_market_or_variant_gives_nulls(night: Shop, online: OnlineStore) -> None:
+def test_a_known_product_in_an_unknown_market_or_variant_gives_nulls(night: Shop, online: FeastStore) -> None:
     known = keys_of(night.rows(YOU_MIGHT_ALSO_LIKE)[:1], *PAGE_KEY)[0]
     for key in (known | {"market": "Atlantis"}, known | {"variant": "untold"}):
         assert online.read("product_page_v2", [key])[0]["you_might_also_like__product_ids"] is None
@@ -142,7 +143,7 @@ def test_a_service_of_ours_that_is_defined_no_more_goes(night: Shop, tmp_path: P
 
 
 def test_feasts_own_materialisation_gives_what_our_push_gave(
-    night: Shop, online: OnlineStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    night: Shop, online: FeastStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from feast.infra.offline_stores.contrib.spark_offline_store import spark
 
@@ -151,7 +152,7 @@ def test_feasts_own_materialisation_gives_what_our_push_gave(
 
     # Feast takes the thread's active Spark session; in this process that may be the other engine's.
     monkeypatch.setattr(spark, "get_spark_session_or_start_new_with_repoconfig", lambda _: night.lake.spark)
-    second = OnlineStore(night.lake.root, REPO / "feature_store.yaml")
+    second = FeastStore(night.lake.root, REPO / "feature_store.yaml")
     (tmp_path / "feast").mkdir()
     with feast_below(tmp_path):
         second.store.apply(definitions(night.lake.root))
@@ -163,7 +164,7 @@ def test_feasts_own_materialisation_gives_what_our_push_gave(
         assert second.read(service, wanted) == online.read(service, wanted), service
 
 
-def test_the_online_rows_carry_the_time_of_publication(night: Shop, online: OnlineStore) -> None:
+def test_the_online_rows_carry_the_time_of_publication(night: Shop, online: FeastStore) -> None:
     from feast.utils import make_tzaware
 
     published = night.rows(PUBLISHED)[0]["published_at"]
@@ -176,7 +177,7 @@ def test_the_online_rows_carry_the_time_of_publication(night: Shop, online: Onli
 # --- the commands that print it
 
 
-def test_a_customers_lookup_prints_names(night: Shop, online: OnlineStore) -> None:
+def test_a_customers_lookup_prints_names(night: Shop, online: FeastStore) -> None:
     row = night.rows(RECOMMENDED_FOR_YOU)[0]
     names = {r["product_id"]: r["name"] for r in night.rows(CATALOGUE)}
     text = printed(print_customer, online.client(), row["customer_id"], None)
@@ -184,14 +185,14 @@ def test_a_customers_lookup_prints_names(night: Shop, online: OnlineStore) -> No
     assert all(names[product].split()[0] in text and product in text for product in row["product_ids"])
 
 
-def test_a_products_lookup_prints_both_carousels(night: Shop, online: OnlineStore) -> None:
+def test_a_products_lookup_prints_both_carousels(night: Shop, online: FeastStore) -> None:
     row = night.rows(PEOPLE_ALSO_BOUGHT)[0]
     text = printed(print_product, online.client(), row["product_id"], row["market"])
     assert "You Might Also Like" in text and "People Also Bought" in text
     assert all(product in text for product in row["product_ids"])
 
 
-def test_a_lookup_of_a_variant_without_lists_says_what_a_service_shows(night: Shop, online: OnlineStore) -> None:
+def test_a_lookup_of_a_variant_without_lists_says_what_a_service_shows(night: Shop, online: FeastStore) -> None:
     row = night.rows(PEOPLE_ALSO_BOUGHT)[0]
     client = online.client()
     text = printed(lambda console: print_product(client, row["product_id"], row["market"], console, "untold"))
@@ -200,7 +201,7 @@ def test_a_lookup_of_a_variant_without_lists_says_what_a_service_shows(night: Sh
     assert text.count("nothing online for market Atlantis") == 2
 
 
-def test_lookups_of_the_unknown_say_so(online: OnlineStore) -> None:
+def test_lookups_of_the_unknown_say_so(online: FeastStore) -> None:
     client = online.client()
     with pytest.raises(UserError, match="customer 'C-nobody' is not online"):
         print_customer(client, "C-nobody", None, Console())

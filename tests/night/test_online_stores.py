@@ -11,7 +11,7 @@ import pytest
 from jobs.cli.operate import chosen_night
 from jobs.errors import UserError
 from jobs.publish.step import SURFACES
-from jobs.publish.store import REPO, OnlineStore
+from jobs.publish.store import REPO
 from jobs.tables.records import PUBLISHED
 from jobs.tables.shop import (
     CATALOGUE,
@@ -22,6 +22,7 @@ from jobs.tables.shop import (
     YOU_MIGHT_ALSO_LIKE,
 )
 from tests.support.asking import all_answers, call, keys_of
+from tests.support.feast_store import FeastStore
 from tests.support.nights import FIRST, SECOND, Rows, Shop, feast_below
 from tests.support.redis_server import RedisServer, running_redis
 
@@ -83,7 +84,7 @@ def test_every_service_gives_what_feasts_own_stores_give(
     settings = tmp_path / "feature_store.yaml"
     settings.write_text(ours[:start] + own + ours[end:])
     (tmp_path / "feast").mkdir()
-    theirs = OnlineStore(odd.lake.root, settings)
+    theirs = FeastStore(odd.lake.root, settings)
     with feast_below(tmp_path):
         theirs.store.apply(definitions(odd.lake.root))
     theirs.store.materialize(datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
@@ -103,8 +104,8 @@ def in_redis(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Redi
     return redis_server
 
 
-def redis_store(shop: Shop) -> OnlineStore:
-    store = OnlineStore(shop.lake.root, REDIS)
+def redis_store(shop: Shop) -> FeastStore:
+    store = FeastStore(shop.lake.root, REDIS)
     with feast_below(shop.lake.root):
         assert store.store is not None and store.backend
     return store
@@ -225,14 +226,14 @@ def test_a_password_is_in_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for address in (f"redis://:{secret}@127.0.0.1:1/0", f"redis://:{secret}@127.0.0.1:no/0",
                     f"127.0.0.1:1,password={secret}", f"127.0.0.1:no,password={secret}"):  # fmt: skip
         monkeypatch.setenv("NIGHTRAIL_REDIS", address)
-        store = OnlineStore(shop_root, REDIS)
+        store = FeastStore(shop_root, REDIS)
         with feast_below(shop_root), pytest.raises(UserError) as error:
             store.live()
         messages += [str(error.value), repr(error.value.__context__), repr(store.store.config.online_store)]
     bad = tmp_path / "bad.yaml"
     bad.write_text(REDIS.read_text("utf-8").replace("retries:", "no_such_setting: 1\n  retries:"))
     with feast_below(shop_root), pytest.raises(Exception, match="no_such_setting") as error:
-        assert OnlineStore(shop_root, bad).store
+        assert FeastStore(shop_root, bad).store
     messages.append(str(error.value))
     assert [text for text in messages if "s3cret" in text] == []
 
@@ -243,12 +244,12 @@ def test_a_password_beside_the_address_is_used(tmp_path: Path, monkeypatch: pyte
         monkeypatch.setenv("NIGHTRAIL_REDIS", f"redis://127.0.0.1:{server.port}/0")
         with feast_below(tmp_path):
             with pytest.raises(UserError, match="does not answer"):
-                OnlineStore(tmp_path, REDIS).live()
+                FeastStore(tmp_path, REDIS).live()
             monkeypatch.setenv("NIGHTRAIL_REDIS_PASSWORD", "pass word''")
-            assert OnlineStore(tmp_path, REDIS).live().seq == 0
+            assert FeastStore(tmp_path, REDIS).live().seq == 0
 
 
 def test_an_address_that_is_not_set_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NIGHTRAIL_REDIS", raising=False)
     with feast_below(tmp_path), pytest.raises(UserError, match="set NIGHTRAIL_REDIS"):
-        OnlineStore(tmp_path, REDIS).live()
+        FeastStore(tmp_path, REDIS).live()

@@ -14,7 +14,6 @@ from feature_repo.client.ranking import Ranked, TooManyError
 from jobs.ask.context import alternatives_in_context
 from jobs.ask.lookup import print_bag, print_ranking
 from jobs.errors import UserError
-from jobs.publish.store import OnlineStore
 from jobs.tables.shop import (
     BAG_EXTRAS,
     CATALOGUE,
@@ -26,15 +25,16 @@ from jobs.tables.shop import (
     YOU_MIGHT_ALSO_LIKE,
 )
 from tests.support.asking import call, known_customer, printed, vectors
+from tests.support.feast_store import FeastStore
 from tests.support.nights import FIRST, Shop, feast_below
 
 
 @pytest.fixture(scope="module")
-def online(night: Shop) -> OnlineStore:
+def online(night: Shop) -> FeastStore:
     return night.online()
 
 
-def test_the_service_and_the_function_give_the_inner_products(night: Shop, online: OnlineStore) -> None:
+def test_the_service_and_the_function_give_the_inner_products(night: Shop, online: FeastStore) -> None:
     customer, market = known_customer(night)
     products, reads = vectors(night, PRODUCT_EMBEDDINGS), vectors(night, CUSTOMER_EMBEDDINGS)[customer]
     expected = {p: float(vector @ reads) for p, vector in products.items()}
@@ -50,7 +50,7 @@ def test_the_service_and_the_function_give_the_inner_products(night: Shop, onlin
 
 
 def test_without_full_feature_names_the_service_refuses_rather_than_mix_up_two_vectors(
-    night: Shop, online: OnlineStore
+    night: Shop, online: FeastStore
 ) -> None:
     from feast.errors import FeatureNameCollisionError
 
@@ -59,7 +59,7 @@ def test_without_full_feature_names_the_service_refuses_rather_than_mix_up_two_v
         online.store.get_online_features(online.store.get_feature_service("ranking_v1"), key)
 
 
-def test_an_unknown_customer_gets_the_markets_order(night: Shop, online: OnlineStore) -> None:
+def test_an_unknown_customer_gets_the_markets_order(night: Shop, online: FeastStore) -> None:
     row = next(r for r in night.rows(MARKET_RANKING) if r["category"] != "*" and len(r["product_ids"]) >= 3)
     everything = next(r for r in night.rows(MARKET_RANKING) if (r["market"], r["category"]) == (row["market"], "*"))
     mine = row["product_ids"][:3]
@@ -85,7 +85,7 @@ def test_vectors_of_another_model_are_no_score(night: Shop, tmp_path: Path) -> N
         store = shop.online()
         batch = shop.lake.arrow(PRODUCT_EMBEDDINGS, as_of=FIRST).schema
         changed = pa.RecordBatch.from_pylist(rows, schema=batch)
-        store.push(PRODUCT_EMBEDDINGS, [changed], datetime(2026, 6, 1, tzinfo=UTC), 3)
+        store.push(PRODUCT_EMBEDDINGS, [changed], datetime(2026, 6, 1, tzinfo=UTC))
         ids = [rows[2]["product_id"], foreign, blank]
         client = store.client()
         ranked = client.rank(customer, ids, market).places
@@ -109,7 +109,7 @@ def test_a_customer_of_whom_the_model_read_nothing_is_unknown_to_it(night: Shop,
     with feast_below(shop.lake.root):
         store = shop.online()
         batch = pa.RecordBatch.from_pylist([row], schema=shop.lake.arrow(CUSTOMER_EMBEDDINGS, as_of=FIRST).schema)
-        store.push(CUSTOMER_EMBEDDINGS, [batch], datetime(2026, 6, 1, tzinfo=UTC), 1)
+        store.push(CUSTOMER_EMBEDDINGS, [batch], datetime(2026, 6, 1, tzinfo=UTC))
         client = store.client()
         page = client.category_page(market).list.product_ids
         assert {place.source for place in client.rank(customer, page, market).places} == {"market order"}
@@ -134,7 +134,7 @@ def test_the_client_answers_with_the_rows_of_the_tables(night: Shop) -> None:
         print_bag(client, [""], market, Console())
 
 
-def test_a_request_is_checked_and_cleaned(night: Shop, online: OnlineStore) -> None:
+def test_a_request_is_checked_and_cleaned(night: Shop, online: FeastStore) -> None:
     customer, market = known_customer(night)
     client = online.client()
     assert client.rank(customer, [], market).places == ()
@@ -188,7 +188,7 @@ def test_a_context_that_cannot_be_told_says_why(night: Shop) -> None:
 # --- the commands that print it
 
 
-def test_a_printed_ranking_names_products_and_who_decided(night: Shop, online: OnlineStore) -> None:
+def test_a_printed_ranking_names_products_and_who_decided(night: Shop, online: FeastStore) -> None:
     customer, market = known_customer(night)
     row = next(r for r in night.rows(MARKET_RANKING) if r["market"] == market and r["category"] != "*")
     text = printed(print_ranking, online.client(), customer, None, row["category"], None)

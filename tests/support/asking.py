@@ -12,9 +12,9 @@ import pytest
 from rich.console import Console
 
 from jobs.__main__ import main
-from jobs.publish.store import OnlineStore
 from jobs.tables.shop import CUSTOMER_EMBEDDINGS, CUSTOMER_SEQUENCES
 from jobs.tables.table import Table
+from tests.support.feast_store import FeastStore
 from tests.support.nights import FIRST, Rows, Shop
 
 
@@ -54,7 +54,7 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return int(left.value.code or 0)
 
 
-def all_answers(shop: Shop, store: OnlineStore, as_of: Any = FIRST) -> dict[str, Any]:
+def all_answers(shop: Shop, store: FeastStore, as_of: Any = FIRST) -> dict[str, Any]:
     """What every service says of every key of a night, at most 300 keys each."""
     from feature_repo.served import SERVICES
 

@@ -16,13 +16,14 @@ from typing import Any
 from jobs.config import NightConfig
 from jobs.lake.lake import Lake
 from jobs.nights.ledger import run_step
-from jobs.publish.store import REPO, OnlineStore
+from jobs.publish.store import REPO
 from jobs.run import Counts, Run
 from jobs.sample_shop import SIZES
 from jobs.steps import STAGING as STAGING
 from jobs.steps import STEPS
 from jobs.tables.records import PUBLISHED
 from jobs.tables.table import Table
+from tests.support.feast_store import FeastStore
 from tests.support.once import copy_of_lake
 from tests.support.repository import REPOSITORY
 
@@ -74,9 +75,9 @@ class Shop:
         """Run some steps in order."""
         return {name: self.step(name, as_of) for name in names}
 
-    def online(self) -> OnlineStore:
+    def online(self) -> FeastStore:
         """What services ask."""
-        store = OnlineStore(self.lake.root, REPO / "feature_store.yaml", self.lake.work)
+        store = FeastStore(self.lake.root, REPO / "feature_store.yaml", self.lake.work)
         with feast_below(self.lake.work):
             assert store.store is not None and store.backend
         return store

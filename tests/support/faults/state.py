@@ -16,10 +16,11 @@ from jobs.gate.counts import FILE as COUNTS
 from jobs.index import read_index
 from jobs.lake.lake import Lake
 from jobs.publish.step import SURFACES
-from jobs.publish.store import REPO, OnlineStore
+from jobs.publish.store import REPO
 from jobs.run import Run
 from jobs.tables.records import PUBLISHED, RUNS
 from jobs.tables.shop import ALL
+from tests.support.feast_store import FeastStore
 
 OF_THE_NIGHT = {
     RUNS.name: ("as_of", "run_id", "step", "status", "config_hash"),
@@ -59,7 +60,7 @@ def online(lake: Lake, settings: Path) -> dict[str, Any]:
 
     if not (lake.root / "feast" / "registry.db").exists():
         return {}
-    store = OnlineStore(lake.root, settings)
+    store = FeastStore(lake.root, settings)
     found = {}
     for service, (_, served) in SERVICES.items():
         if len({table.key for table in served}) > 1:
