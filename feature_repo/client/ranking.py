@@ -58,15 +58,14 @@ def inner_products(
     """
     import numpy as np
 
-    reads = np.asarray(customer[0] if customer else (), dtype=np.float32)
-    if customer is None or not reads[:-1].any():
+    if customer is None or not customer[0][:-1].any():
         return {}
     same = [(row, vector[0]) for row, vector in enumerate(vectors) if vector is not None and vector[1] == customer[1]]
     if not same:
         return {}
-    matrix = np.concatenate([vector for _, vector in same], dtype=np.float32).reshape(len(same), -1)
+    matrix = np.concatenate([vector for _, vector in same]).reshape(len(same), -1)
     # Row by row and not as a matrix product, so that equal vectors have equal scores wherever they are.
-    scores = (matrix * reads).sum(axis=1).tolist()
+    scores = (matrix * customer[0]).sum(axis=1).tolist()
     return {products[row]: score for (row, _), score in zip(same, scores, strict=True)}
 
 
