@@ -193,7 +193,7 @@ OWNERS = {
     "llvmlite": ("models/search/exact_kernels.py",),
     "transformers4rec": ("models/networks/transformers4rec.py",),
     "matplotlib": (),
-    "deltalake": ("jobs/lake/lake.py", "jobs/lake/snapshot.py", "jobs/lake/engine.py"),
+    "deltalake": ("jobs/lake/changes.py", "jobs/lake/lake.py", "jobs/lake/snapshot.py", "jobs/lake/engine.py"),
     "obstore": ("jobs/lake/storage.py", "jobs/lake/storage.py"),
     "upath": ("jobs/lake/storage.py",),
     "fsspec": ("jobs/lake/storage.py",),
