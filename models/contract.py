@@ -14,6 +14,10 @@ from models.sequences import Sequences
 from models.vocabulary import Vocabulary
 
 FloatMatrix = npt.NDArray[np.float32]
+Tensors = Mapping[str, npt.NDArray[Any]]
+"""Learned arrays by name."""
+Config = dict[str, Any]
+"""A model's settings as plain JSON values."""
 Progress = Callable[[str, int, int], None]
 """Called with (what is counted, done so far, total)."""
 
@@ -75,17 +79,15 @@ class Recommender(Protocol):
         """Product vectors [len(vocabulary), d + 1], row i is product i of the vocabulary."""
         ...
 
-    def config(self) -> dict[str, Any]:
+    def config(self) -> Config:
         """Its settings, as plain JSON values."""
         ...
 
-    def tensors(self) -> dict[str, npt.NDArray[Any]]:
+    def tensors(self) -> Tensors:
         """Every learned array by name, enough for `restore`."""
         ...
 
     @classmethod
-    def restore(
-        cls, vocabulary: Vocabulary, config: dict[str, Any], tensors: Mapping[str, npt.NDArray[Any]], compute: Compute
-    ) -> Self:
+    def restore(cls, vocabulary: Vocabulary, config: Config, tensors: Tensors, compute: Compute) -> Self:
         """The model that `config` and `tensors` came from."""
         ...

@@ -14,6 +14,8 @@ from jobs.run import Run, fingerprint
 from jobs.tables.records import CHAMPIONS, MODELS
 from models.networks import artefacts
 
+ModelRow = dict[str, Any]
+"""A row of `models`."""
 COMPARISON, PROMOTE, DEMOTE = "contest", "promote", "demote"
 """Values of `champions.decided_by`; a model comparison of the step train is stored as `contest`."""
 COLUMNS = ("as_of", "decided_at", "model_id", "decided_by", "reason")
@@ -50,13 +52,13 @@ def decisions(lake: Lake, up_to: date | None = None) -> list[ChampionRecord]:
     return [record for record in sorted(log, key=lambda each: each.order) if up_to is None or record.as_of <= up_to]
 
 
-def registered(lake: Lake) -> list[dict[str, Any]]:
+def registered(lake: Lake) -> list[ModelRow]:
     """The rows of `models`, oldest night first."""
     rows = lake.arrow(MODELS).to_pylist() if lake.exists(MODELS) else []
     return sorted(rows, key=lambda row: (row["as_of"], row["model_id"]))
 
 
-def champion(lake: Lake, run: Run) -> dict[str, Any] | None:
+def champion(lake: Lake, run: Run) -> ModelRow | None:
     """The row of `models` whose vectors serve this night; None where nothing was decided up to it.
 
     Raises UserError where the log names a model that the registry does not have.
@@ -129,7 +131,7 @@ def _succession(log: list[ChampionRecord]) -> list[str]:
     return served
 
 
-def _registered_row(lake: Lake, model_id: str) -> dict[str, Any]:
+def _registered_row(lake: Lake, model_id: str) -> ModelRow:
     rows = registered(lake)
     found = [row for row in rows if row["model_id"] == model_id]
     if not found:

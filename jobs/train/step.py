@@ -18,7 +18,7 @@ from jobs.run import Counts, Progress, Run
 from jobs.settings import Settings
 from jobs.tables.records import EVALUATIONS, MODELS
 from jobs.tables.shop import CATALOGUE, CUSTOMER_SEQUENCES
-from jobs.train.champions import champion, record_comparison, registered
+from jobs.train.champions import ModelRow, champion, record_comparison, registered
 from jobs.train.comparison import ComparisonResults, EvaluationSplit, TrainedCandidate, compare, prepare
 from jobs.train.decision import LAST_CHAMPION, Budget, ComparisonOutcome, decide
 from jobs.train.evaluate import HEADLINE, Figure
@@ -96,7 +96,7 @@ def _model_id(kind: str, run: Run) -> str:
     return f"{kind}-{run.run_id}"
 
 
-def _not_due(lake: Lake, last: dict[str, Any], run: Run, config: TrainConfig) -> str:
+def _not_due(lake: Lake, last: ModelRow, run: Run, config: TrainConfig) -> str:
     """Why the champion continues without a comparison; empty where one is due."""
     if not (lake.root / storage.MODELS / last["model_id"]).is_dir():
         return ""
@@ -120,9 +120,7 @@ def _train(evaluation: EvaluationSplit, run: Run, config: TrainConfig, compute: 
     return trained
 
 
-def _comparable(
-    lake: Lake, last: dict[str, Any] | None, evaluation: EvaluationSplit, compute: Compute
-) -> Recommender | None:
+def _comparable(lake: Lake, last: ModelRow | None, evaluation: EvaluationSplit, compute: Compute) -> Recommender | None:
     """The model that serves, if it was trained on nothing of the held-out days."""
     if last is None or last["as_of"] > evaluation.at.date():
         return None

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from pydantic import PositiveFloat, PositiveInt
 
 from models.arrays import BoolMask, Rows, top_n_of_scores
-from models.contract import FloatMatrix, Progress, silent
+from models.contract import Config, FloatMatrix, Progress, Tensors, silent
 from models.copurchase.pairs import FloatVector, PairCounts, count_together, distinct
 from models.ragged import offsets_of
 from models.sequences import SECONDS_PER_DAY
@@ -77,7 +77,7 @@ class Neighbours:
 class CoPurchase:
     """The fitted state; make one with `fit` or `restore`."""
 
-    def __init__(self, config: CoPurchaseConfig, counts: PairCounts, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
+    def __init__(self, config: CoPurchaseConfig, counts: PairCounts, tensors: Tensors) -> None:
         self._config = config
         self._counts = counts
         self._sources: FloatMatrix = tensors["sources"]
@@ -125,11 +125,11 @@ class CoPurchase:
         """[pairs], computed on first use: an index that reuses the model of another night never needs them."""
         return self._scores_of(self._counts.owners, self._counts.columns, self._counts.values)
 
-    def config(self) -> dict[str, Any]:
+    def config(self) -> Config:
         """Its settings as plain JSON values."""
         return asdict(self._config)
 
-    def tensors(self) -> dict[str, npt.NDArray[Any]]:
+    def tensors(self) -> Tensors:
         """Every array by name, enough for `restore`."""
         return {
             "sources": self._sources,
@@ -143,7 +143,7 @@ class CoPurchase:
         }
 
     @classmethod
-    def restore(cls, config: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) -> Self:
+    def restore(cls, config: Mapping[str, Any], tensors: Tensors) -> Self:
         """The state that `config` and `tensors` came from."""
         counts = PairCounts(tensors["pair_offsets"], tensors["pair_columns"], tensors["pair_values"])
         return cls(CoPurchaseConfig(**config), counts, tensors)
@@ -184,12 +184,7 @@ class CoPurchase:
         return np.asarray(best_pairs(self._counts.offsets, self._counts.columns, self._seen_scores, sources, n))
 
     def neighbours(
-        self,
-        sources: Rows,
-        n: int,
-        allowed: BoolMask | None = None,
-        batch: int = 256,
-        progress: Progress = silent,
+        self, sources: Rows, n: int, allowed: BoolMask | None = None, batch: int = 256, progress: Progress = silent
     ) -> Neighbours:
         """The n best products for each source product [q], exactly, of all or of the `allowed` [products].
 
@@ -309,11 +304,7 @@ def factorise(
 
 
 def log_normaliser(
-    sources: FloatMatrix,
-    targets: FloatMatrix,
-    log_share: FloatVector,
-    progress: Progress = silent,
-    batch: int = 256,
+    sources: FloatMatrix, targets: FloatMatrix, log_share: FloatVector, progress: Progress = silent, batch: int = 256
 ) -> FloatVector:
     """[products], log of the softmax's denominator for each source, over all products but itself."""
     out = np.empty(len(sources))

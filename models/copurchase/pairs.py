@@ -79,12 +79,7 @@ def count_together(offsets: Integers, products: Integers, weights: FloatVector, 
 
 
 def count_following(
-    sources: Integers,
-    weights: FloatVector,
-    starts: Integers,
-    lengths: Integers,
-    targets: Integers,
-    n_products: int,
+    sources: Integers, weights: FloatVector, starts: Integers, lengths: Integers, targets: Integers, n_products: int
 ) -> PairCounts:
     """How often a target follows a source: source e meets `targets[starts[e] : starts[e] + lengths[e]]`,
     and adds `weights[e]` to each of those pairs.
@@ -119,12 +114,7 @@ def from_keys(keys: Rows, values: FloatVector, n_products: int) -> PairCounts:
 
 
 def _sum_pairs(
-    sources: Integers,
-    weights: FloatVector,
-    starts: Integers,
-    lengths: Integers,
-    targets: Integers,
-    n_products: int,
+    sources: Integers, weights: FloatVector, starts: Integers, lengths: Integers, targets: Integers, n_products: int
 ) -> tuple[Rows, FloatVector]:
     keys, values = np.empty(0, dtype=np.int64), np.empty(0)
     for chunk in _chunks(lengths):

@@ -8,6 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 FloatVector = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.floating]
+Groups = npt.NDArray[np.integer]
+
+DRAWS, SEED = 1000, 17
 
 
 @dataclass(frozen=True)
@@ -22,40 +26,26 @@ class Interval:
         return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
 
 
-def mean_interval(
-    values: npt.NDArray[np.floating], groups: npt.NDArray[np.integer] | None = None, draws: int = 1000, seed: int = 17
-) -> Interval:
-    """Mean of `values` [m] with its interval. With `groups` [m] whole groups are drawn, for values
-    that are not independent, such as the queries of one basket. Raises ValueError when m is 0.
+def mean_interval(values: Floats, groups: Groups | None = None, seed: int = SEED) -> Interval:
+    """Mean of `values` [m] with its interval. With `groups` [m] whole groups are drawn, for values that are not
+    independent, such as the queries of one basket. Raises ValueError when m is 0.
     """
-    drawn = _resampled_means([values], groups, draws, seed)[0]
+    drawn = _resampled_means([values], groups, seed)[0]
     return _interval(float(np.mean(values)), drawn)
 
 
-def paired_difference(
-    ours: npt.NDArray[np.floating],
-    theirs: npt.NDArray[np.floating],
-    groups: npt.NDArray[np.integer] | None = None,
-    draws: int = 1000,
-    seed: int = 17,
-) -> Interval:
+def paired_difference(ours: Floats, theirs: Floats, groups: Groups | None = None) -> Interval:
     """mean(ours) - mean(theirs) on the same m customers; every draw takes the same customers of both."""
-    our, their = _resampled_means([ours, theirs], groups, draws, seed)
+    our, their = _resampled_means([ours, theirs], groups, SEED)
     return _interval(float(np.mean(ours) - np.mean(theirs)), our - their)
 
 
-def paired_uplift(
-    ours: npt.NDArray[np.floating],
-    theirs: npt.NDArray[np.floating],
-    groups: npt.NDArray[np.integer] | None = None,
-    draws: int = 1000,
-    seed: int = 17,
-) -> Interval:
+def paired_uplift(ours: Floats, theirs: Floats, groups: Groups | None = None) -> Interval:
     """mean(ours) / mean(theirs) - 1, so 0.2 is an uplift of 20 %; claim its `low`.
 
     Raises ValueError when `theirs` is 0 in the mean of the data or of a draw: no ratio exists then.
     """
-    our, their = _resampled_means([ours, theirs], groups, draws, seed)
+    our, their = _resampled_means([ours, theirs], groups, SEED)
     if not np.mean(theirs) or not their.all():
         raise ValueError("an uplift over a mean of 0 does not exist; report paired_difference instead")
     return _interval(float(np.mean(ours) / np.mean(theirs)) - 1.0, our / their - 1.0)
@@ -66,9 +56,7 @@ def _interval(value: float, drawn: FloatVector) -> Interval:
     return Interval(value, float(low), float(high))
 
 
-def _resampled_means(
-    columns: list[npt.NDArray[np.floating]], groups: npt.NDArray[np.integer] | None, draws: int, seed: int
-) -> list[FloatVector]:
+def _resampled_means(columns: list[Floats], groups: Groups | None, seed: int) -> list[FloatVector]:
     """One mean per draw and column; a draw takes as many groups as there are, with replacement."""
     size = len(columns[0])
     if size == 0 or any(len(column) != size for column in columns):
@@ -79,8 +67,8 @@ def _resampled_means(
     counts = np.bincount(member).astype(np.float64)
     sums = [np.bincount(member, weights=column) for column in columns]
     random = np.random.default_rng(seed)
-    means = [np.empty(draws) for _ in columns]
-    for draw in range(draws):
+    means = [np.empty(DRAWS) for _ in columns]
+    for draw in range(DRAWS):
         times = np.bincount(random.integers(0, len(counts), len(counts)), minlength=len(counts))
         for mean, total in zip(means, sums, strict=True):
             mean[draw] = (times @ total) / (times @ counts)

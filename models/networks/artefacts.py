@@ -15,7 +15,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
-from models.contract import Compute, Recommender
+from models.contract import Compute, Config, Recommender
 from models.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Manifest:
     """Version of this layout."""
     kind: str
     """Key of `models.networks.artefacts.KINDS`."""
-    config: dict[str, Any]
+    config: Config
     """The model's settings."""
     vocabulary_digest: str
     """`Vocabulary.digest` of the ids in vocabulary.json."""

@@ -20,9 +20,6 @@ Landing = Callable[[], Array]
 
 IN_FLIGHT = 2
 """Batches that are begun before the oldest one's results are waited for: one computes while the next is prepared."""
-MEMORY_SHARE = 0.6
-"""Share of a GPU's free memory that one batch may take. The rest is for the next batch's inputs, for fragmentation, the
-workspaces of cuBLAS and other processes."""
 BF16_TOLERANCE = 0.02
 """How far a number of a customer vector of length 1 may lie from float32's where matrix products are in bfloat16.
 
@@ -64,27 +61,6 @@ def full_float32() -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision(was)
-
-
-def free_memory(device: torch.device) -> int | None:
-    """Free bytes of a GPU, torch's unused cache included; None on a CPU, where batches are sized by its caches."""
-    if device.type != "cuda":
-        return None
-    held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return int(torch.cuda.mem_get_info(device)[0]) + held
-
-
-def peak_memory(device: torch.device, work: Callable[[], object]) -> int:
-    """Most bytes of the GPU that `work`, run once, holds beyond those held before."""
-    before = torch.cuda.memory_allocated(device)
-    torch.cuda.reset_peak_memory_stats(device)
-    work()
-    return torch.cuda.max_memory_allocated(device) - before
-
-
-def cells_within(free: int, cell: float, least: int, most: int) -> int:
-    """Cells of `cell` bytes each that take MEMORY_SHARE of `free` bytes, but from `least` to `most`."""
-    return int(min(most, max(least, MEMORY_SHARE * free // max(cell, 1))))
 
 
 @contextmanager

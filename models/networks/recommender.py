@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from typing import Any, ClassVar, Self
 
@@ -12,15 +12,12 @@ import numpy.typing as npt
 import torch
 
 from models.catalogue import Catalogue
-from models.contract import Compute, Fitted, FloatMatrix, Progress, silent
+from models.contract import Compute, Config, Fitted, FloatMatrix, Progress, Tensors, silent
 from models.networks.batching import buckets, fixed_buckets, fixed_columns, pad
 from models.networks.device import (
     IntArray,
     Landing,
-    cells_within,
-    free_memory,
     mixed_precision,
-    peak_memory,
     pick,
     reproducible,
     run_batches,
@@ -34,9 +31,9 @@ from models.vocabulary import Vocabulary
 
 ENCODE_EVENTS = 2048
 """Events per batch while encoding: a small model's working set then about fits a CPU's cache."""
-MOST_ENCODE_EVENTS = 65_535
-"""Most events per batch on a GPU, which is busy enough by then; CUDA also limits a grid to 65,535 rows, and torch's
-attention starts one with a row for each history."""
+GPU_ENCODE_EVENTS = 65_535
+"""The same on a GPU, which is busy enough with them; CUDA limits a grid to so many rows, and torch's attention starts
+one with a row for each history."""
 FEATURES = "products.features"
 """Name of the buffer that holds `Catalogue.features` in a network that reads it."""
 
@@ -88,9 +85,8 @@ class TorchRecommender(ABC):
         """Customer vectors [n, d + 1] float32 from each history's last `max_length` events; last column 1.
 
         An empty history gets zeros and the 1. On a CPU a vector is the same to the last bit whatever other histories
-        are encoded with it, and in how many threads. `progress` counts histories. On a GPU, batches are as large as its
-        memory allows and are halved where that proves too large; numbers are within
-        `models.networks.device.BF16_TOLERANCE` of a CPU's.
+        are encoded with it, and in how many threads. `progress` counts histories. On a GPU, batches are large, and
+        halved where memory is short; numbers are within `models.networks.device.BF16_TOLERANCE` of a CPU's.
         """
         self._check_products(sequences)
         recent = sequences.last(self.settings.max_length)
@@ -99,35 +95,22 @@ class TorchRecommender(ABC):
         seen = np.zeros(len(recent), dtype=bool)
 
         def begin(rows: IntArray) -> Landing:
-            return to_host(unit(self._last_states(recent, rows).float(), self.settings))
+            columns = int(fixed_columns(recent.lengths[rows], self.settings.max_length).max())
+            with mixed_precision(self._device):
+                states = self.module.last_states(pad(recent, rows, self._device, columns_at_least=columns))
+            return to_host(unit(states.float(), self.settings))
 
         def take(rows: IntArray, vectors: FloatMatrix) -> None:
             result[rows, :-1], seen[rows] = vectors, True
             progress("histories", int(np.count_nonzero(seen)), len(recent))
 
+        if self._device.type == "cuda":
+            batches: Iterable[IntArray] = buckets(recent.lengths, GPU_ENCODE_EVENTS)
+        else:
+            batches = fixed_buckets(recent.lengths, ENCODE_EVENTS, self.settings.max_length)
         with torch.inference_mode():
-            run_batches(self._batches(recent), begin, take)
+            run_batches(batches, begin, take)
         return result
-
-    def _last_states(self, recent: Sequences, rows: IntArray) -> torch.Tensor:
-        columns = int(fixed_columns(recent.lengths[rows], self.settings.max_length).max())
-        with mixed_precision(self._device):
-            return self.module.last_states(pad(recent, rows, self._device, columns_at_least=columns))
-
-    def _batches(self, recent: Sequences) -> Iterable[IntArray]:
-        """Rows to encode at once: on a CPU of one padded length each, on a GPU as many as its memory takes, estimated
-        from the memory that some of the longest histories take.
-        """
-        free, longest = free_memory(self._device), int(recent.lengths.max(initial=0))
-        if free is None or not longest:
-            return fixed_buckets(recent.lengths, ENCODE_EVENTS, self.settings.max_length)
-        rows = np.argsort(-recent.lengths, kind="stable")[: max(1, ENCODE_EVENTS // longest)]
-        try:
-            taken = peak_memory(self._device, lambda: self._last_states(recent, rows))
-        except torch.OutOfMemoryError:  # these batches are halved where they do not fit either
-            return buckets(recent.lengths, ENCODE_EVENTS)
-        events = cells_within(free, taken / (len(rows) * longest), ENCODE_EVENTS, MOST_ENCODE_EVENTS)
-        return buckets(recent.lengths, events)
 
     def _check_products(self, sequences: Sequences) -> None:
         unknown = (sequences.products < 0) | (sequences.products >= len(self.vocabulary))
@@ -150,12 +133,12 @@ class TorchRecommender(ABC):
             found: FloatMatrix = unit(vectors, self.settings).cpu().numpy()
         return found
 
-    def config(self) -> dict[str, Any]:
+    def config(self) -> Config:
         """The settings as plain JSON values."""
         plain = asdict(self.settings)
         return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
 
-    def tensors(self) -> dict[str, npt.NDArray[Any]]:
+    def tensors(self) -> Tensors:
         """Every parameter and stored buffer by its name in the network; a shared one once."""
         return {name: value.detach().cpu().numpy() for name, value in _named_tensors(self.module).items()}
 
@@ -168,9 +151,7 @@ class TorchRecommender(ABC):
         return cls(vocabulary, cls.config_class(**config), compute)
 
     @classmethod
-    def restore(
-        cls, vocabulary: Vocabulary, config: dict[str, Any], tensors: Mapping[str, npt.NDArray[Any]], compute: Compute
-    ) -> Self:
+    def restore(cls, vocabulary: Vocabulary, config: Config, tensors: Tensors, compute: Compute) -> Self:
         """The model that `config` and `tensors` came from; raises ValueError where they do not fit each other."""
         model = cls.create(vocabulary, compute, **config)
         features = tensors.get(FEATURES)

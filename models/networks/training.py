@@ -116,11 +116,7 @@ def train(
     means, done = [], 0
     with reproducible(seed, device), full_float32():
         optimiser = TableAdamW(
-            module,
-            config.learning_rate,
-            config.table_learning_rate,
-            config.weight_decay,
-            config.gradient_norm,
+            module, config.learning_rate, config.table_learning_rate, config.weight_decay, config.gradient_norm
         )
         module.train()
         for number, epoch in enumerate(epochs):

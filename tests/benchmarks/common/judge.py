@@ -11,13 +11,11 @@ from models.contract import Progress, silent
 from models.evaluation.metrics import (
     Metrics,
     RowScores,
-    coverage,
-    most_popular,
     per_customer,
     rank_targets,
-    share_of_slots,
 )
 from models.sequences import Sequences
+from tests.benchmarks.common.catalogue_metrics import coverage, most_popular, share_of_slots
 from tests.benchmarks.common.problem import Case, IntArray
 
 KS = (10, 20)

@@ -22,7 +22,7 @@ import polars as pl
 from models.arrays import Rows
 from models.copurchase.model import CoPurchase, CoPurchaseConfig
 from models.evaluation.bootstrap import mean_interval, paired_uplift
-from models.evaluation.metrics import Metrics, coverage, most_popular, share_of_slots
+from models.evaluation.metrics import Metrics
 from tests.benchmarks.common.basket_metrics import (
     FORMULAS,
     BasketQueries,
@@ -31,6 +31,7 @@ from tests.benchmarks.common.basket_metrics import (
     baskets_at,
     judge_lists,
 )
+from tests.benchmarks.common.catalogue_metrics import coverage, most_popular, share_of_slots
 
 TEST_FROM = date(2011, 11, 10)
 TEST_UNTIL = date(2011, 12, 31)

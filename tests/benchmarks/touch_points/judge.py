@@ -10,7 +10,8 @@ import numpy as np
 
 from models.arrays import BoolMask, Rows
 from models.evaluation.bootstrap import mean_interval, paired_uplift
-from models.evaluation.metrics import Metrics, TargetRanks, coverage, most_popular, per_customer, share_of_slots
+from models.evaluation.metrics import Metrics, TargetRanks, per_customer
+from tests.benchmarks.common.catalogue_metrics import coverage, most_popular, share_of_slots
 
 KS = (6, 10, 24)
 DEPTH = max(KS)

@@ -13,14 +13,12 @@ from hypothesis import strategies as st
 from models.evaluation.bootstrap import mean_interval, paired_difference, paired_uplift
 from models.evaluation.metrics import (
     TargetRanks,
-    coverage,
     from_vectors,
-    most_popular,
     per_customer,
     rank_targets,
-    share_of_slots,
 )
 from models.sequences import Sequences
+from tests.benchmarks.common.catalogue_metrics import coverage, most_popular, share_of_slots
 
 
 def sequences(*histories: list[int]) -> Sequences:

@@ -1,4 +1,4 @@
-"""What only a card can break, looked for without one: other devices, other number formats, and waiting for it.
+"""Checks without a GPU for the mistakes that only a GPU shows: other devices, number formats, and waiting for it.
 
 Networks run on torch's device `meta`, which has shapes but no numbers: it refuses what asks for a number (a card would
 be waited for) and what mixes devices. bfloat16 runs on the CPU, by the same autocast.
@@ -19,10 +19,10 @@ from models.catalogue import Catalogue
 from models.networks import batching, losses, optimiser, recommender, training
 from models.networks.artefacts import KINDS
 from models.networks.batching import next_basket
-from models.networks.device import BF16_TOLERANCE, MEMORY_SHARE, cells_within, full_float32
+from models.networks.device import BF16_TOLERANCE, full_float32
 from models.networks.losses import Sampler
 from models.networks.optimiser import TableAdamW, summed_by_row
-from models.networks.recommender import ENCODE_EVENTS, MOST_ENCODE_EVENTS, TorchRecommender
+from models.networks.recommender import GPU_ENCODE_EVENTS, TorchRecommender
 from models.sequences import Sequences
 from tests.models.test_contract import PRODUCTS, build, checkerboard
 
@@ -127,14 +127,7 @@ def test_an_update_of_uncounted_rows_is_that_of_counted_ones(monkeypatch: pytest
     np.testing.assert_allclose(*trained, atol=1e-4)
 
 
-# --- batches by memory
-
-
-def test_a_batch_takes_its_share_of_the_memory_within_its_limits() -> None:
-    assert cells_within(free=10_000, cell=2, least=1, most=1 << 20) == MEMORY_SHARE * 5_000
-    assert cells_within(free=10_000, cell=2, least=1, most=700) == 700
-    assert cells_within(free=10, cell=2, least=50, most=700) == 50
-    assert cells_within(free=10, cell=0, least=1, most=700) == 6
+# --- large batches
 
 
 @pytest.fixture(scope="module")
@@ -151,27 +144,21 @@ def many() -> Sequences:
     return data.where(np.random.default_rng(5).random(len(data.products)) < 0.5)
 
 
-@pytest.mark.parametrize(("free", "events"), [(1 << 40, MOST_ENCODE_EVENTS), (80_000, 4_800), (0, ENCODE_EVENTS)])
-def test_a_card_gets_as_many_events_as_fit(
-    model: TorchRecommender, monkeypatch: pytest.MonkeyPatch, free: int, events: int
-) -> None:
-    asked: list[int] = []
+@pytest.fixture
+def large_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The batches of a GPU, on the CPU."""
+    monkeypatch.setattr(
+        recommender, "fixed_buckets", lambda lengths, *_rest: batching.buckets(lengths, GPU_ENCODE_EVENTS)
+    )
 
-    def peak(_device: torch.device, work: Any) -> int:
-        return 10 * work().shape[0] * 8  # 10 bytes an event of the longest histories
 
-    def split(lengths: Any, batch_events: int) -> Any:
-        asked.append(batch_events)
-        return batching.buckets(lengths, batch_events)
-
+def test_large_batches_give_the_same_vectors(model: TorchRecommender, request: pytest.FixtureRequest) -> None:
     plain = model.encode(many())
-    monkeypatch.setattr(recommender, "free_memory", lambda _device: free)
-    monkeypatch.setattr(recommender, "peak_memory", peak)
-    monkeypatch.setattr(recommender, "buckets", split)
+    request.getfixturevalue("large_batches")
     np.testing.assert_allclose(model.encode(many()), plain, atol=1e-5)
-    assert asked == [events]
 
 
+@pytest.mark.usefixtures("large_batches")
 def test_memory_that_does_not_hold_a_batch_halves_it(model: TorchRecommender, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, sizes, told = model.encode(many()), [], []
     states = model.module.last_states
@@ -183,8 +170,6 @@ def test_memory_that_does_not_hold_a_batch_halves_it(model: TorchRecommender, mo
         return states(batch)
 
     monkeypatch.setattr(model.module, "last_states", short_of_memory)
-    monkeypatch.setattr(recommender, "free_memory", lambda _device: 1 << 40)  # another process took it since
-    monkeypatch.setattr(recommender, "peak_memory", lambda _device, work: work())
     found = model.encode(many(), lambda *step: told.append(step))
     np.testing.assert_allclose(found, plain, atol=1e-5)
     assert len(sizes) > 5 and told[-1][1] == np.count_nonzero(many().lengths)
