@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -34,6 +34,8 @@ from models.settings import Settings, Share
 PAIRS_AT_ONCE = 1_000_000
 PSEUDO_COUNT = 0.1
 """Added to every product's weight in p, so that log p exists for one never bought."""
+LEARNED = ("sources", "targets", "log_share", "bias", "log_normaliser")
+"""The arrays of a fitted model beside its pair counts."""
 
 
 @dataclass(frozen=True)
@@ -78,13 +80,8 @@ class CoPurchase:
     """The fitted state; make one with `fit` or `restore`."""
 
     def __init__(self, config: CoPurchaseConfig, counts: PairCounts, tensors: Tensors) -> None:
-        self._config = config
-        self._counts = counts
-        self._sources: FloatMatrix = tensors["sources"]
-        self._targets: FloatMatrix = tensors["targets"]
-        self._log_share: FloatVector = tensors["log_share"]
-        self._bias: FloatVector = tensors["bias"]
-        self._log_normaliser: FloatVector = tensors["log_normaliser"]
+        self._config, self._counts = config, counts
+        self._learned = {name: tensors[name] for name in LEARNED}
         self._totals = counts.row_sums()
 
     @classmethod
@@ -131,30 +128,22 @@ class CoPurchase:
 
     def tensors(self) -> Tensors:
         """Every array by name, enough for `restore`."""
-        return {
-            "sources": self._sources,
-            "targets": self._targets,
-            "log_share": self._log_share,
-            "bias": self._bias,
-            "log_normaliser": self._log_normaliser,
-            "pair_offsets": self._counts.offsets,
-            "pair_columns": self._counts.columns,
-            "pair_values": self._counts.values,
-        }
+        return self._learned | {f"pair_{name}": value for name, value in vars(self._counts).items()}
 
     @classmethod
     def restore(cls, config: Mapping[str, Any], tensors: Tensors) -> Self:
         """The state that `config` and `tensors` came from."""
-        counts = PairCounts(tensors["pair_offsets"], tensors["pair_columns"], tensors["pair_values"])
+        counts = PairCounts(*(tensors[f"pair_{field.name}"] for field in fields(PairCounts)))
         return cls(CoPurchaseConfig(**config), counts, tensors)
 
     def source_vectors(self) -> FloatMatrix:
         """[products, rank + 1]; search the index of `target_vectors` with these."""
-        return np.column_stack((self._sources, np.ones(len(self._sources)))).astype(np.float32)
+        return np.column_stack((self._learned["sources"], np.ones(len(self._totals)))).astype(np.float32)
 
     def target_vectors(self) -> FloatMatrix:
         """[products, rank + 1]; the inner product with a source orders all pairs never seen as `score` does."""
-        return np.column_stack((self._targets, self._log_share + self._bias)).astype(np.float32)
+        learned = self._learned
+        return np.column_stack((learned["targets"], learned["log_share"] + learned["bias"])).astype(np.float32)
 
     def rescore(self, sources: Rows, candidates: Rows) -> tuple[FloatMatrix, BoolMask]:
         """(scores [q, k], seen [q, k]) of candidates [q, k] for source products [q], with the counts' evidence.
@@ -201,7 +190,7 @@ class CoPurchase:
             rows = sources[start : start + batch]
             scores = torch.mm(left[rows], right, out=buffer[: len(rows)]).numpy()
             strength = self._config.prior_strength
-            base = np.log(strength / (self._totals[rows] + strength)) - self._log_normaliser[rows]
+            base = np.log(strength / (self._totals[rows] + strength)) - self._learned["log_normaliser"][rows]
             owner, pair = self._counts.pairs_of(rows)
             scores[owner, self._counts.columns[pair]] = self._seen_scores[pair] - base[owner]
             scores[np.arange(len(rows)), rows] = -np.inf
@@ -221,15 +210,7 @@ class CoPurchase:
         from models.search.search import threads
 
         scores = np.empty(len(owner))
-        model = PairModel(
-            self._totals,
-            self._config.prior_strength,
-            self._sources,
-            self._targets,
-            self._log_share,
-            self._log_normaliser,
-            self._bias,
-        )
+        model = PairModel(totals=self._totals, strength=self._config.prior_strength, **self._learned)
 
         def work(start: int) -> None:
             part = slice(start, start + PAIRS_AT_ONCE)

@@ -67,30 +67,27 @@ def best_products(
     Order: score falling, then row rising. A score depends on its two vectors alone, not on what else is searched.
     Raises ValueError where shapes do not fit together.
     """
-    from models.search.exact_kernels import CutPlan, PackedPanels, TopLists, best_of_queries
+    from models.search.exact_kernels import best_of_queries
 
     if queries.shape[1] != packed.panels.shape[1]:
         raise ValueError(f"queries of {queries.shape[1]} dimensions cannot be scored by {packed.panels.shape[1]}")
-    lists = TopLists(
-        np.full((len(queries), n), -np.inf, dtype=np.float32),
-        np.full((len(queries), n), -1, dtype=np.int64),
-        np.zeros(len(queries), dtype=bool),
-    )
-    products, hidden = PackedPanels(packed.panels, packed.row_of), rising(excluded, len(queries))
+    scores = np.full((len(queries), n), -np.inf, dtype=np.float32)
+    rows = np.full((len(queries), n), -1, dtype=np.int64)
+    settled = np.zeros(len(queries), dtype=bool)
+    products, hidden = (packed.panels, packed.row_of), rising(excluded, len(queries))
 
-    def fill(chosen: Rows, plan: CutPlan) -> None:
+    def fill(chosen: Rows, plan: tuple[Rows, Rows]) -> None:
         def work(first: int, last: int) -> None:
-            best_of_queries(queries, chosen[first:last], products, plan, hidden, lists)
+            best_of_queries(queries, chosen[first:last], products, plan, hidden, (scores, rows, settled))
 
         in_threads(work, len(chosen), min(batch, -(-len(chosen) // threads)), threads)
 
     if packed.count and n:
-        plan = CutPlan(*_plan(packed, min(n, packed.count)))
-        fill(np.arange(len(queries)), plan)
-        left = np.flatnonzero(~lists.settled)
-        lists.scores[left], lists.rows[left] = -np.inf, -1
-        fill(left, CutPlan(plan.stops[-1:], plan.ranks[-1:]))
-    return lists.scores, lists.rows
+        stops, ranks = _plan(packed, min(n, packed.count))
+        fill(np.arange(len(queries)), (stops, ranks))
+        scores[~settled], rows[~settled] = -np.inf, -1
+        fill(np.flatnonzero(~settled), (stops[-1:], ranks[-1:]))
+    return scores, rows
 
 
 def in_threads(work: Callable[[int, int], None], count: int, part: int, threads: int) -> None:

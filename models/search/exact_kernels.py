@@ -8,7 +8,7 @@ is in one module, because numba compiles a function again only when its own file
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,44 +32,16 @@ Panels = npt.NDArray[np.float32]
 Keys = npt.NDArray[np.uint64]
 IR = Any
 """A value or builder of llvmlite or numba's typing, which have no type annotations."""
-
-
-class PackedPanels(NamedTuple):
-    """Packed product vectors."""
-
-    panels: Panels
-    """[panels, d, 16]."""
-    row_of: Rows
-    """[panels * 16], the row of each place, -1: none."""
-
-
-class CutPlan(NamedTuple):
-    """When candidates are cut: after panel stops[j] all but the ranks[j] best so far are dropped."""
-
-    stops: Rows
-    """[phases], rising; the last is the number of panels."""
-    ranks: Rows
-    """[phases]; the last is n."""
-
-
-class TopLists(NamedTuple):
-    """The answer to q queries, filled in place: scores and rows are [q, n]."""
-
-    scores: FloatMatrix
-    rows: Rows
-    settled: BoolMask
-    """[q], false where a guessed limit was too high for n products: that query needs one stop alone."""
-
-
-class QueryState(NamedTuple):
-    """The candidates of some queries while products pass."""
-
-    limits: npt.NDArray[np.float32]
-    """[queries], the least score that is still of use."""
-    held: Rows
-    """[queries], candidates in `keys`."""
-    keys: Keys
-    """[queries, room]."""
+PackedPanels = tuple[Panels, Rows]
+"""(product vectors [panels, d, 16], the row of each place [panels * 16], -1: none)."""
+CutPlan = tuple[Rows, Rows]
+"""(stops, ranks): after panel stops[j] all candidates but the ranks[j] best are dropped; the last stop is the number of
+panels, the last rank is n."""
+TopLists = tuple[FloatMatrix, Rows, BoolMask]
+"""(scores [q, n], rows [q, n], settled [q]), filled in place; a query is not settled where a guessed limit was too high
+for n products: it needs one stop alone."""
+QueryState = tuple[npt.NDArray[np.float32], Rows, Keys]
+"""(limits [queries], the least score that is still of use; candidates held [queries]; their keys [queries, room])."""
 
 
 @intrinsic
@@ -256,14 +228,14 @@ def best_of_queries(
     `excluded` are (offsets, rows): query i gets none of the rising rows `rows[offsets[i]:offsets[i + 1]]`. After each
     stop but the last, the worst of the candidates that stay is the limit for the products that follow.
     """
-    stops, ranks = plan
+    (stops, ranks), (scores, rows, settled) = plan, lists
     count, last_phase = len(chosen), len(stops) - 1
     limits = np.full((count + ROWS - 1) // ROWS * ROWS, -np.inf, np.float32)
     limits[count:] = np.inf
     guessed = np.full(count, -np.inf, np.float32)
     held = np.zeros(count, np.int64)
     keys = np.empty((count, _room(ranks.max())), np.uint64)
-    state = QueryState(limits, held, keys)
+    state = (limits, held, keys)
     packed = _pack_queries(queries, chosen)
     for phase in range(len(stops)):
         begin = stops[phase - 1] if phase else 0
@@ -276,9 +248,9 @@ def best_of_queries(
                 held[query] = ranks[phase]
     for query in range(count):
         to, n = chosen[query], ranks[last_phase]
-        found = _write(keys[query], held[query], n, lists.scores[to], lists.rows[to])
-        full = found == n and lists.scores[to, n - 1] > guessed[query]
-        lists.settled[to] = full or guessed[query] == -np.inf
+        found = _write(keys[query], held[query], n, scores[to], rows[to])
+        full = found == n and scores[to, n - 1] > guessed[query]
+        settled[to] = full or guessed[query] == -np.inf
 
 
 @njit(nogil=True, cache=True)
