@@ -1,1 +1,1 @@
-"""Models, search and metrics: arrays in, arrays out; no storage, clock or environment."""
+"""Fits models, searches vectors and computes metrics on arrays alone, without storage, clock or environment."""

@@ -71,7 +71,7 @@ def find_pairs(offsets: Ints, columns: Ints, owner: Ints, column: Ints) -> Ints:
 def best_pairs(
     offsets: Ints, columns: Ints, scores: Floats, owners: Ints, n: int
 ) -> Ints:  # pragma: no cover - compiled
-    """[owners, n], the columns of each owner's pairs by falling score, equal ones as they stand; -1 past the last."""
+    """[owners, n], the columns of each owner's pairs by falling score, equal ones in stored order; -1 past the last."""
     best = np.full((len(owners), n), -1, np.int64)
     for row in range(len(owners)):
         start, stop = offsets[owners[row]], offsets[owners[row] + 1]

@@ -148,7 +148,7 @@ def _sha256(content: bytes) -> str:
 
 
 def _digest(body: dict[str, Any]) -> str | None:
-    """Checksum of a manifest; None for what strict JSON cannot hold, which `write` never wrote."""
+    """Checksum of a manifest; None for values that strict JSON cannot hold, which `write` never writes."""
     try:
         return _sha256(_json(body).encode())
     except (ValueError, RecursionError):

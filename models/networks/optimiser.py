@@ -18,7 +18,7 @@ class TableAdamW:
 
     def __init__(self, module: torch.nn.Module, rate: float, table_rate: float, decay: float, norm: float) -> None:
         """`rate` is the peak for dense parameters, `table_rate` for touched rows; `decay` is for matrices only. Dense
-        gradients are scaled down to the global L2 norm `norm`; Adam's own division already bounds what a row moves.
+        gradients are scaled down to the global L2 norm `norm`; Adam's own division already bounds the step of a row.
         """
         every = list(module.parameters())
         sparse = (part for part in module.modules() if isinstance(part, torch.nn.Embedding) and part.sparse)

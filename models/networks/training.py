@@ -53,7 +53,7 @@ class TrainingConfig(LossConfig):
     """Gradients are scaled down to this global L2 norm where they exceed it."""
     recency: FiniteNonNegative = 0.0
     """An epoch reads a window with probability exp(-recency * age), the age being 0 for the newest window and 1 for
-    the oldest one: assortments and tastes drift, and what is left out costs no time. 0 reads everything."""
+    the oldest one: assortments and tastes drift, and windows that are left out cost no time. 0 reads everything."""
     target_weights: tuple[NonNegativeFloat, ...] = (1.0,) * len(EVENT_TYPES)
     """How much a target counts by its event type, in the order of EVENT_TYPES."""
     future_days: FiniteNonNegative = 0.0

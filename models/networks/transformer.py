@@ -139,7 +139,7 @@ class Attention(nn.Module):
         return linear.weight.view(self.heads, -1, linear.in_features)
 
     def weights(self, query: torch.Tensor, read: torch.Tensor, ages: torch.Tensor) -> torch.Tensor:
-        """[B, H, Q, L], what `forward` weighs the values with."""
+        """[B, H, Q, L], the weights that `forward` gives to the values."""
         q, k = self.split(self.query(query)), self.split(self.key(read))
         weights: torch.Tensor = (q @ k.transpose(2, 3) * q.shape[-1] ** -0.5 + self.bias(ages)).softmax(-1)
         return weights
@@ -149,13 +149,13 @@ class Attention(nn.Module):
         return vectors.view(*vectors.shape[:2], self.heads, -1).transpose(1, 2)
 
     def bias(self, ages: torch.Tensor) -> torch.Tensor:
-        """[.., H, Q, L], what is added to the scores; minus infinity for events that may not be read."""
+        """[.., H, Q, L], added to the scores; minus infinity for events that may not be read."""
         bias = self.distance[:, ages.clamp(min=0)].movedim(0, -3)
         return bias.masked_fill(ages.unsqueeze(-3) < 0, -torch.inf)
 
 
 class TransformerBlock(nn.Module):
-    """Attention, then a network per event, each added to what came in."""
+    """Attention, then a network per event, each added to its input."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -234,7 +234,7 @@ class TransformerModule(NextProductModule):
     def answer(
         self, states: torch.Tensor, before: torch.Tensor, products: torch.Tensor, ages: torch.Tensor
     ) -> torch.Tensor:
-        """[B, Q, D]: the products of the history as the states [B, Q, D] weigh them, plus what the states add.
+        """[B, Q, D]: the products of the history, weighted by the states [B, Q, D], plus the states' own part.
 
         The products are found by their states `before` the last block, which is computed for the last event alone
         where only that one is asked for.

@@ -64,7 +64,7 @@ def best_products(
 ) -> tuple[FloatMatrix, Rows]:
     """(scores [q, n], rows [q, n]) of the n best products by inner product; -inf and -1 where there are fewer.
 
-    Order: score falling, then row rising. A score depends on its two vectors alone, not on what else is searched.
+    Order: score falling, then row rising. A score depends on its two vectors alone, not on the rest of the search.
     Raises ValueError where shapes do not fit together.
     """
     from models.search.exact_kernels import best_of_queries

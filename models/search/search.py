@@ -174,7 +174,7 @@ def _checked(vectors: FloatMatrix, what: str) -> FloatMatrix:
     flat = vectors.reshape(-1)
     # One pass at the speed of memory: the sum of squares is finite only if every number is.
     if not np.isfinite(np.vdot(flat, flat)) and not np.isfinite(flat).all():
-        raise ValueError(f"{what} hold NaN or infinity; a search over them would return nonsense in silence")
+        raise ValueError(f"{what} hold NaN or infinity; a search over them would return nonsense without an error")
     return vectors
 
 
