@@ -1,4 +1,4 @@
-"""Features of products: stable, bounded, and blind to what they cannot know."""
+"""Checks features of products: stable, bounded, and independent of other products."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One suite over every kind of model, on data whose right answer is known by construction.
+"""Runs one suite over every kind of model, on data whose right answer is known by construction.
 
 Checkerboard (implicit's test data): every customer moves on squares of one colour only, so whatever the history,
 products of its colour must come first.

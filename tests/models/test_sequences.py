@@ -1,4 +1,4 @@
-"""Laws of event histories, and of the windows, pairs and batches cut from them."""
+"""Checks laws of event histories, and of the windows, pairs and batches cut from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A time split: what goes where, what is lost, and that it is counted."""
+"""Checks a time split: which side events go to, and the counts of lost ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Laws of the mapping between ids and dense indexes."""
+"""Checks laws of the mapping between ids and dense indexes."""
 
 from __future__ import annotations
 

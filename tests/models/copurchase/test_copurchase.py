@@ -1,4 +1,4 @@
-"""People Also Bought on shops whose right answer is known by construction."""
+"""Checks People Also Bought on shops whose right answer is known by construction."""
 
 from __future__ import annotations
 

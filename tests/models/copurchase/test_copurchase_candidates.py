@@ -1,4 +1,4 @@
-"""People Also Bought through an index against the exact answer."""
+"""Compares People Also Bought through an index with the exact answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A co-purchase model that goes on over other products: nothing it knew changes, what is new is unknown."""
+"""Checks a co-purchase model moved to other products: known pairs stay, new products have none."""
 
 from __future__ import annotations
 

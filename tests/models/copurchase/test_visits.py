@@ -1,4 +1,4 @@
-"""Visits cut from histories."""
+"""Checks that histories are cut into visits."""
 
 from __future__ import annotations
 

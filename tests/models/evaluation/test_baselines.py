@@ -1,4 +1,4 @@
-"""Each baseline on histories whose right answer is known."""
+"""Checks each baseline on histories whose right answer is known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The metrics against numbers worked out by hand, a naive second implementation, and laws."""
+"""Checks metrics against figures computed by hand, a naive second implementation, and laws."""
 
 from __future__ import annotations
 

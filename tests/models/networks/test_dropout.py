@@ -1,4 +1,4 @@
-"""A dropout that draws bytes."""
+"""Checks the dropout that draws bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The chunked softmax against torch's own, and against the size of what it holds."""
+"""Compares the chunked softmax with torch's own, and checks the memory it holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an event has to predict."""
+"""Checks which later events an event has to predict."""
 
 from __future__ import annotations
 

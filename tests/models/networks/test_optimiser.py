@@ -1,4 +1,4 @@
-"""Updates of touched rows."""
+"""Checks updates of the touched rows of product tables."""
 
 from __future__ import annotations
 

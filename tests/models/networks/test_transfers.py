@@ -1,4 +1,4 @@
-"""The loop that keeps a card busy: what is begun when, and what happens where memory is short."""
+"""Checks the loop over batches: their order, and halving where memory is short."""
 
 from __future__ import annotations
 

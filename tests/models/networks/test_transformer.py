@@ -1,4 +1,4 @@
-"""What only our own transformer promises: cold products, attention, and a cheap last position."""
+"""Checks the promises of our own transformer alone: cold products, attention, and a cheap last position."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The exact kernel against plain numpy: ties, exclusions, guesses that fail, and scores that depend on nothing else."""
+"""Compares the exact kernel with numpy: ties, exclusions, wrong guesses, and scores independent of the batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Search and list building: equal to brute force in every law that a list has."""
+"""Compares search with brute force, in every law that a list has."""
 
 from __future__ import annotations
 
