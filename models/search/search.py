@@ -11,7 +11,6 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,18 +50,14 @@ def build_index(vectors: FloatMatrix, factory: str = "Flat") -> Index:
 
 
 def save(index: Index, path: Path) -> str:
-    """Write the index and, beside it, `NAME.json` with its sha256 and shape; returns the sha256.
+    """Write the index and then, beside it, `NAME.json` with its sha256 and shape; returns the sha256.
 
-    Both are written under other names and renamed; a crash between the two leaves a pair that `load` refuses.
+    A crash between the two leaves files that `load` refuses.
     """
-    staging = path.with_name(path.name + ".writing")
-    faiss.write_index(index, str(staging))
-    digest = _sha256(staging)
+    faiss.write_index(index, str(path))
+    digest = _sha256(path)
     manifest = {"sha256": digest, "rows": int(index.ntotal), "dimensions": int(index.d)}
-    manifest_staging = staging.with_name(staging.name + ".json")
-    manifest_staging.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
-    os.replace(staging, path)
-    os.replace(manifest_staging, _manifest(path))
+    _manifest(path).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
     return digest
 
 
