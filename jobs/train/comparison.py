@@ -27,7 +27,7 @@ from jobs.train.evaluate import (
 )
 from models.catalogue import Catalogue
 from models.contract import Recommender
-from models.evaluation.metrics import RowScores, Scorer, TranslatedScorer, from_scorer, from_vectors
+from models.evaluation.metrics import RecommenderScorer, RowScores, Scorer, from_scorer, from_vectors
 from models.sequences import EVENT_TYPES, Sequences, Split, time_split
 from models.vocabulary import Vocabulary
 
@@ -185,4 +185,4 @@ def _translated(evaluation: EvaluationSplit, model: Recommender) -> Scorer:
     ours = evaluation.vocabulary.ids
     lacking = np.flatnonzero(model.vocabulary.encode(ours, missing="negative") < 0)
     model = model.extended(ours.take(lacking).to_pylist(), Catalogue(evaluation.catalogue.features[lacking]))
-    return TranslatedScorer(model, model.vocabulary.encode(ours, missing="negative"))
+    return RecommenderScorer(model, model.vocabulary.encode(ours, missing="negative"))

@@ -162,23 +162,13 @@ class Scorer(Protocol):
 class RecommenderScorer:
     """A Recommender seen as a Scorer: customer vectors times product vectors."""
 
-    def __init__(self, recommender: Recommender) -> None:
+    def __init__(self, recommender: Recommender, own: npt.NDArray[np.integer] | None = None) -> None:
+        """`own` [products] is each product's index in the recommender's vocabulary, -1 where it is not there; these
+        products come last. By default the products are the recommender's own.
+        """
         self._recommender = recommender
-        self._products = recommender.product_vectors()
-
-    def scores(self, sequences: Sequences) -> FloatMatrix:
-        """[n, len(vocabulary)]."""
-        return self._recommender.encode(sequences) @ self._products.T
-
-
-class TranslatedScorer:
-    """A Recommender over other products than its own; products that it does not know come last."""
-
-    def __init__(self, recommender: Recommender, own: npt.NDArray[np.integer]) -> None:
-        """`own` [products] is each product's index in the recommender's vocabulary, -1 where it is not there."""
-        self._recommender = recommender
-        self._own = own
-        self._products = recommender.product_vectors()[own]
+        self._own = np.arange(len(recommender.vocabulary)) if own is None else own
+        self._products = recommender.product_vectors()[self._own]
 
     def scores(self, sequences: Sequences) -> FloatMatrix:
         """[n, products]."""

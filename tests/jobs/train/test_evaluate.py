@@ -11,7 +11,7 @@ from jobs.train.evaluate import FEWEST, HEADLINE, Figure, evaluation_rows, measu
 from models.catalogue import Catalogue
 from models.contract import Compute, FloatMatrix, Recommender
 from models.evaluation.baselines import CategoryPopularity, PopularityScorer
-from models.evaluation.metrics import RecommenderScorer, TranslatedScorer, from_scorer
+from models.evaluation.metrics import RecommenderScorer, from_scorer
 from models.networks.artefacts import create
 from models.sequences import Sequences, Split, time_split
 from models.vocabulary import Vocabulary
@@ -123,7 +123,7 @@ def test_a_model_of_another_vocabulary_ranks_by_its_own_vectors() -> None:
     own = model.vocabulary.encode(ids, missing="negative")
     theirs = RecommenderScorer(model).scores(histories)
     reversed_products = replace(histories, products=(PRODUCTS - histories.products).astype(np.int32))
-    ours = TranslatedScorer(model, own).scores(reversed_products)
+    ours = RecommenderScorer(model, own).scores(reversed_products)
     np.testing.assert_array_equal(ours[:, 1:], theirs[:, ::-1])
     assert (ours[:, 0] < ours[:, 1:].min(axis=1)).all()
 
