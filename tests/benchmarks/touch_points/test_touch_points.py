@@ -15,8 +15,8 @@ import torch
 
 from jobs.errors import UserError
 from jobs.lists.config import ListsConfig
+from models.arrays import Rows
 from models.catalogue import Catalogue
-from models.copurchase.pairs import Indexes
 from models.sequences import Sequences
 from tests.benchmarks.touch_points import __main__ as touch_points
 from tests.benchmarks.touch_points.alternatives import next_visit_questions, next_visits
@@ -49,7 +49,7 @@ def ground(visits: Baskets, category: list[int], markets: Markets | None = None)
                   np.array(category), np.full(products, 9.0), visits, visits, markets)  # fmt: skip
 
 
-def shown(*rows: list[int]) -> Indexes:
+def shown(*rows: list[int]) -> Rows:
     return np.array([row + [-1] * (DEPTH - len(row)) for row in rows])
 
 
