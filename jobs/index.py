@@ -25,7 +25,7 @@ from jobs.lake.lake import Lake
 from jobs.lake.storage import staged_folder
 from jobs.model_inputs import ProductVectors, key_column, list_offsets, read_histories
 from jobs.run import Counts, Run, fingerprint
-from jobs.settings import Settings
+from jobs.settings import StepSettings
 from jobs.tables.shop import CATALOGUE, EVENTS, PEOPLE_ALSO_BOUGHT, YOU_MIGHT_ALSO_LIKE
 from jobs.tables.table import Table
 from models.contract import Compute, FloatMatrix
@@ -45,7 +45,7 @@ LOOKED_AT = CoPurchaseConfig(half_life_days=30.0, popularity_discount=0.0, trend
 
 
 @dataclass(frozen=True)
-class IndexConfig(Settings):
+class IndexConfig(StepSettings):
     """How the two indexes are built."""
 
     factory: str = "Flat"

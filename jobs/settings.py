@@ -6,7 +6,7 @@ from jobs.errors import UserError
 from models import settings
 
 
-class Settings(settings.Settings):
+class StepSettings(settings.Settings):
     """Base of frozen dataclasses of settings; constructing one with a mistake raises UserError."""
 
     error = UserError

@@ -18,7 +18,7 @@ from jobs.lake import storage
 from jobs.lake.lake import Lake
 from jobs.lake.reading import Wanted, matching, scan
 from jobs.lake.rows import night as night_predicate
-from jobs.settings import Settings
+from jobs.settings import StepSettings
 from jobs.tables.records import CHAMPIONS, CORRECTED, GATES, INPUTS, MODELS, PUBLISHED, REJECTED, RUNS
 from jobs.tables.shop import (
     AVAILABILITY,
@@ -47,7 +47,7 @@ RECORDS = (REJECTED, CORRECTED, INPUTS, GATES, RUNS)
 
 
 @dataclass(frozen=True)
-class RetentionConfig(Settings):
+class RetentionConfig(StepSettings):
     """How long things are kept."""
 
     keep_nights: PositiveInt = 14

@@ -20,14 +20,14 @@ from jobs.lake import storage
 from jobs.lake.lake import Lake
 from jobs.lake.reading import Wanted, matching
 from jobs.run import Counts, Run
-from jobs.settings import Settings
+from jobs.settings import StepSettings
 from jobs.tables.records import PUBLISHED
 from jobs.tables.shop import ALL, EVENTS
 from jobs.tables.table import Table
 
 
 @dataclass(frozen=True)
-class UpkeepConfig(Settings):
+class UpkeepConfig(StepSettings):
     """When tables are compacted, vacuumed and checkpointed."""
 
     compact_files: Annotated[int, Field(ge=2)] = 8

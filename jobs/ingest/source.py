@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, NonNegativeInt
 
 from jobs.errors import UserError
-from jobs.settings import Settings
+from jobs.settings import StepSettings
 from models.settings import Share
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "satur
 
 
 @dataclass(frozen=True)
-class Directives(Settings):
+class Directives(StepSettings):
     """The `--! name = value` lines of a source (TOML)."""
 
     format: Literal["csv", "parquet"] = "csv"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Publication:
+class Published:
     """The night that is live."""
 
     night: date
@@ -33,11 +33,11 @@ class Publication:
     """Delta version of each published table, by name, as it was when it was published."""
 
 
-def publication(lake: Lake) -> Publication | None:
+def publication(lake: Lake) -> Published | None:
     """What is live; None where nothing was published yet."""
     rows = lake.arrow(PUBLISHED, ("surface", "as_of", "table_version")).to_pylist()
     versions = {row["surface"]: row["table_version"] for row in rows if row["table_version"] is not None}
-    return Publication(rows[0]["as_of"], versions) if rows else None
+    return Published(rows[0]["as_of"], versions) if rows else None
 
 
 def live_night(lake: Lake) -> date | None:

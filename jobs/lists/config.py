@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pydantic import PositiveInt
 
 from jobs.policy.variants import DEFAULT, Variant, check_variants
-from jobs.settings import Settings
+from jobs.settings import StepSettings
 
 
 @dataclass(frozen=True)
-class PopularConfig(Settings):
+class PopularConfig(StepSettings):
     """How the popularity of a product is computed."""
 
     days: PositiveInt = 28
@@ -25,7 +25,7 @@ class PopularConfig(Settings):
 
 
 @dataclass(frozen=True)
-class ListsConfig(Settings):
+class ListsConfig(StepSettings):
     """How long lists are, and how the places that a model leaves open are padded."""
 
     top_n: PositiveInt = 24

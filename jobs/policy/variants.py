@@ -10,11 +10,11 @@ from typing import Annotated
 from pydantic import Field, NonNegativeFloat, NonNegativeInt
 
 from jobs.errors import UserError
-from jobs.settings import Settings
+from jobs.settings import StepSettings
 
 
 @dataclass(frozen=True)
-class DefaultRules(Settings):
+class DefaultRules(StepSettings):
     """Settings of one touch point; `policy` rows of the same kind go before them in their scope."""
 
     guard: bool = False
@@ -43,7 +43,7 @@ BUCKETS = 10_000
 
 
 @dataclass(frozen=True)
-class Variant(Settings):
+class Variant(StepSettings):
     """One side of an A/B test; the one variant of a shop that tests nothing is `default`."""
 
     name: Annotated[str, Field(pattern=r"^[^\W\d]\w*$")] = DEFAULT

@@ -18,7 +18,7 @@ from jobs.lake.reading import StoredRow, Wanted, matching
 from jobs.report.charts import Point, Series
 from jobs.report.pages import environment
 from jobs.run import Run
-from jobs.settings import Settings
+from jobs.settings import StepSettings
 from jobs.steps import STEPS
 from jobs.tables.records import GATES, INPUTS, RUNS
 from jobs.tables.shop import PRODUCT_LISTS, TITLES
@@ -27,7 +27,7 @@ from jobs.text import clean
 
 
 @dataclass(frozen=True)
-class DriftConfig(Settings):
+class DriftConfig(StepSettings):
     """How far the page looks back."""
 
     nights: PositiveInt = 28

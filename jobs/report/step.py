@@ -24,7 +24,7 @@ from jobs.report.window import page as window_page
 from jobs.report.window.choice import ShopWindowConfig
 from jobs.report.window.contexts import context_pairs
 from jobs.run import Counts, Run
-from jobs.settings import Settings
+from jobs.settings import StepSettings
 from jobs.tables.records import MODELS
 from jobs.tables.shop import CATALOGUE, CUSTOMER_SEQUENCES, EVENTS, LISTS
 
@@ -34,7 +34,7 @@ PARTS = 5
 
 
 @dataclass(frozen=True)
-class ReportConfig(Settings):
+class ReportConfig(StepSettings):
     """How much the page shows."""
 
     examples: PositiveInt = 6

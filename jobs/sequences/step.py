@@ -25,12 +25,12 @@ from jobs.sequences.update import (
     gather,
     read_night,
 )
-from jobs.settings import Settings
+from jobs.settings import StepSettings
 from jobs.tables.shop import CUSTOMER_SEQUENCES, EVENTS
 
 
 @dataclass(frozen=True)
-class SequencesConfig(Settings):
+class SequencesConfig(StepSettings):
     """Length of customer sequences."""
 
     max_length: PositiveInt = 100

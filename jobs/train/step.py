@@ -15,7 +15,7 @@ from jobs.lake.rows import night
 from jobs.lake.storage import staged_folder
 from jobs.model_inputs import product_ids_seen, read_features, read_histories
 from jobs.run import Counts, Progress, Run
-from jobs.settings import Settings
+from jobs.settings import StepSettings
 from jobs.tables.records import EVALUATIONS, MODELS
 from jobs.tables.shop import CATALOGUE, CUSTOMER_SEQUENCES
 from jobs.train.champions import ModelRow, champion, record_comparison, registered
@@ -28,7 +28,7 @@ from models.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
-class TrainConfig(Settings):
+class TrainConfig(StepSettings):
     """Which candidates are compared, how often, and on which days."""
 
     candidates: dict[str, dict[str, Any]] = field(default_factory=lambda: {"amf": {}, "transformer": {}})

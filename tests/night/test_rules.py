@@ -172,6 +172,46 @@ def test_jobs_has_few_files_beside_its_rooms() -> None:
     assert len([path for path in modules() if path.startswith("jobs/") and path.count("/") == 1]) <= 15
 
 
+def test_every_module_begins_with_one_plain_sentence() -> None:
+    def plain(tree: ast.Module) -> bool:
+        first = (ast.get_docstring(tree) or "x").split("\n\n")[0].splitlines()[0]
+        return first.endswith(".") and first.split()[0] not in ("What", "Who", "Whether", "Which", "How", "Where")
+
+    product = {path: tree for path, tree in modules().items() if not path.startswith("dags/")}
+    assert [path for path, tree in product.items() if not plain(tree)] == []
+
+
+def test_no_two_classes_have_one_name() -> None:
+    places: dict[str, list[str]] = {}
+    for path, tree in modules().items():
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(path)
+    assert {name: paths for name, paths in places.items() if len(paths) > 1} == {}
+
+
+def test_no_function_has_more_than_eight_parameters() -> None:
+    long = [
+        f"{path}: {node.name}"
+        for path, tree in modules().items()
+        if not path.startswith("jobs/cli/") and not path.endswith("kernels.py")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+        and len([one for one in ast.walk(node.args) if isinstance(one, ast.arg) and one.arg != "self"]) > 8
+    ]
+    assert long == []
+
+
+def test_the_formatter_stays_on() -> None:
+    texts = [(REPOSITORY / path).read_text("utf-8") for path in modules()]
+    assert sum(text.count("# fmt: skip") + text.count("# fmt: off") for text in texts) < 40
+
+
+def test_types_are_named() -> None:
+    named = [n for tree in modules().values() for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id == "Any"]
+    assert len(named) < 200
+
+
 OWNERS = {
     "feast": (
         "jobs/publish/store.py",

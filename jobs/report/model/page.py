@@ -27,7 +27,7 @@ from jobs.report.model.sample import ModelSample
 from jobs.report.pages import environment
 from jobs.report.recent import Recent
 from jobs.run import Run
-from jobs.settings import Settings
+from jobs.settings import StepSettings
 from jobs.tables.records import MODELS
 from jobs.tables.shop import CATALOGUE
 from jobs.text import clean
@@ -38,7 +38,7 @@ from models.networks import artefacts
 
 
 @dataclass(frozen=True)
-class ModelReportConfig(Settings):
+class ModelReportConfig(StepSettings):
     """How much the page shows, and the device that computes it."""
 
     looked_at: PositiveInt = 2_000

@@ -13,7 +13,7 @@ from jobs.lake.lake import Lake
 from jobs.lake.reading import Tally, of_night, scan
 from jobs.policy.variants import DEFAULT
 from jobs.report.recent import LONG_HISTORY, Recent
-from jobs.settings import Settings
+from jobs.settings import StepSettings
 from jobs.tables.shop import BAG_EXTRAS, CATALOGUE, MARKET_RANKING, PRODUCT_LISTS, YOU_MIGHT_ALSO_LIKE
 from jobs.tables.table import Table
 
@@ -22,7 +22,7 @@ Axes = Sequence[tuple[str, Mapping[str, int]]]
 
 
 @dataclass(frozen=True)
-class ShopWindowConfig(Settings):
+class ShopWindowConfig(StepSettings):
     """How much the page holds; the page says what is left out."""
 
     products: PositiveInt = 5_000
