@@ -7,12 +7,12 @@ import pytest
 from pydantic import Field, PositiveInt
 
 from jobs.errors import UserError
-from jobs.settings import StepSettings as StepSettings
-from models.settings import Share, StepSettings
+from jobs.settings import StepSettings
+from models.settings import Settings, Share
 
 
 @dataclass(frozen=True)
-class Basket(StepSettings):
+class Basket(Settings):
     places: PositiveInt = 3
     share: Share = 0.5
     names: list[str] = field(default_factory=list)
