@@ -41,7 +41,7 @@ def require_passed(lake: Lake, as_of: date) -> None:
     staged = distinct(lake, MARKET_RANKING, "run_id", as_of)  # the last table that lists writes, whole every night
     if {row["run_id"] for row in output} != staged:
         raise GateError(
-            f"the night {as_of} was staged again by {', '.join(sorted(staged)) or 'nobody'} after its gates; run "
+            f"the night {as_of} was staged again by {', '.join(sorted(staged)) or 'no run'} after its gates; run "
             f"`python -m jobs gate --as-of {as_of}` again"
         )
     if not any(row["gate"] == ONE_MODEL and row["accepted"] for row in output):
@@ -85,4 +85,4 @@ def named(behind: Models) -> str:
     names = set().union(*behind.values())
     if len(names) == 1:
         return f"{names.pop()} behind all of it"
-    return "; ".join(f"{what}: {', '.join(sorted(map(str, ids))) or 'nobody'}" for what, ids in behind.items())
+    return "; ".join(f"{what}: {', '.join(sorted(map(str, ids))) or 'none'}" for what, ids in behind.items())

@@ -52,7 +52,7 @@ class Variant(StepSettings):
     policy: bool = True
     """Whether the rules of the table policy hold."""
     standing: dict[str, DefaultRules] = field(default_factory=dict)
-    """Standing rules by touch point, in place of the touch point's own."""
+    """Default rules by touch point, in place of the touch point's own."""
 
 
 def check_variants(variants: Sequence[Variant]) -> None:
