@@ -107,15 +107,15 @@ class Lake:
         """
         try:
             return DeltaTable(str(self.path(table)), version)
-        except TableNotFoundError:
+        except DeltaError as error:
+            if version is not None:
+                raise LookupError(f"{table.name} has no version {version} any more: {error}") from None
+            if not isinstance(error, TableNotFoundError):
+                raise
             raise UserError(
                 f"there is no table {table.name} in {self.root} yet; run the step that writes it "
                 "(`python -m jobs --help` lists the steps in order)"
             ) from None
-        except DeltaError as error:
-            if version is None:
-                raise
-            raise LookupError(f"{table.name} has no version {version} any more: {error}") from None
 
     def version(self, table: Table) -> int:
         """Delta version of the table as it is now."""

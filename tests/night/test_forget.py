@@ -306,7 +306,7 @@ def test_nobody_is_no_customer(tmp_path: Path, ids: list[str]) -> None:
 
 
 def test_a_folder_without_tables_is_no_lake(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is no lake"):
+    with pytest.raises(UserError, match="is not a lake"):
         forget(Lake(tmp_path), NoStore(), ["A"], NOW)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
 
