@@ -183,9 +183,12 @@ class Lake:
         return in_key_order(table, columns, (batch.filter(pa.array(~deleted)) for batch, deleted in found))
 
     def arrow(self, table: Table, columns: Iterable[str] | None = None, as_of: date | None = None) -> pa.Table:
-        """The columns of one night (or of all stored rows) in key order, so that equal rows read equal."""
-        self.create(table)
+        """The columns of one night (or of all stored rows) in key order, so that equal rows read equal; none where the
+        table was never written.
+        """
         names = list(columns or table.names)
+        if not self.exists(table):  # reading creates nothing
+            return pa.table({name: pa.array([], arrow_schema(table).field(name).type) for name in names})
         return in_key_order(table, names, self.batches(table, dict.fromkeys([*names, *table.key]), as_of))
 
     def nights(self, table: Table) -> list[date]:
