@@ -118,7 +118,7 @@ def read_index(lake: Lake, run: Run, table: Table, compute: Compute = search.ON_
             index = search.load(folder / "index.faiss")
             vocabulary = Vocabulary(json.loads((folder / "products.json").read_bytes()))
             tensors = load((folder / "tensors.safetensors").read_bytes())
-        except (OSError, ValueError, TypeError, AttributeError, RuntimeError, RecursionError, SafetensorError) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
             place = lake.directory(storage.INDEXES, run.as_of) / table.name
             raise UserError(f"the index {place} cannot be read: {error}; run the step index again") from None
         return ProductIndex(vocabulary, index, tensors, manifest, compute)
