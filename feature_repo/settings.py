@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, model_va
 from feature_repo.online.backend import Backend, StoreSettingsError
 
 
-class StoreSettings(BaseModel):
+class StoreSettings(BaseModel, ABC):
     """Settings that both kinds of store share."""
 
     # Pydantic's errors must not repeat the settings: one of them holds a password.
@@ -29,9 +30,9 @@ class StoreSettings(BaseModel):
         """A variable that is not set in the environment is still ${NAME} in the file: its default holds."""
         return {name: value for name, value in given.items() if value != "" and not str(value).startswith("${")}
 
+    @abstractmethod
     def open(self, folder: Path) -> Backend:
         """The store; relative paths are below `folder`. Raises StoreSettingsError where the address is missing."""
-        raise NotImplementedError
 
 
 class SqliteSettings(StoreSettings):

@@ -6,6 +6,7 @@ import csv
 import io
 import unicodedata
 import zlib
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -47,7 +48,7 @@ class RawFile:
     bytes: int
 
 
-class RawFormat:
+class RawFormat(ABC):
     """A format of raw files. Methods raise UserError naming the file that cannot be read."""
 
     suffixes: ClassVar[tuple[str, ...]]
@@ -57,22 +58,22 @@ class RawFormat:
         self.delimiter = source.directives.delimiter
         self.most_bytes = source.directives.max_file_mb * MEGABYTE
 
+    @abstractmethod
     def columns(self, file: RawFile) -> tuple[str, ...]:
         """Column names of a file."""
-        raise NotImplementedError
 
+    @abstractmethod
     def check(self, file: RawFile) -> None:
         """Read a file once, in the memory of one chunk, before an engine does: refuse one that is damaged, larger than
         `max_file_mb` when it is unpacked, or not made of rows."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read_all(self, file: RawFile) -> None:
         """Read a file to its end, to find the damage that an engine met."""
-        raise NotImplementedError
 
+    @abstractmethod
     def frame(self, spark: SparkSession, paths: list[str], schema: str) -> DataFrame:
         """The rows of files with those columns."""
-        raise NotImplementedError
 
     def too_large(self, file: RawFile) -> UserError:
         """The error for a file that exceeds `max_file_mb`."""
