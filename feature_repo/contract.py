@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from feature_repo.served import NIGHT, ONLINE, OWNER, RANKING, SERVICES
 from jobs.tables.shop import CUSTOMER_EMBEDDINGS, PRODUCT_EMBEDDINGS
@@ -16,7 +15,7 @@ from jobs.tables.shop import CUSTOMER_EMBEDDINGS, PRODUCT_EMBEDDINGS
 FILE = Path(__file__).with_name("contract.json")
 
 
-def contract() -> dict[str, Any]:
+def contract() -> dict[str, object]:
     """The contract that the definitions keep, without the file's version."""
     views = {}
     for table, columns in ONLINE.items():

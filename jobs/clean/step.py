@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import pyarrow as pa
 from pydantic import Field, PositiveInt
@@ -87,7 +87,7 @@ def _crowded(lake: Lake, table: Table, config: UpkeepConfig) -> list[list[tuple[
     files = pa.table(lake.delta(table).get_add_actions(flatten=True))
     keys = list(table.partition)
     columns = [files["size_bytes"], *(files[f"partition.{key}"] for key in keys)]
-    small: Counter[tuple[Any, ...]] = Counter()
+    small: Counter[tuple[object, ...]] = Counter()
     for size, *values in zip(*(column.to_pylist() for column in columns), strict=True):
         small[tuple(values)] += size < config.small_mb * 1e6
     crowded = sorted(values for values, count in small.items() if count >= config.compact_files)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jobs.errors import UserError
 from jobs.forget.files import delete_files, read_back
@@ -114,7 +114,7 @@ def _begun(lake: Lake, salt: Salt, ids: Sequence[str]) -> dict[str, Counter[str]
     return found
 
 
-def _record(lake: Lake, salt: Salt, rows: dict[str, Counter[str]], now: datetime, state: dict[str, Any]) -> None:
+def _record(lake: Lake, salt: Salt, rows: dict[str, Counter[str]], now: datetime, state: dict[str, object]) -> None:
     """Write one row for each customer, in place of an earlier one."""
     written = [
         {

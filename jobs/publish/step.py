@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -79,7 +78,7 @@ def nights_to_roll_back_to(lake: Lake) -> list[date]:
     return nights
 
 
-def _live_rows(lake: Lake, run: Run, published_at: datetime) -> list[dict[str, Any]]:
+def _live_rows(lake: Lake, run: Run, published_at: datetime) -> list[dict[str, object]]:
     rows = []
     for table in SURFACES:
         index = lake.directory(storage.INDEXES, run.as_of) / table.name
