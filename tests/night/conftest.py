@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from jobs.config import quick
 from jobs.lake import storage
 from jobs.lake.engine import Engine
 from jobs.sample_shop import SIZES, write_days
+from tests.support.faults.harness import Nights, zygote
 from tests.support.nights import SAMPLE_SQL, SECOND, STAGING, LakeFactory, Shop
 from tests.support.once import made_once
 from tests.support.s3_server import S3Server
@@ -113,3 +114,10 @@ def copied_second(staged_second: Shop, tmp_path: Path) -> Shop:
 def s3_root(s3_server: S3Server) -> Path:
     """Where a new lake may be."""
     return storage.place(f"s3://{s3_server.bucket()}/lake")
+
+
+@pytest.fixture(scope="session")
+def nights(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nights]:
+    """Nights in children that can be killed."""
+    with zygote(tmp_path_factory.mktemp("zygote")) as forks:
+        yield Nights(forks, source)

@@ -93,7 +93,7 @@ def scheduled_without_its_last_file(airflow: Airflow, alerts: Path, night: date)
     tasks = airflow.tasks(run)
     assert (tasks["ingest"]["state"], tasks["ingest"]["try_number"]) == ("failed", 1)
     assert {tasks[step]["state"] for step in STEPS[1:]} == {"upstream_failed"}
-    why = f"the raw files of {night - timedelta(days=1)} hold no valid event"
+    why = f"there is no raw file for {night - timedelta(days=1)}"
     assert airflow.xcom(run, "ingest", "stopped").startswith(why)
     told = wait_for("the alert", lambda: alerts.exists() and alerts.read_text("utf-8"))
     assert told.startswith(f"nightrail: alert: the night {night} stopped at ingest: InputWrong: {why}")

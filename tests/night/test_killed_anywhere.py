@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
@@ -15,7 +14,7 @@ import pytest
 
 from jobs.steps import STEPS
 from jobs.tables.records import RUNS
-from tests.support.faults.harness import KILLED, Nights, copied, sample, zygote
+from tests.support.faults.harness import KILLED, Nights, copied, sample
 from tests.support.faults.state import describe, differences
 from tests.support.nights import FIRST, SECOND, Shop, feast_below
 
@@ -62,13 +61,6 @@ class Undisturbed:
 def night_of(name: str) -> date:
     """The date of one of NIGHTS."""
     return FIRST if name == "first" else SECOND
-
-
-@pytest.fixture(scope="session")
-def nights(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nights]:
-    """Nights in children that can be killed."""
-    with zygote(tmp_path_factory.mktemp("zygote")) as forks:
-        yield Nights(forks, source)
 
 
 @pytest.fixture(scope="module")
