@@ -65,7 +65,7 @@ def test_nights_under_a_real_scheduler(source: Path, tmp_path: Path) -> None:
         shutil.move(tmp_path / late.name, late)
         airflow.clear(run, only_failed=True)
         assert airflow.ended(run) == "success"
-        assert "rows online" in airflow.xcom(run, "publish", "return_value")
+        assert "rows written online" in airflow.xcom(run, "publish", "return_value")
         assert live(root) == today
         by_hand_with_a_killed_step(airflow, today - timedelta(days=6))
         assert alerts.read_text("utf-8").count("\n") == 1, "a retry that helped is nothing to be told of"
