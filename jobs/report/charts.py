@@ -46,6 +46,11 @@ class Axis:
         return [(self.at(value), f"{round(value, 12):g}") for value in values]
 
 
+def shade(weight: float) -> str:
+    """How opaque a cell of a heat map is, 0 to 1: the square root of its weight, so that small ones are seen."""
+    return f"{min(max(weight, 0.0), 1.0) ** 0.5:.2f}"
+
+
 @dataclass(frozen=True)
 class IntervalLine:
     """The figures of one scorer, or of one slice."""
@@ -64,6 +69,8 @@ class IntervalPanel:
     title: str
     series: tuple[str, ...]
     lines: tuple[IntervalLine, ...]
+    percent: bool = False
+    """Whether the figures are percentages with a sign."""
 
     @property
     def axis(self) -> Axis:

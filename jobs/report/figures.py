@@ -21,7 +21,12 @@ from jobs.tables.shop import RECOMMENDED_FOR_YOU, SOURCES, TITLES
 from jobs.text import clean
 
 HEADLINE = "ndcg@10"
-"""The metric of the chart, as `evaluations` names it."""
+"""The metric that decides, as `evaluations` names it."""
+HEADLINE_SLICE = "as served"
+"""The slice that decides: what Recommended for you shows. Nights of older code have ALL alone."""
+ALL = "all"
+UPLIFT = "uplift over amf"
+"""Slice of the headline metric over AMF's, as a fraction: 0.2 is 20 % better, paired over customers."""
 RULES = {
     "department guard": "products of other departments are left out",
     "price window": "products too cheap or too dear beside the product (or bag) are left out",
@@ -194,10 +199,9 @@ def _gate(row: StoredRow) -> GateResult:
 
 
 def quality_of(lake: Lake, as_of: date, model_id: str) -> list[Quality]:
-    """Every figure of the comparison that the night's model comes from; the newest up to the night."""
+    """Every figure of the newest comparison up to the night; those of the model with the id are marked."""
     known = matching(lake, EVALUATIONS, (*EVALUATIONS.names,), Wanted(where=pc.field("as_of") <= pa.scalar(as_of)))
-    own = [row["as_of"] for row in known if clean(row["model_id"]) == model_id]
-    newest = max(own or [row["as_of"] for row in known], default=None)
+    newest = max((row["as_of"] for row in known), default=None)
     return [_quality(row, model_id) for row in known if row["as_of"] == newest]
 
 

@@ -12,9 +12,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jobs.lake import storage
 from jobs.lake.lake import Lake
 from jobs.lake.reading import Wanted, matching
-from jobs.report.charts import line_chart
+from jobs.report.charts import line_chart, shade
 from jobs.report.figures import moment
-from jobs.report.pictures import TEMPLATES, paint
+from jobs.report.pictures import TEMPLATES, drawing
 from jobs.tables.records import MODELS
 
 
@@ -35,7 +35,8 @@ def environment() -> Environment:
         "figure": _figure,
         "moment": moment,
         "day": _day,
-        "paint": paint,
+        "drawing": lambda product: drawing(product.category, product.name, product.colour),
+        "shade": shade,
         "line_chart": line_chart,
     }
     return jinja
@@ -44,6 +45,11 @@ def environment() -> Environment:
 def page_path(lake: Lake, as_of: date, name: str = "index") -> Path:
     """The path of a night's page: index, shop, drift or model."""
     return lake.directory(storage.REPORTS, as_of) / f"{name}.html"
+
+
+def comparison_path(lake: Lake, as_of: date) -> Path:
+    """The path of the comparison for programs, which lies beside the page about the model."""
+    return page_path(lake, as_of, "model").with_name("comparison.json")
 
 
 def newest_model_page(lake: Lake, as_of: date) -> Path | None:
@@ -63,7 +69,7 @@ def model_link(lake: Lake, as_of: date) -> str:
 
 
 def write_page(path: Path, page: str) -> None:
-    """Write a page whole or not at all, in place of what is there."""
+    """Write a page, or a document, whole or not at all, in place of what is there."""
     storage.write_whole(path, page.encode())
 
 

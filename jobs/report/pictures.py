@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,37 @@ SPELLINGS: dict[str, str] = _DATA["colour_spellings"]
 SILHOUETTES: dict[str, list[str]] = {kind: drawn["paths"] for kind, drawn in _DATA["kinds"].items()}
 """Kind -> SVG path data in a box of 100 by 125: the body filled with the product's colour, seams upon it, straps."""
 KIND: dict[str, str] = {word: kind for kind, drawn in _DATA["kinds"].items() for word in drawn["words"].split()}
+
+
+UNPAINTED = "#cdc5b8"
+DARK = 120
+"""Brightness, 0 to 255, below which a paint needs light lines."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How a product is drawn."""
+
+    paths: list[str]
+    """Of its silhouette; empty where its kind is unknown."""
+    paint: str
+    """sRGB; empty where its colour is unknown."""
+
+    @property
+    def fill(self) -> str:
+        """sRGB of the silhouette."""
+        return self.paint or UNPAINTED
+
+    @property
+    def dark(self) -> bool:
+        """Whether lines and letters upon the fill have to be light."""
+        red, green, blue = (int(self.fill[at : at + 2], 16) for at in (1, 3, 5))
+        return 0.3 * red + 0.59 * green + 0.11 * blue < DARK
+
+
+def drawing(category: str, name: str, colour: str) -> Drawing:
+    """The picture of a product, from words of the catalogue."""
+    return Drawing(SILHOUETTES.get(silhouette(category, name), []), paint(colour))
 
 
 def silhouette(category: str, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
@@ -18,7 +19,8 @@ from jobs.report.examples import customer_examples, product_examples
 from jobs.report.figures import GateResult, gates_of, live_state_of, rejections_of, shares_of, steps_of
 from jobs.report.model import page as model_page
 from jobs.report.model.page import Champion, ModelReportConfig
-from jobs.report.pages import environment, model_link, page_path, write_page
+from jobs.report.model.story import document
+from jobs.report.pages import comparison_path, environment, model_link, page_path, write_page
 from jobs.report.recent import RECENT_CUSTOMERS, Recent
 from jobs.report.window import page as window_page
 from jobs.report.window.choice import ShopWindowConfig
@@ -67,7 +69,7 @@ def execute(lake: Lake, run: Run, config: ReportConfig) -> Counts:
         served = model_page.champion_of(lake, run, config.model, recent)
         pages = []
         if matching(lake, MODELS, ("model_id",), of_night(run.as_of)):
-            pages.append(_write_model_page(lake, run, config, served, recent))
+            pages += _write_model_page(lake, run, config, served, recent)
         run.progress("parts of the report", 1, PARTS)
         contexts = context_pairs(lake, run.as_of, served, recent)
         run.progress("parts of the report", 2, PARTS)
@@ -89,15 +91,20 @@ def execute(lake: Lake, run: Run, config: ReportConfig) -> Counts:
 
 
 def write_model_page(lake: Lake, run: Run, config: ReportConfig) -> Path:
-    """Write the page about the night's model, also on a night that compared none; returns its path."""
+    """Write the page about the night's model, and the comparison for programs, also on a night that compared none;
+    returns the page's path.
+    """
     recent = Recent(lake, run.as_of, config.model.looked_at)
-    return _write_model_page(lake, run, config, model_page.champion_of(lake, run, config.model, recent), recent)
+    return _write_model_page(lake, run, config, model_page.champion_of(lake, run, config.model, recent), recent)[0]
 
 
-def _write_model_page(lake: Lake, run: Run, config: ReportConfig, served: Champion, recent: Recent) -> Path:
-    path = page_path(lake, run.as_of, "model")
-    write_page(path, model_page.written_of(lake, run, config.model, served, recent))
-    return path
+def _write_model_page(lake: Lake, run: Run, config: ReportConfig, served: Champion, recent: Recent) -> list[Path]:
+    paths = [page_path(lake, run.as_of, "model"), comparison_path(lake, run.as_of)]
+    write_page(paths[0], model_page.written_of(lake, run, config.model, served, recent))
+    compared = model_page.read_comparison(lake, run.as_of, served.model_id)
+    found = document(compared.quality, compared.champion)
+    write_page(paths[1], json.dumps(found, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
+    return paths
 
 
 def _counted(lake: Lake, as_of: date) -> Counted:

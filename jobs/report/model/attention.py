@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -43,10 +43,6 @@ class HeadMap:
         """Whether events before those shown are read at all."""
         return bool(self.earlier.any())
 
-    def shade(self, weight: float) -> str:
-        """How opaque a weight is drawn, 0 to 1: by its square root, so that small ones are seen."""
-        return f"{min(weight / (float(self.weights.max()) or 1.0), 1.0) ** 0.5:.2f}"
-
 
 @dataclass(frozen=True)
 class AttentionView:
@@ -67,7 +63,7 @@ def attention_views(sample: ModelSample, customers: int, shown: int) -> list[Att
     views = []
     for row, found in zip(rows, sample.model.attention(sample.sequences.take(np.array(rows, np.int64))), strict=True):
         length = int(sample.sequences.lengths[row])
-        events = sample.touches(row, max(0, length - shown), length)
+        events = sample.touches(row, length - min(shown, found.shape[-1]), length)
         maps = tuple(_maps(found, events))
         views.append(AttentionView(sample.customers[row], events, found.shape[-1] - len(events), maps))
     return views
@@ -105,19 +101,36 @@ def _maps(found: FloatMatrix, events: tuple[Touch, ...]) -> Iterator[HeadMap]:
         for head in range(1 if layer == layers - 1 else heads):
             weights, earlier = found[layer, head, before:, before:], found[layer, head, before:, :before].sum(1)
             title = "Readout" if layer == layers - 1 else f"Layer {layer + 1}, head {head + 1}"
-            yield HeadMap(title, weights, earlier, reading(weights, events))
+            yield HeadMap(title, weights, earlier, reading(weights, earlier, events))
 
 
-def reading(weights: FloatMatrix, events: tuple[Touch, ...]) -> str:
-    """A map [n, n] in words: how strongly an event reads itself, the one before, and its own category."""
-    own = float(np.diag(weights).mean())
-    before = float(np.diag(weights, -1).mean()) if len(events) > 1 else 0.0
-    older = max(0.0, 1 - own - before * (len(events) - 1) / len(events))
-    parts = [f"An event reads itself with {own:.0%}, the one before with {before:.0%}, older ones with {older:.0%}"]
+def reading(weights: FloatMatrix, earlier: npt.NDArray[np.float32], events: tuple[Touch, ...]) -> str:
+    """A map [n, n] in words, the first event aside: how strongly an event reads itself, the one before, all older ones,
+    in percent that add up to 100; and its own category.
+    """
+    own, before = np.diag(weights)[1:].mean(), np.diag(weights, -1).mean()
+    older = np.tril(weights, -2)[1:].sum(1).mean() + earlier[1:].mean()
+    itself, last, rest = in_percent([float(own), float(before), float(older)])
+    parts = [
+        f"On average an event reads itself with {itself}%, the one before with {last}%, all older ones with {rest}%"
+    ]
     lift = _category_lift(weights, events)
     if lift is not None:
-        parts.append(f"events of its own category weigh {lift:.{0 if lift >= 10 else 1}f} times those of others")
-    return f"{'; '.join(parts)}. The strongest blue is {weights.max():.0%}."
+        parts.append(
+            f"earlier events of its own category weigh {lift:.{0 if lift >= 10 else 1}f} times those of others"
+        )
+    return f"{'; '.join(parts)}."
+
+
+def in_percent(shares: Sequence[float]) -> list[int]:
+    """Shares of their sum in whole percent that add up to 100, by largest remainders; all 0 where the sum is."""
+    total = sum(shares)
+    exact = [100 * share / total if total else 0.0 for share in shares]
+    whole = [int(value) for value in exact]
+    by_remainder = sorted(range(len(exact)), key=lambda at: (whole[at] - exact[at], at))
+    for at in by_remainder[: round(sum(exact)) - sum(whole)]:
+        whole[at] += 1
+    return whole
 
 
 def _category_lift(weights: FloatMatrix, events: tuple[Touch, ...]) -> float | None:

@@ -132,7 +132,7 @@ def written_of(
     recent = recent or Recent(lake, run.as_of, config.looked_at)
     served = served or champion_of(lake, run, config, recent)
     metadata = artefacts.read_manifest(lake.root / storage.MODELS / served.model_id).metadata if served.readable else {}
-    compared = read_comparison(lake, run.as_of, metadata=metadata)
+    compared = read_comparison(lake, run.as_of, served.model_id, metadata)
     title = {"as_of": f"{run.as_of}", "run_id": run.run_id, "model_id": clean(served.model_id)}
     title["kind"] = clean(served.kind)
     if served.sample is None:
@@ -145,16 +145,19 @@ def written_of(
 def read_comparison(
     lake: Lake, as_of: date, model_id: str = "", metadata: Mapping[str, object] = MappingProxyType({})
 ) -> Comparison:
-    """The comparison that a model comes from, of the nights up to `as_of`; the newest one for no or another model."""
+    """The newest comparison up to `as_of`, where `model_id` serves and `metadata` is of its manifest."""
+    model_id = clean(model_id)
     quality = quality_of(lake, as_of, model_id)
-    return comparison_of(quality, _candidates(lake, quality[0].as_of if quality else as_of), metadata)
+    rows = _registered(lake, as_of)
+    kind = next((clean(row["kind"]) for row in rows if clean(row["model_id"]) == model_id), "")
+    measured = {figure.scorer for figure in quality}  # runs of the same night with other settings are not
+    models = [row for row in rows if clean(row["model_id"]) in measured]
+    return comparison_of(quality, models, metadata, model_id, kind)
 
 
-def _candidates(lake: Lake, as_of: date) -> list[StoredRow]:
-    """The models of the newest comparison up to a night."""
-    rows = matching(lake, MODELS, MODELS.names, Wanted(where=pc.field("as_of") <= pa.scalar(as_of)))
-    newest = max((row["as_of"] for row in rows), default=None)
-    return [row for row in rows if row["as_of"] == newest]
+def _registered(lake: Lake, as_of: date) -> list[StoredRow]:
+    """The models of all comparisons up to a night."""
+    return matching(lake, MODELS, MODELS.names, Wanted(where=pc.field("as_of") <= pa.scalar(as_of)))
 
 
 def _attentive(
@@ -163,7 +166,9 @@ def _attentive(
     """A candidate with attention, and its model_id; (None, "") if the champion has attention or no candidate has."""
     if isinstance(served.model, Attentive):
         return None, ""
-    for row in _candidates(lake, as_of):
+    rows = _registered(lake, as_of)
+    newest = max((row["as_of"] for row in rows), default=None)
+    for row in (row for row in rows if row["as_of"] == newest):
         try:
             model = artefacts.read(lake.root / storage.MODELS / row["model_id"], Compute(config.device))[0]
         except artefacts.ArtefactError:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.report.examples import ShownProduct
-from jobs.report.model.attention import attention_views, chosen
+from jobs.report.model.attention import attention_views, chosen, in_percent
 from jobs.report.model.contexts import context_view, ordinal
 from jobs.report.model.sample import prefixes
 from tests.support.model_shop import (
@@ -61,8 +63,23 @@ def test_every_row_of_a_map_sums_to_one_with_what_lies_before() -> None:
         ]  # fmt: skip
         assert len(view.events) == 6
         for found in view.maps:
+            read = [int(share) for share in re.findall(r"(\d+)%", found.reading)]
+            assert len(read) == 3 and sum(read) == 100, found.reading
             np.testing.assert_allclose(found.weights.sum(1) + found.earlier, 1, rtol=1e-5)
         assert "reads itself with 100%" in view.maps[-1].reading
+
+
+@given(st.lists(st.floats(0, 1), min_size=3, max_size=3).filter(any))
+def test_shares_in_words_add_up_to_100(shares: list[float]) -> None:
+    found = in_percent(shares)
+    assert sum(found) == 100
+    assert all(abs(whole - 100 * share / sum(shares)) < 1 for whole, share in zip(found, shares, strict=True))
+
+
+def test_a_history_shorter_than_the_map_is_drawn_whole() -> None:
+    (view,) = attention_views(shop(Attentive(), histories(walk("hiking", [1, 2]))), 2, 6)
+    assert (len(view.events), view.before) == (2, 0)
+    assert view.maps[0].reading.startswith("On average an event reads itself with 50%, the one before with 50%")
 
 
 def test_a_model_without_attention_has_no_maps() -> None:
