@@ -33,6 +33,8 @@ class DayAssortment:
     """(S,) price level inside the group."""
     brand: Ints
     """(S,) brand number."""
+    slot: Ints
+    """(S,) slot of each product."""
     available: Bools
     """(P, M) stock of the day, by product."""
 
@@ -88,6 +90,7 @@ def assortment_of(world: World, stock: StockDay) -> DayAssortment:
         group_demand=season,
         level=world.level[order],
         brand=world.brand[order],
+        slot=np.argsort(order),
         available=stock.available,
     )
 

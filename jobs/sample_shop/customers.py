@@ -1,4 +1,4 @@
-"""Generates customers: the long-term style of each, and the products that each looks for in a week."""
+"""Generates customers: who they are, how their style drifts over months, and who comes on a day."""
 
 from __future__ import annotations
 
@@ -13,14 +13,35 @@ from jobs.sample_shop.draws import Floats, Ints, Stream, generator, hashed, pare
 from jobs.sample_shop.world import DEPARTMENT_WEIGHT, World, pick_brands, ring
 
 FAVOURITES = 4
-FAVOURITE_WEIGHTS = np.array([0.42, 0.27, 0.18, 0.13])
+FAVOURITE_WEIGHTS = np.array([0.52, 0.27, 0.14, 0.07])
 JOINED_BEFORE = 0.6
 JOIN_DAYS = 60.0
 NEVER = 0.05
 COLD = 0.12
 COLD_ACTIVITY = 0.06
 GIFTS = 0.12
-BUSY_WEEKS = 0.35
+NEAR = 1.3
+"""How fast liking falls with each place that a group's style is away on the ring."""
+DRIFT = 1.2
+"""At most so many places on the ring of styles does a customer's style move to either side."""
+DRIFT_DAYS = (180.0, 540.0)
+"""Shortest and longest time in which a style drifts there and back."""
+
+
+@dataclass(frozen=True)
+class Taste:
+    """How much each kind of customer, a department and a style, likes each of G groups."""
+
+    styles: int
+    cumulative: Floats
+    """(departments x styles x G,) cumulative shares; row r goes from r to r + 1."""
+    groups: int
+
+    def pick(self, department: Ints, style: Ints, uniform: Floats) -> Ints:
+        """A group for each customer in proportion to liking, by a number in [0, 1)."""
+        row = department * self.styles + style
+        place = np.searchsorted(self.cumulative, row + uniform, side="right")
+        return np.asarray(np.clip(place - row * self.groups, 0, self.groups - 1))
 
 
 @dataclass(frozen=True)
@@ -32,8 +53,14 @@ class Customers:
     """(C,) customer ids."""
     market: npt.NDArray[np.int32]
     """(C,) home market."""
-    favourites: npt.NDArray[np.int16]
-    """(C, 4) groups that the customer likes, the best first."""
+    department: Ints
+    """(C,) the department the customer buys for, a number."""
+    style: Floats
+    """(C,) place on the ring of styles round which the customer's style drifts."""
+    taste: Taste
+    """Liking of all groups."""
+    staples: Taste
+    """Liking of the groups that are bought again and again."""
     level: Floats
     """(C,) price level the customer looks for, 0 to 1."""
     brand: Ints
@@ -45,18 +72,18 @@ class Customers:
     joined: npt.NDArray[np.int32]
     """(C,) day number of the first possible visit, 0 for most."""
 
-    def visitors(self, day: int, count: int, rng: np.random.Generator) -> Ints:
-        """`count` visiting customers of a day, with repetition; a customer has busy weeks and quiet ones."""
-        everyone = np.arange(len(self.activity))
-        busy = hashed(self.seed, Stream.TREND, everyone, day // 7) < BUSY_WEEKS
-        weight = self.activity * np.where(busy, 2.3, 0.3) * (self.joined <= day)
-        return pick(weight, rng.random(count))
+    def style_on(self, customer: Ints, day: Ints) -> Ints:
+        """The style of each customer on a day: it drifts to and fro at a pace of their own."""
+        width, pace, phase = (hashed(self.seed, Stream.DRIFT, customer, draw) for draw in range(3))
+        turns = day / (DRIFT_DAYS[0] + pace * (DRIFT_DAYS[1] - DRIFT_DAYS[0])) + phase
+        place = self.style[customer] + DRIFT * width * np.sin(2 * np.pi * turns)
+        return np.asarray(np.floor(place), dtype=np.int64) % self.taste.styles
 
-    def week_focus(self, customer: Ints, day: int) -> tuple[Ints, Floats]:
-        """Of each customer, the group of this week, and a number in [0, 1) that names a product in it."""
-        week = 2 * (day // 7)
-        which = pick(FAVOURITE_WEIGHTS, hashed(self.seed, Stream.FOCUS, customer, week))
-        return self.favourites[customer, which].astype(np.int64), hashed(self.seed, Stream.FOCUS, customer, week + 1)
+    def favourite(self, customer: Ints, uniform: Floats, day: Ints) -> Ints:
+        """One of the few groups that each customer likes; they change as the style drifts."""
+        which = pick(FAVOURITE_WEIGHTS, uniform)
+        liked = hashed(self.seed, Stream.TASTES, customer, which)
+        return self.taste.pick(self.department[customer], self.style_on(customer, day), liked)
 
 
 def build_customers(size: ShopSize, world: World) -> Customers:
@@ -65,21 +92,19 @@ def build_customers(size: ShopSize, world: World) -> Customers:
     count = size.customers
     letters = sorted(set(world.cells.department), key=list(DEPARTMENT_WEIGHT).index)
     persona = pick(np.repeat([DEPARTMENT_WEIGHT[d] for d in letters], size.styles), rng.random(count))
-    favourites = np.zeros((count, FAVOURITES), dtype=np.int16)
-    for p in range(len(letters) * size.styles):
-        mine = persona == p
-        liking = _liking(world, letters[p // size.styles], p % size.styles)
-        favourites[mine] = pick(liking, rng.random((int(mine.sum()), FAVOURITES)))
-    joined = np.where(rng.random(count) < JOINED_BEFORE, 0, rng.exponential(JOIN_DAYS, count))
     activity = pareto(rng, count, 0.4, 10.0) - 0.8
     cold = rng.random(count) < COLD
     activity[cold] = COLD_ACTIVITY
     activity[rng.random(count) < NEVER] = 0.0
+    joined = np.where(rng.random(count) < JOINED_BEFORE, 0, rng.exponential(JOIN_DAYS, count))
     return Customers(
         seed=size.seed,
         ids=pl.select(pl.format("C{}", pl.int_range(1, count + 1).cast(pl.String).str.zfill(7))).to_series(),
         market=pick(1 / (np.arange(size.markets) + 1.0) ** 0.8, rng.random(count)).astype(np.int32),
-        favourites=favourites,
+        department=persona // size.styles,
+        style=persona % size.styles + rng.random(count),
+        taste=_taste(world, letters, np.ones(len(world.cells.style))),
+        staples=_taste(world, letters, (world.cells.lasts > 0).astype(np.float64)),
         level=rng.beta(1.6, 1.6, count),
         brand=pick_brands(size, persona % size.styles, rng.random(count)),
         activity=activity,
@@ -88,8 +113,14 @@ def build_customers(size: ShopSize, world: World) -> Customers:
     )
 
 
-def _liking(world: World, department: str, style: int) -> Floats:
-    """(G,) demand of one persona for each group."""
-    near = np.array([ring(int(s), style, world.size.styles) for s in world.cells.style])
-    mine = np.array([d == department for d in world.cells.department])
-    return world.cells.weight * np.exp(-1.3 * near) * np.where(mine, 1.0, GIFTS)
+def _taste(world: World, letters: list[str], weight: Floats) -> Taste:
+    """The liking of every kind of customer; `weight` (G,) multiplies the demand for each group."""
+    cells, styles = world.cells, world.size.styles
+    rows = []
+    for letter in letters:
+        mine = np.where([d == letter for d in cells.department], 1.0, GIFTS)
+        for style in range(styles):
+            near = np.array([ring(int(s), style, styles) for s in cells.style])
+            liking = np.cumsum(cells.weight * weight * np.exp(-NEAR * near) * mine)
+            rows.append(liking / max(liking[-1], 1e-300))
+    return Taste(styles, np.concatenate([i + row for i, row in enumerate(rows)]), len(cells.style))

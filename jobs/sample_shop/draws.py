@@ -21,10 +21,16 @@ class Stream(IntEnum):
     STOCK = 4
     EVENTS = 5
     DIRT = 6
-    FOCUS = 7
+    INTERESTS = 7
     TREND = 8
     NAMES = 9
     BRANDS = 10
+    TASTES = 11
+    DRIFT = 12
+    COMPANY = 13
+    SHELF = 14
+    STAPLES = 15
+    SLOTS = 16
 
 
 def generator(seed: int, stream: Stream, part: int = 0) -> np.random.Generator:
@@ -35,7 +41,7 @@ def generator(seed: int, stream: Stream, part: int = 0) -> np.random.Generator:
 def hashed(seed: int, stream: Stream, first: Ints, second: Ints | int) -> Floats:
     """Uniform numbers in [0, 1), a pure function of (seed, stream, first, second), element by element.
 
-    So the product that a customer looks for in a week is the same on every day of it, without being stored.
+    So what a customer is interested in is the same on every day on which it is asked for, without being stored.
     The mixing function is splitmix64 (Steele, Lea and Flood, 2014).
     """
     base = np.uint64((seed * 1_000_003 + int(stream)) % 2**64)

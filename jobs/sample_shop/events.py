@@ -9,11 +9,11 @@ import numpy as np
 import polars as pl
 
 from jobs.sample_shop.assortment import DayAssortment, StockDay, assortment_of
-from jobs.sample_shop.customers import FAVOURITE_WEIGHTS, Customers
-from jobs.sample_shop.draws import Floats, Ints, Stream, generator, pick
+from jobs.sample_shop.draws import Bools, Floats, Ints, Stream, generator, pick
+from jobs.sample_shop.interests import HANDFUL, Interests, Shelf
 from jobs.sample_shop.world import Cells, World
 
-EVENTS_PER_VISIT = 8.0
+EVENTS_PER_VISIT = 5.05
 WEEKDAYS = (0.95, 0.92, 0.93, 0.97, 1.03, 1.12, 1.08)
 HOURS = np.array([1, 1, 1, 1, 1, 1, 2, 3, 4, 5, 6, 6, 7, 7, 6, 6, 6, 7, 8, 9, 10, 9, 6, 3], dtype=np.float64)
 MEAN_GAP_MS = 35_000.0
@@ -22,7 +22,7 @@ DAY_MS = 86_400_000
 TWO_PIECES = 0.05
 
 
-def events_of(world: World, customers: Customers, stock: StockDay) -> pl.DataFrame:
+def events_of(world: World, interests: Interests, shelf: Shelf, stock: StockDay) -> pl.DataFrame:
     """The clean events of one day, in time order, without event_id.
 
     Columns customer_id, product_id, event_type, ms (since midnight UTC), market, basket_id (null unless a purchase),
@@ -32,9 +32,9 @@ def events_of(world: World, customers: Customers, stock: StockDay) -> pl.DataFra
     date = world.size.date_of(stock.day)
     assortment = assortment_of(world, stock)
     mean = world.size.daily_events * WEEKDAYS[date.weekday()] / EVENTS_PER_VISIT
-    visits = start_visits(customers, assortment, stock.day, int(rng.poisson(mean)), rng)
-    browsed, bagged = browse(visits, assortment, world.cells, rng)
-    bought = buy(visits, bagged, assortment, world.cells, rng)
+    visits = start_visits(interests, shelf, assortment, stock.day, int(rng.poisson(mean)), rng)
+    browsed, bagged, company = browse(visits, assortment, world.cells, rng)
+    bought = buy(visits, bagged, company, assortment, world.cells, rng)
     actions = together([browsed, bought])
     actions = actions.chosen(np.lexsort((actions.turn, actions.visit)))
     ms = _times(actions, len(visits.customer), rng)
@@ -44,7 +44,7 @@ def events_of(world: World, customers: Customers, stock: StockDay) -> pl.DataFra
     pieces = 1 + (rng.random(len(product)) < TWO_PIECES)
     frame = pl.DataFrame(
         {
-            "customer_id": customers.ids.gather(visits.customer[visit]),
+            "customer_id": interests.customers.ids.gather(visits.customer[visit]),
             "product_id": world.catalogue["product_id"].gather(product),
             "event_type": pl.Series(EVENT_TYPES).gather(kind),
             "ms": ms,
@@ -87,18 +87,25 @@ CLICK, SAVE, BAG, PURCHASE = range(4)
 EVENT_TYPES = ("click", "save", "bag", "purchase")
 
 ABROAD = 0.03
-FOCUSED, EXPLORING = 0.65, 0.10
-MORE_STEPS = 0.82
-MOST_STEPS = 25
-RESUMES = 0.5
+MORE_STEPS = 0.715
+MOST_STEPS = 30
+OPENS_WITH_KNOWN, KNOWN = 0.6, 0.21
+"""Chances that a visit's first look, and any later one, goes to one of the interest's own products."""
+ALWAYS_BUYS = 0.85
+"""The same for what the customer buys again and again."""
+LOOKS_BACK = 0.10
+"""Chance of a second look at the product before the last."""
 NEXT_ON_PAGE = 0.5
 ASTRAY = 0.08
 OTHER_STYLE = 0.10
-MOVES_ON = 0.06
+MOVES_ON = 0.08
 TRIES = 4
 AFRESH, ANYTHING = -1, -2
 SAVES = 0.12
-BAGS = 0.2
+BAGS = 0.23
+LOOKS_ONLY, REPLENISHES = 0.15, 4.0
+"""How much more often than at a typical look the interest's own products are bagged before the customer has decided,
+and what the customer always buys."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +120,14 @@ class Visits:
     """(V,) intent at the start."""
     steps: Ints
     """(V,) how many products are looked at, if all of them are in stock."""
-    resumed: Floats
-    """(V,) a number that names this week's product of the customer, negative where the visit starts afresh."""
+    company: Ints
+    """(V,) group that the customer was interested in before."""
+    known: Ints
+    """(V, HANDFUL) slots of the products that the customer comes back to, -1 without an interest."""
+    staple: Bools
+    """(V,) whether the customer comes to buy again what they always buy."""
+    decided: Bools
+    """(V,) whether the customer is ready to buy these products."""
 
 
 @dataclass(frozen=True)
@@ -134,60 +147,72 @@ class Actions:
 
 
 def start_visits(
-    customers: Customers, assortment: DayAssortment, day: int, count: int, rng: np.random.Generator
+    interests: Interests, shelf: Shelf, assortment: DayAssortment, day: int, count: int, rng: np.random.Generator
 ) -> Visits:
-    """Visits with their intents: mostly the focus of the week, else another favourite, else a seasonal group."""
-    customer = customers.visitors(day, count, rng)
-    focus, product = customers.week_focus(customer, day)
-    route = rng.random(count)
-    favourite = customers.favourites[customer, pick(FAVOURITE_WEIGHTS, rng.random(count))].astype(np.int64)
-    seasonal = pick(assortment.group_demand, rng.random(count))
-    cell = np.where(route < FOCUSED, focus, np.where(route < 1 - EXPLORING, favourite, seasonal))
+    """Visits with their intents: mostly an interest of the customer, else a favourite or a seasonal group."""
+    customers = interests.customers
+    customer = interests.visitors(day, count, rng)
+    aims = interests.aims(customer, day, rng, pick(assortment.group_demand, rng.random(count)))
+    brand = customers.brand[customer]
+    handful = shelf.handful(aims, customer, brand)
     home = customers.market[customer].astype(np.int64)
     away = rng.integers(0, assortment.available.shape[1], count)
     steps = np.minimum(rng.geometric(1 - MORE_STEPS, count), MOST_STEPS)
     return Visits(
         customer=customer,
         market=np.where(rng.random(count) < ABROAD, away, home),
-        level=customers.level[customer],
-        brand=customers.brand[customer],
-        cell=cell,
+        level=aims.level,
+        brand=brand,
+        cell=aims.cell,
         steps=np.where(customers.cold[customer], 1, steps),
-        resumed=np.where((route < FOCUSED) & (rng.random(count) < RESUMES), product, -1.0),
+        company=aims.company,
+        known=np.where(handful >= 0, assortment.slot[np.maximum(handful, 0)], -1),
+        staple=aims.staple,
+        decided=aims.decided,
     )
 
 
-def browse(visits: Visits, assortment: DayAssortment, cells: Cells, rng: np.random.Generator) -> tuple[Actions, Ints]:
-    """Clicks, saves and bags of a day's visits, and (V,) the last bagged slot of each, -1 for none.
+def browse(
+    visits: Visits, assortment: DayAssortment, cells: Cells, rng: np.random.Generator
+) -> tuple[Actions, Ints, Ints]:
+    """Clicks, saves and bags of a day's visits, (V,) the last bagged slot of each, -1 for none, and (V,) its company.
 
-    A step mostly goes to the next product of the page or to a liked one of the same group; a few steps wander off
-    (to other styles, to anything), and now and then the intent itself moves on to a complement. So each step
-    depends on the one before.
+    A step mostly goes to a product of the interest, to the next one of the page, or to a liked one of the same group;
+    a few steps look back or wander off (to other styles, to anything), and now and then the intent itself moves on to
+    a complement. So each step depends on those before.
     """
-    current, bagged = np.full(len(visits.cell), AFRESH), np.full(len(visits.cell), -1)
-    intent = visits.cell.copy()
+    current, before = np.full(len(visits.cell), AFRESH), np.full(len(visits.cell), -1)
+    bagged = np.full(len(visits.cell), -1)
+    intent, company = visits.cell.copy(), visits.company.copy()
     seen: list[Actions] = []
     for step in range(int(visits.steps.max(initial=0))):
         active = np.flatnonzero(visits.steps > step)
         moving = active[rng.random(len(active)) < (MOVES_ON if step else 0.0)]
-        intent[moving] = follow(cells, intent[moving], rng)
+        onward = cells.follow(intent[moving], company[moving], rng.random(len(moving)))
+        company[moving], intent[moving] = intent[moving], onward
         current[moving] = AFRESH
         route = rng.random(len(active))
         wander = route < ASTRAY + OTHER_STYLE
         aim = np.where(wander, cells.siblings(intent[active], rng.random(len(active))), intent[active])
         last = np.where(route < ASTRAY, ANYTHING, np.where(wander, AFRESH, current[active]))
         slot = _look(visits, assortment, active, aim, last, step, rng)
+        back = (rng.random(len(active)) < LOOKS_BACK) & (before[active] >= 0)
+        slot = np.where(back, before[active], slot)
         found = slot >= 0
-        active, slot, wander = active[found], slot[found], wander[found]
+        active, slot, wander = active[found], slot[found], (wander & ~back)[found]
+        before[active] = current[active]
         current[active[~wander]] = slot[~wander]
         match = 1 - assortment.distance(slot, visits.level[active], visits.brand[active])
         saves = rng.random(len(active)) < SAVES
-        bags = ~wander & (rng.random(len(active)) < BAGS * np.clip(match, 0.1, 1.0) * 1.4)
+        own = (visits.known[active] == slot[:, None]).any(axis=1)
+        wanted = np.where(own & ~visits.decided[active], LOOKS_ONLY, np.clip(match, 0.1, 1.0) * 1.4)
+        wanted = np.where(own & visits.staple[active] & visits.decided[active], REPLENISHES, wanted)
+        bags = ~wander & (rng.random(len(active)) < BAGS * wanted)
         bagged[active[bags]] = slot[bags]
         for kind, done in ((CLICK, np.ones(len(active), dtype=np.bool_)), (SAVE, saves), (BAG, bags)):
             turn = np.full(int(done.sum()), step * 4 + kind)
             seen.append(Actions(active[done], turn, slot[done], np.full(len(turn), kind)))
-    return together(seen), bagged
+    return together(seen), bagged, company
 
 
 def _look(
@@ -200,17 +225,23 @@ def _look(
     rng: np.random.Generator,
 ) -> Ints:
     """The slot each visit looks at; `current` is its last slot in the group, AFRESH or ANYTHING (in the shop)."""
+    returning = np.full(len(who), KNOWN if step else OPENS_WITH_KNOWN)
+    returning[visits.staple[who]] = ALWAYS_BUYS
 
     def propose(part: Ints, attempt: int) -> Ints:
         mine, now = who[part], current[part]
-        liked = assortment.liked(intent[part], visits.level[mine], visits.brand[mine], rng)
         onward = (now >= 0) & (rng.random(len(part)) < NEXT_ON_PAGE)
-        further = assortment.after(np.maximum(now, 0), 1 + (rng.random(len(part)) < 0.3))
-        slot = np.where(onward, further, liked)
-        if step == 0 and attempt == 0:
-            resumed = visits.resumed[mine]
-            slot = np.where(resumed >= 0, assortment.within(intent[part], np.maximum(resumed, 0.0)), slot)
-        return np.where(now == ANYTHING, assortment.anything(rng.random(len(part))), slot)
+        slot = assortment.after(np.maximum(now, 0), 1 + (rng.random(len(part)) < 0.3))
+        favour = np.where(visits.staple[mine], 6.0, 1.6)
+        known = visits.known[mine, (HANDFUL * rng.random(len(part)) ** favour).astype(np.int64)]
+        comes_back = (known >= 0) & (visits.cell[mine] == intent[part]) & (rng.random(len(part)) < returning[part])
+        slot = np.where(comes_back, known, slot)
+        fresh = np.flatnonzero(~onward & ~comes_back)
+        whom = mine[fresh]
+        slot[fresh] = assortment.liked(intent[part][fresh], visits.level[whom], visits.brand[whom], rng)
+        astray = np.flatnonzero(now == ANYTHING)
+        slot[astray] = assortment.anything(rng.random(len(astray)))
+        return slot
 
     return in_stock(assortment, visits.market[who], propose)
 
@@ -228,13 +259,6 @@ def in_stock(assortment: DayAssortment, market: Ints, propose: Callable[[Ints, i
         slot[pending[fine]] = asked[fine]
         pending = pending[~fine]
     return slot
-
-
-def follow(cells: Cells, cell: Ints, rng: np.random.Generator) -> Ints:
-    """A group that follows each given one, the first of its targets most often; itself where nothing follows."""
-    known = (cells.targets[cell] >= 0).sum(axis=1)
-    which = np.minimum((rng.random(len(cell)) ** 1.4 * known).astype(np.int64), np.maximum(known - 1, 0))
-    return np.where(known > 0, cells.targets[cell, which], cell)
 
 
 def together(parts: list[Actions]) -> Actions:
@@ -255,7 +279,9 @@ BASKET_TURN = 4 * MOST_STEPS
 PURCHASE_TURN = BASKET_TURN + 10
 
 
-def buy(visits: Visits, bagged: Ints, assortment: DayAssortment, cells: Cells, rng: np.random.Generator) -> Actions:
+def buy(
+    visits: Visits, bagged: Ints, company: Ints, assortment: DayAssortment, cells: Cells, rng: np.random.Generator
+) -> Actions:
     """Purchases of a day's visits, with the clicks and bags of the products that were added at the end.
 
     `bagged` is the last bagged slot of each visit or -1; at most one basket a visit, without repeated products.
@@ -266,7 +292,7 @@ def buy(visits: Visits, bagged: Ints, assortment: DayAssortment, cells: Cells, r
     chosen = [first]
     parts = [_actions(visit, first, PURCHASE_TURN, PURCHASE)]
     for k in range(1, len(EXTRAS)):
-        slot = _extra(visits, visit, first, assortment, cells, rng)
+        slot = _extra(visits, visit, first, company[visit], assortment, cells, rng)
         # Nobody needs two belts for one pair of trousers: a further group appears once.
         repeated = np.any(
             [assortment.cell[slot] == assortment.cell[other] for other in chosen[1:]] + [slot == first], axis=0
@@ -283,12 +309,18 @@ def buy(visits: Visits, bagged: Ints, assortment: DayAssortment, cells: Cells, r
 
 
 def _extra(
-    visits: Visits, visit: Ints, first: Ints, assortment: DayAssortment, cells: Cells, rng: np.random.Generator
+    visits: Visits,
+    visit: Ints,
+    first: Ints,
+    company: Ints,
+    assortment: DayAssortment,
+    cells: Cells,
+    rng: np.random.Generator,
 ) -> Ints:
     """One further product for each basket, a slot, -1 where nothing suitable is in stock."""
     route = rng.random(len(visit))
     cell = assortment.cell[first]
-    cell = np.where(route < COMPLEMENT, follow(cells, cell, rng), cell)
+    cell = np.where(route < COMPLEMENT, cells.follow(cell, company, rng.random(len(visit))), cell)
 
     def propose(part: Ints, attempt: int) -> Ints:
         mine = visit[part]

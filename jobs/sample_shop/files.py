@@ -18,6 +18,7 @@ from jobs.sample_shop.config import ShopSize
 from jobs.sample_shop.customers import build_customers
 from jobs.sample_shop.draws import Stream, generator
 from jobs.sample_shop.events import events_of
+from jobs.sample_shop.interests import interests_of, shelf_of
 from jobs.sample_shop.truth import truth_of
 from jobs.sample_shop.world import MOJIBAKE, SCRIPT, World, build_world
 
@@ -88,7 +89,7 @@ def write_days(raw: Path, size: ShopSize, days: range, progress: Progress) -> Sh
 
 def _write(raw: Path, world: World, days: range, progress: Progress) -> ShopSummary:
     size = world.size
-    customers = build_customers(size, world)
+    interests, shelf = interests_of(build_customers(size, world), world.cells), shelf_of(world)
     for folder in ("events", "products", "availability"):
         (raw / folder).mkdir(parents=True, exist_ok=True)
     (raw / "SYNTHETIC.txt").write_text(NOTE.format(name=size.name, seed=size.seed), encoding="utf-8")
@@ -97,7 +98,7 @@ def _write(raw: Path, world: World, days: range, progress: Progress) -> ShopSumm
     for done, stock in enumerate(islice(stock_by_day(world), days.start, days.stop)):
         when = size.date_of(stock.day)
         name = f"{when.isoformat()}.csv.gz"
-        clean = events_of(world, customers, stock)
+        clean = events_of(world, interests, shelf, stock)
         events = with_event_dirt(clean, stock.day, when, size.dirty_share, size.seed)
         products = with_product_dirt(_products(world, stock), stock.day, size.dirty_share, size.seed)
         write_csv(raw / "products" / name, [products.drop("dirt")])

@@ -48,6 +48,10 @@ class Category:
     """Strength of its season, 0 (none) to 1."""
     follows: list[str]
     """Categories bought to go with it, the strongest first. The reverse need not hold."""
+    lasts: int = 0
+    """Days after which it is typically bought again; 0 where that is rare."""
+    versatile: bool = False
+    """Whether it goes with much, so that what follows it depends on what came before."""
 
 
 CATEGORIES = [Category(**row) for row in FASHION["categories"]]
@@ -69,6 +73,12 @@ class Cells:
     """Demand for the group over the year, relative."""
     targets: Ints
     """(G, 3): the groups that follow this one, the strongest first, -1 where there are fewer."""
+    neighbours: Ints
+    """(G, 2): the groups of the same category and department in the next style of the ring on either side."""
+    versatile: Bools
+    """(G,) whether what follows the group depends on its company."""
+    lasts: Ints
+    """(G,) days after which its products are typically bought again; 0 where that is rare."""
 
     def follows(self) -> Bools:
         """(G, G): whether products of the column's group are complements of the row's group."""
@@ -82,6 +92,18 @@ class Cells:
         first = np.searchsorted(self.category, category)  # build_cells lists the groups by category
         count = np.searchsorted(self.category, category, side="right") - first
         return np.asarray(first + (uniform * count).astype(np.int64))
+
+    def follow(self, cell: Ints, company: Ints, uniform: Floats) -> Ints:
+        """A group that follows each given one, the first of its targets most often; itself where nothing follows.
+
+        `company` is the group that came before: it turns the order of a versatile group's targets, each in its own way.
+        """
+        known = (self.targets[cell] >= 0).sum(axis=1)
+        turned = self.versatile[cell] & (company != cell)
+        rank = (uniform ** np.where(turned, 2.2, 1.4) * known).astype(np.int64)
+        turn = np.where(turned, (hashed(0, Stream.COMPANY, cell, company) * known).astype(np.int64), 0)
+        which = (rank + turn) % np.maximum(known, 1)
+        return np.where(known > 0, self.targets[cell, which], cell)
 
     def season(self, day: date) -> Floats:
         """(G,) demand of each group on a day relative to its year's mean."""
@@ -134,14 +156,27 @@ def build_cells(size: ShopSize) -> Cells:
         present = [target for target in found if target >= 0]
         targets[g, : len(present)] = present
     rng = generator(size.seed, Stream.CELLS)
-    weight = np.exp(0.45 * rng.standard_normal(len(rows))) * [DEPARTMENT_WEIGHT[d] for _, d, _ in rows]
+    weight = np.exp(0.6 * rng.standard_normal(len(rows))) * [DEPARTMENT_WEIGHT[d] for _, d, _ in rows]
+    categories = [CATEGORIES[c] for c, _, _ in rows]
     return Cells(
         category=np.array([c for c, _, _ in rows]),
         department=tuple(d for _, d, _ in rows),
         style=np.array([s for _, _, s in rows]),
         weight=weight,
         targets=targets,
+        neighbours=np.array([_beside(rows, row, size.styles) for row in rows]),
+        versatile=np.array([category.versatile for category in categories]),
+        lasts=np.array([category.lasts for category in categories]),
     )
+
+
+def _beside(rows: list[tuple[int, str, int]], row: tuple[int, str, int], styles: int) -> tuple[int, int]:
+    """The groups of `row`'s category and department whose styles come next on the ring, up and down; or itself."""
+    category, department, style = row
+    kin = [g for g, (c, d, _) in enumerate(rows) if (c, d) == (category, department)]
+    up = min(kin, key=lambda g: (rows[g][2] - style - 1) % styles)
+    down = min(kin, key=lambda g: (style - rows[g][2] - 1) % styles)
+    return up, down
 
 
 def _closest(rows: list[tuple[int, str, int]], row: tuple[int, str, int], category: str, styles: int) -> int:
@@ -210,7 +245,7 @@ def _cohort(size: ShopSize, cells: Cells, week: int) -> dict[str, Any]:
         "level": level,
         "price": np.round(typical * np.exp(1.4 * (level - 0.5)), 0) - 0.01,
         "launch_day": launch,
-        "appeal": pareto(rng, count, 0.75, 60.0),
+        "appeal": pareto(rng, count, 0.92, 130.0),
         "colour": rng.integers(0, len(COLOURS), count),
         "carried": regions[:, region] & (rng.random((count, size.markets)) < CARRIED_IN_REGION),
     }

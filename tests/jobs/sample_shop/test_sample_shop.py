@@ -16,6 +16,9 @@ import pytest
 
 from jobs.sample_shop import EVENT_DIRT, ODD_NAMES, PRODUCT_DIRT, SIZES, ShopSummary, ShopTruth, truth, write_days
 from jobs.sample_shop import write_shop as write
+from jobs.sample_shop.customers import build_customers
+from jobs.sample_shop.interests import Interests, interests_of, shelf_of
+from jobs.sample_shop.world import CATEGORIES, build_world
 
 TINY = SIZES["tiny"]
 FOLDERS = ("events", "products", "availability")
@@ -271,3 +274,78 @@ def test_impossible_sizes_are_refused(field: str, value: object) -> None:
 def test_all_sizes_end_on_the_same_night() -> None:
     assert {size.as_of for size in SIZES.values()} == {date(2026, 4, 6)}
     assert all(size.last_day + timedelta(days=1) == size.as_of for size in SIZES.values())
+
+
+@pytest.fixture(scope="module")
+def interests() -> Interests:
+    world = build_world(SIZES["sample"], 1)
+    return interests_of(build_customers(SIZES["sample"], world), world.cells)
+
+
+def test_interests_begin_and_end_at_times_of_their_own(interests: Interests) -> None:
+    everyone = np.arange(2_000)
+    strength = np.stack([interests.strengths(everyone, day)[:, 0] for day in range(60)])
+    begins = (strength[1:] > 0) & (strength[:-1] == 0)
+    share = begins.sum(axis=1) / begins.sum()
+    assert 0.3 / len(share) < share.min() < share.max() < 3 / len(share), "one day begins most interests"
+    assert strength.max() <= 1
+    rising, fading = strength[1:] > strength[:-1], strength[1:] < strength[:-1]
+    assert fading.sum() > 3 * rising.sum(), "interests do not rise quickly and fade slowly"
+
+
+def test_visits_of_one_interest_share_its_group_and_its_products(interests: Interests) -> None:
+    shelf = shelf_of(build_world(SIZES["sample"], 28))
+    customer = np.repeat(np.arange(500), 4)
+    rows = []
+    for day in (20, 21, 24):
+        aims = interests.aims(customer, day, np.random.default_rng(day), np.zeros_like(customer))
+        handful = shelf.handful(aims, customer, interests.customers.brand[customer])
+        told = {"key": aims.key, "cell": aims.cell, "level": aims.level, "products": handful}
+        rows.append(pl.DataFrame(told).filter(pl.col("key") >= 0))
+    seen = pl.concat(rows).unique()
+    assert seen["key"].is_unique().all()
+    assert seen.height > 500
+
+
+def test_what_follows_a_versatile_group_depends_on_its_company(interests: Interests) -> None:
+    cells, rng = interests.cells, np.random.default_rng(0)
+    plain, versatile = (
+        np.flatnonzero((cells.targets[:, 1] >= 0) & (cells.versatile == kind)) for kind in (False, True)
+    )
+    first = {}
+    for group in (int(plain[0]), int(versatile[0])):
+        companies = [g for g in range(len(cells.style)) if g != group][:12]
+        after = [cells.follow(np.full(500, group), np.full(500, g), rng.random(500)) for g in companies]
+        first[group] = {int(np.bincount(groups).argmax()) for groups in after}
+        assert all(cells.follows()[group, groups].all() for groups in after)
+    assert len(first[int(plain[0])]) == 1
+    assert len(first[int(versatile[0])]) > 1
+
+
+def test_styles_drift_over_months_and_not_over_days(interests: Interests) -> None:
+    customers, everyone = interests.customers, np.arange(5_000)
+    moved = [
+        np.mean(customers.style_on(everyone, 0 * everyone) != customers.style_on(everyone, 0 * everyone + d))
+        for d in (1, 120)
+    ]
+    assert moved[0] < 0.03
+    assert 0.3 < moved[1] < 0.9
+
+
+def test_a_shop_without_anything_to_replenish_has_visitors(tmp_path: Path) -> None:
+    summary = write_days(tmp_path, replace(TINY, categories=2), range(2), quiet)
+    assert min(summary.clean_events.values()) > 100
+
+
+def test_what_wears_out_is_bought_again(tmp_path: Path) -> None:
+    size = replace(TINY, customers=80, days=84)
+    write(tmp_path, size, quiet)
+    events = read(tmp_path, "events").filter(pl.col("event_type") == "purchase").unique("event_id", keep="first")
+    bought = events.unique(["customer_id", "product_id", "basket_id"]).group_by("customer_id", "product_id").len()
+    told = read(tmp_path, "products").select("product_id", "category").drop_nulls().unique("product_id")
+    lasting = {category.name for category in CATEGORIES if not category.lasts}
+    again = (
+        bought.join(told, on="product_id").group_by(pl.col("category").is_in(lasting)).agg((pl.col("len") > 1).mean())
+    )
+    share = dict(again.iter_rows())
+    assert share[False] > 1.5 * share[True]
