@@ -13,7 +13,7 @@ from jobs.sample_shop.draws import Floats, Ints, Stream, generator, hashed, pare
 from jobs.sample_shop.world import DEPARTMENT_WEIGHT, World, pick_brands, ring
 
 FAVOURITES = 4
-FAVOURITE_WEIGHTS = np.array([0.52, 0.27, 0.14, 0.07])
+FAVOURITE_WEIGHTS = np.array([0.6, 0.25, 0.1, 0.05])
 JOINED_BEFORE = 0.6
 JOIN_DAYS = 60.0
 NEVER = 0.05

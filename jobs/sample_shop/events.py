@@ -34,7 +34,7 @@ def events_of(world: World, interests: Interests, shelf: Shelf, stock: StockDay)
     mean = world.size.daily_events * WEEKDAYS[date.weekday()] / EVENTS_PER_VISIT
     visits = start_visits(interests, shelf, assortment, stock.day, int(rng.poisson(mean)), rng)
     browsed, bagged, company = browse(visits, assortment, world.cells, rng)
-    bought = buy(visits, bagged, company, assortment, world.cells, rng)
+    bought = buy(visits, bagged, company, shelf, assortment, world.cells, rng)
     actions = together([browsed, bought])
     actions = actions.chosen(np.lexsort((actions.turn, actions.visit)))
     ms = _times(actions, len(visits.customer), rng)
@@ -102,7 +102,7 @@ MOVES_ON = 0.08
 TRIES = 4
 AFRESH, ANYTHING = -1, -2
 SAVES = 0.12
-BAGS = 0.23
+BAGS = 0.24
 LOOKS_ONLY, REPLENISHES = 0.15, 4.0
 """How much more often than at a typical look the interest's own products are bagged before the customer has decided,
 and what the customer always buys."""
@@ -115,6 +115,9 @@ class Visits:
     customer: Ints
     market: Ints
     level: Floats
+    """(V,) price level of the visit."""
+    usual: Floats
+    """(V,) price level of the customer."""
     brand: Ints
     cell: Ints
     """(V,) intent at the start."""
@@ -153,8 +156,7 @@ def start_visits(
     customers = interests.customers
     customer = interests.visitors(day, count, rng)
     aims = interests.aims(customer, day, rng, pick(assortment.group_demand, rng.random(count)))
-    brand = customers.brand[customer]
-    handful = shelf.handful(aims, customer, brand)
+    handful = shelf.handful(aims, customers, customer)
     home = customers.market[customer].astype(np.int64)
     away = rng.integers(0, assortment.available.shape[1], count)
     steps = np.minimum(rng.geometric(1 - MORE_STEPS, count), MOST_STEPS)
@@ -162,7 +164,8 @@ def start_visits(
         customer=customer,
         market=np.where(rng.random(count) < ABROAD, away, home),
         level=aims.level,
-        brand=brand,
+        usual=customers.level[customer],
+        brand=customers.brand[customer],
         cell=aims.cell,
         steps=np.where(customers.cold[customer], 1, steps),
         company=aims.company,
@@ -274,13 +277,21 @@ EXTRAS = np.array([0.16, 0.30, 0.30, 0.24])
 """Chances of 0, 1, 2 and 3 further products in a basket."""
 COMPLEMENT, ALTERNATIVE = 0.82, 0.07
 """Chances that a further product goes with the first one, or is another of its kind; the rest is noise."""
+SAME_AGAIN = 0.8
+"""Chance that one of what wears out is the product of its group that the customer always buys."""
 CLICKED_FIRST = 0.7
 BASKET_TURN = 4 * MOST_STEPS
 PURCHASE_TURN = BASKET_TURN + 10
 
 
 def buy(
-    visits: Visits, bagged: Ints, company: Ints, assortment: DayAssortment, cells: Cells, rng: np.random.Generator
+    visits: Visits,
+    bagged: Ints,
+    company: Ints,
+    shelf: Shelf,
+    assortment: DayAssortment,
+    cells: Cells,
+    rng: np.random.Generator,
 ) -> Actions:
     """Purchases of a day's visits, with the clicks and bags of the products that were added at the end.
 
@@ -292,7 +303,7 @@ def buy(
     chosen = [first]
     parts = [_actions(visit, first, PURCHASE_TURN, PURCHASE)]
     for k in range(1, len(EXTRAS)):
-        slot = _extra(visits, visit, first, company[visit], assortment, cells, rng)
+        slot = _extra(visits, visit, first, company[visit], shelf, assortment, cells, rng)
         # Nobody needs two belts for one pair of trousers: a further group appears once.
         repeated = np.any(
             [assortment.cell[slot] == assortment.cell[other] for other in chosen[1:]] + [slot == first], axis=0
@@ -313,6 +324,7 @@ def _extra(
     visit: Ints,
     first: Ints,
     company: Ints,
+    shelf: Shelf,
     assortment: DayAssortment,
     cells: Cells,
     rng: np.random.Generator,
@@ -321,10 +333,14 @@ def _extra(
     route = rng.random(len(visit))
     cell = assortment.cell[first]
     cell = np.where(route < COMPLEMENT, cells.follow(cell, company, rng.random(len(visit))), cell)
+    own = shelf.own(cell, visits.customer[visit], 0, visits.usual[visit], visits.brand[visit])
+    same_again = (cells.lasts[cell] > 0) & (own >= 0) & (rng.random(len(visit)) < SAME_AGAIN)
 
     def propose(part: Ints, attempt: int) -> Ints:
         mine = visit[part]
         liked = assortment.liked(cell[part], visits.level[mine], visits.brand[mine], rng)
+        if attempt == 0:
+            liked = np.where(same_again[part], assortment.slot[own[part]], liked)
         return np.where(route[part] < COMPLEMENT + ALTERNATIVE, liked, assortment.anything(rng.random(len(part))))
 
     return in_stock(assortment, visits.market[visit], propose)

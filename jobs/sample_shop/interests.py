@@ -30,14 +30,14 @@ FADES = 2.5
 """How often an interest loses the factor e while it lasts."""
 CHAIN = 8
 """Every so many interests a customer starts anew from a favourite; those between come from the one before."""
-RETURNS, GOES_WITH = 0.58, 0.26
+RETURNS, GOES_WITH = 0.64, 0.22
 """Shares of interests that return to a favourite, and that complement the last; the rest change only the style."""
 DECIDING_DAYS = 1.0
 """For so long a customer is ready to buy the products of an interest, or to replenish; else they look at them."""
 LEVEL_SPREAD = 0.25
 """At most so far is an interest's price level from the customer's own."""
 
-HAS_STAPLE = 0.7
+HAS_STAPLE = 0.85
 """Share of the customers who buy one kind of thing again and again."""
 STAPLE_DAYS = 3
 """For so many days a customer may come to buy it again."""
@@ -50,7 +50,7 @@ FAR = 1 << 20
 """More days, and more interests of a customer, than any shop runs to."""
 IDLE = 0.10
 """Strength of coming without any interest."""
-LOOKS_AROUND = 0.35
+LOOKS_AROUND = 0.3
 """Share of these visits that go to a group of the season; the others go to a favourite one."""
 MOST = 1.6
 """Interests add up to so much at most: nobody comes any more often."""
@@ -135,6 +135,7 @@ class Interests:
         cell[mine], company[mine] = self._chain(who, which, number)
         key[mine] = _name(who, which) * FAR + number
         decided[mine] = self._decides(who, which, number, day)
+        decided &= _first(key)
         level[mine] = np.clip(level[mine] + LEVEL_SPREAD * (2 * self._drawn(who, which, number, LEVEL) - 1), 0, 1)
         return Aims(cell, company, level, begins, key, staple, decided)
 
@@ -226,6 +227,13 @@ def interests_of(customers: Customers, cells: Cells) -> Interests:
     )
 
 
+def _first(key: Ints) -> Bools:
+    """Whether each of a day's visits is the first of its interest on that day: nobody buys the same twice a day."""
+    first = np.zeros(len(key), dtype=np.bool_)
+    first[np.unique(key, return_index=True)[1]] = True
+    return first
+
+
 def _name(customer: Ints, slot: Ints) -> Ints:
     """A number for each customer's slot; the staple comes after the slots."""
     return customer * (SLOTS + 1) + slot
@@ -253,20 +261,19 @@ class Shelf:
     appeal: Ints
     """(P + 1,) cumulative appeal of each of them, in whole numbers, so that sums do not depend on what comes later."""
 
-    def handful(self, aims: Aims, customer: Ints, brand: Ints) -> Ints:
-        """(N, HANDFUL) products of each visit's interest, of those launched when it began; -1 without an interest.
+    def handful(self, aims: Aims, customers: Customers, customer: Ints) -> Ints:
+        """(N, HANDFUL) products of each visit's interest, of those launched when it began; -1 without an interest."""
+        low, high = self._range(aims.cell, np.maximum(aims.begins, 0))
+        level, brand = customers.level[customer], customers.brand[customer]
+        lasting = [self.own(aims.cell, customer, k, level, brand) for k in range(LASTING)]
+        others = [self._liked(aims.key, k, (low, high), aims.level, brand) for k in range(LASTING, HANDFUL)]
+        known = (aims.key >= 0) & (lasting[0] >= 0)
+        return np.where(known[:, None], np.column_stack([*lasting, *others]), -1)
 
-        Each is the better of two by price level and favourite brand.
-        """
-        low, opening = self._range(aims.cell, np.zeros_like(aims.begins))
-        _, high = self._range(aims.cell, np.maximum(aims.begins, 0))
-        chosen = []
-        for k in range(HANDFUL):
-            key, end = (customer, opening) if k < LASTING else (aims.key, high)
-            one, two = (self._product(key, 2 * k + i, low, end) for i in range(2))
-            chosen.append(np.where(self._distance(two, aims, brand) < self._distance(one, aims, brand), two, one))
-        known = (aims.key >= 0) & (opening > low)
-        return np.where(known[:, None], np.column_stack(chosen), -1)
+    def own(self, cell: Ints, customer: Ints, k: int, level: Floats, brand: Ints) -> Ints:
+        """(N,) the k-th of the products of a group that each customer always comes back to; -1 where there is none."""
+        low, high = self._range(cell, np.zeros_like(cell))
+        return np.where(high > low, self._liked(customer, k, (low, high), level, brand), -1)
 
     def _range(self, cell: Ints, day: Ints) -> tuple[Ints, Ints]:
         """Where the appeal of each group's products launched by a day begins and ends."""
@@ -274,12 +281,17 @@ class Shelf:
         last = np.searchsorted(self.launch, cell * FAR + day, side="right")
         return self.appeal[first], self.appeal[last]
 
+    def _liked(self, key: Ints, k: int, between: tuple[Ints, Ints], level: Floats, brand: Ints) -> Ints:
+        """The better of two popular products for a price level and a favourite brand, always the same for a key."""
+        one, two = (self._product(key, 2 * k + i, *between) for i in range(2))
+        return np.where(self._distance(two, level, brand) < self._distance(one, level, brand), two, one)
+
     def _product(self, key: Ints, draw: int, low: Ints, high: Ints) -> Ints:
         place = low + (hashed(self.seed, Stream.SHELF, key, draw) * (high - low)).astype(np.int64)
         return self.product[np.clip(np.searchsorted(self.appeal, place, side="right") - 1, 0, len(self.product) - 1)]
 
-    def _distance(self, product: Ints, aims: Aims, brand: Ints) -> Floats:
-        return np.asarray(np.abs(self.level[product] - aims.level) + 0.3 * (self.brand[product] != brand))
+    def _distance(self, product: Ints, level: Floats, brand: Ints) -> Floats:
+        return np.asarray(np.abs(self.level[product] - level) + 0.3 * (self.brand[product] != brand))
 
 
 def shelf_of(world: World) -> Shelf:

@@ -299,7 +299,7 @@ def test_visits_of_one_interest_share_its_group_and_its_products(interests: Inte
     rows = []
     for day in (20, 21, 24):
         aims = interests.aims(customer, day, np.random.default_rng(day), np.zeros_like(customer))
-        handful = shelf.handful(aims, customer, interests.customers.brand[customer])
+        handful = shelf.handful(aims, interests.customers, customer)
         told = {"key": aims.key, "cell": aims.cell, "level": aims.level, "products": handful}
         rows.append(pl.DataFrame(told).filter(pl.col("key") >= 0))
     seen = pl.concat(rows).unique()
@@ -338,7 +338,7 @@ def test_a_shop_without_anything_to_replenish_has_visitors(tmp_path: Path) -> No
 
 
 def test_what_wears_out_is_bought_again(tmp_path: Path) -> None:
-    size = replace(TINY, customers=80, days=84)
+    size = replace(SIZES["sample"], customers=600, daily_events=360)
     write(tmp_path, size, quiet)
     events = read(tmp_path, "events").filter(pl.col("event_type") == "purchase").unique("event_id", keep="first")
     bought = events.unique(["customer_id", "product_id", "basket_id"]).group_by("customer_id", "product_id").len()
