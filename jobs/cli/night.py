@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from typing import Annotated
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -35,6 +36,9 @@ from jobs.cli.common import (
 )
 from jobs.errors import UserError
 from jobs.steps import NIGHT, STEPS
+
+if TYPE_CHECKING:
+    from jobs.sample_shop import ShopSize
 
 
 def ingest(*, as_of: AsOf, place: Place, allow_empty_day: AllowEmptyDay = False, accept: Accept = None) -> None:
@@ -102,15 +106,67 @@ for _step in NIGHT:
 def sample(
     size: Annotated[str, typer.Option(help="tiny, sample or million.")] = "sample",
     raw: Annotated[Path, typer.Option(help="Folder to write the raw files to.")] = SAMPLE_RAW,
+    days: Annotated[
+        int | None, typer.Option(min=1, help="Write so many further days, after the last one in the folder.")
+    ] = None,
+    facts: Annotated[
+        bool, typer.Option("--facts", help="Write nothing; print how its customers behave, beside public data.")
+    ] = False,
+    real_data: Annotated[
+        Path | None, typer.Option(envvar="REAL_DATA", help="With --facts: measure public sets below this folder anew.")
+    ] = None,
 ) -> None:
-    """Write the synthetic sample shop's raw files."""
-    from jobs.sample_shop import SIZES, write_shop
+    """Write the synthetic sample shop's raw files, or further days of them, or print facts about it."""
+    from jobs.sample_shop import SIZES, write_days, write_shop
 
     if size not in SIZES:
         raise UserError(f"--size {size!r} is not one of {', '.join(SIZES)}")
-    lines = lines_of("sample")
-    write_shop(raw, SIZES[size], lines, raw.with_name(raw.name + "_truth"))
-    lines.say(f"done: synthetic shop {size} in {raw}; its last night is {SIZES[size].as_of}")
+    shop, lines = SIZES[size], lines_of("sample")
+    if facts:
+        _print_facts(raw, shop, real_data)
+        return
+    if days is None:
+        write_shop(raw, shop, lines, raw.with_name(raw.name + "_truth"))
+        lines.say(f"done: synthetic shop {size} in {raw}; its last night is {shop.as_of}")
+        return
+    begin = _written(raw, shop).stop or shop.days
+    summary = write_days(raw, shop, range(begin, begin + days), lines)
+    night = shop.date_of(begin + days)
+    lines.say(
+        f"done: synthetic shop {size} in {raw} goes on from {summary.first_day} to {summary.last_day}; its last night "
+        f"is --as-of {night} now"
+    )
+
+
+def _written(raw: Path, size: ShopSize) -> range:
+    """The days of the sample shop that are in the folder."""
+    from jobs.sample_shop import written_days
+
+    try:
+        return written_days(raw, size)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def _print_facts(raw: Path, size: ShopSize, real_data: Path | None) -> None:
+    """Print the facts of the shop in `raw`, or of one made in passing, beside those of public sets."""
+    from jobs.sample_shop import write_shop
+    from jobs.sample_shop.facts import facts_of, public_facts, recorded, shop_actions, table
+
+    with TemporaryDirectory() as made:
+        if not _written(raw, size):
+            raw = Path(made) / "raw"
+            write_shop(raw, size, lines_of("sample"))
+        shop = {name: facts_of(actions) for name, actions in shop_actions(raw).items()}
+    told = recorded()
+    measured = public_facts(real_data) if real_data else {}
+    for line in table(shop | told.sets | measured):
+        typer.echo(line)
+    typer.echo('\n"x": times what chance gives. "-": cannot be told from the set. Sessions have no customers.')
+    for name, source in told.sources.items():
+        typer.echo(f"{name}: {source}; measured {'now' if name in measured else told.measured}")
+    for line in told.published:
+        typer.echo(line)
 
 
 @command()
@@ -134,11 +190,16 @@ def night(
     if raw is None and own:
         raise UserError(f"give --raw FOLDER: the raw files that {source} reads")
     place = _of_its_own(root, source, raw or SAMPLE_RAW, engine, config)
-    settings, as_of = place.settings(), as_of or SIZES["sample"].as_of.isoformat()
+    settings, as_of = place.settings(), as_of or _last_night(SIZES["sample"])
     plan = NightPlan(day_of(as_of), *_paths(place), engine, config, REPOSITORY, make_sample=raw is None)
     lake = place.lake()
     with place.whole_night("night", plan.as_of) as token:
         run_night(plan, f"{plan.as_of}-{settings.hash[:8]}", lake, dict(os.environ) | {NIGHT_TOKEN: token})
+
+
+def _last_night(size: ShopSize) -> str:
+    """The night after the sample shop's last day, further days included."""
+    return max(size.as_of, size.date_of(_written(SAMPLE_RAW, size).stop)).isoformat()
 
 
 @command()

@@ -13,5 +13,6 @@ from jobs.sample_shop.files import Progress as Progress
 from jobs.sample_shop.files import ShopSummary as ShopSummary
 from jobs.sample_shop.files import write_days as write_days
 from jobs.sample_shop.files import write_shop as write_shop
+from jobs.sample_shop.files import written_days as written_days
 from jobs.sample_shop.truth import ShopTruth as ShopTruth
 from jobs.sample_shop.truth import truth as truth

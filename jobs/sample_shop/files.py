@@ -87,12 +87,30 @@ def write_days(raw: Path, size: ShopSize, days: range, progress: Progress) -> Sh
     return _write(raw, build_world(size, days.stop), days, progress)
 
 
+def written_days(raw: Path, size: ShopSize) -> range:
+    """Day numbers of the shop's files in `raw`, from 0 to the last one; empty where there are none.
+
+    Raises ValueError where the folder holds another size or seed.
+    """
+    days = sorted(path.name[:10] for path in (raw / "events").glob("????-??-??.csv.gz"))
+    if not days:
+        return range(0)
+    note = raw / "SYNTHETIC.txt"
+    if not note.is_file() or note.read_text("utf-8") != _note(size):
+        raise ValueError(f"{raw} holds another shop than the size {size.name!r}: give its size, or another folder")
+    return range((date.fromisoformat(days[-1]) - size.first_day).days + 1)
+
+
+def _note(size: ShopSize) -> str:
+    return NOTE.format(name=size.name, seed=size.seed)
+
+
 def _write(raw: Path, world: World, days: range, progress: Progress) -> ShopSummary:
     size = world.size
     interests, shelf = interests_of(build_customers(size, world), world.cells), shelf_of(world)
     for folder in ("events", "products", "availability"):
         (raw / folder).mkdir(parents=True, exist_ok=True)
-    (raw / "SYNTHETIC.txt").write_text(NOTE.format(name=size.name, seed=size.seed), encoding="utf-8")
+    (raw / "SYNTHETIC.txt").write_text(_note(size), encoding="utf-8")
     first, last = size.date_of(days.start).isoformat(), size.date_of(days.stop - 1).isoformat()
     summary = ShopSummary(size.name, first, last, world.live(days.stop - 1), len(world.cells.style))
     for done, stock in enumerate(islice(stock_by_day(world), days.start, days.stop)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,24 @@ def test_every_step_takes_the_same_options(step: str, tmp_path: Path) -> None:
     text = jobs(tmp_path, step, "--help").stdout
     for option in ("--as-of", "--root", "--source", "--raw", "--engine", "--config"):
         assert option in text, f"{step} has no {option}"
+
+
+def test_further_days_of_the_sample_go_on_where_the_folder_ends(tmp_path: Path) -> None:
+    raw = str(tmp_path / "raw")
+    nights = []
+    for days in ((), ("--days", "1"), ("--days", "2")):
+        done = jobs(tmp_path, "sample", "--size", "tiny", "--raw", raw, *days)
+        assert done.returncode == 0, done.stderr
+        nights.append(re.findall(r"last night is (?:--as-of )?([\d-]+)", done.stdout + done.stderr))
+    assert nights == [["2026-04-06"], ["2026-04-07"], ["2026-04-09"]]
+    assert len(list((tmp_path / "raw" / "events").iterdir())) == 31
+    done = jobs(tmp_path, "sample", "--raw", raw, "--days", "1")
+    assert done.returncode == 2 and "holds another shop than the size 'sample'" in done.stderr
+
+
+def test_facts_stand_beside_the_recorded_ones(tmp_path: Path) -> None:
+    raw = tmp_path / "none"
+    done = jobs(tmp_path, "sample", "--facts", "--size", "tiny", "--raw", str(raw), REAL_DATA="")
+    assert done.returncode == 0, done.stderr
+    assert "online_retail" in done.stdout and "GRU4Rec .180" in done.stdout
+    assert not raw.exists()

@@ -14,7 +14,17 @@ import numpy as np
 import polars as pl
 import pytest
 
-from jobs.sample_shop import EVENT_DIRT, ODD_NAMES, PRODUCT_DIRT, SIZES, ShopSummary, ShopTruth, truth, write_days
+from jobs.sample_shop import (
+    EVENT_DIRT,
+    ODD_NAMES,
+    PRODUCT_DIRT,
+    SIZES,
+    ShopSummary,
+    ShopTruth,
+    truth,
+    write_days,
+    written_days,
+)
 from jobs.sample_shop import write_shop as write
 from jobs.sample_shop.customers import build_customers
 from jobs.sample_shop.interests import Interests, interests_of, shelf_of
@@ -349,3 +359,11 @@ def test_what_wears_out_is_bought_again(tmp_path: Path) -> None:
     )
     share = dict(again.iter_rows())
     assert share[False] > 1.5 * share[True]
+
+
+def test_further_days_go_on_after_the_last_ones_of_the_folder(tmp_path: Path) -> None:
+    assert len(written_days(tmp_path, TINY)) == 0
+    write_days(tmp_path, TINY, range(3, 5), quiet)
+    assert written_days(tmp_path, TINY) == range(5)
+    with pytest.raises(ValueError, match="another shop than the size 'sample'"):
+        written_days(tmp_path, SIZES["sample"])
