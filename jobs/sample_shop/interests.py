@@ -100,10 +100,14 @@ class Interests:
         often = np.cumsum(self.customers.activity)
         found: list[Ints] = [np.zeros(0, dtype=np.int64)]
         while (missing := count - sum(map(len, found))) > 0:
-            asked = np.searchsorted(often, rng.random(5 * missing + 64) * often[-1], side="right")
+            uniform = rng.random(5 * missing + 64)
+            order = np.argsort(uniform)  # neighbours in memory are looked up together: twice as fast for a million
+            asked = np.searchsorted(often, uniform[order] * often[-1], side="right")
             asked = np.minimum(asked, len(often) - 1)
-            strength = self.strengths(asked, day).sum(axis=1) + IDLE
-            comes = (self.customers.joined[asked] <= day) & (rng.random(len(asked)) * MOST < strength)
+            strength = (self.strengths(asked, day).sum(axis=1) + IDLE) * (self.customers.joined[asked] <= day)
+            back = np.argsort(order)
+            asked, strength = asked[back], strength[back]
+            comes = rng.random(len(asked)) * MOST < strength
             found.append(asked[comes][:missing])
         return np.concatenate(found)
 
@@ -260,10 +264,16 @@ class Shelf:
     """(P,) group x FAR + launch day of each of them, ascending."""
     appeal: Ints
     """(P + 1,) cumulative appeal of each of them, in whole numbers, so that sums do not depend on what comes later."""
+    low: Ints
+    """(G,) where the appeal of each group begins."""
+    opening: Ints
+    """(G,) where the appeal of its products launched by day 0 ends."""
 
     def handful(self, aims: Aims, customers: Customers, customer: Ints) -> Ints:
         """(N, HANDFUL) products of each visit's interest, of those launched when it began; -1 without an interest."""
-        low, high = self._range(aims.cell, np.maximum(aims.begins, 0))
+        low = self.low[aims.cell]
+        last = np.searchsorted(self.launch, aims.cell * FAR + np.maximum(aims.begins, 0), side="right")
+        high = self.appeal[last]
         level, brand = customers.level[customer], customers.brand[customer]
         lasting = [self.own(aims.cell, customer, k, level, brand) for k in range(LASTING)]
         others = [self._liked(aims.key, k, (low, high), aims.level, brand) for k in range(LASTING, HANDFUL)]
@@ -272,14 +282,8 @@ class Shelf:
 
     def own(self, cell: Ints, customer: Ints, k: int, level: Floats, brand: Ints) -> Ints:
         """(N,) the k-th of the products of a group that each customer always comes back to; -1 where there is none."""
-        low, high = self._range(cell, np.zeros_like(cell))
+        low, high = self.low[cell], self.opening[cell]
         return np.where(high > low, self._liked(customer, k, (low, high), level, brand), -1)
-
-    def _range(self, cell: Ints, day: Ints) -> tuple[Ints, Ints]:
-        """Where the appeal of each group's products launched by a day begins and ends."""
-        first = np.searchsorted(self.launch, cell * FAR - FAR // 2)
-        last = np.searchsorted(self.launch, cell * FAR + day, side="right")
-        return self.appeal[first], self.appeal[last]
 
     def _liked(self, key: Ints, k: int, between: tuple[Ints, Ints], level: Floats, brand: Ints) -> Ints:
         """The better of two popular products for a price level and a favourite brand, always the same for a key."""
@@ -298,11 +302,16 @@ def shelf_of(world: World) -> Shelf:
     """The shelf of a shop."""
     order = np.lexsort((world.launch_day, world.cell))
     whole = np.round(world.appeal[order] * 1_000_000).astype(np.int64)
+    launch = world.cell[order] * FAR + world.launch_day[order]
+    appeal = np.concatenate([[0], np.cumsum(whole)])
+    groups = np.arange(len(world.cells.style)) * FAR
     return Shelf(
         seed=world.size.seed,
         level=world.level,
         brand=world.brand,
         product=order,
-        launch=world.cell[order] * FAR + world.launch_day[order],
-        appeal=np.concatenate([[0], np.cumsum(whole)]),
+        launch=launch,
+        appeal=appeal,
+        low=appeal[np.searchsorted(launch, groups - FAR // 2)],
+        opening=appeal[np.searchsorted(launch, groups, side="right")],
     )
