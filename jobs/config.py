@@ -19,7 +19,7 @@ from jobs.publish.step import PublishConfig
 from jobs.report.step import ReportConfig
 from jobs.run import fingerprint
 from jobs.sequences.step import SequencesConfig
-from jobs.train.step import TrainConfig
+from jobs.train.step import STANDARD, TrainConfig
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,17 @@ def quick(source: Path, raw: Path) -> NightConfig:
         "amf": {"epochs": 2},
         "transformer": {"epochs": 2, "layers": 1, "width": 16},
     }
-    return dataclasses.replace(standard(source, raw), train=TrainConfig(candidates=small))
+    small["closed_form"] = {"rank": 32}
+    return dataclasses.replace(standard(source, raw), train=TrainConfig(candidates=small, validation_days=0))
 
 
-CONFIGS: dict[str, Callable[[Path, Path], NightConfig]] = {"standard": standard, "quick": quick}
+def with_transformers4rec(source: Path, raw: Path) -> NightConfig:
+    """The standard settings, with NVIDIA Transformers4Rec as one more candidate."""
+    return dataclasses.replace(standard(source, raw), train=TrainConfig(candidates=STANDARD | {"transformers4rec": {}}))
+
+
+CONFIGS: dict[str, Callable[[Path, Path], NightConfig]] = {
+    "standard": standard,
+    "quick": quick,
+    "with_transformers4rec": with_transformers4rec,
+}

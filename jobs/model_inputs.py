@@ -11,8 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jobs.errors import UserError
 from jobs.lake.lake import Lake
-from jobs.tables.shop import CATALOGUE, CUSTOMER_SEQUENCES, PRODUCT_EMBEDDINGS
+from jobs.tables.shop import AVAILABILITY, CATALOGUE, CUSTOMER_SEQUENCES, PRODUCT_EMBEDDINGS
 from jobs.tables.table import Table
 from models.arrays import BoolMask, Rows
 from models.catalogue import Catalogue
@@ -192,3 +193,38 @@ def products_without_history(lake: Lake, as_of: date, known: Vocabulary) -> Voca
     """The catalogue's products outside `known`, in id order: those that a model has not seen."""
     ids = lake.arrow(CATALOGUE, ("product_id",), as_of)["product_id"]
     return Vocabulary.build(ids.filter(pc.invert(pc.is_in(ids, value_set=known.ids))))
+
+
+# Which market sells which product.
+
+PAIRS_AT_ONCE = 262_144
+"""Pairs of product and market read at once."""
+
+
+def read_availability(lake: Lake, as_of: date, catalogue: pa.Table) -> tuple[Vocabulary, Vocabulary, BoolMask]:
+    """(products, markets, [markets, products] which market sells which product tonight); `catalogue` has product_id and
+    launched_at.
+
+    Raises UserError where no market sells a product.
+    """
+    products = Vocabulary(catalogue["product_id"].combine_chunks())
+    lake.create(AVAILABILITY)
+    columns = ("product_id", "market", "available")
+    sold = [
+        batch.filter(batch["available"]) for batch in lake.snapshot(AVAILABILITY).encoded(columns, as_of, PAIRS_AT_ONCE)
+    ]
+    markets = Vocabulary.build(pa.chunked_array([_words(batch["market"]) for batch in sold], pa.string()))
+    available = np.zeros((len(markets), len(products)), dtype=bool)
+    for batch in sold:
+        product = products.encode(batch["product_id"], missing="negative")
+        available[markets.encode(batch["market"])[product >= 0], product[product >= 0]] = True
+    available &= np.asarray(pc.fill_null(pc.less(catalogue["launched_at"], as_of), True))
+    if not available.any():
+        raise UserError(f"no product is available in any market on {as_of}; check the raw availability and catalogue")
+    return products, markets, available
+
+
+def _words(texts: pa.Array) -> pa.Array:
+    """The distinct texts of a column, dictionary-encoded or not."""
+    words = pc.unique(texts)
+    return words.dictionary_decode() if pa.types.is_dictionary(words.type) else words

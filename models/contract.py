@@ -26,6 +26,10 @@ def silent(_what: str, _done: int, _total: int) -> None:
     """A Progress that says nothing."""
 
 
+Validate = Callable[["Recommender"], float]
+"""A figure of a model on held-out days, the higher the better."""
+
+
 @dataclass(frozen=True)
 class Compute:
     """Where and how reproducibly to compute."""
@@ -46,6 +50,22 @@ class Fitted:
     """(history, target) pairs that the first epoch could learn from."""
     steps: int
     """Updates of the weights."""
+    epochs: int = 0
+    """Passes after which the weights that were kept were reached."""
+    figures: tuple[float, ...] = ()
+    """Of the model on held-out days, as training went on."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Settings that were chosen on held-out days."""
+
+    settings: Config
+    """All settings of the model, as plain JSON values."""
+    losses: tuple[float, ...]
+    """Mean training loss of each epoch, nats."""
+    figures: tuple[float, ...]
+    """Of the model on those days, as training went on or for each setting that was tried."""
 
 
 class Recommender(Protocol):
@@ -57,12 +77,24 @@ class Recommender(Protocol):
     kind: ClassVar[str]
     vocabulary: Vocabulary
 
-    def fit(self, sequences: Sequences, catalogue: Catalogue | None = None, progress: Progress = silent) -> Fitted:
-        """Learn from histories.
+    def fit(
+        self,
+        sequences: Sequences,
+        catalogue: Catalogue | None = None,
+        progress: Progress = silent,
+        validate: Validate | None = None,
+    ) -> Fitted:
+        """Learn from histories, until `validate` gives no better figure where there is one.
 
         `catalogue` describes the vocabulary's products, for the models that read more than ids. Events at the same
         time within one history are one basket and never predict each other.
         """
+        ...
+
+    def choose(
+        self, sequences: Sequences, catalogue: Catalogue | None, validate: Validate, progress: Progress = silent
+    ) -> Choice:
+        """The settings with the best figure on held-out days after `sequences`; leaves the model fitted to these."""
         ...
 
     def extended(self, ids: Sequence[str], catalogue: Catalogue) -> Self:

@@ -48,6 +48,15 @@ class Sequences(Ragged):
         opens[1:-1] |= np.diff(self.times) > pause
         return np.flatnonzero(opens)
 
+    def check_products(self, count: int) -> None:
+        """Raises ValueError where a product is not one of a vocabulary of `count`."""
+        unknown = (self.products < 0) | (self.products >= count)
+        if unknown.any():
+            raise ValueError(
+                f"{unknown.sum()} events are of products outside the vocabulary of {count}, the first is "
+                f"{self.products[unknown][0]}; drop them before (Sequences.where)"
+            )
+
     def last(self, length: int) -> Sequences:
         """The same histories cut to their `length` most recent events."""
         from_end = np.repeat(self.offsets[1:], self.lengths) - np.arange(len(self.products))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any, ClassVar, get_type_hints
+from typing import Annotated, Any, ClassVar, TypeVar, get_type_hints
 
 from pydantic import BaseModel, Field, ValidationError, create_model
 
@@ -34,6 +35,9 @@ class Settings:
             raise self.error(f"{type(self).__name__}: {'; '.join(mistakes)}") from None
 
 
+Chosen = TypeVar("Chosen", bound=Settings)
+
+
 @cache
 def _limits_of(settings: type[Settings]) -> type[BaseModel]:
     hints = get_type_hints(settings, include_extras=True)
@@ -44,3 +48,11 @@ def _limits_of(settings: type[Settings]) -> type[BaseModel]:
 def _plain(message: str) -> str:
     """Pydantic's message as the rest of a sentence: "Input should be greater than 0" -> "must be greater than 0"."""
     return message.replace("Input should", "must", 1)
+
+
+def settings_of(name: str, settings: type[Chosen], values: Mapping[str, Any]) -> Chosen:
+    """`settings(**values)`; raises ValueError, naming `name`, for a value that is no field of it."""
+    known = [field.name for field in dataclasses.fields(settings)]  # type: ignore[arg-type]
+    if unknown := sorted(set(values) - set(known)):
+        raise ValueError(f"{name} has no setting {', '.join(unknown)}; it has {', '.join(sorted(known))}")
+    return settings(**values)

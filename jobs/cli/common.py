@@ -68,7 +68,9 @@ Root = Annotated[
 Source = Annotated[Path, typer.Option(envvar="NIGHTRAIL_SOURCE", help="File with the SELECTs over the raw files.")]
 Raw = Annotated[Path, typer.Option(envvar="NIGHTRAIL_RAW", help="Folder of the raw files.", **PLACE)]
 EngineName = Annotated[str, typer.Option(envvar="NIGHTRAIL_ENGINE", help="sail (embedded) or spark.")]
-ConfigName = Annotated[str, typer.Option(envvar="NIGHTRAIL_CONFIG", help="Settings by name: standard or quick.")]
+ConfigName = Annotated[
+    str, typer.Option(envvar="NIGHTRAIL_CONFIG", help="Settings by name: standard, quick or with_transformers4rec.")
+]
 OwnRoot = Annotated[
     Path | None,
     typer.Option(envvar="NIGHTRAIL_ROOT", help="The lake; by default one per source, below var/lakes.", **PLACE),

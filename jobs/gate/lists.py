@@ -15,8 +15,7 @@ import pyarrow.compute as pc
 from jobs.gate.counts import Catalogue, ListCounts, brands_and_categories
 from jobs.lake.lake import Lake
 from jobs.lake.rows import codes_of, decoded
-from jobs.lists.assortment import read_availability
-from jobs.model_inputs import list_offsets
+from jobs.model_inputs import list_offsets, read_availability
 from jobs.policy.compile import read_policy
 from jobs.run import Run
 from jobs.tables.shop import CATALOGUE, CUSTOMER_SEQUENCES, RECOMMENDED_FOR_YOU
@@ -110,7 +109,7 @@ def read_inputs(lake: Lake, run: Run) -> GateInputs:
     which day on depends on market and variant.
     """
     catalogue = lake.arrow(CATALOGUE, ("product_id", "brand", "category", "launched_at"), run.as_of)
-    products, markets, available = read_availability(lake, run, catalogue)
+    products, markets, available = read_availability(lake, run.as_of, catalogue)
     again = [rule.value for rule in read_policy(lake, run.as_of).rules if rule.kind == "repeat_purchase"]
     bound = ~np.asarray(pc.is_in(catalogue["category"], value_set=pa.array(again, pa.string())))
     ids, lengths, bought = [pa.array([], pa.string())], [np.zeros(1, np.int64)], [np.empty(0, np.int32)]

@@ -12,20 +12,18 @@ import pyarrow.compute as pc
 from pyarrow import feather
 from pyspark.sql import functions as F
 
-from jobs.errors import UserError
 from jobs.lake import storage
 from jobs.lake.lake import Lake
 from jobs.lake.storage import write_whole
 from jobs.lists.config import PopularConfig
+from jobs.model_inputs import read_availability
 from jobs.run import Run
-from jobs.tables.shop import AVAILABILITY, CATALOGUE, EVENTS
+from jobs.tables.shop import CATALOGUE, EVENTS
 from models.arrays import BoolMask
 from models.assembly.rulebook import Attributes
 from models.popularity import ProductPopularity
 from models.vocabulary import Vocabulary
 
-ROWS = 262_144
-"""Pairs of product and market read at once."""
 SNAPSHOT = "filling.arrow"
 """File of a popularity snapshot, beside the lists of the night that took it."""
 SNAPSHOT_COLUMNS = ("market", "product_id", "weight")
@@ -55,7 +53,7 @@ def read_assortment(lake: Lake, run: Run, of: PopularConfig, young_days: int) ->
     """The night's assortment; raises UserError where no market sells a product."""
     names = ("brand", "category", "department")
     catalogue = lake.arrow(CATALOGUE, ("product_id", *names, "price", "launched_at"), run.as_of)
-    products, markets, available = read_availability(lake, run, catalogue)
+    products, markets, available = read_availability(lake, run.as_of, catalogue)
     words = {name: Vocabulary.build(catalogue[name]) for name in names}
     codes = {name: words[name].encode(catalogue[name], missing="negative").astype(np.int64) for name in names}
     since = pa.scalar(run.as_of - timedelta(days=young_days), pa.date32())
@@ -75,35 +73,6 @@ def read_assortment(lake: Lake, run: Run, of: PopularConfig, young_days: int) ->
         filling=filling,
         settled=settled,
     )
-
-
-def read_availability(lake: Lake, run: Run, catalogue: pa.Table) -> tuple[Vocabulary, Vocabulary, BoolMask]:
-    """(products, markets, [markets, products] which market sells which product tonight); `catalogue` has product_id and
-    launched_at.
-
-    Raises UserError where no market sells a product.
-    """
-    products = Vocabulary(catalogue["product_id"].combine_chunks())
-    lake.create(AVAILABILITY)
-    columns = ("product_id", "market", "available")
-    sold = [batch.filter(batch["available"]) for batch in lake.snapshot(AVAILABILITY).encoded(columns, run.as_of, ROWS)]
-    markets = Vocabulary.build(pa.chunked_array([_words(batch["market"]) for batch in sold], pa.string()))
-    available = np.zeros((len(markets), len(products)), dtype=bool)
-    for batch in sold:
-        product = products.encode(batch["product_id"], missing="negative")
-        available[markets.encode(batch["market"])[product >= 0], product[product >= 0]] = True
-    available &= np.asarray(pc.fill_null(pc.less(catalogue["launched_at"], run.as_of), True))
-    if not available.any():
-        raise UserError(
-            f"no product is available in any market on {run.as_of}; check the raw availability and catalogue"
-        )
-    return products, markets, available
-
-
-def _words(texts: pa.Array) -> pa.Array:
-    """The distinct texts of a column, dictionary-encoded or not."""
-    words = pc.unique(texts)
-    return words.dictionary_decode() if pa.types.is_dictionary(words.type) else words
 
 
 def popular_products(

@@ -9,6 +9,7 @@ from copy import copy
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from jobs.lists.assortment import Assortment
@@ -82,6 +83,10 @@ class ListBuilder:
     def market_name(self, market: int) -> str:
         """The id of a market."""
         return str(self.assortment.markets.ids[market].as_py())
+
+    def repeat_purchase_days(self, market: int, variant: Variant) -> npt.NDArray[np.float32]:
+        """[categories], days after a purchase from which a customer's list may show the product again."""
+        return self.policy.repeat_purchase_days(self.assortment.categories, self.market_name(market), variant)
 
     def book(self, group: ListGroup) -> Rulebook:
         """The rules of a group."""

@@ -232,7 +232,7 @@ def _frame(builder: ListBuilder, group: ListGroup) -> dict[str, Any]:
     """What all lists of a group have in common, with names instead of the numbers of products and rules."""
     book, assortment = builder.book(group), builder.assortment
     name = dict(enumerate(book.names))
-    again = builder.rulebooks.repeat_purchase_days(builder.market_name(group.market), group.variant)
+    again = builder.repeat_purchase_days(group.market, group.variant)
     pins = zip(assortment.products.decode(book.pins).to_pylist(), book.pin_places, book.pin_rules, strict=True)
     categories = assortment.categories.ids.to_pylist()
     return {

@@ -173,7 +173,7 @@ class Ranker:
 
     def _kept_out(self, owned: Bought, market: int, variant: Variant) -> Bought:
         """Purchases that keep a product out of a list: all but those that the policy says are due again."""
-        again = self.builder.rulebooks.repeat_purchase_days(self.builder.market_name(market), variant)
+        again = self.builder.repeat_purchase_days(market, variant)
         category = self.builder.assortment.attributes.category
         return owned if np.isinf(again).all() else owned.where(owned.lasting(category, again))
 

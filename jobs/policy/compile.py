@@ -64,6 +64,17 @@ class Policy:
             if rule.within(touch_point, market, variant.name)
         )
 
+    def repeat_purchase_days(self, categories: Vocabulary, market: str, variant: Variant) -> npt.NDArray[np.float32]:
+        """[C], days after a purchase from which a customer's list may show the product again; infinity: never."""
+        days = np.full(len(categories), np.inf, dtype=np.float32)
+        holding = (self.rule(number) for number in self.holding(RECOMMENDED_FOR_YOU.name, market, variant))
+        rules = [rule for rule in holding if rule.kind == "repeat_purchase"]
+        for rule in sorted(rules, key=lambda rule: rule.rank, reverse=True):  # the rule that wins comes last
+            number = categories.encode([str(rule.value)], missing="negative")[0]
+            if number >= 0:
+                days[number] = rule.amount
+        return days
+
     def as_json(self, name: str) -> str | None:
         """The rule of that name as JSON, for the table rule_effects; None for a default rule.
 
@@ -199,16 +210,6 @@ class Rulebooks:
         """
         holding = self.policy.holding(touch_point, market, variant)
         return self._compiled(holding, variant.standing.get(touch_point, defaults))
-
-    def repeat_purchase_days(self, market: str, variant: Variant) -> npt.NDArray[np.float32]:
-        """[C], days after a purchase from which a customer's list may show the product again; infinity: never."""
-        days = np.full(len(self.names.categories), np.inf, dtype=np.float32)
-        holding = self.policy.holding(RECOMMENDED_FOR_YOU.name, market, variant)
-        rules = [rule for _, rule in self._of_kind(holding, "repeat_purchase")]
-        for rule in sorted(rules, key=lambda rule: rule.rank, reverse=True):  # the rule that wins comes last
-            if (number := self._number("category", rule.value)) >= 0:
-                days[number] = rule.amount
-        return days
 
     def hidden_includes(self) -> list[str]:
         """A note for each include whose product another rule excludes in some of its lists; exclusion wins."""

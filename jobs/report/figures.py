@@ -20,13 +20,6 @@ from jobs.tables.records import EVALUATIONS, GATES, PUBLISHED, REJECTED, RUNS
 from jobs.tables.shop import RECOMMENDED_FOR_YOU, SOURCES, TITLES
 from jobs.text import clean
 
-HEADLINE = "ndcg@10"
-"""The metric that decides, as `evaluations` names it."""
-HEADLINE_SLICE = "as served"
-"""The slice that decides: what Recommended for you shows. Nights of older code have ALL alone."""
-ALL = "all"
-UPLIFT = "uplift over amf"
-"""Slice of the headline metric over AMF's, as a fraction: 0.2 is 20 % better, paired over customers."""
 RULES = {
     "department guard": "products of other departments are left out",
     "price window": "products too cheap or too dear beside the product (or bag) are left out",

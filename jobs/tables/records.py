@@ -72,9 +72,9 @@ MODELS = Table(
     ("model_id",),
     """
 model_id STRING   identity of the model: kind, night and a hash of its training data and settings
-kind     STRING   amf, transformer or transformers4rec
+kind     STRING   amf, closed_form, transformer or transformers4rec
 champion BOOLEAN  true if it won its model comparison and was refitted on all data; other candidates cannot serve
-ndcg     DOUBLE   held-out NDCG@10 in the model comparison
+ndcg     DOUBLE   held-out NDCG@10 in the model comparison, as the lists of Recommended For You are served
 reason   STRING   the decision in words
 trained_on   STRING Delta versions of the tables it was trained on, as JSON; null in old rows
 code_version STRING version and commit of the code that trained it
@@ -96,14 +96,14 @@ reason     STRING     the decision in words
 
 EVALUATIONS = Table(
     "evaluations",
-    "Held-out quality of every candidate and baseline; training and test data are split at one point in time.",
+    "Held-out quality of every candidate and baseline on the days after those that they learned from.",
     ("model_id", "dataset", "metric", "slice"),
     """
 model_id STRING  the model or baseline
-dataset  STRING  the data set, and the time of the split
+dataset  STRING  the days that were held out
 metric   STRING  ndcg@10, recall@10, ..
-slice    STRING  the part measured: all; new to the customer; new products; history N-M; target TYPE; market CODE; ..
-value    DOUBLE  mean over customers
+slice    STRING  the part measured: as served; all; new to the customer; uplift over amf; new products; history N-M; ..
+value    DOUBLE  mean over customers and days; of uplift over amf, a fraction
 ci_low   DOUBLE  lower end of the 95 % bootstrap interval
 ci_high  DOUBLE  upper end of the 95 % bootstrap interval
 customers BIGINT number of customers in the mean

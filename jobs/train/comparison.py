@@ -15,21 +15,65 @@ from jobs.model_inputs import categories, product_ids_seen, products_without_his
 from jobs.run import Run
 from jobs.train.decision import LAST_CHAMPION, CandidateResult
 from jobs.train.evaluate import (
+    FEWEST,
     HEADLINE,
-    SLICES,
+    HEADLINE_SLICE,
     Figure,
     SliceMetrics,
     baselines,
-    evaluation_rows,
+    drawn,
     measure,
     new_products,
     sliced,
+    uplifts,
 )
+from jobs.train.held_out import Surface, read_surface
+from models.arrays import BoolMask, Rows
 from models.catalogue import Catalogue
-from models.contract import Recommender
-from models.evaluation.metrics import RecommenderScorer, RowScores, Scorer, from_scorer, from_vectors
-from models.sequences import EVENT_TYPES, Sequences, Split, time_split
+from models.contract import Config, Recommender
+from models.evaluation.days import CustomerDays, customer_days
+from models.evaluation.metrics import Allowed, RecommenderScorer, RowScores, Scorer, from_scorer, from_vectors
+from models.sequences import SECONDS_PER_DAY, Sequences
 from models.vocabulary import Vocabulary
+
+BATCH = 512
+"""Pairs looked at at once."""
+MOST_SHARE = 3
+"""One in so many customers is held out to choose settings, at most."""
+
+
+@dataclass(frozen=True)
+class HeldOutDays:
+    """What models may learn from, and the days after it that they are judged on."""
+
+    train: Sequences
+    """[customers], events before the first day, of products of the vocabulary."""
+    days: CustomerDays
+    """Of customers drawn evenly."""
+    shown: Mapping[str, Allowed]
+    """What may be shown on those days, by slice."""
+
+    @staticmethod
+    def of(sequences: Sequences, days: CustomerDays, surface: Surface, known: BoolMask) -> HeldOutDays:
+        """The split of all `sequences`; `known` [V] are the products with an event before the first day."""
+        early = sequences.where(sequences.times < days.first)
+        return HeldOutDays(early.where(early.products >= 0), days, surface.shown(days, known))
+
+    @property
+    def measurable(self) -> bool:
+        """Whether the surface could show any of what the customers turned to."""
+        for start in range(0, len(self.days), BATCH):
+            rows = np.arange(start, min(start + BATCH, len(self.days)))
+            targets = self.days.targets.take(rows)
+            if self.shown[HEADLINE_SLICE](rows)[targets.owners, targets.products].any():
+                return True
+        return False
+
+    def headline(self, model: Recommender) -> float:
+        """The mean of the metric that picks the champion."""
+        row_scores = from_vectors(model.encode(self.days.histories), model.product_vectors())
+        found = measure("", row_scores, self.days, {HEADLINE_SLICE: self.shown[HEADLINE_SLICE]})
+        return float(found[HEADLINE_SLICE].metrics[HEADLINE].mean())
 
 
 @dataclass(frozen=True)
@@ -38,14 +82,14 @@ class EvaluationSplit:
 
     at: datetime
     """Midnight of the split, UTC."""
-    split: Split
-    """All customers."""
-    evaluated: Split
-    """The customers that models are evaluated on."""
+    test: HeldOutDays
+    """The days after it."""
+    validation: HeldOutDays | None
+    """The days before it, on which settings are chosen; None where there are too few."""
+    sequences: Sequences
+    """[customers], all events before the night, of products of `vocabulary`, then of `new`."""
     markets: list[str]
-    """[evaluated customers]."""
-    by_event: dict[str, Sequences]
-    """Event type -> [evaluated customers], the products of each one's next basket of that type."""
+    """[pairs of the test], the market of each one's customer."""
     vocabulary: Vocabulary
     """Products with an event before the split, the only ones that a model may train on."""
     catalogue: Catalogue
@@ -56,8 +100,16 @@ class EvaluationSplit:
     """Of `new`."""
     categories: list[str]
     """Of `vocabulary`, then of `new`."""
-    wanted_new: Sequences
-    """[evaluated customers], the new products they went on to."""
+    test_of_new: CustomerDays
+    """The test days of the same customers, with the new products that they turned to."""
+    shown_of_new: Allowed
+    """The new products that may be shown on those days."""
+
+    @property
+    def cold_events(self) -> int:
+        """Events from the split on whose product is new."""
+        late = self.sequences.times >= self.test.days.first
+        return int(np.count_nonzero(late & (self.sequences.products >= len(self.vocabulary))))
 
 
 @dataclass(frozen=True)
@@ -65,10 +117,14 @@ class TrainedCandidate:
     """A candidate that was fitted on the days before the split."""
 
     model: Recommender
+    settings: Config
+    """As given or as chosen on the validation days."""
     seconds: float
-    """Of the fit."""
+    """Of the choice and the fit."""
     losses: list[float]
     """Mean training loss of each epoch, nats."""
+    validation: list[float]
+    """The headline on the validation days after each epoch of the chosen settings; empty without a choice."""
 
 
 @dataclass(frozen=True)
@@ -79,84 +135,113 @@ class ComparisonResults:
     """By kind of model."""
     last_champion: npt.NDArray[np.float64] | None
     """[m], NDCG@10 of the model that served until now, where it has seen nothing of the held-out days."""
+    customers: Rows
+    """[m], the customer of each value."""
     figures: list[Figure]
     """Of candidates, baselines and the last champion."""
 
 
-def prepare(lake: Lake, run: Run, holdout_days: int, most_customers: int, seed: int) -> EvaluationSplit:
+@dataclass(frozen=True)
+class SplitSizes:
+    """How many days and customers a comparison takes."""
+
+    days: int
+    """Days before the night that candidates are compared on."""
+    validation_days: int
+    """Days before those on which settings are chosen; 0: none are chosen."""
+    customers: int
+    """Most customers that are evaluated."""
+    validation_customers: int
+    """Most customers of the validation days."""
+
+
+def prepare(lake: Lake, run: Run, sizes: SplitSizes, seed: int) -> EvaluationSplit:
     """Split the night's histories; raises UserError where that leaves nothing to compare on."""
-    at = run.midnight - timedelta(days=holdout_days)
-    split_time = int(at.timestamp())
+    at = run.midnight - timedelta(days=sizes.days)
     vocabulary = Vocabulary.build(product_ids_seen(lake, run.as_of, before=at))
     new = products_without_history(lake, run.as_of, vocabulary)
     every = Vocabulary([*vocabulary.ids.to_pylist(), *new.ids.to_pylist()])
-    histories = read_histories(lake, run.as_of, every, keep_unknown=True)
-    sequences = histories.sequences
-    try:
-        split = time_split(sequences, split_time, holdout_days)
-    except ValueError as error:
+    histories = read_histories(lake, run.as_of, every)
+    sequences, first = histories.sequences, int(at.timestamp())
+    known = np.arange(len(every)) < len(vocabulary)
+    cut = customer_days(sequences, first, sizes.days, known, known)
+    if not len(cut):
         raise UserError(
-            f"the candidates cannot be compared on the {holdout_days} days before {run.as_of}: {error}; "
-            "ingest more days or shorten holdout_days"
-        ) from None
-    if not len(split.known_customers):
-        raise UserError(
-            f"no customer has events both before and after {at:%Y-%m-%d}, so no candidate can be compared; "
-            "ingest more days or change holdout_days"
+            f"no customer has events both before {at:%Y-%m-%d} and in the {sizes.days} days after it, so no candidate "
+            "can be compared; ingest more days or change holdout_days"
         )
-    evaluated = evaluation_rows(split, most_customers, seed)
-    later_new = sequences.where((sequences.times >= split_time) & (sequences.products >= len(vocabulary)))
+    early = sequences.times < first
+    surface = read_surface(lake, run, histories, every, at)
+    days = drawn(cut, sizes.customers, seed)
+    test = HeldOutDays.of(sequences, days, surface, known[: len(vocabulary)])
+    if not test.measurable:
+        raise UserError(
+            f"nothing that customers turned to in the {sizes.days} days after {at:%Y-%m-%d} may be shown: it was "
+            "bought before or is not for sale; check the availability, or change holdout_days"
+        )
+    of_new = customer_days(sequences, first, sizes.days, known, ~known)
+    of_new = of_new.take(np.flatnonzero(np.isin(of_new.customers, days.customers)))
     return EvaluationSplit(
         at=at,
-        split=split,
-        evaluated=evaluated,
-        markets=histories.markets.take(evaluated.known_customers).to_pylist(),
-        by_event=_by_event(sequences, split_time, holdout_days, evaluated.known_customers),
+        test=test,
+        validation=_validation(sequences.where(early & known[sequences.products]), surface, sizes, first, seed),
+        sequences=sequences,
+        markets=histories.markets.take(days.customers).to_pylist(),
         vocabulary=vocabulary,
         catalogue=read_features(lake, run.as_of, vocabulary),
         new=new,
         new_catalogue=read_features(lake, run.as_of, new),
         categories=categories(lake, run.as_of, every),
-        wanted_new=later_new.take(evaluated.known_customers),
+        test_of_new=of_new,
+        shown_of_new=surface.shown(of_new, ~known)[HEADLINE_SLICE],
     )
 
 
-def _by_event(histories: Sequences, at: int, days: int, customers: npt.NDArray[np.int64]) -> dict[str, Sequences]:
-    """Targets by event type; a type without events in those days is left out."""
-    found = {}
-    for code, event in enumerate(EVENT_TYPES):
-        kept = (histories.times < at) | (histories.events == code)
-        if ((histories.times >= at) & kept).any():
-            found[event] = time_split(histories.where(kept), at, days).targets.take(customers)
-    return found
+def _validation(sequences: Sequences, surface: Surface, sizes: SplitSizes, end: int, seed: int) -> HeldOutDays | None:
+    """The days before `end` (seconds since 1970 UTC), the first of the test, of some customers: their events on these
+    days are left out of what models learn from. `sequences` are what lies before `end`.
+    """
+    if not sizes.validation_days:
+        return None
+    first = end - sizes.validation_days * SECONDS_PER_DAY
+    products = int(sequences.products.max(initial=-1)) + 1
+    known = np.bincount(sequences.products[sequences.times < first], minlength=products) > 0
+    days = customer_days(sequences, first, sizes.validation_days, known, known)
+    active = len(np.unique(days.customers))
+    if active < MOST_SHARE * FEWEST:
+        return None
+    days = drawn(days, min(sizes.validation_customers, active // MOST_SHARE), seed)
+    left_out = np.isin(sequences.owners, days.customers) & (sequences.times >= first)
+    found = HeldOutDays(sequences.where(~left_out), days, surface.shown(days, known))
+    return found if found.measurable else None
 
 
 def compare(
     evaluation: EvaluationSplit, trained: Mapping[str, TrainedCandidate], last: Recommender | None, run: Run
 ) -> ComparisonResults:
-    """Evaluate the baselines, the candidates (`trained`) and the `last` champion on the same customers."""
-    split, live = evaluation.evaluated, np.ones(len(evaluation.vocabulary), dtype=bool)
-    simple = baselines(evaluation.split.train, len(evaluation.vocabulary), int(evaluation.at.timestamp()))
-    scores = {name: from_scorer(scorer, split.train) for name, scorer in simple.items()}
+    """Evaluate the baselines, the candidates (`trained`) and the `last` champion on the same customers and days."""
+    test, figures = evaluation.test, list[Figure]()
+    scores = baselines(evaluation.sequences, test.days, len(evaluation.vocabulary))
     rates = {}
     for kind, candidate in trained.items():
-        scores[kind], rates[kind] = _encoded(candidate.model, split.train, run)
+        scores[kind], rates[kind] = _encoded(candidate.model, test.days.histories, run)
     if last is not None:
-        scores[LAST_CHAMPION] = from_scorer(_translated(evaluation, last), split.train)
-    figures: list[Figure] = []
-    whole: dict[str, SliceMetrics] = {}
+        scores[LAST_CHAMPION] = from_scorer(_translated(evaluation, last), test.days.histories)
+    headline: dict[str, SliceMetrics] = {}
     for done, (name, row_scores) in enumerate(scores.items()):
         run.progress("models compared", done, len(scores))
-        for label in SLICES:
-            found = measure(name, row_scores, split, live, label)
-            figures += found.figures()
-            whole.setdefault(name, found)
+        found = measure(name, row_scores, test.days, test.shown)
+        headline[name] = found[HEADLINE_SLICE]
+        for of_slice in found.values():
+            figures += of_slice.figures()
         if name in trained:
-            figures += sliced(whole[name], row_scores, split, live, evaluation.markets, evaluation.by_event)
+            figures += sliced(headline[name], row_scores, test.days, test.shown[HEADLINE_SLICE], evaluation.markets)
     figures += _on_new_products(evaluation, trained)
-    ndcg = {name: found.metrics[HEADLINE] for name, found in whole.items()}
+    ndcg = {name: of_model.metrics[HEADLINE] for name, of_model in headline.items()}
+    customers = next(iter(headline.values())).customers
+    figures += uplifts(ndcg, customers)
     candidates = {kind: CandidateResult(ndcg[kind], trained[kind].seconds, rate) for kind, rate in rates.items()}
-    return ComparisonResults(candidates, ndcg.get(LAST_CHAMPION), figures)
+    return ComparisonResults(candidates, ndcg.get(LAST_CHAMPION), customers, figures)
 
 
 def _encoded(model: Recommender, histories: Sequences, run: Run) -> tuple[RowScores, float]:
@@ -176,8 +261,7 @@ def _on_new_products(evaluation: EvaluationSplit, trained: Mapping[str, TrainedC
         larger = candidate.model.extended(ids, evaluation.new_catalogue)
         if larger is not candidate.model:
             able[kind] = larger
-    known = len(evaluation.vocabulary)
-    yield from new_products(able, evaluation.evaluated, evaluation.wanted_new, evaluation.categories, known)
+    yield from new_products(able, evaluation.test_of_new, evaluation.shown_of_new, evaluation.categories)
 
 
 def _translated(evaluation: EvaluationSplit, model: Recommender) -> Scorer:

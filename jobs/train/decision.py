@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from models.arrays import Rows
 from models.evaluation.bootstrap import Interval, paired_difference
 
 LAST_CHAMPION = "last champion"
@@ -18,9 +19,9 @@ class CandidateResult:
     """One candidate's figures on the held-out customers."""
 
     ndcg: npt.NDArray[np.float64]
-    """[m], NDCG@10 of each customer, the same customers for all candidates."""
+    """[m], NDCG@10 of each pair of a customer and a day, the same pairs for all candidates."""
     train_seconds: float
-    """Seconds of the fit on the data before the split."""
+    """Seconds to choose settings and to fit on the data before the split."""
     encode_per_second: float
     """Customers encoded per second."""
 
@@ -60,11 +61,13 @@ def decide(
     incumbent: str | None,
     last_champion: npt.NDArray[np.float64] | None,
     budget: Budget,
+    customers: Rows | None = None,
 ) -> ComparisonOutcome:
     """The kind that served (`incumbent`) is replaced only by a significantly better one. The very model that served
     (`last_champion`, [m] its NDCG@10) is kept where the new winner is significantly worse.
 
-    Significant: the 95 % interval of the paired difference lies on one side of 0. A candidate over budget cannot win;
+    Significant: the 95 % interval of the paired difference, which draws `customers` [m] (None: each pair is one's),
+    lies on one side of 0. A candidate over budget cannot win;
     where all are over budget, the one that trains fastest wins, because one model has to serve.
     """
     breaches = {name: budget.breach(found) for name, found in candidates.items()}
@@ -73,17 +76,19 @@ def decide(
     best = max(able, key=lambda name: float(candidates[name].ndcg.mean()))
     reason, winner = "highest ndcg@10", best
     if incumbent in able and incumbent != best:
-        lead = paired_difference(candidates[best].ndcg, candidates[incumbent].ndcg)
+        lead = paired_difference(candidates[best].ndcg, candidates[incumbent].ndcg, customers)
         reason = f"beats {incumbent}, which served, by {lead}"
         if lead.low <= 0:
             winner, reason = incumbent, f"served, and {best}'s lead of {lead} is within the interval"
     scores = {name: found.ndcg for name, found in candidates.items()}
     if last_champion is not None:
         scores[LAST_CHAMPION] = last_champion
-        loss = paired_difference(candidates[winner].ndcg, last_champion)
+        loss = paired_difference(candidates[winner].ndcg, last_champion, customers)
         if loss.high < 0:
             winner, reason = LAST_CHAMPION, f"the best new model, {winner}, falls behind it by {loss}"
-    differences = {name: paired_difference(values, scores[winner]) for name, values in scores.items() if name != winner}
+    differences = {
+        name: paired_difference(values, scores[winner], customers) for name, values in scores.items() if name != winner
+    }
     reasons = {name: f"ndcg@10 minus that of {winner}: {gap}" for name, gap in differences.items()}
     reasons |= {name: f"over budget: {text}" for name, text in breaches.items() if text and name != winner}
     return ComparisonOutcome(winner, reasons | {winner: reason}, differences)

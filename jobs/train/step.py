@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import PositiveInt
+import numpy as np
+from pydantic import NonNegativeInt, PositiveInt
 
 from jobs.errors import UserError
 from jobs.lake import storage
@@ -19,26 +21,40 @@ from jobs.settings import StepSettings
 from jobs.tables.records import EVALUATIONS, MODELS
 from jobs.tables.shop import CATALOGUE, CUSTOMER_SEQUENCES
 from jobs.train.champions import ModelRow, champion, record_comparison, registered
-from jobs.train.comparison import ComparisonResults, EvaluationSplit, TrainedCandidate, compare, prepare
+from jobs.train.comparison import (
+    ComparisonResults,
+    EvaluationSplit,
+    SplitSizes,
+    TrainedCandidate,
+    compare,
+    prepare,
+)
 from jobs.train.decision import LAST_CHAMPION, Budget, ComparisonOutcome, decide
-from jobs.train.evaluate import HEADLINE, Figure
+from jobs.train.evaluate import HEADLINE, HEADLINE_SLICE, Figure
 from models.contract import Compute, Recommender
 from models.networks import artefacts
 from models.vocabulary import Vocabulary
+
+STANDARD: dict[str, dict[str, Any]] = {"amf": {}, "closed_form": {}, "transformer": {}}
+"""The candidates of a night."""
 
 
 @dataclass(frozen=True)
 class TrainConfig(StepSettings):
     """Which candidates are compared, how often, and on which days."""
 
-    candidates: dict[str, dict[str, Any]] = field(default_factory=lambda: {"amf": {}, "transformer": {}})
-    """Model kind -> fields of its config that differ from the default. `transformers4rec` is the third kind."""
+    candidates: dict[str, dict[str, Any]] = field(default_factory=lambda: dict(STANDARD))
+    """Model kind -> fields of its config that differ from the default. `transformers4rec` is a further kind."""
     retrain_days: PositiveInt = 7
     """Days from one comparison to the next."""
     holdout_days: PositiveInt = 7
     """Days before the night that candidates are compared on."""
+    validation_days: NonNegativeInt = 7
+    """Days before those on which each candidate's settings are chosen; 0: the settings are taken as they are."""
     evaluated_customers: PositiveInt = 5_000
     """Most customers that the comparison ranks for."""
+    validation_customers: PositiveInt = 1_500
+    """Most customers that a choice of settings ranks for, after every pass."""
     budget: Budget = field(default_factory=Budget)
     """Limits to what a champion may cost."""
     device: str = "auto"
@@ -72,24 +88,28 @@ def execute(lake: Lake, run: Run, config: TrainConfig) -> Counts:
     if last and (note := _not_due(lake, last, run, config)):
         return Counts(note=note)
     compute = Compute(config.device, config.seed)
-    evaluation = prepare(lake, run, config.holdout_days, config.evaluated_customers, config.seed)
-    trained = _train(evaluation, run, config, compute)
+    sizes = SplitSizes(
+        config.holdout_days, config.validation_days, config.evaluated_customers, config.validation_customers
+    )
+    evaluation = prepare(lake, run, sizes, config.seed)
+    trained = {kind: _trained(kind, evaluation, run, config, compute) for kind in config.candidates}
     results = compare(evaluation, trained, _comparable(lake, last, evaluation, compute), run)
-    outcome = decide(results.candidates, last["kind"] if last else None, results.last_champion, config.budget)
+    incumbent = last["kind"] if last else None
+    outcome = decide(results.candidates, incumbent, results.last_champion, config.budget, results.customers)
     winner, events = outcome.winner, 0
     served = last["model_id"] if winner == LAST_CHAMPION and last else _model_id(winner, run)
     if winner != LAST_CHAMPION:
-        events = _refit(lake, run, config, winner, {kind: each.losses for kind, each in trained.items()})
+        events = _refit(lake, run, config, winner, trained)
     for kind, candidate in trained.items():  # the others as they were compared, to look into: they never serve
         if kind != winner:
-            days = (run.midnight - evaluation.at).days
-            _write(lake, run, kind, candidate.model, {"compared": f"trained on the days before the last {days}"})
+            compared = f"trained on the days before the last {config.holdout_days}"
+            _write(lake, run, kind, candidate.model, {"compared": compared})
     _record(lake, run, config, results, outcome)
     record_comparison(lake, run, served, outcome.reasons[winner])
     figures = ", ".join(f"{kind} {found.ndcg.mean():.4f}" for kind, found in results.candidates.items())
-    note = f"{winner} serves: {outcome.reasons[winner]} ({HEADLINE}: {figures}"
-    note += f"; {len(evaluation.evaluated.train):,} customers compared)"
-    return Counts(events, len(results.figures), evaluation.split.cold_events, note)
+    note = f"{winner} serves: {outcome.reasons[winner]} ({HEADLINE} {HEADLINE_SLICE}: {figures}"
+    note += f"; {len(np.unique(results.customers)):,} customers compared)"
+    return Counts(events, len(results.figures), evaluation.cold_events, note)
 
 
 def _model_id(kind: str, run: Run) -> str:
@@ -109,15 +129,17 @@ def _not_due(lake: Lake, last: ModelRow, run: Run, config: TrainConfig) -> str:
     )
 
 
-def _train(evaluation: EvaluationSplit, run: Run, config: TrainConfig, compute: Compute) -> dict[str, TrainedCandidate]:
-    """Every candidate, fitted on the days before the split, by kind."""
-    trained = {}
-    for kind, overrides in config.candidates.items():
-        began = run.clock()
-        model = artefacts.create(kind, evaluation.vocabulary, compute, **overrides)
-        fitted = model.fit(evaluation.split.train, evaluation.catalogue, _named(run, kind))
-        trained[kind] = TrainedCandidate(model, run.clock() - began, list(fitted.losses))
-    return trained
+def _trained(
+    kind: str, evaluation: EvaluationSplit, run: Run, config: TrainConfig, compute: Compute
+) -> TrainedCandidate:
+    """A candidate that learned from the days before the test, with settings chosen on the last of these."""
+    began, given, validation = run.clock(), config.candidates[kind], evaluation.validation
+    model = artefacts.create(kind, evaluation.vocabulary, compute, **given)
+    if validation is None:
+        fitted = model.fit(evaluation.test.train, evaluation.catalogue, _named(run, kind))
+        return TrainedCandidate(model, given, run.clock() - began, list(fitted.losses), [])
+    choice = model.choose(validation.train, evaluation.catalogue, validation.headline, _named(run, kind))
+    return TrainedCandidate(model, choice.settings, run.clock() - began, list(choice.losses), list(choice.figures))
 
 
 def _comparable(lake: Lake, last: ModelRow | None, evaluation: EvaluationSplit, compute: Compute) -> Recommender | None:
@@ -134,15 +156,18 @@ def _named(run: Run, name: str) -> Progress:
     return lambda what, done, total: run.progress(f"{name}: {what}", done, total)
 
 
-def _refit(lake: Lake, run: Run, config: TrainConfig, kind: str, losses: dict[str, list[float]]) -> int:
+def _refit(lake: Lake, run: Run, config: TrainConfig, kind: str, trained: Mapping[str, TrainedCandidate]) -> int:
     """Fit the winner on every event before the night and write it; returns the number of those events."""
     vocabulary = Vocabulary.build(product_ids_seen(lake, run.as_of))
     histories = read_histories(lake, run.as_of, vocabulary)
-    model = artefacts.create(kind, vocabulary, Compute(config.device, config.seed), **config.candidates[kind])
+    model = artefacts.create(kind, vocabulary, Compute(config.device, config.seed), **trained[kind].settings)
     catalogue = read_features(lake, run.as_of, vocabulary)
     fitted = model.fit(histories.sequences, catalogue, _named(run, f"champion {kind}"))
-    learning = {**losses, f"{kind}, on everything": list(fitted.losses)}
-    _write(lake, run, kind, model, {"learning": learning, "pairs": fitted.pairs, "steps": fitted.steps})
+    learning = {name: each.losses for name, each in trained.items()}
+    learning[f"{kind}, on everything"] = list(fitted.losses)
+    validation = {name: each.validation for name, each in trained.items()}
+    metadata = {"learning": learning, "validation": validation, "pairs": fitted.pairs, "steps": fitted.steps}
+    _write(lake, run, kind, model, metadata)
     return len(histories.sequences.products)
 
 
@@ -167,7 +192,7 @@ def _record(lake: Lake, run: Run, config: TrainConfig, results: ComparisonResult
     """Write the figures to `evaluations` and the candidates to `models`."""
     ids = {kind: _model_id(kind, run) for kind in config.candidates}
     figures = list(results.figures)
-    customers = len(next(iter(results.candidates.values())).ndcg)
+    customers = len(np.unique(results.customers))
     for kind, found in results.candidates.items():
         costs = {"train seconds": found.train_seconds, "customers encoded per second": found.encode_per_second}
         figures += [Figure(kind, name, "cost", value, value, value, customers) for name, value in costs.items()]
@@ -184,7 +209,7 @@ def _record(lake: Lake, run: Run, config: TrainConfig, results: ComparisonResult
             "ci_low": figure.low,
             "ci_high": figure.high,
             "customers": figure.customers,
-            "dataset": f"last {config.holdout_days} days before {run.as_of}",
+            "dataset": f"each of the last {config.holdout_days} days before {run.as_of}",
         }
         for figure in figures
     ]

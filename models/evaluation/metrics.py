@@ -6,7 +6,7 @@ model whose scores collapse to one value, or to NaN, must look bad instead of pe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -42,45 +42,68 @@ class TargetRanks:
 
 def rank_targets(
     row_scores: RowScores,
-    histories: Sequences,
     targets: Sequences,
-    candidates: BoolMask,
+    allowed: Allowed,
     *,
-    exclude_seen: bool,
     list_length: int = 10,
     batch: int = 512,
     progress: Progress = silent,
 ) -> TargetRanks:
-    """Rank every target among the candidates of its customer.
+    """Rank every target [n lists] among what its customer may be shown: `rank_slices` of one slice."""
+    return rank_slices(row_scores, targets, {"": allowed}, list_length=list_length, batch=batch, progress=progress)[""]
 
-    `row_scores` comes from `scorers.from_vectors` or `scorers.from_scorer`. `histories` and
-    `targets` [n] belong to the same customers in the same order; `candidates` [products] are those
-    live at the split time. With `exclude_seen` the products of a history are neither candidates nor
-    targets for it. A product that is a target twice counts once.
+
+def rank_slices(
+    row_scores: RowScores,
+    targets: Sequences,
+    slices: Mapping[str, Allowed],
+    *,
+    list_length: int = 10,
+    batch: int = 512,
+    progress: Progress = silent,
+) -> dict[str, TargetRanks]:
+    """Rank every target [n lists] among what its customer may be shown, on each slice; scores are computed once.
+
+    `row_scores` comes from `from_vectors` or `from_scorer`, what may be shown from `allowing`. A product that is a
+    target twice counts once, one that may not be shown is no target.
     Raises ValueError on scores that are not finite or not [batch, products].
     """
-    if len(histories) != len(targets):
-        raise ValueError(f"{len(histories)} histories and {len(targets)} target lists are not of the same customers")
     wanted = np.flatnonzero(targets.lengths)
-    parts = []
-    unreachable = 0
+    if not len(wanted):
+        raise ValueError("no customer has a target; widen the window that targets are taken from")
+    parts: dict[str, list[TargetRanks]] = {label: [] for label in slices}
     for start in range(0, len(wanted), batch):
         rows = wanted[start : start + batch]
-        seen = histories.take(rows)
-        scores = _finite_scores(row_scores, rows, len(candidates))
-        owner, product, missed = _reachable(targets.take(rows), seen, candidates, exclude_seen)
-        unreachable += missed
-        scores[:, ~candidates] = -np.inf
-        if exclude_seen:
-            scores[seen.owners, seen.products] = -np.inf
-        kept, counts = np.unique(owner, return_counts=True)
-        _, lists = top_n_of_scores(scores[kept], list_length)
-        parts.append((rows[kept], counts, _ranks(scores, owner, product), lists))
+        scores, of_rows = None, targets.take(rows)
+        for label, allowed in slices.items():
+            shown = allowed(rows)
+            if scores is None:
+                scores = _finite_scores(row_scores, rows, shown.shape[1])
+            parts[label].append(_ranked(np.where(shown, scores, -np.inf), rows, of_rows, shown, list_length))
         progress("customers ranked", start + len(rows), len(wanted))
-    if not parts:
-        raise ValueError("no customer has a target; widen the window that targets are taken from")
-    customers, counts, ranks, lists = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return TargetRanks(customers, offsets_of(counts), ranks, lists, unreachable, len(wanted) - len(customers))
+    return {label: _joined(of_slice) for label, of_slice in parts.items()}
+
+
+def _ranked(
+    scores: FloatMatrix, rows: npt.NDArray[np.int64], targets: Sequences, shown: BoolMask, list_length: int
+) -> TargetRanks:
+    """Of one batch; overwrites `scores`, which are -inf where nothing may be shown."""
+    owner, product, missed = _reachable(targets, shown)
+    kept, counts = np.unique(owner, return_counts=True)
+    _, lists = top_n_of_scores(scores[kept], list_length)
+    ranks = _ranks(scores, owner, product)
+    return TargetRanks(rows[kept], offsets_of(counts), ranks, lists, missed, len(rows) - len(kept))
+
+
+def _joined(parts: Sequence[TargetRanks]) -> TargetRanks:
+    return TargetRanks(
+        np.concatenate([part.customers for part in parts]),
+        offsets_of(np.concatenate([np.diff(part.offsets) for part in parts])),
+        np.concatenate([part.ranks for part in parts]),
+        np.concatenate([part.lists for part in parts]),
+        sum(part.unreachable for part in parts),
+        sum(part.without_target for part in parts),
+    )
 
 
 def per_customer(ranking: TargetRanks, ks: Sequence[int]) -> Metrics:
@@ -115,17 +138,13 @@ def _finite_scores(row_scores: RowScores, rows: npt.NDArray[np.int64], products:
     return np.array(scores, dtype=np.float32)
 
 
-def _reachable(
-    targets: Sequences, histories: Sequences, candidates: BoolMask, exclude_seen: bool
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]:
-    """Distinct targets that are candidates as (customer in batch, product), and how many were not."""
-    width = len(candidates)
+def _reachable(targets: Sequences, shown: BoolMask) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]:
+    """Distinct targets that may be shown as (customer in batch, product), and how many may not."""
+    width = shown.shape[1]
     keys = np.unique(targets.owners * width + targets.products)
-    keep = candidates[keys % width]
-    if exclude_seen:
-        seen = histories.owners * width + histories.products
-        keep &= ~np.isin(keys, seen)
-    return keys[keep] // width, keys[keep] % width, int((~keep).sum())
+    owner, product = keys // width, keys % width
+    keep = shown[owner, product]
+    return owner[keep], product[keep], int((~keep).sum())
 
 
 def _ranks(scores: FloatMatrix, owner: npt.NDArray[np.int64], product: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -145,6 +164,27 @@ def _ranks(scores: FloatMatrix, owner: npt.NDArray[np.int64], product: npt.NDArr
         at = np.flatnonzero(place == nth)
         ranks[at] += (scores[owner[at]] >= reached[at, None]).sum(axis=1)
     return ranks
+
+
+Allowed = Callable[[npt.NDArray[np.int64]], BoolMask]
+"""From positions of q customers to what each may be shown, [q, products]."""
+
+
+def allowing(
+    live: BoolMask, excluded: Sequences | None = None, markets: npt.NDArray[np.int64] | None = None
+) -> Allowed:
+    """The products that are `live` [products], or in the customer's market: [m, products] with `markets` [n], without
+    the products of the customer's list in `excluded` [n].
+    """
+
+    def allowed(rows: npt.NDArray[np.int64]) -> BoolMask:
+        shown = np.tile(live, (len(rows), 1)) if markets is None else live[markets[rows]]
+        if excluded is not None:
+            own = excluded.take(rows)
+            shown[own.owners, own.products] = False
+        return shown
+
+    return allowed
 
 
 RowScores = Callable[[npt.NDArray[np.int64]], FloatMatrix]

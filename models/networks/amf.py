@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from pydantic import PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 from torch import nn
 
 from models.catalogue import Catalogue
@@ -29,7 +29,8 @@ class AMFConfig(TrainingConfig):
     outweighs the bias; with one it cancels out, and only the direction of the sum counts."""
     dropout: Dropout = 0.2
     """Share of the input vectors' numbers that is zeroed while training."""
-    epochs: PositiveInt = 5
+    temperature: PositiveFloat | None = 0.14
+    epochs: PositiveInt = 6
     learning_rate: FinitePositive = 0.01
 
 

@@ -19,10 +19,12 @@ from models.contract import Compute, Config, Recommender
 from models.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
+    from models.networks.closed_form import ClosedForm
     from models.networks.recommender import TorchRecommender
 
 FORMAT = 1
 KINDS: Mapping[str, str] = {
+    "closed_form": "models.networks.closed_form:ClosedForm",
     "amf": "models.networks.amf:AMF",
     "transformer": "models.networks.transformer:Transformer",
     "transformers4rec": "models.networks.transformers4rec:Transformers4Rec",
@@ -159,12 +161,12 @@ def _json(value: dict[str, Any]) -> str:
     return json.dumps(value, indent=1, sort_keys=True, allow_nan=False)
 
 
-def model_class(kind: str) -> type[TorchRecommender]:
+def model_class(kind: str) -> type[TorchRecommender | ClosedForm]:
     """The class of `kind`; raises ValueError for a kind that does not exist."""
     if kind not in KINDS:
         raise ValueError(f"there is no model kind {kind!r}; there are {', '.join(sorted(KINDS))}")
     module, name = KINDS[kind].split(":")
-    found: type[TorchRecommender] = getattr(importlib.import_module(module), name)
+    found: type[TorchRecommender | ClosedForm] = getattr(importlib.import_module(module), name)
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 BETA, EPSILON = (0.9, 0.999), 1e-8
@@ -64,6 +66,64 @@ class TableAdamW:
         root = square.div_(1 - beta2**self._steps).sqrt_().add_(EPSILON)
         moved = table.index_select(0, rows).mul_(1 - rate * self._decay)
         table.index_copy_(0, rows, moved.addcdiv_(mean, root, value=-rate / (1 - beta1**self._steps)))
+
+
+class KeptWeights:
+    """Decides which weights a training ends with: the average of the newest, or of the best round.
+
+    A moving average stands in for a learning rate that falls: the figure after a round is then that of a fit of so many
+    passes, and no schedule has to know beforehand how many there are (Izmailov et al. 2018, "Averaging weights leads to
+    wider optima and better generalization").
+    """
+
+    EVERY = 8
+    """Steps from one update of the average to the next: a large shop's tables take as long as a step."""
+
+    def __init__(self, module: torch.nn.Module, averaged: int, patience: int) -> None:
+        """Weights `averaged` steps old count 1 / e of the newest, fewer while there are fewer."""
+        self._weights = [p.detach() for p in module.parameters()]
+        self._average = [p.clone() for p in self._weights]
+        self._averaged, self._patience = averaged, patience
+        self._best: list[torch.Tensor] = []
+        self.steps = 0
+        """So far."""
+        self.figures: list[float] = []
+        """After each round, on held-out days."""
+
+    @property
+    def best_round(self) -> int:
+        """Number of the round with the best figure, 1 for the first."""
+        return self.figures.index(max(self.figures)) + 1
+
+    @torch.no_grad()
+    def add_step(self) -> None:
+        """Count a step, and take its weights into the average."""
+        self.steps += 1
+        if self.steps % self.EVERY == 0:
+            share = self.EVERY / max(self.EVERY, min(self._averaged, self.steps / 4))
+            torch._foreach_lerp_(self._average, self._weights, share)
+
+    @torch.no_grad()
+    def is_enough(self, figure: Callable[[], float]) -> bool:
+        """Measure the weights that a training would end with now; whether the best round is `patience` rounds old."""
+        running = [weight.clone() for weight in self._weights]
+        if self.steps >= self.EVERY:
+            self._set(self._average)
+        self.figures.append(figure())
+        if self.best_round == len(self.figures):
+            self._best = [weight.clone() for weight in self._weights]
+        self._set(running)
+        return len(self.figures) - self.best_round >= self._patience
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Give the module the weights of its best round, or where none was measured, the average."""
+        if self._best or self.steps >= self.EVERY:
+            self._set(self._best or self._average)
+
+    def _set(self, values: list[torch.Tensor]) -> None:
+        for weight, value in zip(self._weights, values, strict=True):
+            weight.copy_(value)
 
 
 def touched(grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from models.catalogue import Catalogue
-from models.contract import Compute, Config, Fitted, FloatMatrix, Progress, Tensors, silent
+from models.contract import Choice, Compute, Config, Fitted, FloatMatrix, Progress, Tensors, Validate, silent
 from models.networks.batching import buckets, fixed_buckets, fixed_columns, pad
 from models.networks.device import (
     IntArray,
@@ -27,6 +27,7 @@ from models.networks.device import (
 from models.networks.losses import unit
 from models.networks.training import NextProductModule, TrainingConfig, train
 from models.sequences import Sequences
+from models.settings import settings_of
 from models.vocabulary import Vocabulary
 
 ENCODE_EVENTS = 2048
@@ -46,6 +47,8 @@ class TorchRecommender(ABC):
 
     kind: ClassVar[str]
     config_class: ClassVar[type[TrainingConfig]]
+    trials: ClassVar[tuple[Config, ...]] = ({},)
+    """Settings that `choose` tries, equally many for all kinds."""
 
     def __init__(self, vocabulary: Vocabulary, settings: TrainingConfig, compute: Compute) -> None:
         if not len(vocabulary):
@@ -67,15 +70,34 @@ class TorchRecommender(ABC):
             raise ValueError(f"this {self.kind} model has learned nothing yet; call fit, or load an artefact")
         return self._module
 
-    def fit(self, sequences: Sequences, catalogue: Catalogue | None = None, progress: Progress = silent) -> Fitted:
+    def fit(
+        self,
+        sequences: Sequences,
+        catalogue: Catalogue | None = None,
+        progress: Progress = silent,
+        validate: Validate | None = None,
+    ) -> Fitted:
         """Learn from scratch; see `models.networks.training.train` for the errors raised."""
         products, seed = len(self.vocabulary), self._compute.seed
-        self._check_products(sequences)
+        sequences.check_products(products)
         if catalogue is not None and len(catalogue) != products:
             raise ValueError(f"a catalogue of {len(catalogue)} products does not describe a vocabulary of {products}")
         with reproducible(seed, self._device):
             self._module = self.build(catalogue or Catalogue.empty(products)).to(self._device)
-        return train(self._module, sequences, products, self.settings, seed, self._device, progress)
+        figure = None if validate is None else lambda: validate(self)
+        return train(self._module, sequences, products, self.settings, self._compute, progress, figure)
+
+    def choose(
+        self, sequences: Sequences, catalogue: Catalogue | None, validate: Validate, progress: Progress = silent
+    ) -> Choice:
+        """The best of `trials`, each stopped where it was best; leaves the model fitted with it."""
+        given, tried = self.settings, []
+        for trial in self.trials:
+            self.settings = replace(given, **trial)
+            fitted = self.fit(sequences, catalogue, progress, validate)
+            tried.append((fitted, replace(self.settings, epochs=fitted.epochs), self._module))
+        fitted, self.settings, self._module = max(tried, key=lambda each: max(each[0].figures))
+        return Choice(self.config(), fitted.losses, fitted.figures)
 
     def extended(self, ids: Sequence[str], catalogue: Catalogue) -> Self:
         """This model itself: it knows products by their id alone."""
@@ -88,7 +110,7 @@ class TorchRecommender(ABC):
         are encoded with it, and in how many threads. `progress` counts histories. On a GPU, batches are large, and
         halved where memory is short; numbers are within `models.networks.device.BF16_TOLERANCE` of a CPU's.
         """
-        self._check_products(sequences)
+        sequences.check_products(len(self.vocabulary))
         recent = sequences.last(self.settings.max_length)
         result = np.zeros((len(recent), self._vectors(np.zeros(1, np.int64)).shape[1] + 1), dtype=np.float32)
         result[:, -1] = 1
@@ -111,14 +133,6 @@ class TorchRecommender(ABC):
         with torch.inference_mode():
             run_batches(batches, begin, take)
         return result
-
-    def _check_products(self, sequences: Sequences) -> None:
-        unknown = (sequences.products < 0) | (sequences.products >= len(self.vocabulary))
-        if unknown.any():
-            raise ValueError(
-                f"{unknown.sum()} events are of products outside the vocabulary of {len(self.vocabulary)}, the first "
-                f"is {sequences.products[unknown][0]}; drop them before (Sequences.where)"
-            )
 
     def product_vectors(self) -> FloatMatrix:
         """Product vectors [V, d + 1] float32; the last column is the product's bias, 0 where there is none."""
@@ -145,10 +159,7 @@ class TorchRecommender(ABC):
     @classmethod
     def create(cls, vocabulary: Vocabulary, compute: Compute, **config: Any) -> Self:
         """An untrained model; raises ValueError for settings that this kind does not have."""
-        known = [field.name for field in fields(cls.config_class)]
-        if unknown := sorted(set(config) - set(known)):
-            raise ValueError(f"{cls.kind} has no setting {', '.join(unknown)}; it has {', '.join(sorted(known))}")
-        return cls(vocabulary, cls.config_class(**config), compute)
+        return cls(vocabulary, settings_of(cls.kind, cls.config_class, config), compute)
 
     @classmethod
     def restore(cls, vocabulary: Vocabulary, config: Config, tensors: Tensors, compute: Compute) -> Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -11,7 +12,7 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import nn
 
-from models.contract import Fitted, Progress
+from models.contract import Compute, Fitted, Progress
 from models.networks.batching import (
     Batch,
     IntArray,
@@ -25,7 +26,7 @@ from models.networks.batching import (
 )
 from models.networks.device import full_float32, mixed_precision, reproducible, to_device
 from models.networks.losses import LossConfig, Sampler, softmax_loss
-from models.networks.optimiser import TableAdamW
+from models.networks.optimiser import KeptWeights, TableAdamW
 from models.sequences import EVENT_TYPES, Sequences
 
 FinitePositive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -39,12 +40,18 @@ class TrainingConfig(LossConfig):
     max_length: PositiveInt = 50
     """Events of history that a model sees; longer histories are cut into windows for training, and to their most
     recent events for encoding."""
-    epochs: PositiveInt = 5
-    """Passes over the training data; fixed, so that a refit on more data needs no validation window."""
+    epochs: PositiveInt = 6
+    """Passes over the training data where no held-out days say when to stop."""
+    most_steps: PositiveInt = 2_000
+    """Steps after which training stops at the latest where held-out days say when, if that is more than `epochs`."""
+    round_steps: PositiveInt = 80
+    """Fewest steps between two measurements on held-out days; a round is that many whole passes, at least one."""
+    patience: PositiveInt = 2
+    """Rounds without a better figure after which training stops."""
     batch_events: PositiveInt = 2048
     """Events per batch, padding included."""
     learning_rate: FinitePositive = 3e-3
-    """Peak of the schedule: a linear rise over the first tenth of the steps, then a half cosine down to 0."""
+    """After a linear rise over half of the first round."""
     table_learning_rate: FinitePositive = 0.01
     """The same for product tables, whose rows move only in the batches that touch them."""
     weight_decay: FiniteNonNegative = 0.01
@@ -54,10 +61,14 @@ class TrainingConfig(LossConfig):
     recency: FiniteNonNegative = 0.0
     """An epoch reads a window with probability exp(-recency * age), the age being 0 for the newest window and 1 for
     the oldest one: assortments and tastes drift, and windows that are left out cost no time. 0 reads everything."""
-    target_weights: tuple[NonNegativeFloat, ...] = (1.0,) * len(EVENT_TYPES)
-    """How much a target counts by its event type, in the order of EVENT_TYPES."""
+    target_weights: tuple[NonNegativeFloat, ...] = (1.0, 0.3, 0.3, 0.3)
+    """How much a target counts by its event type, in the order of EVENT_TYPES: what is saved, put in the bag or bought
+    was mostly looked at before, and would count several times."""
     future_days: FiniteNonNegative = 0.0
-    """0: each basket predicts the next one. Above 0: one event drawn from so many days after it, anew each epoch."""
+    """0: each basket predicts the next one. From 1 on: one event drawn from the next so many days on which the customer
+    has events, anew each epoch."""
+    day_draws: PositiveInt = 1
+    """Events drawn from that window for the last event of a day, which is where a night's lists begin."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "target_weights", tuple(self.target_weights))  # JSON gives a list
@@ -95,51 +106,63 @@ def train(
     sequences: Sequences,
     products: int,
     config: TrainingConfig,
-    seed: int,
-    device: torch.device,
+    compute: Compute,
     progress: Progress,
+    validate: Callable[[], float] | None = None,
 ) -> Fitted:
     """Fit `module`, of so many products, in place and leave it in eval mode.
 
-    AdamW (Loshchilov and Hutter 2019); `progress` counts batches. Nothing within an epoch waits for a GPU: while it
-    computes a batch, the next ones are prepared and copied. Raises ValueError where the histories hold nothing to
-    predict, FloatingPointError where the loss is not finite.
+    AdamW (Loshchilov and Hutter 2019); `progress` counts batches. `validate` is asked after each round for a figure of
+    the module, the higher the better: the module ends with the weights of the best round. Nothing within an epoch waits
+    for a GPU: while it computes a batch, the next ones are prepared and copied. Raises ValueError where the histories
+    hold nothing to predict, FloatingPointError where the loss is not finite.
     """
-    rng = np.random.default_rng(seed)
+    device = next(module.parameters()).device
+    rng = np.random.default_rng(compute.seed)
     wanted = _targets(sequences, config, rng)
     cut = windows(sequences, config.max_length)
-    epochs = [_batches(cut, wanted, config, rng) for _ in range(config.epochs)]
-    steps = sum(map(len, epochs))
-    counts = np.bincount(sequences.products, minlength=products)
-    sampler = Sampler(counts, config, device)
+    epoch = _batches(cut, wanted, config, rng)
+    in_round = -(-config.round_steps // len(epoch))
+    passes = config.epochs if validate is None else max(config.epochs, config.most_steps // len(epoch), in_round)
+    sampler = Sampler(np.bincount(sequences.products, minlength=products), config, device)
     weights = torch.tensor(config.target_weights, device=device)
-    means, done = [], 0
-    with reproducible(seed, device), full_float32():
+    means: list[float] = []
+    with reproducible(compute.seed, device), full_float32():
         optimiser = TableAdamW(
             module, config.learning_rate, config.table_learning_rate, config.weight_decay, config.gradient_norm
         )
-        module.train()
-        for number, epoch in enumerate(epochs):
-            if number and config.future_days:
-                wanted = _targets(sequences, config, rng)
+        kept = KeptWeights(module, in_round * len(epoch), config.patience)
+        while len(means) < passes:
+            module.train()
             total, pairs = torch.zeros((), device=device), 0
+            expected = kept.steps + (passes - len(means)) * len(epoch)
             for rows in epoch:
                 batch = pad(cut, rows, device, wanted)
                 loss = _loss(module, batch, sampler, weights, config, rng)
                 optimiser.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
-                optimiser.step(_rate(done, steps))
+                optimiser.step(min(1.0, (kept.steps + 1) / (0.5 * in_round * len(epoch))))
+                kept.add_step()
                 total += loss.detach() * len(batch.targets)
                 pairs += len(batch.targets)
-                done += 1
-                progress("batches", done, steps)
+                progress("batches", kept.steps, expected)
             means.append(_finite(total.item() / pairs, config))
+            module.eval()
+            if validate is not None and len(means) % in_round == 0 and kept.is_enough(validate):
+                break
+            wanted = _targets(sequences, config, rng) if config.future_days else wanted
+            epoch = _batches(cut, wanted, config, rng)
+        kept.restore()
         module.eval()
-    return Fitted(tuple(means), len(wanted.targets), steps)
+    best = in_round * kept.best_round if kept.figures else len(means)
+    return Fitted(tuple(means), len(wanted.targets), kept.steps, best, tuple(kept.figures))
 
 
 def _targets(sequences: Sequences, config: TrainingConfig, rng: np.random.Generator) -> Targets:
-    wanted = future_window(sequences, config.future_days, rng) if config.future_days else next_basket(sequences)
+    if config.future_days:
+        wanted = future_window(sequences, config.future_days, rng, config.day_draws)
+    else:
+        wanted = next_basket(sequences)
     if not len(wanted.targets):
         raise ValueError(f"{len(sequences)} histories hold no event that follows an earlier one: nothing to learn from")
     return wanted
@@ -176,14 +199,6 @@ def _loss(
         wanted = module.vectors(targets)
     share = weight / weight.sum().clamp(min=1e-9)
     return softmax_loss(states, wanted, candidates, biases, negatives, share, config)
-
-
-def _rate(step: int, steps: int) -> float:
-    """Share of the peak learning rate in step 0, 1, .."""
-    rise = max(1, steps // 10)
-    if step < rise:
-        return (step + 1) / rise
-    return 0.5 * (1 + float(np.cos(np.pi * (step - rise) / max(1, steps - rise))))
 
 
 def _finite(loss: float, config: TrainingConfig) -> float:

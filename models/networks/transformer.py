@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import ClassVar, Self
 
 import numpy as np
@@ -17,13 +17,14 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import nn
 
 from models.catalogue import BUCKETS, Catalogue
-from models.contract import FloatMatrix
+from models.contract import Choice, Compute, Config, Fitted, FloatMatrix, Progress, Tensors, Validate, silent
 from models.networks.batching import Batch, pad
+from models.networks.closed_form import ClosedForm, ClosedFormConfig
 from models.networks.optimiser import ByteDropout, table
 from models.networks.recommender import TorchRecommender
-from models.networks.training import FinitePositive, NextProductModule, TrainingConfig
+from models.networks.training import FiniteNonNegative, FinitePositive, NextProductModule, TrainingConfig
 from models.sequences import EVENT_TYPES, Sequences
-from models.settings import Dropout
+from models.settings import Dropout, settings_of
 from models.vocabulary import Vocabulary
 
 
@@ -54,14 +55,26 @@ GAPS = 32
 class TransformerConfig(BlockConfig):
     """Settings of `Transformer`."""
 
-    dropout: Dropout = 0.25
+    dropout: Dropout = 0.4
     id_dropout: Dropout = 0.05
     """Share of look-ups that see a product by its features alone while training, as products without a vector of their
     own are seen later. Without a catalogue none is dropped."""
-    temperature: PositiveFloat | None = 0.07
+    temperature: PositiveFloat | None = 0.08
     negatives: PositiveInt = 1024
-    epochs: PositiveInt = 6
+    epochs: PositiveInt = 8
+    future_days: FiniteNonNegative = 1.0
+    day_draws: PositiveInt = 4
+    recency: FiniteNonNegative = 1.0
     table_learning_rate: FinitePositive = 0.02
+    visits_weight: FiniteNonNegative = 0.1
+    """Weight of the closed form's score (`models.networks.closed_form`) beside the network's; 0: the network alone."""
+    visits: ClosedFormConfig = field(default_factory=ClosedFormConfig)
+    """Of that closed form."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.visits, dict):  # JSON
+            object.__setattr__(self, "visits", settings_of("visits", ClosedFormConfig, self.visits))
+        super().__post_init__()
 
 
 class ProductTable(nn.Module):
@@ -194,15 +207,29 @@ class TransformerModule(NextProductModule):
         self.state = nn.Linear(config.width, config.width, bias=False)
         self.dropout = ByteDropout(config.dropout)
         self.unit = config.temperature is not None
+        self.final: torch.Tensor | None = None
         for linear in (self.event, self.gap):
             nn.init.normal_(linear.weight, std=0.02)
         with torch.no_grad():  # at first the state itself, at a product vector's length
             self.state.weight.copy_(torch.eye(config.width) * config.width**-0.5)
 
     def vectors(self, products: torch.Tensor) -> torch.Tensor:
-        """[.., D], the same vectors that histories are read with."""
-        vectors = self.products(products)
+        """[.., D], the same vectors that histories are read with; looked up where nothing is learned any more."""
+        if not self.training:
+            if self.final is None:
+                self.final = self.computed(torch.arange(len(self.products.features), device=products.device))
+            return F.embedding(products, self.final)
+        return self.computed(products)
+
+    def computed(self, products: torch.Tensor) -> torch.Tensor:
+        """`vectors`, from what is learned."""
+        vectors: torch.Tensor = self.products(products)
         return F.normalize(vectors, dim=-1) if self.unit else vectors
+
+    def train(self, mode: bool = True) -> Self:
+        """As of every module; forgets the final vectors, since weights have changed or are about to."""
+        self.final = None
+        return super().train(mode)
 
     def states(self, batch: Batch) -> torch.Tensor:
         """[B, L, D], the customer vector after each event."""
@@ -271,22 +298,100 @@ def pick(states: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     return states.gather(1, rows[:, None, None].expand(-1, 1, states.shape[2]))
 
 
+VISITS_WEIGHTS = (0.05, 0.1, 0.2, 0.4)
+"""What held-out days choose among, beside 0."""
+VISITS = "visits."
+"""Begins the names of the closed form's tensors."""
+
+
 class Transformer(TorchRecommender):
-    """A causal transformer whose answer is a mix of the products it has read.
+    """A causal transformer whose answer is a mix of the products it has read, with the closed form beside it.
 
     Input: product vector, event type and time since the event before. Blocks: causal self-attention with a learned
     bias per distance (Shaw et al. 2018), then a two-layer network, both pre-normalised. Output: the products of the
     history, weighted by one last attention, plus the hidden state; products are scored by the same vectors that are
     read, so that history and answer live in one space (Hou et al. 2022, "CORE").
+
+    The network knows order, kinds of events and features; the closed form knows exactly which products meet in visits.
+    Their vectors stand side by side, which adds their scores in one inner product.
     """
 
     kind: ClassVar[str] = "transformer"
     config_class = TransformerConfig
     settings: TransformerConfig
 
+    def __init__(self, vocabulary: Vocabulary, settings: TrainingConfig, compute: Compute) -> None:
+        super().__init__(vocabulary, settings, compute)
+        self._visits: ClosedForm | None = None
+
     def build(self, catalogue: Catalogue) -> NextProductModule:
         """A fresh network, initialised from torch's global generator."""
         return TransformerModule(catalogue, self.settings)
+
+    def fit(
+        self,
+        sequences: Sequences,
+        catalogue: Catalogue | None = None,
+        progress: Progress = silent,
+        validate: Validate | None = None,
+    ) -> Fitted:
+        """Learn from scratch, network and closed form; `validate` is asked about the network alone."""
+        self._visits = None
+        fitted = super().fit(sequences, catalogue, progress, validate)
+        if self.settings.visits_weight:
+            self._visits = ClosedForm(self.vocabulary, self.settings.visits, self._compute)
+            self._visits.fit(sequences)
+        return fitted
+
+    def choose(
+        self, sequences: Sequences, catalogue: Catalogue | None, validate: Validate, progress: Progress = silent
+    ) -> Choice:
+        """The best settings on held-out days: the network's, then the weight of the closed form beside it."""
+        self.settings = replace(self.settings, visits_weight=0.0)
+        network = super().choose(sequences, catalogue, validate, progress)
+        visits = ClosedForm(self.vocabulary, self.settings.visits, self._compute)
+        visits.fit(sequences)
+        found = {0.0: max(network.figures)}
+        for weight in VISITS_WEIGHTS:
+            self._visits, self.settings = visits, replace(self.settings, visits_weight=weight)
+            found[weight] = validate(self)
+        self.settings = replace(self.settings, visits_weight=max(found, key=lambda weight: found[weight]))
+        self._visits = visits if self.settings.visits_weight else None
+        return Choice(self.config(), network.losses, network.figures)
+
+    def encode(self, sequences: Sequences, progress: Progress = silent) -> FloatMatrix:
+        """As of every network; the closed form's numbers stand before the last column."""
+        found = super().encode(sequences, progress)
+        if self._visits is None:
+            return found
+        beside = self._visits.encode(sequences)
+        beside[:, :-1] *= self.settings.visits_weight
+        return np.concatenate([found[:, :-1], beside], axis=1)
+
+    def product_vectors(self) -> FloatMatrix:
+        """As of every network; the closed form's numbers stand before the last column, the weighted trend."""
+        found = super().product_vectors()
+        if self._visits is None:
+            return found
+        beside = self._visits.product_vectors()
+        beside[:, -1] *= self.settings.visits_weight
+        return np.concatenate([found[:, :-1], beside], axis=1)
+
+    def tensors(self) -> Tensors:
+        """As of every network, with the closed form's."""
+        beside = {} if self._visits is None else self._visits.tensors()
+        return {**super().tensors(), **{VISITS + name: value for name, value in beside.items()}}
+
+    @classmethod
+    def restore(cls, vocabulary: Vocabulary, config: Config, tensors: Tensors, compute: Compute) -> Self:
+        """The model that `config` and `tensors` came from; raises ValueError where they do not fit each other."""
+        beside = {name.removeprefix(VISITS): value for name, value in tensors.items() if name.startswith(VISITS)}
+        own = {name: value for name, value in tensors.items() if not name.startswith(VISITS)}
+        config = {"visits_weight": 0.0} | config  # written before there was one
+        model = super().restore(vocabulary, config, own, compute)
+        if model.settings.visits_weight:
+            model._visits = ClosedForm.restore(vocabulary, asdict(model.settings.visits), beside, compute)
+        return model
 
     def extended(self, ids: Sequence[str], catalogue: Catalogue) -> Self:
         """A copy that also knows `ids` from their features; their own vectors are zero, as under id dropout."""
@@ -298,6 +403,8 @@ class Transformer(TorchRecommender):
         larger = copy.copy(self)
         larger.vocabulary = Vocabulary([*self.vocabulary.ids.to_pylist(), *ids])
         larger._module = module.eval()
+        if self._visits is not None:
+            larger._visits = self._visits.grown(larger.vocabulary)
         return larger
 
     def attention(self, sequences: Sequences) -> Iterator[FloatMatrix]:

@@ -6,6 +6,7 @@ products of its colour must come first.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,14 @@ from tests.support.strategies import histories
 PRODUCTS, CUSTOMERS, EVENTS = 20, 240, 12
 COMPUTE = Compute(device="cpu", seed=3)
 VOCABULARY = Vocabulary([f"product {i:02}" for i in range(PRODUCTS)])
-SMALL = {"width": 16, "max_length": 8, "epochs": 12, "batch_events": 256, "learning_rate": 0.02, "dropout": 0.1}
+NETWORK = {"width": 16, "max_length": 8, "epochs": 12, "batch_events": 256, "learning_rate": 0.02, "dropout": 0.1}
+CLOSED_FORM = {"rank": 16, "max_length": 8}
+SMALL: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(KINDS, NETWORK),
+    "closed_form": CLOSED_FORM,
+    "transformer": {**NETWORK, "visits": CLOSED_FORM},
+}
+COLUMNS = {**dict.fromkeys(KINDS, 16 + 1), "transformer": 16 + 16 + 1}
 
 
 def checkerboard() -> Sequences:
@@ -42,8 +50,12 @@ def checkerboard() -> Sequences:
     return Sequences(offsets, products.ravel().astype(np.int32), kinds, times.ravel().astype(np.int64))
 
 
-def build(kind: str, **changes: object) -> TorchRecommender:
-    model = create(kind, VOCABULARY, COMPUTE, **{**SMALL, **changes})
+def build(kind: str, **changes: object) -> Recommender:
+    return create(kind, VOCABULARY, COMPUTE, **{**SMALL[kind], **changes})
+
+
+def build_network(kind: str, **changes: object) -> TorchRecommender:
+    model = build(kind, **changes)
     assert isinstance(model, TorchRecommender)
     return model
 
@@ -66,113 +78,147 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(scope="module", params=[f"{k}/{t}" for k in KINDS for t in ("cosine", "dot")])
-def model(request: pytest.FixtureRequest) -> TorchRecommender:
-    kind, scoring = request.param.split("/")
-    built = build(kind, temperature=0.1 if scoring == "cosine" else None)
+NETWORKS = [kind for kind in KINDS if kind != "closed_form"]
+
+
+@pytest.fixture(scope="module", params=[*(f"{k}/{t}" for k in NETWORKS for t in ("cosine", "dot")), "closed_form"])
+def model(request: pytest.FixtureRequest) -> Recommender:
+    kind, _, scoring = request.param.partition("/")
+    built = build(kind, **({"temperature": 0.1 if scoring == "cosine" else None} if scoring else {}))
     built.fit(checkerboard())
     return built
 
 
-def test_products_of_the_historys_colour_come_first(model: TorchRecommender) -> None:
+@pytest.fixture
+def network(model: Recommender) -> TorchRecommender:
+    if not isinstance(model, TorchRecommender):
+        pytest.skip(f"{model.kind} is no network: it has no steps, no states and reads no event types")
+    return model
+
+
+def test_products_of_the_historys_colour_come_first(model: Recommender) -> None:
     data = histories(clicks(0), clicks(1), clicks(2, 6, 4), clicks(3, 3, 9, 7, 15))
     colour = np.argsort(-scores(model, data), axis=1)[:, : PRODUCTS // 2] % 2
     assert colour.tolist() == [[p] * (PRODUCTS // 2) for p in (0, 1, 0, 1)]
 
 
-def test_training_reports_a_falling_finite_loss_and_its_progress(model: TorchRecommender) -> None:
+def test_training_reports_a_falling_finite_loss_and_its_progress(network: TorchRecommender) -> None:
     seen: list[tuple[str, int, int]] = []
-    figures = build(model.kind, epochs=4).fit(checkerboard(), progress=lambda *step: seen.append(step))
+    figures = build_network(network.kind, epochs=4, future_days=0.0).fit(
+        checkerboard(), progress=lambda *step: seen.append(step)
+    )
     assert len(figures.losses) == 4
     assert figures.losses[-1] < figures.losses[0]
     assert figures.pairs == CUSTOMERS * (EVENTS - 1)
     assert seen[-1] == ("batches", figures.steps, figures.steps)
 
 
-def test_vectors_have_the_promised_shape(model: TorchRecommender) -> None:
+def test_vectors_have_the_promised_shape(model: Recommender) -> None:
     vectors, products = model.encode(checkerboard()), model.product_vectors()
-    assert (vectors.shape, products.shape) == ((CUSTOMERS, 17), (PRODUCTS, 17))
+    columns = COLUMNS[model.kind]
+    assert (vectors.shape, products.shape) == ((CUSTOMERS, columns), (PRODUCTS, columns))
     assert vectors.dtype == products.dtype == np.float32
     assert (vectors[:, -1] == 1).all()
     assert np.isfinite(vectors).all()
     assert np.isfinite(products).all()
 
 
-def test_an_empty_history_is_zeros_and_a_one(model: TorchRecommender) -> None:
+def test_an_empty_history_is_zeros_and_a_one(model: Recommender) -> None:
     vectors = model.encode(histories([], clicks(3), []))
-    assert vectors[[0, 2]].tolist() == [[0.0] * 16 + [1.0]] * 2
+    assert vectors[[0, 2]].tolist() == [[0.0] * (COLUMNS[model.kind] - 1) + [1.0]] * 2
     assert np.abs(vectors[1, :-1]).sum() > 0
+    assert model.encode(histories()).shape == (0, COLUMNS[model.kind])
 
 
-def test_encoding_does_not_depend_on_the_rest_of_the_batch(model: TorchRecommender) -> None:
+def test_encoding_does_not_depend_on_the_rest_of_the_batch(model: Recommender) -> None:
     data = checkerboard().where(np.random.default_rng(5).random(CUSTOMERS * EVENTS) < 0.4)
     together = model.encode(data)
     alone = np.vstack([model.encode(data.take(np.array([row]))) for row in range(0, CUSTOMERS, 20)])
-    np.testing.assert_allclose(together[::20], alone, atol=1e-5)
+    assert together[::20].tobytes() == alone.tobytes()
 
 
-def test_only_the_most_recent_events_count(model: TorchRecommender) -> None:
+def test_only_the_most_recent_events_count(model: Recommender) -> None:
     recent = [4, 8, 2, 6, 0, 10, 4, 12]
     np.testing.assert_array_equal(*model.encode(histories(clicks(*recent), clicks(5, 7, *recent))))
 
 
-def test_later_events_change_no_earlier_state_by_a_bit(model: TorchRecommender) -> None:
+def test_later_events_change_no_earlier_state_by_a_bit(network: TorchRecommender) -> None:
     data = histories(clicks(1, 2, 3, 4, 5, 6), clicks(1, 2, 3, 11, 12, 13))
     with torch.inference_mode():
-        states = model.module.states(pad(data, np.arange(2), torch.device("cpu")))
+        states = network.module.states(pad(data, np.arange(2), torch.device("cpu")))
     torch.testing.assert_close(states[0, :3], states[1, :3], rtol=0, atol=0)
     assert not torch.equal(states[0, 3], states[1, 3])
 
 
-def test_a_prefix_is_encoded_as_the_state_that_training_scores(model: TorchRecommender) -> None:
+def test_a_prefix_is_encoded_as_the_state_that_training_scores(network: TorchRecommender) -> None:
     history, device = clicks(1, 2, 3, 4, 5, 6), torch.device("cpu")
     data = histories(history)
     batch = pad(data, np.arange(1), device, next_basket(data))
     with torch.inference_mode():
-        trained = model.module.states(batch).flatten(0, 1)[batch.positions]
-    if model.settings.temperature is not None:
+        trained = network.module.states(batch).flatten(0, 1)[batch.positions]
+    if network.settings.temperature is not None:
         trained = torch.nn.functional.normalize(trained, dim=-1)
     prefixes = histories(*[history[: length + 1] for length in range(len(trained))])
-    np.testing.assert_allclose(model.encode(prefixes)[:, :-1], trained.numpy(), atol=1e-5)
+    np.testing.assert_allclose(network.encode(prefixes)[:, :16], trained.numpy(), atol=1e-5)
 
 
-def test_event_types_matter(model: TorchRecommender) -> None:
+def test_event_types_matter(network: TorchRecommender) -> None:
     click = histories(clicks(2, 4), clicks(2, 4))
     bought = Sequences(click.offsets, click.products, np.array([0, 0, 3, 0], dtype=np.int8), click.times)
-    left, right = model.encode(bought)
+    left, right = network.encode(bought)
     assert not np.array_equal(left, right)
 
 
-def test_the_same_seed_gives_the_same_bytes_and_leaves_torch_as_it_was(model: TorchRecommender) -> None:
+def test_the_same_seed_gives_the_same_bytes_and_leaves_torch_as_it_was(model: Recommender) -> None:
     before = torch.random.get_rng_state(), torch.are_deterministic_algorithms_enabled()
-    runs = []
+    runs, few = [], {} if model.kind == "closed_form" else {"epochs": 2}
     for seed in (3, 3, 4):
-        other = create(model.kind, VOCABULARY, Compute("cpu", seed), **{**SMALL, "epochs": 2})
+        other = create(model.kind, VOCABULARY, Compute("cpu", seed), **SMALL[model.kind] | few)
         other.fit(checkerboard())
         torch.rand(1)  # what others draw in between must not matter
         runs.append((other.product_vectors().tobytes(), other.encode(checkerboard()).tobytes()))
     assert runs[0] == runs[1]
     assert runs[0] != runs[2]
     torch.random.set_rng_state(before[0])
-    build(model.kind, epochs=1).fit(checkerboard())
+    build(model.kind, **few).fit(checkerboard())
     assert torch.equal(before[0], torch.random.get_rng_state())
     assert before[1] == torch.are_deterministic_algorithms_enabled()
 
 
-def test_sampled_negatives_learn_the_same_answer(model: TorchRecommender) -> None:
-    sampled = build(model.kind, temperature=model.settings.temperature, negatives=PRODUCTS - 8)
+def test_sampled_negatives_learn_the_same_answer(network: TorchRecommender) -> None:
+    sampled = build_network(network.kind, temperature=network.settings.temperature, negatives=PRODUCTS - 8)
     sampled.fit(checkerboard())
     order = np.argsort(-scores(sampled, histories(clicks(0, 4), clicks(1, 5))), axis=1)
     assert (order[:, : PRODUCTS // 2] % 2).tolist() == [[0] * 10, [1] * 10]
 
 
-def test_events_of_one_basket_do_not_predict_each_other(model: TorchRecommender) -> None:
+def gap(model: Recommender) -> float:
+    """How far the scores of a history's own colour are above those of the other."""
+    found = scores(model, histories(clicks(0), clicks(1), clicks(2, 6)))
+    own = np.arange(PRODUCTS) % 2 == np.array([[0], [1], [0]])
+    return float(found[own].mean() - found[~own].mean())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_settings_that_were_chosen_give_the_same_model_again(kind: str) -> None:
+    rounds = {} if kind == "closed_form" else {"round_steps": 1, "patience": 1, "most_steps": 40}
+    model = build(kind, **rounds)
+    choice = model.choose(checkerboard(), None, gap)
+    assert choice.settings == model.config() == json.loads(json.dumps(choice.settings))
+    assert gap(model) >= max(choice.figures) > 0
+    again = create(kind, VOCABULARY, COMPUTE, **choice.settings)
+    again.fit(checkerboard())
+    assert again.product_vectors().tobytes() == model.product_vectors().tobytes()
+    assert again.encode(checkerboard()).tobytes() == model.encode(checkerboard()).tobytes()
+
+
+def test_events_of_one_basket_do_not_predict_each_other(network: TorchRecommender) -> None:
     one_basket_each = [[(product, 60), (product + 1, 60)] for product in range(PRODUCTS - 1)]
     with pytest.raises(ValueError, match="nothing to learn from"):
-        build(model.kind).fit(histories(*one_basket_each))
+        build_network(network.kind).fit(histories(*one_basket_each))
 
 
-def test_a_saved_model_comes_back_byte_equal(model: TorchRecommender, tmp_path: Path) -> None:
+def test_a_saved_model_comes_back_byte_equal(model: Recommender, tmp_path: Path) -> None:
     written = artefacts.write(
         model, tmp_path / "champion", {"as_of": "2026-11-01", "metrics": {"ndcg@10": 0.2}}, staged_folder
     )
@@ -184,7 +230,7 @@ def test_a_saved_model_comes_back_byte_equal(model: TorchRecommender, tmp_path: 
     assert again.encode(checkerboard()).tobytes() == model.encode(checkerboard()).tobytes()
 
 
-def test_a_saved_model_is_replaced_whole_and_nothing_is_left_beside_it(model: TorchRecommender, tmp_path: Path) -> None:
+def test_a_saved_model_is_replaced_whole_and_nothing_is_left_beside_it(model: Recommender, tmp_path: Path) -> None:
     artefacts.write(model, tmp_path / "champion", {"run": 1}, staged_folder)
     first = (tmp_path / "champion" / artefacts.WEIGHTS).read_bytes()
     with pytest.raises(ValueError, match="not JSON compliant"):
@@ -197,7 +243,7 @@ def test_a_saved_model_is_replaced_whole_and_nothing_is_left_beside_it(model: To
 
 
 @pytest.mark.parametrize("name", [artefacts.WEIGHTS, artefacts.VOCABULARY, artefacts.MANIFEST])
-def test_a_tampered_artefact_is_refused_by_name(model: TorchRecommender, tmp_path: Path, name: str) -> None:
+def test_a_tampered_artefact_is_refused_by_name(model: Recommender, tmp_path: Path, name: str) -> None:
     artefacts.write(model, tmp_path / "champion", {"as_of": "2026-11-01"}, staged_folder)
     path = tmp_path / "champion" / name
     if name == artefacts.WEIGHTS:
@@ -208,7 +254,7 @@ def test_a_tampered_artefact_is_refused_by_name(model: TorchRecommender, tmp_pat
         artefacts.read(tmp_path / "champion", COMPUTE)
 
 
-def test_a_missing_artefact_says_what_is_there(model: TorchRecommender, tmp_path: Path) -> None:
+def test_a_missing_artefact_says_what_is_there(model: Recommender, tmp_path: Path) -> None:
     with pytest.raises(artefacts.ArtefactError, match=r"holds no manifest.json \(there: no such directory\)"):
         artefacts.read(tmp_path / "nothing", COMPUTE)
     artefacts.write(model, tmp_path / "champion", {}, staged_folder)
@@ -217,39 +263,59 @@ def test_a_missing_artefact_says_what_is_there(model: TorchRecommender, tmp_path
         artefacts.read(tmp_path / "champion", COMPUTE)
 
 
-def test_the_librarys_own_head_scores_as_our_vectors_do(model: TorchRecommender) -> None:
-    if model.kind != "transformers4rec" or model.settings.temperature is not None:
+def test_the_librarys_own_head_scores_as_our_vectors_do(network: TorchRecommender) -> None:
+    if network.kind != "transformers4rec" or network.settings.temperature is not None:
         pytest.skip("only Transformers4Rec with a plain dot product has such a head")
     data = histories(clicks(3, 9, 7), clicks(2))
     batch = pad(data, np.arange(2), torch.device("cpu"))
     with torch.inference_mode():
-        head: Any = model.module.head
-        hidden = head.body(model.module.inputs(batch), training=False, testing=False)
+        head: Any = network.module.head
+        hidden = head.body(network.module.inputs(batch), training=False, testing=False)
         theirs = head(hidden, training=False, testing=False)["next-item"]
-    np.testing.assert_allclose(scores(model, data), theirs.numpy()[:, 1:], atol=1e-5)  # theirs has id 0, padding
+    np.testing.assert_allclose(scores(network, data), theirs.numpy()[:, 1:], atol=1e-5)  # theirs has id 0, padding
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_mistakes_are_named(kind: str) -> None:
-    with pytest.raises(ValueError, match=f"{kind} has no setting depth; it has batch_events, "):
+    with pytest.raises(ValueError, match=f"{kind} has no setting depth; it has .*, max_length, "):
         build(kind, depth=3)
+    with pytest.raises(ValueError, match="max_length = 0 must be greater than 0"):
+        build(kind, max_length=0)
+    with pytest.raises(ValueError, match="learned nothing yet"):
+        build(kind).product_vectors()
+    with pytest.raises(ValueError, match="learned nothing yet"):
+        build(kind).encode(histories(clicks(1)))
+    for stranger in (77, -1):
+        with pytest.raises(ValueError, match=f"outside the vocabulary of 20, the first is {stranger}"):
+            build(kind).fit(histories(clicks(1, stranger)))
+    with pytest.raises(ValueError, match="device 'tpu' is not one of auto, cpu, cuda"):
+        create(kind, VOCABULARY, Compute("tpu"))
+    with pytest.raises(ValueError, match="the vocabulary is empty"):
+        create(kind, Vocabulary([]), COMPUTE)
+
+
+def test_products_that_a_model_does_not_know_are_refused(model: Recommender) -> None:
+    for stranger in (PRODUCTS, -1):
+        with pytest.raises(ValueError, match=f"outside the vocabulary of 20, the first is {stranger}"):
+            model.encode(histories(clicks(1, stranger)))
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_mistakes_of_training_are_named(kind: str) -> None:
     with pytest.raises(ValueError, match="epochs = 0 must be greater than 0"):
         build(kind, epochs=0)
     with pytest.raises(ValueError, match=r"temperature = -1.0 must be greater than 0"):
         build(kind, temperature=-1.0)
-    with pytest.raises(ValueError, match="learned nothing yet"):
-        build(kind).product_vectors()
-    with pytest.raises(ValueError, match="outside the vocabulary of 20, the first is 77"):
-        build(kind).fit(histories(clicks(1, 77)))
-    with pytest.raises(ValueError, match="device 'tpu' is not one of auto, cpu, cuda"):
-        create(kind, VOCABULARY, Compute("tpu"))
+    for setting in ("most_steps", "round_steps", "patience"):
+        with pytest.raises(ValueError, match=f"{setting} = 0 must be greater than 0"):
+            build(kind, **{setting: 0})
 
 
-def test_tensors_of_another_shape_are_refused(model: TorchRecommender) -> None:
-    with pytest.raises(ValueError, match=r"these tensors are not this .* model's"):
+def test_tensors_of_another_shape_are_refused(model: Recommender) -> None:
+    with pytest.raises(ValueError, match="these tensors are not this .* model's|are not those of 2 products"):
         model_class(model.kind).restore(Vocabulary(["only", "two"]), model.config(), model.tensors(), COMPUTE)
 
 
 def test_an_unknown_kind_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="there is no model kind 'magic'; there are amf, transformer, "):
+    with pytest.raises(ValueError, match="there is no model kind 'magic'; there are amf, closed_form, transformer, "):
         create("magic", VOCABULARY, COMPUTE)

@@ -40,12 +40,14 @@ def test_the_service_and_the_function_give_the_inner_products(night: Shop, onlin
     expected = {p: float(vector @ reads) for p, vector in products.items()}
     ids = [*sorted(products)[:40], "P-nobody-knows"]
     served = online.read("ranking_v1", [{"customer_id": customer, "product_id": p} for p in ids])
-    assert [row["ranking__score"] for row in served[:-1]] == pytest.approx([expected[p] for p in ids[:-1]], rel=1e-5)
+    assert [row["ranking__score"] for row in served[:-1]] == pytest.approx(
+        [expected[p] for p in ids[:-1]], rel=1e-5, abs=1e-6
+    )
     assert served[-1]["ranking__score"] is None
     ranked = online.client().rank(customer, ids, market).places
     assert [place.product_id for place in ranked] == [*sorted(ids[:-1], key=lambda p: -expected[p]), "P-nobody-knows"]
     scores = sorted((expected[p] for p in ids[:-1]), reverse=True)
-    assert [place.score for place in ranked[:-1]] == pytest.approx(scores, rel=1e-5)
+    assert [place.score for place in ranked[:-1]] == pytest.approx(scores, rel=1e-5, abs=1e-6)
     assert [place.source for place in ranked] == ["model"] * 40 + ["given order"]
 
 

@@ -351,7 +351,7 @@ DAMAGES = (
     Damage(embed_customers_with_another_model, ("one_model",)),
     Damage(make_the_champion_worse_than_popularity, ("champion_quality",)),
     Damage(show_something_else_entirely, ("you_might_also_like_churn",)),
-    Damage(collapse_products_to_a_point, ("product_embeddings_spread",)),
+    Damage(collapse_products_to_a_point, ("product_embeddings_spread", "champion_fresh")),
     Damage(collapse_customers_to_a_point, ("customer_embeddings_spread",)),
     Damage(put_not_a_number_into_a_vector, ("customer_embeddings_finite",)),
     Damage(put_infinity_into_product_vectors, ("product_embeddings_finite",)),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from jobs.lake.reading import StoredRow
 from jobs.report.charts import IntervalLine, IntervalPanel, Point, Series
-from jobs.report.figures import HEADLINE, UPLIFT, Quality
+from jobs.report.figures import Quality
 from jobs.report.model.story import (
     SLICES,
     against_baselines,
@@ -21,7 +21,7 @@ from jobs.report.model.story import (
 )
 from jobs.text import clean
 from jobs.train.decision import LAST_CHAMPION
-from jobs.train.evaluate import FEWEST, HISTORY_LENGTHS
+from jobs.train.evaluate import FEWEST, HEADLINE, HISTORY_LENGTHS, NEW_PRODUCTS, UPLIFT
 from models.sequences import EVENT_TYPES
 
 METRICS = (HEADLINE, "hit_rate@10", "recall@20", "hit_rate@20")
@@ -35,8 +35,6 @@ QUESTIONS = {
     "market ": "By market",
 }
 """Start of a slice's name in `evaluations` -> the heading above such slices."""
-NEW_PRODUCTS = "new products"
-"""Slice of targets that were not in training."""
 ELSEWHERE = ("cost", "decision", UPLIFT)
 """Slices that the table of figures leaves out: pages say them in words or draw them."""
 

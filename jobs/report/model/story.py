@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jobs.report.figures import ALL, HEADLINE, HEADLINE_SLICE, UPLIFT, Quality
+from jobs.report.figures import Quality
 from jobs.train.decision import LAST_CHAMPION
+from jobs.train.evaluate import AMF, HEADLINE, HEADLINE_SLICE, UPLIFT
+from jobs.train.held_out import ALL, NEW
 
-AMF = "amf"
-NEW = "new to the customer"
 SLICES = {
     HEADLINE_SLICE: "as served",
     ALL: "all products",

@@ -11,6 +11,7 @@ from models.contract import Progress, silent
 from models.evaluation.metrics import (
     Metrics,
     RowScores,
+    allowing,
     per_customer,
     rank_targets,
 )
@@ -54,10 +55,8 @@ def judge(
         raise ValueError(f"none of the {len(missed):,} rows of {case.name!r} has a target that was seen in training")
     if case.count_misses:
         targets = _answered(targets, missed)
-    ranking = rank_targets(
-        row_scores, histories, targets, candidates, exclude_seen=case.exclude_seen, list_length=max(KS), batch=BATCH,
-        progress=progress,
-    )  # fmt: skip
+    allowed = allowing(candidates, histories if case.exclude_seen else None)
+    ranking = rank_targets(row_scores, targets, allowed, list_length=max(KS), batch=BATCH, progress=progress)
     found = per_customer(ranking, KS)
     if case.count_misses:
         for values in found.values():

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+NEXT_EVENT: dict[str, Any] = {"future_days": 0.0, "target_weights": (1.0, 1.0, 1.0, 1.0)}
+"""These benchmarks ask for the very next event, where a night asks for those of the coming days."""
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -52,7 +55,7 @@ class Preset:
     def common(self) -> dict[str, Any]:
         """Settings that are the same for every trained model."""
         names = ("width", "max_length", "negatives", "batch_events")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in names} | NEXT_EVENT
 
     def passes(self, kind: str, epochs: int) -> int:
         """What `epochs` of this preset mean for a kind of model."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.evaluation.metrics import from_vectors, per_customer, rank_targets
+from models.evaluation.metrics import allowing, from_vectors, per_customer, rank_targets
 from models.sequences import Sequences
 from tests.benchmarks.peers.protocol import Data, FloatMatrix, Histories, IntArray
 
@@ -80,9 +80,8 @@ def ndcg_at_10(customers: FloatMatrix, products: FloatMatrix, prepared: Prepared
     """
     n = len(prepared.targets)
     targets = sequences(Histories(np.arange(n + 1), prepared.targets))
-    everything = np.ones(prepared.data.products, dtype=bool)
-    histories = sequences(prepared.data.validation)
-    ranking = rank_targets(from_vectors(customers, products), histories, targets, everything, exclude_seen=False)
+    everything = allowing(np.ones(prepared.data.products, dtype=bool))
+    ranking = rank_targets(from_vectors(customers, products), targets, everything)
     return float(per_customer(ranking, [10])["ndcg@10"].mean())
 
 

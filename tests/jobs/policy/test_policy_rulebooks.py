@@ -187,15 +187,15 @@ def test_without_a_guard_only_departments_with_rules_are_kept_apart() -> None:
 
 
 def test_bought_products_come_back_after_days() -> None:
-    rules = books(
+    policy = books(
         on("category", "socks", "repeat_purchase", amount=90),
         on("category", "socks", "repeat_purchase", amount=30, market="GB"),
         on("category", "gone", "repeat_purchase", amount=1),
-    )
-    assert rules.repeat_purchase_days("GB", VARIANT).tolist() == [float("inf"), 30]
-    assert rules.repeat_purchase_days("FR", VARIANT).tolist() == [float("inf"), 90]
-    assert rules.repeat_purchase_days("FR", VARIANT).dtype == np.float32
-    assert np.isinf(rules.repeat_purchase_days("GB", Variant("a", policy=False))).all()
+    ).policy
+    assert policy.repeat_purchase_days(NAMES.categories, "GB", VARIANT).tolist() == [float("inf"), 30]
+    assert policy.repeat_purchase_days(NAMES.categories, "FR", VARIANT).tolist() == [float("inf"), 90]
+    assert policy.repeat_purchase_days(NAMES.categories, "FR", VARIANT).dtype == np.float32
+    assert np.isinf(policy.repeat_purchase_days(NAMES.categories, "GB", Variant("a", policy=False))).all()
 
 
 def test_a_variant_may_leave_the_policy_out_or_change_the_standing_rules() -> None:

@@ -42,3 +42,29 @@ def test_what_costs_too_much_cannot_win_unless_everything_does() -> None:
     assert decision.reasons["slow"] == "over budget: training took 60 of 10 minutes"
     assert decision.reasons["lame"] == "over budget: encodes 3 customers a second of 100"
     assert decide({"slow": slow, "lame": result(0.2, seconds=7_200)}, None, None, budget).winner == "slow"
+
+
+def test_a_lead_counts_customers_and_not_their_days() -> None:
+    """Ten equal days of each of forty customers: a lead that four hundred would prove is within the interval."""
+    customers = np.repeat(np.arange(40), 10)
+    served, lead = RNG.random(40), RNG.normal(0.02, 0.1, 40)
+    lead += 0.02 - lead.mean()
+    candidates = {
+        "amf": CandidateResult(served[customers], 60, 5_000),
+        "transformer": CandidateResult((served + lead)[customers], 60, 5_000),
+    }
+    by_pair = decide(candidates, "amf", None, Budget())
+    by_customer = decide(candidates, "amf", None, Budget(), customers)
+    assert (by_pair.winner, by_customer.winner) == ("transformer", "amf")
+    assert "within the interval" in by_customer.reasons["amf"]
+    gap, narrow = by_customer.differences["transformer"], by_pair.differences["amf"]
+    assert gap.low < 0 < gap.high and gap.high - gap.low > 2 * (narrow.high - narrow.low)
+
+
+def test_the_last_champion_is_kept_for_customers_and_not_for_their_days() -> None:
+    customers = np.repeat(np.arange(40), 10)
+    last, loss = RNG.random(40), RNG.normal(0.02, 0.1, 40)
+    loss += 0.02 - loss.mean()
+    candidates = {"amf": CandidateResult((last - loss)[customers], 60, 5_000)}
+    assert decide(candidates, "amf", last[customers], Budget()).winner == LAST_CHAMPION
+    assert decide(candidates, "amf", last[customers], Budget(), customers).winner == "amf"

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from models.evaluation.bootstrap import mean_interval, paired_difference, paired_uplift
 from models.evaluation.metrics import (
     TargetRanks,
+    allowing,
     from_vectors,
     per_customer,
     rank_targets,
@@ -32,8 +33,7 @@ def sequences(*histories: list[int]) -> Sequences:
 def rank(
     scores: list[list[float]],
     targets: list[list[int]],
-    histories: list[list[int]] | None = None,
-    exclude_seen: bool = False,
+    excluded: list[list[int]] | None = None,
     candidates: list[int] | None = None,
     batch: int = 512,
 ) -> TargetRanks:
@@ -42,16 +42,8 @@ def rank(
     live = np.ones(matrix.shape[1], dtype=bool)
     if candidates is not None:
         live = np.isin(np.arange(matrix.shape[1]), candidates)
-    seen = histories or [[] for _ in targets]
-    return rank_targets(
-        lambda rows: matrix[rows],
-        sequences(*seen),
-        sequences(*targets),
-        live,
-        exclude_seen=exclude_seen,
-        list_length=3,
-        batch=batch,
-    )
+    allowed = allowing(live, None if excluded is None else sequences(*excluded))
+    return rank_targets(lambda rows: matrix[rows], sequences(*targets), allowed, list_length=3, batch=batch)
 
 
 def test_one_target_by_hand() -> None:
@@ -87,11 +79,10 @@ def test_a_tie_counts_against_the_target_but_tied_targets_share_places() -> None
     assert rank([[0.9, 0.9, 0.9]], [[0, 1]]).ranks.tolist() == [2, 3]
 
 
-def test_a_seen_product_is_neither_rival_nor_target_when_excluded() -> None:
+def test_an_excluded_product_is_neither_rival_nor_target() -> None:
     scores = [[0.9, 0.8, 0.7], [0.9, 0.8, 0.7]]
-    kept = rank(scores, [[1], [0]], histories=[[0], [0]], exclude_seen=False)
-    assert kept.ranks.tolist() == [2, 1]
-    without = rank(scores, [[1], [0]], histories=[[0], [0]], exclude_seen=True)
+    assert rank(scores, [[1], [0]]).ranks.tolist() == [2, 1]
+    without = rank(scores, [[1], [0]], excluded=[[0], [0]])
     assert without.customers.tolist() == [0] and without.ranks.tolist() == [1]
     assert (without.unreachable, without.without_target) == (1, 1)
     assert without.lists.tolist() == [[1, 2, -1]]
@@ -101,6 +92,26 @@ def test_only_candidates_compete_and_lost_targets_are_counted() -> None:
     ranking = rank([[0.9, 0.8, 0.7]], [[0, 2]], candidates=[1, 2])
     assert ranking.ranks.tolist() == [2]
     assert (ranking.unreachable, ranking.without_target) == (1, 0)
+
+
+def test_each_market_shows_what_it_sells_without_a_customers_own() -> None:
+    live = np.array([[True, True, False, True], [False, True, True, True]])
+    allowed = allowing(live, sequences([0], [], [3, 3]), np.array([0, 1, 0]))
+    assert allowed(np.array([0, 1, 2])).astype(int).tolist() == [[0, 1, 0, 1], [0, 1, 1, 1], [1, 1, 0, 0]]
+    assert allowed(np.array([2, 0])).astype(int).tolist() == [[1, 1, 0, 0], [0, 1, 0, 1]]
+    assert allowing(live[0])(np.array([5, 7])).astype(int).tolist() == [[1, 1, 0, 1]] * 2
+    assert live.sum() == 6, "what is given stays as it is"
+
+
+def test_markets_and_exclusions_reach_the_ranks_whatever_the_batch() -> None:
+    scores = np.tile(np.array([4.0, 3.0, 2.0, 1.0], np.float32), (3, 1))
+    allowed = allowing(
+        np.array([[True, True, False, True], [False, True, True, True]]), sequences([0], [], []), np.array([0, 1, 0])
+    )
+    for batch in (1, 2, 3):
+        found = rank_targets(lambda rows: scores[rows], sequences([3, 0], [3], [2]), allowed, batch=batch)
+        assert found.customers.tolist() == [0, 1] and found.ranks.tolist() == [2, 3]
+        assert (found.unreachable, found.without_target) == (2, 1)
 
 
 def test_a_customer_without_targets_is_left_out() -> None:
@@ -116,21 +127,15 @@ def test_scores_that_are_not_finite_are_refused(bad: float) -> None:
 def test_scores_of_another_width_are_refused() -> None:
     with pytest.raises(ValueError, match="one column per product"):
         rank_targets(
-            lambda rows: np.zeros((len(rows), 3), dtype=np.float32),
-            sequences([0]),
-            sequences([1]),
-            np.ones(4, dtype=bool),
-            exclude_seen=False,
+            lambda rows: np.zeros((len(rows), 3), dtype=np.float32), sequences([1]), allowing(np.ones(4, dtype=bool))
         )
 
 
 def test_vectors_rank_by_inner_product() -> None:
     customers = np.array([[1.0, 0.0], [0.0, 1.0]], dtype=np.float32)
     products = np.array([[3.0, 1.0], [2.0, 2.0], [1.0, 3.0]], dtype=np.float32)
-    live = np.ones(3, dtype=bool)
-    ranking = rank_targets(
-        from_vectors(customers, products), sequences([], []), sequences([1], [2]), live, exclude_seen=False
-    )
+    everything = allowing(np.ones(3, dtype=bool))
+    ranking = rank_targets(from_vectors(customers, products), sequences([1], [2]), everything)
     assert ranking.ranks.tolist() == [2, 1]
     with pytest.raises(ValueError, match="no dot product"):
         from_vectors(customers, products[:, :1])
@@ -172,7 +177,7 @@ def test_it_agrees_with_a_second_implementation(
     case: tuple[list[list[float]], list[list[int]], list[list[int]]], exclude: bool, batch: int
 ) -> None:
     scores, targets, histories = case
-    ranking = rank(scores, targets, histories, exclude, batch=batch)
+    ranking = rank(scores, targets, histories if exclude else None, batch=batch)
     for k in (1, 3, 10):
         expected = [naive(*row, exclude, k) for row in zip(scores, targets, histories, strict=True)]
         metrics = per_customer(ranking, [k])
@@ -184,8 +189,8 @@ def test_it_agrees_with_a_second_implementation(
 @settings(max_examples=40, deadline=None)
 @given(cases())
 def test_more_places_never_lose_a_target(case: tuple[list[list[float]], list[list[int]], list[list[int]]]) -> None:
-    scores, targets, histories = case
-    metrics = per_customer(rank(scores, targets, histories), range(1, 9))
+    scores, targets, _ = case
+    metrics = per_customer(rank(scores, targets), range(1, 9))
     for k in range(1, 8):
         for name in ("hit_rate", "recall", "mrr"):
             assert (metrics[f"{name}@{k}"] <= metrics[f"{name}@{k + 1}"]).all()

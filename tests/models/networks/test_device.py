@@ -17,14 +17,13 @@ from torch.utils._pytree import tree_leaves
 
 from models.catalogue import Catalogue
 from models.networks import batching, losses, optimiser, recommender, training
-from models.networks.artefacts import KINDS
 from models.networks.batching import next_basket
 from models.networks.device import BF16_TOLERANCE, full_float32
 from models.networks.losses import Sampler
 from models.networks.optimiser import TableAdamW, summed_by_row
 from models.networks.recommender import GPU_ENCODE_EVENTS, TorchRecommender
 from models.sequences import Sequences
-from tests.models.test_contract import PRODUCTS, build, checkerboard
+from tests.models.test_contract import NETWORKS, PRODUCTS, build_network, checkerboard
 
 META = torch.device("meta")
 CATALOGUE = Catalogue(np.random.default_rng(0).integers(0, 50, (PRODUCTS, 5)).astype(np.int32))
@@ -65,11 +64,11 @@ def meta(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("meta")
 @pytest.mark.parametrize("negatives", [12, 512])
 @pytest.mark.parametrize("temperature", [None, 0.1])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NETWORKS)
 def test_a_training_step_stays_on_its_device_and_waits_for_nothing(
     kind: str, temperature: float | None, negatives: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = build(kind, temperature=temperature, negatives=negatives)
+    model = build_network(kind, temperature=temperature, negatives=negatives)
     data, cut = checkerboard(), batching.windows(checkerboard(), model.settings.max_length)
     module = model.build(CATALOGUE).to(META)
     weights = torch.tensor(model.settings.target_weights, device=META)
@@ -93,9 +92,9 @@ def test_a_training_step_stays_on_its_device_and_waits_for_nothing(
 
 
 @pytest.mark.usefixtures("meta")
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NETWORKS)
 def test_encoding_stays_on_its_device_and_waits_for_nothing(kind: str) -> None:
-    model = build(kind)
+    model = build_network(kind)
     module = model.build(CATALOGUE).to(META).eval()
     cut = batching.windows(checkerboard(), model.settings.max_length)
     with OneDevice(), torch.inference_mode():
@@ -121,7 +120,7 @@ def test_an_update_of_uncounted_rows_is_that_of_counted_ones(monkeypatch: pytest
     for uncounted in (False, True):
         if uncounted:
             monkeypatch.setattr(optimiser, "touched", lambda g: summed_by_row(g._indices()[0], g._values()))
-        model = build("transformer", epochs=2)
+        model = build_network("transformer", epochs=2)
         model.fit(checkerboard())
         trained.append(model.product_vectors())
     np.testing.assert_allclose(*trained, atol=1e-4)
@@ -133,7 +132,7 @@ def test_an_update_of_uncounted_rows_is_that_of_counted_ones(monkeypatch: pytest
 @pytest.fixture(scope="module")
 def model() -> TorchRecommender:
     """A transformer that has learned the checkerboard."""
-    found = build("transformer")
+    found = build_network("transformer")
     found.fit(checkerboard(), CATALOGUE)
     return found
 
@@ -197,9 +196,9 @@ def bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("bfloat16")
 @pytest.mark.parametrize("temperature", [None, 0.1])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NETWORKS)
 def test_bfloat16_learns_the_same_answer(kind: str, temperature: float | None) -> None:
-    model = build(kind, temperature=temperature)
+    model = build_network(kind, temperature=temperature)
     fitted = model.fit(checkerboard(), CATALOGUE)
     assert np.isfinite(fitted.losses).all() and fitted.losses[-1] < fitted.losses[0]
     data = checkerboard()

@@ -31,21 +31,42 @@ def test_next_basket_predicts_every_later_event_once_and_from_strictly_earlier(d
     assert sorted(wanted.targets.tolist()) == sorted(set(range(len(owner))) - opening)
 
 
-@given(sequences(), st.floats(0.0001, 30))
-def test_a_future_window_stays_within_its_days_and_its_history(data: Sequences, days: float) -> None:
-    wanted = future_window(data, days, np.random.default_rng(3))
-    source, owner = sources(wanted), owners(data)
-    gap = data.times[wanted.targets] - data.times[source]
+def days_between(data: Sequences, first: int, last: int) -> int:
+    """How many further days of the history have events, from one of its events to a later one."""
+    return len(np.unique(data.times[first : last + 1] // SECONDS_PER_DAY)) - 1
+
+
+@given(sequences(), st.integers(1, 4), st.sampled_from([1, 9_000, 40_000]))
+def test_a_future_window_stays_within_its_days_and_its_history(data: Sequences, days: int, apart: int) -> None:
+    spread = Sequences(data.offsets, data.products, data.events, 1_700_000_000 + data.times * apart)
+    wanted = future_window(spread, days, np.random.default_rng(3))
+    source, owner = sources(wanted), owners(spread)
     assert (owner[source] == owner[wanted.targets]).all()
-    assert ((gap > 0) & (gap <= int(days * SECONDS_PER_DAY))).all()
+    assert (spread.times[source] < spread.times[wanted.targets]).all()
+    assert all(days_between(spread, s, t) <= days for s, t in zip(source, wanted.targets, strict=True))
     assert (wanted.lengths <= 1).all()
 
 
 def test_a_future_window_draws_every_event_in_reach() -> None:
     day = SECONDS_PER_DAY
-    since = 1_700_000_000  # real times: days must not be counted from 1970
-    data = histories([(1, since), (2, since + day), (3, since + 2 * day), (4, since + 9 * day)], [(5, since + 3 * day)])
+    since = 1_700_000_000
+    data = histories(
+        [(1, since), (2, since + 60), (3, since + 2 * day), (4, since + 9 * day), (5, since + 90 * day)],
+        [(6, since + 3 * day)],
+    )
     rng = np.random.default_rng(0)
-    drawn = {(int(s), int(t)) for _ in range(50) for w in (future_window(data, 7, rng),)
+    drawn = {(int(s), int(t)) for _ in range(50) for w in (future_window(data, 2, rng),)
              for s, t in zip(sources(w), w.targets, strict=True)}  # fmt: skip
-    assert drawn == {(0, 1), (0, 2), (1, 2), (2, 3)}
+    assert drawn == {(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3), (2, 4), (3, 4)}
+
+
+def test_the_last_event_of_a_day_draws_more() -> None:
+    day, midnight = SECONDS_PER_DAY, 1_700_006_400
+    data = histories([(1, midnight - 50), (2, midnight - 1), (3, midnight), (4, midnight + day - 1),
+                      (5, midnight + 3 * day)], [(6, midnight + 5), (7, midnight + 9)])  # fmt: skip
+    rng = np.random.default_rng(0)
+    assert future_window(data, 7, rng, day_draws=3).lengths.tolist() == [1, 3, 1, 3, 0, 1, 0]
+    assert future_window(data, 1, rng, day_draws=3).lengths.tolist() == [1, 3, 1, 3, 0, 1, 0]
+    drawn = {(int(s), int(t)) for _ in range(50) for w in (future_window(data, 7, rng, 3),)
+             for s, t in zip(sources(w), w.targets, strict=True)}  # fmt: skip
+    assert drawn == {(s, t) for s in range(4) for t in range(s + 1, 5)} | {(5, 6)}

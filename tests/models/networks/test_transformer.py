@@ -1,7 +1,9 @@
-"""Checks the promises of our own transformer alone: cold products, attention, and a cheap last position."""
+"""Checks the promises of our own transformer alone: cold products, attention, the closed form, and when it stops."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +12,12 @@ import torch
 
 from jobs.lake.storage import staged_folder
 from models.catalogue import Catalogue
-from models.contract import Compute
+from models.contract import Compute, FloatMatrix, Recommender
 from models.networks import artefacts
 from models.networks.artefacts import create
 from models.networks.batching import pad
-from models.networks.transformer import Transformer, TransformerModule
+from models.networks.closed_form import ClosedForm, ClosedFormConfig
+from models.networks.transformer import VISITS_WEIGHTS, Transformer, TransformerModule
 from models.sequences import Sequences
 from models.vocabulary import Vocabulary
 from tests.support.strategies import histories
@@ -141,3 +144,152 @@ def test_recency_reads_less_of_what_is_old() -> None:
     aged = Sequences(data.offsets, data.products, data.events, times)
     steps = [build(epochs=4, recency=recency).fit(aged, described(PRODUCTS)).steps for recency in (0.0, 3.0)]
     assert steps[1] < steps[0] / 2
+
+
+# --- the closed form beside the network
+
+VISITS = {"rank": 12, "trend": 0.3, "memory_days": 0.2}
+
+
+@pytest.fixture(scope="module")
+def beside() -> Transformer:
+    built = build(epochs=2, visits_weight=0.7, visits=VISITS)
+    built.fit(one_colour_each(), described(PRODUCTS))
+    return built
+
+
+def scored(model: Recommender, data: Sequences) -> FloatMatrix:
+    return np.asarray(model.encode(data) @ model.product_vectors().T)
+
+
+def test_scores_of_network_and_closed_form_add_up(beside: Transformer) -> None:
+    data = one_colour_each(40)
+    alone = build(epochs=2, visits_weight=0.0)
+    alone.fit(one_colour_each(), described(PRODUCTS))
+    closed = ClosedForm.create(beside.vocabulary, COMPUTE, **VISITS)
+    closed.fit(one_colour_each())
+    assert closed.product_vectors()[:, -1].any(), "its trend takes part"
+    np.testing.assert_allclose(scored(beside, data), scored(alone, data) + 0.7 * scored(closed, data), atol=1e-5)
+    assert beside.encode(data).shape == (40, 16 + 12 + 1) and beside.product_vectors().shape == (PRODUCTS, 16 + 12 + 1)
+    assert (beside.encode(data)[:, -1] == 1).all()
+
+
+def test_without_weight_there_is_no_closed_form(tmp_path: Path) -> None:
+    alone = build(epochs=1, visits_weight=0.0)
+    alone.fit(one_colour_each(60), described(PRODUCTS))
+    assert alone.encode(histories(clicks(1))).shape == (1, 16 + 1)
+    assert alone.product_vectors().shape == (PRODUCTS, 16 + 1)
+    assert not [name for name in alone.tensors() if name.startswith("visits.")]
+    artefacts.write(alone, tmp_path / "m", {}, staged_folder)
+    assert artefacts.read(tmp_path / "m", COMPUTE)[0].product_vectors().tobytes() == alone.product_vectors().tobytes()
+
+
+def test_fitting_again_without_weight_forgets_the_closed_form() -> None:
+    model = build(epochs=1)
+    model.fit(one_colour_each(60))
+    model.settings = replace(model.settings, visits_weight=0.0)
+    model.fit(one_colour_each(60))
+    assert model.encode(histories(clicks(1))).shape == (1, 16 + 1)
+
+
+def test_a_stored_model_has_both_and_comes_back_byte_equal(beside: Transformer, tmp_path: Path) -> None:
+    artefacts.write(beside, tmp_path / "m", {}, staged_folder)
+    again, _ = artefacts.read(tmp_path / "m", COMPUTE)
+    assert isinstance(again, Transformer) and again.settings == beside.settings
+    assert again.settings.visits == ClosedFormConfig(**VISITS)
+    data = one_colour_each(40)
+    assert again.encode(data).tobytes() == beside.encode(data).tobytes()
+    assert again.product_vectors().tobytes() == beside.product_vectors().tobytes()
+    larger, also = (model.extended(["new"], Catalogue(described(PRODUCTS + 1).features[PRODUCTS:]))
+                    for model in (beside, again))  # fmt: skip
+    assert larger.product_vectors().tobytes() == also.product_vectors().tobytes()
+
+
+def test_a_model_from_before_there_was_a_closed_form_is_still_read(beside: Transformer) -> None:
+    old = {name: value for name, value in beside.config().items() if not name.startswith("visits")}
+    network = {name: value for name, value in beside.tensors().items() if not name.startswith("visits.")}
+    again = Transformer.restore(beside.vocabulary, old, network, COMPUTE)
+    np.testing.assert_array_equal(again.product_vectors()[:, :16], beside.product_vectors()[:, :16])
+    assert again.encode(histories(clicks(1))).shape == (1, 16 + 1)
+
+
+def test_a_new_product_has_no_visits_and_the_customers_keep_theirs(beside: Transformer) -> None:
+    larger = beside.extended(["new"], Catalogue(described(PRODUCTS + 1).features[PRODUCTS:]))
+    vectors = larger.product_vectors()
+    assert vectors[:PRODUCTS].tobytes() == beside.product_vectors().tobytes()
+    assert not vectors[PRODUCTS, 16:].any() and vectors[PRODUCTS, :16].any()
+    with_new = larger.encode(histories([*clicks(1, 5), (PRODUCTS, 2 * 3600)]))
+    assert with_new.shape == (1, 16 + 12 + 1)
+    assert beside.product_vectors().shape[0] == PRODUCTS, "the model itself stays as it was"
+
+
+def of_visits(model: Recommender) -> float:
+    """The length of what a customer's vector owes to visits."""
+    return float(np.linalg.norm(model.encode(histories(clicks(1, 5)))[:, 16:-1]))
+
+
+def test_a_useless_closed_form_is_left_out(tmp_path: Path) -> None:
+    model = build(round_steps=1, most_steps=20, patience=1)
+    choice = model.choose(one_colour_each(60), described(PRODUCTS), lambda m: -of_visits(m))
+    assert choice.settings["visits_weight"] == 0 and choice.settings == model.config()
+    assert model.encode(histories(clicks(1))).shape == (1, 16 + 1) and model.product_vectors().shape == (24, 16 + 1)
+    assert not [name for name in model.tensors() if name.startswith("visits.")]
+    artefacts.write(model, tmp_path / "m", {}, staged_folder)
+    assert artefacts.read(tmp_path / "m", COMPUTE)[0].product_vectors().tobytes() == model.product_vectors().tobytes()
+
+
+def test_a_useful_closed_form_gets_the_weight_that_is_best() -> None:
+    model = build(round_steps=1, most_steps=20, patience=1, visits=VISITS)
+    choice = model.choose(one_colour_each(60), described(PRODUCTS), lambda m: -abs(of_visits(m) - 0.4))
+    assert choice.settings["visits_weight"] == 0.4 and choice.settings["visits"]["rank"] == 12
+    again = build(**choice.settings)
+    again.fit(one_colour_each(60), described(PRODUCTS))
+    assert asdict(again.settings) == asdict(model.settings)
+    data = one_colour_each(40)
+    np.testing.assert_allclose(scored(again, data), scored(model, data), atol=1e-5)
+
+
+# --- training that held-out days stop
+
+
+def planned(*figures: float) -> Callable[[Recommender], float]:
+    left = iter(figures)
+    return lambda _: next(left)
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_training_stops_where_held_out_days_say_and_that_many_passes_give_the_same_again(rounds: int) -> None:
+    data, catalogue = one_colour_each(), described(PRODUCTS)
+    steps = build(epochs=1).fit(data, catalogue).steps
+    settings = {"round_steps": (rounds - 1) * steps + 1, "most_steps": 100 * steps, "patience": 2}
+    model = build(**settings)
+    found = model.fit(data, catalogue, validate=planned(0.1, 0.4, 0.3, 0.2, 9.9))
+    assert found.figures == (0.1, 0.4, 0.3, 0.2)
+    assert (found.epochs, len(found.losses)) == (2 * rounds, 4 * rounds)
+    again = build(**{**settings, "epochs": found.epochs})
+    plain = again.fit(data, catalogue)
+    assert plain.losses == found.losses[: 2 * rounds] and (plain.epochs, plain.figures) == (2 * rounds, ())
+    assert again.product_vectors().tobytes() == model.product_vectors().tobytes()
+    assert again.encode(data).tobytes() == model.encode(data).tobytes()
+
+
+def test_training_ends_after_its_most_steps_however_good_it_becomes() -> None:
+    data = one_colour_each(60)
+    steps = build(epochs=1).fit(data).steps
+    model = build(epochs=1, round_steps=1, most_steps=5 * steps)
+    seen: list[tuple[str, int, int]] = []
+    found = model.fit(data, validate=planned(*range(99)), progress=lambda *step: seen.append(step))
+    assert (found.epochs, found.figures) == (5, (0, 1, 2, 3, 4))
+    assert seen[-1] == ("batches", 5 * steps, 5 * steps) and found.steps == 5 * steps
+    few = build(epochs=3, round_steps=1, most_steps=1).fit(data, validate=planned(*range(99)))
+    assert few.epochs == 3, "as many passes as without held-out days, at least"
+
+
+def test_the_best_of_the_trials_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Transformer, "trials", ({"layers": 1}, {"layers": 2}, {"layers": 3}))
+    model = build(round_steps=1, patience=1, most_steps=500)
+    figures = [0.1, 0.0, 0.2, 0.3, 0.1, 0.2, 0.1, *[0.0] * len(VISITS_WEIGHTS)]
+    choice = model.choose(one_colour_each(60), None, planned(*figures))
+    assert (choice.settings["layers"], choice.settings["epochs"]) == (2, 2)
+    assert choice.figures == (0.2, 0.3, 0.1) and len(choice.losses) == 3
+    assert isinstance(model.module, TransformerModule) and len(model.module.blocks) == 2
