@@ -42,6 +42,8 @@ class TrainingConfig(LossConfig):
     recent events for encoding."""
     epochs: PositiveInt = 6
     """Passes over the training data where no held-out days say when to stop."""
+    epoch_steps: PositiveInt = 2_000
+    """Most steps of a pass: of a large shop's windows each pass reads some, drawn anew, as a night can afford."""
     most_steps: PositiveInt = 2_000
     """Steps after which training stops at the latest where held-out days say when, if that is more than `epochs`."""
     round_steps: PositiveInt = 80
@@ -176,7 +178,7 @@ def _batches(cut: Sequences, wanted: Targets, config: TrainingConfig, rng: np.ra
         age = (newest.max() - newest) / max(1, np.ptp(newest))
         kept = np.where(rng.random(len(cut)) < np.exp(-config.recency * age), lengths, 0)
         lengths = kept if kept.any() else lengths
-    return buckets(lengths, config.batch_events, rng)
+    return buckets(lengths, config.batch_events, rng)[: config.epoch_steps]
 
 
 def _loss(

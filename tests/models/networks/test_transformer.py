@@ -285,6 +285,12 @@ def test_training_ends_after_its_most_steps_however_good_it_becomes() -> None:
     assert few.epochs == 3, "as many passes as without held-out days, at least"
 
 
+def test_a_pass_of_many_windows_reads_some() -> None:
+    data = one_colour_each()
+    whole, some = build(epochs=2).fit(data).steps, build(epochs=2, epoch_steps=2).fit(data).steps
+    assert some == 4 < whole
+
+
 def test_the_best_of_the_trials_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Transformer, "trials", ({"layers": 1}, {"layers": 2}, {"layers": 3}))
     model = build(round_steps=1, patience=1, most_steps=500)
