@@ -43,14 +43,13 @@ def next_basket(sequences: Sequences) -> Targets:
     return Targets(offsets_of(counts), ranges(following, sizes)[1])
 
 
-def future_window(sequences: Sequences, days: float, rng: np.random.Generator, day_draws: int = 1) -> Targets:
+def future_window(sequences: Sequences, days: float, rng: np.random.Generator) -> Targets:
     """The last event of a basket predicts one event drawn from the later ones of its day (UTC) and of the next `days`
-    days that have events of its history; the last event of a day so many as `day_draws`.
+    days that have events of its history.
 
     It trains vectors that are used on the days after the history ends: they have to predict a window and not just the
-    next event (Pancha et al. 2022, "PinnerFormer", its dense all-action loss), and a night's lists begin where a day
-    ended. Days without events do not count: one shop's customers come back tomorrow, another's in a month. Every call
-    draws anew.
+    next event (Pancha et al. 2022, "PinnerFormer", its dense all-action loss). Days without events do not count: one
+    shop's customers come back tomorrow, another's in a month. Every call draws anew.
     """
     ends, following, _ = _baskets(sequences)
     opens = np.diff(sequences.times // SECONDS_PER_DAY, prepend=-1) != 0
@@ -60,11 +59,9 @@ def future_window(sequences: Sequences, days: float, rng: np.random.Generator, d
     stop = np.minimum(np.searchsorted(day, day[ends] + days, side="right"), last[ends])
     inside = stop > following
     ends, following, stop = ends[inside], following[inside], stop[inside]
-    draws = np.where(day[ends + 1] > day[ends], day_draws, 1)
     counts = np.zeros(len(day), dtype=np.int64)
-    counts[ends] = draws
-    following, stop = np.repeat(following, draws), np.repeat(stop, draws)
-    return Targets(offsets_of(counts), following + (rng.random(len(following)) * (stop - following)).astype(np.int64))
+    counts[ends] = 1
+    return Targets(offsets_of(counts), following + (rng.random(len(ends)) * (stop - following)).astype(np.int64))
 
 
 def _baskets(sequences: Sequences) -> tuple[IntArray, IntArray, IntArray]:

@@ -69,8 +69,6 @@ class TrainingConfig(LossConfig):
     future_days: FiniteNonNegative = 0.0
     """0: each basket predicts the next one. From 1 on: one event drawn from the next so many days on which the customer
     has events, anew each epoch."""
-    day_draws: PositiveInt = 1
-    """Events drawn from that window for the last event of a day, which is where a night's lists begin."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "target_weights", tuple(self.target_weights))  # JSON gives a list
@@ -161,10 +159,7 @@ def train(
 
 
 def _targets(sequences: Sequences, config: TrainingConfig, rng: np.random.Generator) -> Targets:
-    if config.future_days:
-        wanted = future_window(sequences, config.future_days, rng, config.day_draws)
-    else:
-        wanted = next_basket(sequences)
+    wanted = future_window(sequences, config.future_days, rng) if config.future_days else next_basket(sequences)
     if not len(wanted.targets):
         raise ValueError(f"{len(sequences)} histories hold no event that follows an earlier one: nothing to learn from")
     return wanted

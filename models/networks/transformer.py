@@ -63,7 +63,6 @@ class TransformerConfig(BlockConfig):
     negatives: PositiveInt = 1024
     epochs: PositiveInt = 8
     future_days: FiniteNonNegative = 1.0
-    day_draws: PositiveInt = 4
     recency: FiniteNonNegative = 1.0
     table_learning_rate: FinitePositive = 0.02
     visits_weight: FiniteNonNegative = 0.1

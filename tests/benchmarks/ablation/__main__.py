@@ -32,12 +32,11 @@ TRANSFORMER = "transformer"
 VARIANTS: dict[str, tuple[str, Config]] = {
     AMF: (AMF, {}),
     "amf at temperature .1": (AMF, {"temperature": 0.1}),
-    "amf with the transformer's objective": (AMF, {"future_days": 1.0, "day_draws": 4}),
+    "amf with the transformer's objective": (AMF, {"future_days": 1.0}),
     "closed_form": ("closed_form", {}),
     TRANSFORMER: (TRANSFORMER, {}),
     "next basket": (TRANSFORMER, {"future_days": 0.0}),
     "a window of 3 days": (TRANSFORMER, {"future_days": 3.0}),
-    "one target where a day ends": (TRANSFORMER, {"day_draws": 1}),
     "all event types count alike": (TRANSFORMER, {"target_weights": (1.0, 1.0, 1.0, 1.0)}),
     "old windows read as often": (TRANSFORMER, {"recency": 0.0}),
     "temperature .12": (TRANSFORMER, {"temperature": 0.12}),

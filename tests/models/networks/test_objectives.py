@@ -60,13 +60,12 @@ def test_a_future_window_draws_every_event_in_reach() -> None:
     assert drawn == {(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3), (2, 4), (3, 4)}
 
 
-def test_the_last_event_of_a_day_draws_more() -> None:
+def test_a_future_window_begins_with_the_rest_of_the_day() -> None:
     day, midnight = SECONDS_PER_DAY, 1_700_006_400
     data = histories([(1, midnight - 50), (2, midnight - 1), (3, midnight), (4, midnight + day - 1),
                       (5, midnight + 3 * day)], [(6, midnight + 5), (7, midnight + 9)])  # fmt: skip
     rng = np.random.default_rng(0)
-    assert future_window(data, 7, rng, day_draws=3).lengths.tolist() == [1, 3, 1, 3, 0, 1, 0]
-    assert future_window(data, 1, rng, day_draws=3).lengths.tolist() == [1, 3, 1, 3, 0, 1, 0]
-    drawn = {(int(s), int(t)) for _ in range(50) for w in (future_window(data, 7, rng, 3),)
+    assert future_window(data, 1, rng).lengths.tolist() == [1, 1, 1, 1, 0, 1, 0]
+    drawn = {(int(s), int(t)) for _ in range(50) for w in (future_window(data, 1, rng),)
              for s, t in zip(sources(w), w.targets, strict=True)}  # fmt: skip
-    assert drawn == {(s, t) for s in range(4) for t in range(s + 1, 5)} | {(5, 6)}
+    assert drawn == {(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3), (2, 4), (3, 4), (5, 6)}
