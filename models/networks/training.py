@@ -53,7 +53,7 @@ class TrainingConfig(LossConfig):
     batch_events: PositiveInt = 2048
     """Events per batch, padding included."""
     learning_rate: FinitePositive = 3e-3
-    """After a linear rise over half of the first round."""
+    """After a linear rise over half of the first pass."""
     table_learning_rate: FinitePositive = 0.01
     """The same for product tables, whose rows move only in the batches that touch them."""
     weight_decay: FiniteNonNegative = 0.01
@@ -122,7 +122,7 @@ def train(
     wanted = _targets(sequences, config, rng)
     cut = windows(sequences, config.max_length)
     epoch = _batches(cut, wanted, config, rng)
-    in_round = -(-config.round_steps // len(epoch))
+    in_round, rise = -(-config.round_steps // len(epoch)), max(1, len(epoch) // 2)
     passes = config.epochs if validate is None else max(config.epochs, config.most_steps // len(epoch), in_round)
     sampler = Sampler(np.bincount(sequences.products, minlength=products), config, device)
     weights = torch.tensor(config.target_weights, device=device)
@@ -141,7 +141,7 @@ def train(
                 loss = _loss(module, batch, sampler, weights, config, rng)
                 optimiser.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
-                optimiser.step(min(1.0, (kept.steps + 1) / (0.5 * in_round * len(epoch))))
+                optimiser.step(min(1.0, (kept.steps + 1) / rise))
                 kept.add_step()
                 total += loss.detach() * len(batch.targets)
                 pairs += len(batch.targets)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-NEXT_EVENT: dict[str, Any] = {"future_days": 0.0, "target_weights": (1.0, 1.0, 1.0, 1.0)}
-"""These benchmarks ask for the very next event, where a night asks for those of the coming days."""
+NEXT_EVENT: dict[str, Any] = {"future_days": 0.0, "target_weights": (1.0, 1.0, 1.0, 1.0), "recency": 0.0}
+"""These benchmarks ask for the very next event, where a night asks for those of the coming days; the search may read
+newer sessions more often."""
 
 
 @dataclass(frozen=True)

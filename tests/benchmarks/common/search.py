@@ -114,7 +114,8 @@ def _fixed(entrant: Entrant, preset: Preset) -> dict[str, Any]:
     """What is not searched: the sizes that all share, and the entrant's own."""
     shape: dict[str, Any] = {} if entrant.kind == "amf" else {"layers": preset.layers, "heads": preset.heads}
     if entrant.kind == "transformer":
-        shape["visits_weight"] = 0.0  # the closed form costs on sessions: docs/benchmarks.md
+        # On sessions the closed form costs, and so does the dropout of a night's transformer: docs/benchmarks.md.
+        shape |= {"visits_weight": 0.0, "dropout": 0.25, "temperature": 0.07}
     if entrant.kind != "amf" and preset.dropout is not None:
         shape["dropout"] = preset.dropout
     return preset.common | shape | entrant.settings
