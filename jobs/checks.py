@@ -67,5 +67,5 @@ def decide(lake: Lake, run: Run, step: str, checks: Sequence[Check], accepted: C
         raise GateError(
             f"the night {run.as_of} is not published: {figures}. What was live stays live. Look at the table gates; to "
             f"let it through on purpose, which is recorded: `python -m jobs {step} --as-of {run.as_of} {options}`, or "
-            f"{ACCEPT}={','.join(c.gate for c in stopping)} in the environment of the whole night"
+            f"{ACCEPT}={','.join(c.gate for c in stopping)} in the environment of the whole night or backfill"
         )

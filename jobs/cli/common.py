@@ -207,9 +207,13 @@ def accepted(step: str, given: list[str] | None) -> dict[str, list[str]]:
     from jobs.checks import ACCEPT
 
     named = [name.strip() for name in os.environ.get(ACCEPT, "").split(",") if name.strip()]
-    own = [name for name in named if name.startswith("input_") == (step == "ingest")]
-    may_fail = list(dict.fromkeys([*(given or []), *own]))
+    may_fail = list(dict.fromkeys([*(given or []), *own_gates(step, named)]))
     return {"accepted": may_fail} if may_fail else {}
+
+
+def own_gates(step: str, gates: Sequence[str] | None) -> list[str]:
+    """Those of the gates of a whole night that `step` checks: ingest those of the input, gate all others."""
+    return [name for name in gates or () if name.startswith("input_") == (step == "ingest")]
 
 
 def day_of(text: str) -> date:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,6 +31,7 @@ from jobs.cli.common import (
     day_of,
     lines_of,
     now,
+    own_gates,
     reported,
     run_in,
 )
@@ -235,6 +236,7 @@ def backfill(
     step: Annotated[list[str] | None, typer.Option(help="Only this step of each night; repeat.")] = None,
     again: Annotated[bool, typer.Option("--again", help="Run nights that are done already, too.")] = False,
     allow_empty_day: AllowEmptyDay = False,
+    accept: Accept = None,
     place: Place,
 ) -> None:
     """Run several nights in order; given again, it goes on where it stopped. Nights before the live one are staged."""
@@ -244,7 +246,8 @@ def backfill(
     from jobs.nights.backfill import nights_between, run_nights
 
     nights = nights_between(day_of(first), day_of(last))
-    changes = {"ingest": {"allow_empty_day": True}} if allow_empty_day else {}
+    changes: dict[str, dict[str, Any]] = {name: accepted(name, own_gates(name, accept)) for name in ("ingest", "gate")}
+    changes["ingest"] |= {"allow_empty_day": True} if allow_empty_day else {}
     steps = [name for name in STEPS if name in (step or STEPS)]
     lines, lake = lines_of("backfill"), place.lake()
     with reported("backfill"), place.whole_night("backfill", f"{first} to {last}") as token:

@@ -40,6 +40,13 @@ COUNTED = (PEOPLE_ALSO_BOUGHT, BAG_EXTRAS, MARKET_RANKING)
 """Lists whose model only counts events: no model comparison replaces it."""
 INDEXED = (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT)
 """Tables that the night's two indexes are named after."""
+SELDOM = {"customers", "champion_quality", "champion_fresh"} | {
+    f"{table.name}_{kind}"
+    for table in TOUCH_POINTS
+    for kind in ("rows", "churn", "concentration", "fallbacks", "catalogue", "empty_markets")
+}
+"""Gates that not every night can check. A whole night may accept them all the same: the nights of one backfill share
+what is accepted."""
 FEWEST_LISTS, FEWEST_PRODUCTS = 20, 50
 """A market with fewer lists, or fewer available products, is too small for a share of best-sellers."""
 
@@ -69,7 +76,7 @@ def execute(lake: Lake, run: Run, config: GateConfig) -> Counts:
     checks += model_checks(lake, run, config, models, manifests)
     if live:
         checks += _customer_checks(lake, run, config, live)
-    unknown = set(config.accepted) - {check.gate for check in checks}
+    unknown = set(config.accepted) - {check.gate for check in checks} - SELDOM
     if unknown:
         raise UserError(f"--accept {sorted(unknown)}: no such gate; there are {', '.join(c.gate for c in checks)}")
     decide(lake, run, "gate", checks, config.accepted)
