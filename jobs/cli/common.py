@@ -23,6 +23,7 @@ from jobs.steps import STEPS
 
 if TYPE_CHECKING:
     from jobs.config import NightConfig
+    from jobs.ingest.lake_shop import ShopFiles
     from jobs.lake.engine import Engine
     from jobs.lake.lake import Lake
     from jobs.publish.store import OnlineStore
@@ -79,6 +80,10 @@ OwnRaw = Annotated[
     Path | None, typer.Option(envvar="NIGHTRAIL_RAW", help="Raw files; the sample shop by default.", **PLACE)
 ]
 Accept = Annotated[list[str] | None, typer.Option(help="A gate that may fail tonight; repeat.")]
+Adopt = Annotated[
+    bool,
+    typer.Option(envvar="NIGHTRAIL_ADOPT", help="The lake's shop has moved: take source and raw folder as its own."),
+]
 AllowEmptyDay = Annotated[bool, typer.Option(envvar="NIGHTRAIL_ALLOW_EMPTY_DAY", help="Let days without events pass.")]
 
 
@@ -190,10 +195,41 @@ class Place:
         """Run one step. The run's identity comes from the settings before `changes`, which only let things through."""
         night, settings, lake = day_of(as_of), self.settings(), self.lake()
         try:
-            with reported(step), self.writing(step, night):
-                run_in(lake, step, night, settings, **changes)
+            self.run_in(lake, step, night, settings, **changes)
         finally:
             lake.stop()
+
+    def run_in(
+        self,
+        lake: Lake,
+        step: str,
+        night: date,
+        settings: NightConfig,
+        token: str = "",
+        adopt: bool = False,
+        **changes: Any,
+    ) -> None:
+        """Run one step in the lake under its lock; `token` is that of a night in this process, as in `writing`.
+
+        An ingest raises UserError where the lake holds another shop, unless the lake shall `adopt` the files.
+        """
+        from jobs.ingest.lake_shop import record_shop
+
+        with reported(step), self.writing(step, night, token):
+            shop = self.shop(adopt) if step == "ingest" else None
+            _run_in(lake, step, night, settings, **changes)
+            if shop:
+                record_shop(lake.root, shop)
+
+    def shop(self, adopt: bool) -> ShopFiles:
+        """The shop's files; raises UserError where the lake holds another shop, unless it shall `adopt` the files."""
+        from jobs.ingest.lake_shop import check_shop, record_shop, shop_files
+
+        given = shop_files(self.root, self.source, self.raw)
+        if adopt:
+            record_shop(self.root, given)
+        check_shop(self.root, given)
+        return given
 
 
 def set_process_defaults() -> None:
@@ -259,7 +295,7 @@ def lines_of(step: str) -> StepLines:
     return StepLines(step, time.monotonic)
 
 
-def run_in(lake: Lake, step: str, night: date, config: NightConfig, **changes: Any) -> None:
+def _run_in(lake: Lake, step: str, night: date, config: NightConfig, **changes: Any) -> None:
     """Run a step under the ledger in a lake whose lock is held; Airflow keeps the last line, which has the figures."""
     from jobs.nights.ledger import peak_memory_mb, run_step
     from jobs.run import Run

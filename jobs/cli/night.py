@@ -17,6 +17,7 @@ from jobs.cli.common import (
     SAMPLE_RAW,
     SAMPLE_SQL,
     Accept,
+    Adopt,
     AllowEmptyDay,
     AsOf,
     ConfigName,
@@ -33,19 +34,26 @@ from jobs.cli.common import (
     now,
     own_gates,
     reported,
-    run_in,
 )
 from jobs.errors import UserError
+from jobs.lake import storage
 from jobs.steps import NIGHT, STEPS
 
 if TYPE_CHECKING:
     from jobs.sample_shop import ShopSize
 
 
-def ingest(*, as_of: AsOf, place: Place, allow_empty_day: AllowEmptyDay = False, accept: Accept = None) -> None:
+def ingest(
+    *,
+    as_of: AsOf,
+    place: Place,
+    allow_empty_day: AllowEmptyDay = False,
+    accept: Accept = None,
+    adopt: Adopt = False,
+) -> None:
     """Run the step, letting a last day without events pass where asked to."""
     changes = {"allow_empty_day": True} if allow_empty_day else {}
-    place.run_step("ingest", as_of, **changes, **accepted("ingest", accept))
+    place.run_step("ingest", as_of, adopt=adopt, **changes, **accepted("ingest", accept))
 
 
 def gate(*, as_of: AsOf, place: Place, accept: Accept = None) -> None:
@@ -178,6 +186,7 @@ def night(
     raw: OwnRaw = None,
     engine: EngineName = "sail",
     config: ConfigName = "standard",
+    adopt: Adopt = False,
 ) -> None:
     """Run a whole night under Airflow and print what came out: the main job."""
     from jobs.nights.airflow import NightPlan, run_night
@@ -195,6 +204,7 @@ def night(
     plan = NightPlan(day_of(as_of), *_paths(place), engine, config, REPOSITORY, make_sample=raw is None)
     lake = place.lake()
     with place.whole_night("night", plan.as_of) as token:
+        place.shop(adopt)  # the DAG's ingest asks again, after Airflow has started
         run_night(plan, f"{plan.as_of}-{settings.hash[:8]}", lake, dict(os.environ) | {NIGHT_TOKEN: token})
 
 
@@ -211,17 +221,22 @@ def airflow(
     raw: Raw = SAMPLE_RAW,
     engine: EngineName = "sail",
     config: ConfigName = "standard",
+    adopt: Adopt = False,
 ) -> None:
     """Run a local Airflow, scheduler and UI, with the DAG scheduled nightly; stop it with Ctrl-C."""
     from jobs.nights.airflow import NightPlan, run_airflow
 
     place = _of_its_own(root, source, raw, engine, config)
+    place.settings()
+    storage.check_reachable(place.root)
+    place.shop(adopt)
     run_airflow(NightPlan(date.min, *_paths(place), engine, config, REPOSITORY), port, dict(os.environ))
 
 
 def _of_its_own(root: Path | None, source: Path, raw: Path, engine: str, config: str) -> Place:
     """The place of a source: by default a lake of its own."""
-    return Place((root or Path("var/lakes") / source.stem).resolve(), source.resolve(), raw.resolve(), engine, config)
+    lake = root or Path("var/lakes") / source.stem
+    return Place(lake.resolve(), source.absolute(), raw.absolute(), engine, config)
 
 
 def _paths(place: Place) -> tuple[Path, Path, Path, Path]:
@@ -237,6 +252,7 @@ def backfill(
     again: Annotated[bool, typer.Option("--again", help="Run nights that are done already, too.")] = False,
     allow_empty_day: AllowEmptyDay = False,
     accept: Accept = None,
+    adopt: Adopt = False,
     place: Place,
 ) -> None:
     """Run several nights in order; given again, it goes on where it stopped. Nights before the live one are staged."""
@@ -251,10 +267,10 @@ def backfill(
     steps = [name for name in STEPS if name in (step or STEPS)]
     lines, lake = lines_of("backfill"), place.lake()
     with reported("backfill"), place.whole_night("backfill", f"{first} to {last}") as token:
+        place.shop(adopt)
 
         def run(night: date, name: str) -> None:
-            with reported(name), place.writing(name, night, token):
-                run_in(lake, name, night, settings, **changes.get(name, {}))
+            place.run_in(lake, name, night, settings, token, **changes.get(name, {}))
 
         try:
             ran = run_nights(lake, nights, steps, settings, again, run, lines)
