@@ -181,7 +181,8 @@ def _write_bought(lake: Lake, run: Run, config: IndexConfig) -> dict[str, Any]:
             run.progress,
         )
         fit = {"fit": _fit(run, settings), "baskets": len(baskets), "model_id": f"co-purchase-{run.run_id}"}
-    manifest = {"products": len(vocabulary), "config": model.config()} | fit
+    paired = float(model.has_baskets().mean())
+    manifest = {"products": len(vocabulary), "paired": paired, "config": model.config()} | fit
     new = NewIndex(vocabulary, model.target_vectors(), model.source_vectors(), model.tensors(), manifest)
     return write_index(lake, run, config, PEOPLE_ALSO_BOUGHT, new)
 

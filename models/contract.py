@@ -68,6 +68,10 @@ class Choice:
     """Of the model on those days, as training went on or for each setting that was tried."""
 
 
+class NothingToLearnError(ValueError):
+    """The histories hold nothing that a model could learn from."""
+
+
 class Recommender(Protocol):
     """A next-product model. The score of product p for history h is the dot product of
     their vectors, higher is closer; the last column of both matrices carries the product's bias
@@ -84,7 +88,8 @@ class Recommender(Protocol):
         progress: Progress = silent,
         validate: Validate | None = None,
     ) -> Fitted:
-        """Learn from histories, until `validate` gives no better figure where there is one.
+        """Learn from histories, until `validate` gives no better figure where there is one; raises
+        NothingToLearnError where they hold nothing to learn from.
 
         `catalogue` describes the vocabulary's products, for the models that read more than ids. Events at the same
         time within one history are one basket and never predict each other.

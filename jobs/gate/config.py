@@ -12,7 +12,8 @@ class GateConfig:
     min_coverage: float = 1.0
     """Least share of live products per market, and of known customers, that have a row."""
     min_full: float = 0.9
-    """Least share of full lists; not for category pages and add-ons to a bag, whose supply varies."""
+    """Least share of full lists in markets of 50 products or more; not for category pages and add-ons to a bag, whose
+    supply varies."""
     min_rows_of_last_night: float = 0.9
     """Least rows as a share of those of the night that is live."""
     min_customers_of_last_night: float = 0.99
@@ -30,16 +31,18 @@ class GateConfig:
     min_catalogue_of_last_night: float = 0.5
     """The same as a share of the live night's figure."""
     max_concentration: float = 0.8
-    """Greatest share of the places the most shown 1 % of a market's products could hold that they may hold."""
-    max_concentration_extras: float = 0.95
-    """The same for add-ons to a bag: cheap products, one of each other category, of which a shop has few popular ones;
-    1 % of 50,000 products held .85 of the places."""
+    """Greatest `concentration` of the champion's lists: 0 is an even spread, 1 the same products in every list."""
+    max_concentration_gained: float = 0.2
+    """How far the concentration of lists that count purchases may exceed the live night's. It has no other limit: where
+    customers buy the same few products with everything, every list is right to show them."""
+    max_bestsellers_gained: float = 0.5
+    """How far the share of the lists that the most shown 1 % of products are in may exceed the live night's."""
     max_fallbacks: float = 0.9
-    """Greatest share of the places padded from popularity."""
+    """Greatest share of the places padded from popularity, of the lists that a model knows something for."""
     max_fallbacks_gained: float = 0.2
     """How far that share may exceed the live night's."""
     min_spread: float = 2.0
-    """Fewest effective directions of vectors; a trained model has about 30."""
+    """Fewest effective directions of vectors, at most a quarter of the products; a trained model has about 30."""
     max_norm: float = 100.0
     """Greatest length of a vector as a multiple of the mean length."""
     max_empty_vectors: float = 0.5

@@ -71,8 +71,14 @@ class ListFigures:
     """Lists that name more or fewer sources than products."""
     shown: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 0), np.int32))
     """[M, P], lists of a market that show a product."""
+    chosen: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 0), np.int32))
+    """[M, P], the same without the places that are padded from popularity."""
+    longest: int = 0
+    """Most places of a list."""
     lists: Rows = field(default_factory=lambda: np.zeros(0, np.int64))
     """[M], lists of a market."""
+    full_lists: Rows = field(default_factory=lambda: np.zeros(0, np.int64))
+    """[M], those of them without a short_reason."""
     models: set[str] = field(default_factory=set)
     variants: set[str] = field(default_factory=set)
     sample: list[pa.RecordBatch] = field(default_factory=list)
@@ -139,7 +145,9 @@ def read_lists(
     the samples of both nights.
     """
     shape = inputs.available.shape
-    found = ListFigures(shown=np.zeros(shape, np.int32), lists=np.zeros(shape[0], np.int64))
+    shown, chosen = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+    lists, full_lists = np.zeros(shape[0], np.int64), np.zeros(shape[0], np.int64)
+    found = ListFigures(shown=shown, chosen=chosen, lists=lists, full_lists=full_lists)
     columns = list(dict.fromkeys((*table.key, *COLUMNS, "variant")))
     for batch, of_nights in lake.snapshot(table).encoded_nights(columns, [as_of, live] if live else [as_of], BATCH):
         drawn = _drawn(batch[table.key[0]], one_in)
@@ -165,11 +173,15 @@ def _add(found: ListFigures, table: Table, batch: pa.RecordBatch, counted: BoolM
     elif table is RECOMMENDED_FOR_YOU:
         at = pc.index_in(batch["customer_id"].cast(pa.string()), value_set=inputs.customers)
         customer = np.asarray(pc.fill_null(at, -1)).astype(np.int64)
-    twice, selves, unavailable, bought = check_lists(
-        lists, counted, market, own, customer, inputs.bought, inputs.available, found.shown
-    )
     lengths, full = np.diff(lists.offsets), np.asarray(pc.is_null(batch["short_reason"]))
     named = np.diff(list_offsets(batch["sources"]))
+    sources, words = codes_of(pc.list_flatten(batch["sources"]))
+    padded = np.zeros(len(places), dtype=bool)
+    if np.array_equal(named, lengths):
+        padded = np.array([word in FALLBACKS for word in words] + [False])[sources]
+    twice, selves, unavailable, bought = check_lists(
+        lists, counted, market, own, customer, inputs.bought, inputs.available, padded, found.shown, found.chosen
+    )
     found.rows += int(counted.sum())
     found.full += int((full & counted).sum())
     found.explained += int((((lengths > 0) | ~full) & counted).sum())
@@ -177,9 +189,11 @@ def _add(found: ListFigures, table: Table, batch: pa.RecordBatch, counted: BoolM
     found.selves += selves
     found.unavailable += unavailable
     found.bought += bought
-    found.lists += np.bincount(market[(market >= 0) & counted], minlength=len(inputs.markets))
+    known = (market >= 0) & counted
+    found.lists += np.bincount(market[known], minlength=len(inputs.markets))
+    found.full_lists += np.bincount(market[known & full], minlength=len(inputs.markets))
+    found.longest = max(found.longest, int(lengths[counted].max(initial=0)))
     found.uneven += int(((named != lengths) & counted).sum())
-    sources, words = codes_of(pc.list_flatten(batch["sources"]))
     of_sources = np.bincount(sources[np.repeat(counted, named)], minlength=len(words))
     found.sources.update({clean(words[code]): int(of_sources[code]) for code in np.flatnonzero(of_sources)})
     found.models |= set(pc.unique(batch["model_id"].filter(pa.array(counted))).to_pylist())

@@ -38,6 +38,7 @@ from models.contract import Compute, FloatMatrix
 from models.evaluation.baselines import PopularityScorer
 from models.evaluation.bootstrap import Interval, paired_difference
 from models.evaluation.metrics import allowing, from_scorer, from_vectors, per_customer, rank_targets
+from models.networks.artefacts import POPULARITY
 from models.sequences import Split, time_split
 
 BATCH = 65_536
@@ -78,21 +79,27 @@ def model_checks(
         BAG_EXTRAS.name: lists[BAG_EXTRAS],
     }
     yield Check("one_co_purchase_model", len(set().union(*bought.values())), most=1, detail=named(bought))
-    yield from _vector_checks(PRODUCT_EMBEDDINGS, products, config)
-    yield from _vector_checks(CUSTOMER_EMBEDDINGS, customers, config)
+    trained = best["kind"] != POPULARITY
+    least = min(config.min_spread, products.nonzero / 4)  # a few products cannot point many ways
+    for table, found in ((PRODUCT_EMBEDDINGS, products), (CUSTOMER_EMBEDDINGS, customers)):
+        yield from _vector_checks(table, found, config, least if trained else None)
     known = lake.count(CUSTOMER_SEQUENCES, run.as_of)
     detail = f"{customers.rows:,} vectors of {known:,} customers"
     yield Check(f"{CUSTOMER_EMBEDDINGS.name}_coverage", customers.rows / max(known, 1), 1.0, 1.0, detail)
-    yield from _quality(lake, run, config, best, products)
+    if trained:
+        yield from _quality(lake, run, config, best, products)
 
 
-def _vector_checks(table: Table, found: VectorFigures, config: GateConfig) -> Iterator[Check]:
+def _vector_checks(table: Table, found: VectorFigures, config: GateConfig, least: float | None) -> Iterator[Check]:
+    """Checks of a table's vectors, with `least` effective directions; None where the model's vectors are empty."""
     name = table.name
     yield Check(f"{name}_finite", found.broken, most=0, detail="vectors with NaN, infinity or another width")
+    if least is None:
+        return
     detail = f"share of the {found.rows:,} vectors that are all zeros"
     yield Check(f"{name}_empty", found.empty / max(found.rows, 1), most=config.max_empty_vectors, detail=detail)
     detail = f"effective directions of {found.nonzero:,} vectors; 1 when all are one point"
-    yield Check(f"{name}_spread", found.spread, least=config.min_spread, detail=detail)
+    yield Check(f"{name}_spread", found.spread, least=least, detail=detail)
     detail = "length of the longest vector as a multiple of the mean length"
     yield Check(f"{name}_norm", found.longest_over_mean, most=config.max_norm, detail=detail)
 

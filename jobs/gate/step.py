@@ -9,6 +9,7 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -35,6 +36,8 @@ from jobs.tables.shop import (
     YOU_MIGHT_ALSO_LIKE,
 )
 from jobs.tables.table import Table
+from jobs.train.champions import ModelRow, champion
+from models.networks.artefacts import POPULARITY
 
 COUNTED = (PEOPLE_ALSO_BOUGHT, BAG_EXTRAS, MARKET_RANKING)
 """Lists whose model only counts events: no model comparison replaces it."""
@@ -43,7 +46,7 @@ INDEXED = (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT)
 SELDOM = {"customers", "champion_quality", "champion_fresh"} | {
     f"{table.name}_{kind}"
     for table in TOUCH_POINTS
-    for kind in ("rows", "churn", "concentration", "fallbacks", "catalogue", "empty_markets")
+    for kind in ("rows", "churn", "full", "bestsellers", "concentration", "fallbacks", "catalogue", "empty_markets")
 }
 """Gates that not every night can check. A whole night may accept them all the same: the nights of one backfill share
 what is accepted."""
@@ -57,6 +60,8 @@ def execute(lake: Lake, run: Run, config: GateConfig) -> Counts:
     live = None if live == run.as_of else live
     inputs, manifests = read_inputs(lake, run), {t: check_index(lake, run.as_of, t) for t in INDEXED}
     expected, before = _expected_rows(inputs), _figures(lake, live)
+    best = champion(lake, run)
+    informed = _informed(best, manifests)
     checks, models, counts = [stale_check(lake, run, manifests)], {}, {}
     delete_counts(lake, run.as_of)
 
@@ -68,9 +73,9 @@ def execute(lake: Lake, run: Run, config: GateConfig) -> Counts:
         for place, (table, stamp, found) in enumerate(pool.map(read, TOUCH_POINTS)):
             run.progress("tables checked", place + 1, len(TOUCH_POINTS))
             models[table], counts[table.name] = found.models, found.counts(inputs, stamp)
-            checks += _list_checks(config, table, found, inputs, expected[table])
+            checks += _list_checks(config, table, found, inputs, expected[table], informed[table])
             if found.rows:
-                checks += _spread_checks(config, table, found, inputs, before)
+                checks += _spread_checks(config, table, found, inputs, before, informed[table])
             if live:
                 checks += _change_checks(config, table, found, live)
     checks += model_checks(lake, run, config, models, manifests)
@@ -100,8 +105,22 @@ def _expected_rows(inputs: GateInputs) -> dict[Table, int]:
     }
 
 
+def _informed(best: ModelRow | None, manifests: Mapping[Table, Mapping[str, Any]]) -> dict[Table, float]:
+    """Share of the lists of a table that a model knows something for; what is popular fills the others.
+
+    Where popularity serves, no list is the champion's; a product that was never bought with another has no companions.
+    """
+    trained = float(best is None or best["kind"] != POPULARITY)
+    paired = float(manifests[PEOPLE_ALSO_BOUGHT].get("paired", 1.0))  # older code did not count them
+    return {
+        **dict.fromkeys((YOU_MIGHT_ALSO_LIKE, RECOMMENDED_FOR_YOU), trained),
+        **dict.fromkeys((PEOPLE_ALSO_BOUGHT, BAG_EXTRAS), paired),
+        MARKET_RANKING: 1.0,
+    }
+
+
 def _list_checks(
-    config: GateConfig, table: Table, found: ListFigures, inputs: GateInputs, expected: int
+    config: GateConfig, table: Table, found: ListFigures, inputs: GateInputs, expected: int, informed: float
 ) -> Iterator[Check]:
     name, rows = table.name, found.rows
     expected *= max(len(found.variants), 1) if "variant" in table.key else 1
@@ -109,8 +128,10 @@ def _list_checks(
     yield Check(f"{name}_coverage", rows / max(expected, 1), least=config.min_coverage, detail=detail)
     if not rows:
         return
-    if table not in (BAG_EXTRAS, MARKET_RANKING):
-        yield Check(f"{name}_full", found.full / rows, least=config.min_full, detail="lists without a short_reason")
+    large = inputs.available.sum(axis=1) >= FEWEST_PRODUCTS
+    if table not in (BAG_EXTRAS, MARKET_RANKING) and found.lists[large].any():
+        full = found.full_lists[large].sum() / found.lists[large].sum()
+        yield Check(f"{name}_full", float(full), least=config.min_full, detail="lists without a short_reason")
     yield Check(f"{name}_explained", found.explained / rows, least=1.0, detail="empty lists need a short_reason")
     yield Check(f"{name}_repeats", found.repeats, most=0, detail="lists with a product twice")
     yield Check(f"{name}_uneven", found.uneven, most=0, detail="lists with more or fewer sources than products")
@@ -120,42 +141,91 @@ def _list_checks(
     if table is RECOMMENDED_FOR_YOU:
         yield Check(f"{name}_bought", found.bought, most=0, detail="places the customer bought before")
     else:
-        large = inputs.available.sum(axis=1) >= FEWEST_PRODUCTS
+        if table is BAG_EXTRAS:  # without co-purchases, a catalogue without categories has no add-ons
+            large &= informed * inputs.available.sum(axis=1) >= FEWEST_LISTS
         empty = inputs.markets.ids.filter(pa.array(large & (found.shown.sum(axis=1) == 0))).to_pylist()
         detail = f"markets without a product in any list{': ' if empty else ''}{', '.join(empty[:10])}"
         yield Check(f"{name}_empty_markets", len(empty), most=0, detail=detail)
 
 
 def _spread_checks(
-    config: GateConfig, table: Table, found: ListFigures, inputs: GateInputs, before: Mapping[str, float]
+    config: GateConfig,
+    table: Table,
+    found: ListFigures,
+    inputs: GateInputs,
+    before: Mapping[str, float],
+    informed: float,
 ) -> Iterator[Check]:
-    """The share of products with a place, and the share of places that the best-sellers take."""
+    """The share of products with a place, and how alike the lists are; `informed` is the share of the lists that a
+    model knows something for.
+    """
     name, places = table.name, found.places
     live = inputs.available.any(axis=0)
-    shown = int(((found.shown.sum(axis=0) > 0) & live).sum())
-    share = shown / max(min(int(live.sum()), places), 1)
-    least = max(config.min_catalogue, config.min_catalogue_of_last_night * before.get(f"{name}_catalogue", 0.0))
-    detail = f"{shown:,} of {int(live.sum()):,} available products are in a list"
-    yield Check(f"{name}_catalogue", share, least=least, detail=detail)
+    if live.sum() >= FEWEST_PRODUCTS:
+        shown = int(((found.shown.sum(axis=0) > 0) & live).sum())
+        share = shown / max(min(int(live.sum()), places), 1)
+        of_last = config.min_catalogue_of_last_night * before.get(f"{name}_catalogue", 0.0) if informed else 0.0
+        detail = f"{shown:,} of {int(live.sum()):,} available products are in a list"
+        yield Check(f"{name}_catalogue", share, least=max(config.min_catalogue * informed, of_last), detail=detail)
     if table is MARKET_RANKING:  # shows what is popular, and all of it
         return
-    most = min(config.max_fallbacks, before.get(f"{name}_fallbacks", 1.0) + config.max_fallbacks_gained)
+    most = 1 - (1 - config.max_fallbacks) * informed
+    if informed:
+        most = min(most, before.get(f"{name}_fallbacks", 1.0) + config.max_fallbacks_gained)
     detail = "share of the places padded from popularity"
     yield Check(f"{name}_fallbacks", found.fallbacks, most=most, detail=detail)
-    worst = max(_concentrations(found, inputs), default=None)
-    if worst:
-        detail = f"share of the places the most shown 1 % of products could hold that they do hold, in {worst[1]}"
-        most = config.max_concentration_extras if table is BAG_EXTRAS else config.max_concentration
-        yield Check(f"{name}_concentration", worst[0], most=most, detail=detail)
+    if informed:
+        yield from _likeness_checks(config, table, found, inputs, before)
 
 
-def _concentrations(found: ListFigures, inputs: GateInputs) -> Iterator[tuple[float, str]]:
-    """(share, market): of the places that the most shown 1 % of a market's products could hold, how many they hold."""
-    products = inputs.available.sum(axis=1)
+def _likeness_checks(
+    config: GateConfig, table: Table, found: ListFigures, inputs: GateInputs, before: Mapping[str, float]
+) -> Iterator[Check]:
+    """How alike the lists of the market are in which they are most alike, and in how many the best-sellers are."""
+    name, products = table.name, inputs.available.sum(axis=1)
+    concentrations, best = list[tuple[float, str]](), list[tuple[float, str]]()
     for market in np.flatnonzero((found.lists >= FEWEST_LISTS) & (products >= FEWEST_PRODUCTS)):
-        places, top = int(found.shown[market].sum()), -(-int(products[market]) // 100)
-        held = int(np.sort(found.shown[market])[-top:].sum())
-        yield held / max(min(places, top * int(found.lists[market])), 1), inputs.markets.ids[market].as_py()
+        which, of = inputs.markets.ids[market].as_py(), int(products[market])
+        figure = concentration(found.chosen[market], of, found.longest)
+        concentrations += [(figure, which)] if figure is not None else []
+        best.append((bestsellers(found.shown[market], of, int(found.lists[market])), which))
+    if concentrations:
+        value, which = max(concentrations)
+        most = config.max_concentration
+        if table in COUNTED:
+            most = min(1.0, before.get(f"{name}_concentration", 1.0) + config.max_concentration_gained)
+        detail = f"0 where the places are spread evenly over the products, 1 where every list is the same, in {which}"
+        yield Check(f"{name}_concentration", value, most=most, detail=detail)
+    if best:
+        value, which = max(best)
+        most = min(1.0, before.get(f"{name}_bestsellers", 1.0) + config.max_bestsellers_gained)
+        detail = f"share of the places the most shown 1 % of products could hold that they do hold, in {which}"
+        yield Check(f"{name}_bestsellers", value, most=most, detail=detail)
+
+
+def concentration(chosen: npt.NDArray[np.integer], products: int, longest: int) -> float | None:
+    """How alike a market's lists are: 0 where their places are spread evenly, 1 where a few products hold them all.
+
+    `chosen` [P] is how many lists show each product, without padded places; the market sells `products`, and a list has
+    at most `longest` places. Counted is the share of the places that the most shown products hold: 1 % of the
+    products, but at least as many as fill a list, since fewer could not. What they would hold in any case, were the
+    places spread evenly over the products, is taken off. None where they are all products, or all places.
+    """
+    places = int(chosen.sum())
+    top, spread = max(-(-products // 100), longest), min(products, places)
+    if top >= spread:
+        return None
+    held, even = float(np.sort(chosen)[-top:].sum()) / places, top / spread
+    return max(0.0, (held - even) / (1 - even))
+
+
+def bestsellers(shown: npt.NDArray[np.integer], products: int, lists: int) -> float:
+    """Of the places that the most shown 1 % of a market's `products` could hold in `lists`, the share they do hold.
+
+    `shown` [P] is how many lists show each product.
+    """
+    top = -(-products // 100)
+    return float(np.sort(shown)[-top:].sum()) / max(min(int(shown.sum()), top * lists), 1)
 
 
 def _change_checks(config: GateConfig, table: Table, found: ListFigures, live: date) -> Iterator[Check]:
@@ -168,8 +238,11 @@ def _change_checks(config: GateConfig, table: Table, found: ListFigures, live: d
     now, then = pa.Table.from_batches(found.sample), pa.Table.from_batches(found.live_sample)
     share = churn(now, then, table.key)
     if share is not None:
-        same = table in COUNTED or found.models == set(pc.unique(then["model_id"]).to_pylist())
+        then_models = set(pc.unique(then["model_id"]).to_pylist())
+        same = table in COUNTED or found.models == then_models
         most = config.max_churn_same_model if same else config.max_churn
+        if not same and any(model.startswith(POPULARITY) for model in found.models | then_models):
+            most = 1.0  # a model that knows something begins, or ceases, to serve
         detail = f"share of {live}'s positions that changed; the model {'is the same' if same else 'changed'}"
         yield Check(f"{table.name}_churn", share, most=most, detail=detail)
 

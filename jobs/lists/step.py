@@ -20,8 +20,16 @@ from jobs.policy.compile import note as policy_note
 from jobs.policy.compile import read_policy, unknown_names
 from jobs.policy.variants import DEFAULT
 from jobs.run import Counts, Run
-from jobs.tables.shop import PRODUCT_LISTS, RULE_EFFECTS
+from jobs.tables.shop import (
+    BAG_EXTRAS,
+    PEOPLE_ALSO_BOUGHT,
+    PRODUCT_LISTS,
+    RECOMMENDED_FOR_YOU,
+    RULE_EFFECTS,
+    YOU_MIGHT_ALSO_LIKE,
+)
 from models.assembly.assembly import Owners
+from models.networks.artefacts import POPULARITY
 
 ALL_PRODUCTS = "*"
 """Category of the market_ranking row that ranks all products."""
@@ -42,11 +50,30 @@ def execute(lake: Lake, run: Run, config: ListsConfig) -> Counts:
     builder.counts |= of_customers.counts
     lake.replace(RANKED_PAGE.table, _ranked_pages(builder, config, run), run)
     lake.replace_rows(RULE_EFFECTS, builder.effects(), run)
-    return _counts(builder, written)
+    bought = indexes[PEOPLE_ALSO_BOUGHT].manifest
+    return _counts(builder, written, _lacking(vectors.model_id, bought.get("paired", 1.0)))
 
 
-def _counts(builder: ListBuilder, written: int) -> Counts:
-    """Lists by table and variant, short ones, and how many of the product lists were `written`."""
+def _lacking(model_id: str, paired: float) -> list[str]:
+    """What the night's lists could not be made from, in words; `paired` is the share of the products that were ever
+    bought together with another.
+    """
+    told = []
+    if model_id.startswith(POPULARITY):
+        told.append(
+            f"no model serves ({model_id}): {RECOMMENDED_FOR_YOU.name} shows what is popular, and so does "
+            f"{YOU_MIGHT_ALSO_LIKE.name} where no visit has the product with another"
+        )
+    if not paired:
+        told.append(
+            f"no product was bought together with another: {PEOPLE_ALSO_BOUGHT.name} shows what is popular, and "
+            f"{BAG_EXTRAS.name} the best-sellers of other categories, where the catalogue has categories"
+        )
+    return told
+
+
+def _counts(builder: ListBuilder, written: int, lacking: list[str]) -> Counts:
+    """Lists by table and variant, short ones, how many of the product lists were `written`, and what was `lacking`."""
     parts = []
     for (table, variant), count in builder.counts.items():
         name = table.name if variant == DEFAULT else f"{table.name} {variant}"
@@ -61,6 +88,7 @@ def _counts(builder: ListBuilder, written: int) -> Counts:
     if rules := builder.policy.rules:
         unmatched = unknown_names(rules, builder.rulebooks.names, builder.assortment.markets)
         note += f"; {policy_note(len(rules), unmatched + builder.rulebooks.hidden_includes())}"
+    note = "; ".join([note, *lacking])
     return Counts(int(builder.assortment.available.sum()), built - product_lists + written, note=note)
 
 

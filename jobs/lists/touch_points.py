@@ -75,9 +75,12 @@ def _similar(index: ProductIndex, n: int, some: Some | None) -> Candidates:
     else:
         sources, allowed = some
         scores, rows = search.exact_top_n(vectors[sources], index.vectors, n + 1, allowed)
+    # A vector of zeros tells nothing: what is nearest to it would be chance.
+    rows = np.where((vectors != 0).any(axis=1)[sources, None], rows, -1)
     # Drops one place: the product itself where it was found, else the last one.
     others = np.argsort(rows == sources[:, None], axis=1, kind="stable")[:, :-1]
-    return _by_views(index, sources, Candidates(rows, scores, _labels(rows, MODEL)).reordered(others), n)
+    near = Candidates(rows, np.where(rows >= 0, scores, -np.inf), _labels(rows, MODEL)).reordered(others)
+    return _by_views(index, sources, near, n)
 
 
 def _by_views(index: ProductIndex, sources: Rows, near: Candidates, n: int) -> Candidates:

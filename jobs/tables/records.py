@@ -72,9 +72,9 @@ MODELS = Table(
     ("model_id",),
     """
 model_id STRING   identity of the model: kind, night and a hash of its training data and settings
-kind     STRING   amf, closed_form, transformer or transformers4rec
+kind     STRING   amf, closed_form, transformer, transformers4rec or popularity
 champion BOOLEAN  true if it won its model comparison and was refitted on all data; other candidates cannot serve
-ndcg     DOUBLE   held-out NDCG@10 in the model comparison, as the lists of Recommended For You are served
+ndcg     DOUBLE   held-out NDCG@10 as Recommended For You is served; null where nothing could be compared
 reason   STRING   the decision in words
 trained_on   STRING Delta versions of the tables it was trained on, as JSON; null in old rows
 code_version STRING version and commit of the code that trained it

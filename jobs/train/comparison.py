@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 import numpy as np
 import numpy.typing as npt
 
-from jobs.errors import UserError
 from jobs.lake.lake import Lake
 from jobs.model_inputs import categories, product_ids_seen, products_without_history, read_features, read_histories
 from jobs.run import Run
@@ -33,6 +32,7 @@ from models.catalogue import Catalogue
 from models.contract import Config, Recommender
 from models.evaluation.days import CustomerDays, customer_days
 from models.evaluation.metrics import Allowed, RecommenderScorer, RowScores, Scorer, from_scorer, from_vectors
+from models.networks.artefacts import POPULARITY
 from models.sequences import SECONDS_PER_DAY, Sequences
 from models.vocabulary import Vocabulary
 
@@ -40,6 +40,10 @@ BATCH = 512
 """Pairs looked at at once."""
 MOST_SHARE = 3
 """One in so many customers is held out to choose settings, at most."""
+
+
+class NothingToCompareError(Exception):
+    """The night's histories hold nothing that models could be compared on; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +64,15 @@ class HeldOutDays:
         return HeldOutDays(early.where(early.products >= 0), days, surface.shown(days, known))
 
     @property
-    def measurable(self) -> bool:
-        """Whether the surface could show any of what the customers turned to."""
+    def customers(self) -> int:
+        """Customers who turned to something that the surface could show."""
+        found = [np.empty(0, np.int64)]
         for start in range(0, len(self.days), BATCH):
             rows = np.arange(start, min(start + BATCH, len(self.days)))
             targets = self.days.targets.take(rows)
-            if self.shown[HEADLINE_SLICE](rows)[targets.owners, targets.products].any():
-                return True
-        return False
+            shown = self.shown[HEADLINE_SLICE](rows)[targets.owners, targets.products]
+            found.append(np.unique(self.days.customers[rows[targets.owners[shown]]]))
+        return len(np.unique(np.concatenate(found)))
 
     def headline(self, model: Recommender) -> float:
         """The mean of the metric that picks the champion."""
@@ -135,6 +140,8 @@ class ComparisonResults:
     """By kind of model."""
     last_champion: npt.NDArray[np.float64] | None
     """[m], NDCG@10 of the model that served until now, where it has seen nothing of the held-out days."""
+    popularity: npt.NDArray[np.float64]
+    """[m], that of the popularity of all time."""
     customers: Rows
     """[m], the customer of each value."""
     figures: list[Figure]
@@ -156,7 +163,7 @@ class SplitSizes:
 
 
 def prepare(lake: Lake, run: Run, sizes: SplitSizes, seed: int) -> EvaluationSplit:
-    """Split the night's histories; raises UserError where that leaves nothing to compare on."""
+    """Split the night's histories; raises NothingToCompareError where that leaves too little to compare on."""
     at = run.midnight - timedelta(days=sizes.days)
     vocabulary = Vocabulary.build(product_ids_seen(lake, run.as_of, before=at))
     new = products_without_history(lake, run.as_of, vocabulary)
@@ -166,19 +173,13 @@ def prepare(lake: Lake, run: Run, sizes: SplitSizes, seed: int) -> EvaluationSpl
     known = np.arange(len(every)) < len(vocabulary)
     cut = customer_days(sequences, first, sizes.days, known, known)
     if not len(cut):
-        raise UserError(
-            f"no customer has events both before {at:%Y-%m-%d} and in the {sizes.days} days after it, so no candidate "
-            "can be compared; ingest more days or change holdout_days"
-        )
+        raise NothingToCompareError(_too_few(0, at, sizes.days))
     early = sequences.times < first
     surface = read_surface(lake, run, histories, every, at)
     days = drawn(cut, sizes.customers, seed)
     test = HeldOutDays.of(sequences, days, surface, known[: len(vocabulary)])
-    if not test.measurable:
-        raise UserError(
-            f"nothing that customers turned to in the {sizes.days} days after {at:%Y-%m-%d} may be shown: it was "
-            "bought before or is not for sale; check the availability, or change holdout_days"
-        )
+    if (there := test.customers) < min(FEWEST, sizes.customers):
+        raise NothingToCompareError(_too_few(there, at, sizes.days))
     of_new = customer_days(sequences, first, sizes.days, known, ~known)
     of_new = of_new.take(np.flatnonzero(np.isin(of_new.customers, days.customers)))
     return EvaluationSplit(
@@ -213,7 +214,15 @@ def _validation(sequences: Sequences, surface: Surface, sizes: SplitSizes, end: 
     days = drawn(days, min(sizes.validation_customers, active // MOST_SHARE), seed)
     left_out = np.isin(sequences.owners, days.customers) & (sequences.times >= first)
     found = HeldOutDays(sequences.where(~left_out), days, surface.shown(days, known))
-    return found if found.measurable else None
+    return found if found.customers else None
+
+
+def _too_few(customers: int, at: datetime, days: int) -> str:
+    who = "no customer has" if not customers else "1 customer has" if customers == 1 else f"{customers} customers have"
+    return (
+        f"{who} events before {at:%Y-%m-%d} and, in the {days} days after it, turned to a product that Recommended for "
+        f"you may show; a comparison needs {FEWEST} such customers"
+    )
 
 
 def compare(
@@ -241,7 +250,7 @@ def compare(
     customers = next(iter(headline.values())).customers
     figures += uplifts(ndcg, customers)
     candidates = {kind: CandidateResult(ndcg[kind], trained[kind].seconds, rate) for kind, rate in rates.items()}
-    return ComparisonResults(candidates, ndcg.get(LAST_CHAMPION), customers, figures)
+    return ComparisonResults(candidates, ndcg.get(LAST_CHAMPION), ndcg[POPULARITY], customers, figures)
 
 
 def _encoded(model: Recommender, histories: Sequences, run: Run) -> tuple[RowScores, float]:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from models.arrays import Rows
 from models.evaluation.bootstrap import Interval, paired_difference
+from models.networks.artefacts import POPULARITY
 
 LAST_CHAMPION = "last champion"
 
@@ -49,7 +50,7 @@ class ComparisonOutcome:
     """Which model serves, and why the others do not."""
 
     winner: str
-    """A candidate, or LAST_CHAMPION where the model of the last comparison continues to serve."""
+    """A candidate, LAST_CHAMPION where the model of the last comparison continues to serve, or POPULARITY."""
     reasons: dict[str, str]
     """Of every candidate and, where it was compared, of LAST_CHAMPION."""
     differences: dict[str, Interval]
@@ -62,13 +63,15 @@ def decide(
     last_champion: npt.NDArray[np.float64] | None,
     budget: Budget,
     customers: Rows | None = None,
+    popularity: npt.NDArray[np.float64] | None = None,
 ) -> ComparisonOutcome:
     """The kind that served (`incumbent`) is replaced only by a significantly better one. The very model that served
     (`last_champion`, [m] its NDCG@10) is kept where the new winner is significantly worse.
 
     Significant: the 95 % interval of the paired difference, which draws `customers` [m] (None: each pair is one's),
-    lies on one side of 0. A candidate over budget cannot win;
-    where all are over budget, the one that trains fastest wins, because one model has to serve.
+    lies on one side of 0. A candidate over budget cannot win; where all are over budget, the one that trains fastest
+    wins, because one model has to serve. Where no other model served before, POPULARITY wins if the mean of
+    `popularity` [m] is above that of every model that can; elsewhere the gates stop such a night.
     """
     breaches = {name: budget.breach(found) for name, found in candidates.items()}
     able = [name for name in candidates if not breaches[name]]
@@ -86,6 +89,11 @@ def decide(
         loss = paired_difference(candidates[winner].ndcg, last_champion, customers)
         if loss.high < 0:
             winner, reason = LAST_CHAMPION, f"the best new model, {winner}, falls behind it by {loss}"
+    if popularity is not None and incumbent in (None, POPULARITY) and popularity.mean() > scores[winner].mean():
+        reason = (
+            f"ndcg@10 {popularity.mean():.4f}, and that of the best model, {winner}, is {scores[winner].mean():.4f}"
+        )
+        winner, scores[POPULARITY] = POPULARITY, popularity
     differences = {
         name: paired_difference(values, scores[winner], customers) for name, values in scores.items() if name != winner
     }

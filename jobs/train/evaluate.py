@@ -25,6 +25,7 @@ from models.evaluation.metrics import (
     per_customer,
     rank_slices,
 )
+from models.networks.artefacts import POPULARITY
 from models.sequences import EVENT_TYPES, Sequences
 
 KS = (10, 20)
@@ -112,7 +113,7 @@ def baselines(sequences: Sequences, days: CustomerDays, products: int) -> dict[s
         return PopularityScorer(of, products, until=midnight, days=window)
 
     return {
-        "popularity": each_day(lambda of, midnight: PopularityScorer(of, products)),
+        POPULARITY: each_day(lambda of, midnight: PopularityScorer(of, products)),
         "popularity of 7 days": each_day(lambda of, midnight: popular(of, midnight, 7)),
         "markov chain": from_scorer(MarkovChain(before, products), days.histories),
         "item-knn": from_scorer(ItemNeighbours(before, products), days.histories),
@@ -167,7 +168,8 @@ def sliced(
         part = replace(days, targets=days.targets.where(days.targets.events == code))
         if len(np.unique(days.customers[part.targets.lengths > 0])) >= FEWEST:
             found = measure(whole.model, row_scores, part, {whole.slice: allowed})[whole.slice]
-            yield Figure.mean(whole.model, HEADLINE, f"target {event}", found.metrics[HEADLINE], found.customers)
+            if len(np.unique(found.customers)) >= FEWEST:  # the others' targets may not be shown
+                yield Figure.mean(whole.model, HEADLINE, f"target {event}", found.metrics[HEADLINE], found.customers)
 
 
 def new_products(
@@ -186,6 +188,8 @@ def new_products(
     scorers["category popularity"] = CategoryPopularity(days.histories, codes)
     for name, scorer in scorers.items():
         found = measure(name, from_scorer(scorer, days.histories), days, {NEW_PRODUCTS: allowed})[NEW_PRODUCTS]
+        if len(np.unique(found.customers)) < FEWEST:
+            return
         yield Figure.mean(name, HEADLINE, NEW_PRODUCTS, found.metrics[HEADLINE], found.customers)
     yield Figure.mean("random order", HEADLINE, NEW_PRODUCTS, _by_chance(days, allowed, found.rows), found.customers)
 

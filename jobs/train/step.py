@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,7 @@ from jobs.train.champions import ModelRow, champion, record_comparison, register
 from jobs.train.comparison import (
     ComparisonResults,
     EvaluationSplit,
+    NothingToCompareError,
     SplitSizes,
     TrainedCandidate,
     compare,
@@ -31,8 +33,9 @@ from jobs.train.comparison import (
 )
 from jobs.train.decision import LAST_CHAMPION, Budget, ComparisonOutcome, decide
 from jobs.train.evaluate import HEADLINE, HEADLINE_SLICE, Figure
-from models.contract import Compute, Recommender
+from models.contract import Compute, NothingToLearnError, Recommender
 from models.networks import artefacts
+from models.networks.artefacts import POPULARITY
 from models.vocabulary import Vocabulary
 
 STANDARD: dict[str, dict[str, Any]] = {"amf": {}, "closed_form": {}, "transformer": {}}
@@ -91,11 +94,16 @@ def execute(lake: Lake, run: Run, config: TrainConfig) -> Counts:
     sizes = SplitSizes(
         config.holdout_days, config.validation_days, config.evaluated_customers, config.validation_customers
     )
-    evaluation = prepare(lake, run, sizes, config.seed)
-    trained = {kind: _trained(kind, evaluation, run, config, compute) for kind in config.candidates}
+    try:
+        evaluation = prepare(lake, run, sizes, config.seed)
+        trained = _all_trained(evaluation, run, config, compute)
+    except NothingToCompareError as why:
+        return _without_comparison(lake, run, config, last, str(why))
     results = compare(evaluation, trained, _comparable(lake, last, evaluation, compute), run)
     incumbent = last["kind"] if last else None
-    outcome = decide(results.candidates, incumbent, results.last_champion, config.budget, results.customers)
+    outcome = decide(
+        results.candidates, incumbent, results.last_champion, config.budget, results.customers, results.popularity
+    )
     winner, events = outcome.winner, 0
     served = last["model_id"] if winner == LAST_CHAMPION and last else _model_id(winner, run)
     if winner != LAST_CHAMPION:
@@ -109,7 +117,22 @@ def execute(lake: Lake, run: Run, config: TrainConfig) -> Counts:
     figures = ", ".join(f"{kind} {found.ndcg.mean():.4f}" for kind, found in results.candidates.items())
     note = f"{winner} serves: {outcome.reasons[winner]} ({HEADLINE} {HEADLINE_SLICE}: {figures}"
     note += f"; {len(np.unique(results.customers)):,} customers compared)"
+    if idle := config.candidates.keys() - trained.keys():
+        note += f"; {', '.join(sorted(idle))} had nothing to learn from"
     return Counts(events, len(results.figures), evaluation.cold_events, note)
+
+
+def _without_comparison(lake: Lake, run: Run, config: TrainConfig, last: ModelRow | None, why: str) -> Counts:
+    """A model that served goes on where nothing can be compared; else what is popular serves."""
+    why = f"{why} (`--set train.holdout_days=N` takes other days)"
+    if last and last["kind"] != POPULARITY and (lake.root / storage.MODELS / last["model_id"]).is_dir():
+        return Counts(note=f"{last['model_id']} serves on, nothing could be compared: {why}")
+    reason = f"no model could be compared: {why}"
+    events = _refit(lake, run, config, POPULARITY, {})
+    lake.replace_rows(EVALUATIONS, [], run)
+    _register(lake, run, [_model_row(lake, run, POPULARITY, True, None, reason)])
+    record_comparison(lake, run, _model_id(POPULARITY, run), reason)
+    return Counts(events, note=f"{POPULARITY} serves, with the same popular products for everybody; {reason}")
 
 
 def _model_id(kind: str, run: Run) -> str:
@@ -127,6 +150,22 @@ def _not_due(lake: Lake, last: ModelRow, run: Run, config: TrainConfig) -> str:
     return (
         f"{last['model_id']} serves: the last comparison is {age} days old, the next is due after {config.retrain_days}"
     )
+
+
+def _all_trained(
+    evaluation: EvaluationSplit, run: Run, config: TrainConfig, compute: Compute
+) -> dict[str, TrainedCandidate]:
+    """The candidates that found something to learn from; raises NothingToCompareError where none did."""
+    trained = {}
+    for kind in config.candidates:
+        with suppress(NothingToLearnError):
+            trained[kind] = _trained(kind, evaluation, run, config, compute)
+    if not trained:
+        raise NothingToCompareError(
+            f"the events before {evaluation.at:%Y-%m-%d} hold nothing that {', '.join(config.candidates)} could learn "
+            "from"
+        )
+    return trained
 
 
 def _trained(
@@ -157,10 +196,13 @@ def _named(run: Run, name: str) -> Progress:
 
 
 def _refit(lake: Lake, run: Run, config: TrainConfig, kind: str, trained: Mapping[str, TrainedCandidate]) -> int:
-    """Fit the winner on every event before the night and write it; returns the number of those events."""
+    """Fit the winner, POPULARITY or one of the `trained`, on every event before the night and write it; returns the
+    number of those events.
+    """
+    settings = {} if kind == POPULARITY else trained[kind].settings
     vocabulary = Vocabulary.build(product_ids_seen(lake, run.as_of))
     histories = read_histories(lake, run.as_of, vocabulary)
-    model = artefacts.create(kind, vocabulary, Compute(config.device, config.seed), **trained[kind].settings)
+    model = artefacts.create(kind, vocabulary, Compute(config.device, config.seed), **settings)
     catalogue = read_features(lake, run.as_of, vocabulary)
     fitted = model.fit(histories.sequences, catalogue, _named(run, f"champion {kind}"))
     learning = {name: each.losses for name, each in trained.items()}
@@ -190,7 +232,8 @@ def _versions(lake: Lake) -> dict[str, int]:
 
 def _record(lake: Lake, run: Run, config: TrainConfig, results: ComparisonResults, outcome: ComparisonOutcome) -> None:
     """Write the figures to `evaluations` and the candidates to `models`."""
-    ids = {kind: _model_id(kind, run) for kind in config.candidates}
+    own = [*config.candidates, *([POPULARITY] if outcome.winner == POPULARITY else [])]
+    ids = {kind: _model_id(kind, run) for kind in own}
     figures = list(results.figures)
     customers = len(np.unique(results.customers))
     for kind, found in results.candidates.items():
@@ -215,17 +258,28 @@ def _record(lake: Lake, run: Run, config: TrainConfig, results: ComparisonResult
     ]
     lake.replace_rows(EVALUATIONS, evaluations, run)
     models = [
-        {
-            "model_id": ids[kind],
-            "kind": kind,
-            "champion": kind == outcome.winner,
-            "ndcg": float(found.ndcg.mean()),
-            "reason": outcome.reasons[kind],
-            "trained_on": json.dumps(_versions(lake)),
-            "code_version": run.code_version,
-            "config_hash": run.config_hash,
-        }
+        _model_row(lake, run, kind, kind == outcome.winner, float(found.ndcg.mean()), outcome.reasons[kind])
         for kind, found in results.candidates.items()
     ]
-    # Models that other settings trained stay: they may serve later nights.
+    if outcome.winner == POPULARITY:
+        figure = float(results.popularity.mean())
+        models.append(_model_row(lake, run, POPULARITY, True, figure, outcome.reasons[POPULARITY]))
+    _register(lake, run, models)
+
+
+def _model_row(lake: Lake, run: Run, kind: str, serves: bool, ndcg: float | None, reason: str) -> ModelRow:
+    return {
+        "model_id": _model_id(kind, run),
+        "kind": kind,
+        "champion": serves,
+        "ndcg": ndcg,
+        "reason": reason,
+        "trained_on": json.dumps(_versions(lake)),
+        "code_version": run.code_version,
+        "config_hash": run.config_hash,
+    }
+
+
+def _register(lake: Lake, run: Run, models: list[ModelRow]) -> None:
+    """Write the run's rows of `models`; those that other settings trained stay, because they may serve later nights."""
     lake.replace_rows(MODELS, models, run, where=f"{night(run.as_of)} AND run_id = '{run.run_id}'")

@@ -19,14 +19,17 @@ def check_lists(
     customer: Rows,
     bought: FlatLists,
     available: BoolMask,
+    padded: BoolMask,
     shown: npt.NDArray[np.int32],
+    chosen: npt.NDArray[np.int32],
 ) -> tuple[int, int, int, int]:  # pragma: no cover - compiled
     """(lists with a product twice, lists that show their `own` product, places that the market does not sell, places
     that the customer bought).
 
     `lists` [Q] has products, -1 for an unknown one. List q is shown in `market[q]` (-1: unknown), belongs to product
     `own[q]` or to `customer[q]` (-1: none), and is skipped unless `counted[q]`. `bought` has each customer's products.
-    Counts every place in `shown` [markets, products]; `available` is [markets, products].
+    Counts every place in `shown` [markets, products], and those that are not `padded` [places] in `chosen`; `available`
+    is [markets, products].
     """
     twice, selves, unavailable, owned = 0, 0, 0, 0
     last, has = np.full(available.shape[1], -1, np.int64), np.full(available.shape[1], -1, np.int64)
@@ -43,6 +46,7 @@ def check_lists(
                 unavailable += 1
             else:
                 shown[market[q], product] += 1
+                chosen[market[q], product] += not padded[at]
                 unavailable += not available[market[q], product]
             if product >= 0:
                 repeated |= last[product] == q

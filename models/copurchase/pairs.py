@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -53,12 +54,15 @@ class PairCounts(Ragged):
         """A float32 sparse CSR tensor of the same matrix, for products with dense ones."""
         import torch  # seconds to import, and counting needs none of it
 
-        return torch.sparse_csr_tensor(
-            torch.from_numpy(self.offsets),
-            torch.from_numpy(self.columns),
-            torch.from_numpy(self.values.astype(np.float32)),
-            size=(len(self), len(self)),
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Sparse ")
+            return torch.sparse_csr_tensor(
+                torch.from_numpy(self.offsets),
+                torch.from_numpy(self.columns),
+                torch.from_numpy(self.values.astype(np.float32)),
+                size=(len(self), len(self)),
+                check_invariants=False,
+            )
 
 
 def count_together(offsets: Integers, products: Integers, weights: FloatVector, n_products: int) -> PairCounts:

@@ -19,6 +19,7 @@ from models.contract import Compute, Config, Recommender
 from models.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
+    from models.most_popular import MostPopular
     from models.networks.closed_form import ClosedForm
     from models.networks.recommender import TorchRecommender
 
@@ -29,7 +30,11 @@ KINDS: Mapping[str, str] = {
     "transformer": "models.networks.transformer:Transformer",
     "transformers4rec": "models.networks.transformers4rec:Transformers4Rec",
 }
-"""kind -> module:class; the module is imported when the kind is first used."""
+"""kind -> module:class, of what may compete; the module is imported when the kind is first used."""
+POPULARITY = "popularity"
+"""The kind that serves where no other can be measured, or none is better; no candidate, every model is compared with
+it."""
+ALL_KINDS = {**KINDS, POPULARITY: "models.most_popular:MostPopular"}
 WEIGHTS, VOCABULARY, MANIFEST = "weights.safetensors", "vocabulary.json", "manifest.json"
 FILES = {WEIGHTS, VOCABULARY}
 
@@ -45,7 +50,7 @@ class Manifest:
     format: int
     """Version of this layout."""
     kind: str
-    """Key of `models.networks.artefacts.KINDS`."""
+    """Key of ALL_KINDS."""
     config: Config
     """The model's settings."""
     vocabulary_digest: str
@@ -161,12 +166,12 @@ def _json(value: dict[str, Any]) -> str:
     return json.dumps(value, indent=1, sort_keys=True, allow_nan=False)
 
 
-def model_class(kind: str) -> type[TorchRecommender | ClosedForm]:
+def model_class(kind: str) -> type[TorchRecommender | ClosedForm | MostPopular]:
     """The class of `kind`; raises ValueError for a kind that does not exist."""
-    if kind not in KINDS:
-        raise ValueError(f"there is no model kind {kind!r}; there are {', '.join(sorted(KINDS))}")
-    module, name = KINDS[kind].split(":")
-    found: type[TorchRecommender | ClosedForm] = getattr(importlib.import_module(module), name)
+    if kind not in ALL_KINDS:
+        raise ValueError(f"there is no model kind {kind!r}; there are {', '.join(sorted(ALL_KINDS))}")
+    module, name = ALL_KINDS[kind].split(":")
+    found: type[TorchRecommender | ClosedForm | MostPopular] = getattr(importlib.import_module(module), name)
     return found
 
 

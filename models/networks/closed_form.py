@@ -14,7 +14,18 @@ import torch.nn.functional as F
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from models.catalogue import Catalogue
-from models.contract import Choice, Compute, Config, Fitted, FloatMatrix, Progress, Tensors, Validate, silent
+from models.contract import (
+    Choice,
+    Compute,
+    Config,
+    Fitted,
+    FloatMatrix,
+    NothingToLearnError,
+    Progress,
+    Tensors,
+    Validate,
+    silent,
+)
 from models.networks.device import pick, reproducible
 from models.sequences import SECONDS_PER_DAY, Sequences
 from models.settings import Settings, Share, settings_of
@@ -202,7 +213,7 @@ def _weights(sequences: Sequences, memory_days: float) -> Vector:
 def _decomposed(sequences: Sequences, products: int, settings: ClosedFormConfig, seed: int) -> tuple[FloatMatrix, int]:
     """(E [products, r], number of visits); raises ValueError without an event."""
     if not len(sequences.products):
-        raise ValueError(f"{len(sequences)} histories hold no event: nothing to learn from")
+        raise NothingToLearnError(f"{len(sequences)} histories hold no event: nothing to learn from")
     edges = sequences.basket_offsets(60 * settings.pause_minutes)
     visit = np.repeat(np.arange(len(edges) - 1), np.diff(edges))
     cells = np.unique(visit * products + sequences.products)  # once a visit, however often it was looked at

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import nn
 
-from models.contract import Compute, Fitted, Progress
+from models.contract import Compute, Fitted, NothingToLearnError, Progress
 from models.networks.batching import (
     Batch,
     IntArray,
@@ -161,7 +161,9 @@ def train(
 def _targets(sequences: Sequences, config: TrainingConfig, rng: np.random.Generator) -> Targets:
     wanted = future_window(sequences, config.future_days, rng) if config.future_days else next_basket(sequences)
     if not len(wanted.targets):
-        raise ValueError(f"{len(sequences)} histories hold no event that follows an earlier one: nothing to learn from")
+        raise NothingToLearnError(
+            f"{len(sequences)} histories hold no event that follows an earlier one: nothing to learn from"
+        )
     return wanted
 
 

@@ -116,7 +116,7 @@ def test_figures_of_each_table_are_checked(second_night: Shop) -> None:
         return {r["gate"].removeprefix(f"{table.name}_") for r in rows if r["gate"].startswith(f"{table.name}_")}
 
     common = {"coverage", "full", "explained", "repeats", "uneven", "unavailable", "rows", "churn", "catalogue"}
-    common |= {"fallbacks", "concentration"}
+    common |= {"fallbacks", "concentration", "bestsellers"}
     assert (
         gates_of(YOU_MIGHT_ALSO_LIKE) == gates_of(PEOPLE_ALSO_BOUGHT) == common | {"selves", "recall", "empty_markets"}
     )

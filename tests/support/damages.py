@@ -371,7 +371,7 @@ DAMAGES = (
     Damage(lose_a_market_of_extras, ("bag_extras_empty_markets",)),
     Damage(show_everybody_the_same, ("recommended_for_you_catalogue", "recommended_for_you_churn",
                                      "recommended_for_you_concentration")),
-    Damage(show_one_popular_product_first, ("you_might_also_like_concentration",)),
+    Damage(show_one_popular_product_first, ("you_might_also_like_bestsellers",)),
     Damage(fall_back_on_popularity, ("people_also_bought_fallbacks",)),
     Damage(fall_back_more_than_last_night, ("you_might_also_like_fallbacks",)),
     Damage(name_too_few_sources, ("bag_extras_uneven",)),

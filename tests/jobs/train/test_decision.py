@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from jobs.train.decision import LAST_CHAMPION, Budget, CandidateResult, decide
+from models.networks.artefacts import POPULARITY
 
 RNG = np.random.default_rng(4)
 BASE = RNG.random(400)
@@ -68,3 +69,15 @@ def test_the_last_champion_is_kept_for_customers_and_not_for_their_days() -> Non
     candidates = {"amf": CandidateResult((last - loss)[customers], 60, 5_000)}
     assert decide(candidates, "amf", last[customers], Budget()).winner == LAST_CHAMPION
     assert decide(candidates, "amf", last[customers], Budget(), customers).winner == "amf"
+
+
+def test_popularity_serves_only_where_it_is_better_and_no_other_model_served() -> None:
+    models = {"amf": result(0), "transformer": result(-0.1)}
+
+    def winner(served: str | None, popularity: float) -> str:
+        return decide(models, served, None, Budget(), popularity=BASE + popularity).winner
+
+    assert (winner(None, 0.1), winner(POPULARITY, 0.1), winner("amf", 0.1)) == (POPULARITY, POPULARITY, "amf")
+    assert winner(None, -0.1) == winner(POPULARITY, -0.1) == "amf"
+    beaten = decide(models, None, None, Budget(), popularity=BASE + 0.1)
+    assert beaten.differences["amf"].high < 0 and "and that of the best model, amf, is" in beaten.reasons[POPULARITY]
