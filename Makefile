@@ -12,6 +12,7 @@ SOURCE ?=
 RAW ?=
 AS_OF ?=
 ENGINE ?= sail
+SET ?=
 PORT ?= 8080
 SOAK ?= tests
 WORKERS ?= 2
@@ -21,7 +22,7 @@ WORKERS ?= 2
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo '  Variables of `make night`: SOURCE=FILE.sql RAW=FOLDER AS_OF=DATE ENGINE=sail|spark'
+	@echo '  Variables of `make night`: SOURCE=FILE.sql RAW=FOLDER AS_OF=DATE ENGINE=sail|spark SET="STEP.FIELD=VALUE .."'
 
 setup: $(STAMP) ## Make the environment (also done by every target that needs it)
 
@@ -37,7 +38,8 @@ $(STAMP): requirements.txt
 
 night: $(STAMP) ## Run a whole night under Airflow: the sample shop's, or your own with SOURCE, RAW and AS_OF
 	@$(BIN)/python -m jobs night --engine $(ENGINE) \
-	  $(if $(SOURCE),--source "$(SOURCE)") $(if $(RAW),--raw "$(RAW)") $(if $(AS_OF),--as-of "$(AS_OF)")
+	  $(if $(SOURCE),--source "$(SOURCE)") $(if $(RAW),--raw "$(RAW)") $(if $(AS_OF),--as-of "$(AS_OF)") \
+	  $(foreach change,$(SET),--set "$(change)")
 
 test: $(STAMP) ## Run the tests
 	@$(BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder
@@ -56,7 +58,7 @@ format: $(STAMP) ## Format the code
 
 airflow: $(STAMP) ## A local Airflow with its UI on http://127.0.0.1:PORT, the DAG scheduled nightly
 	@$(BIN)/python -m jobs airflow --port $(PORT) --engine $(ENGINE) \
-	  $(if $(SOURCE),--source "$(SOURCE)") $(if $(RAW),--raw "$(RAW)")
+	  $(if $(SOURCE),--source "$(SOURCE)") $(if $(RAW),--raw "$(RAW)") $(foreach change,$(SET),--set "$(change)")
 
 requirements: $(STAMP) ## Pin requirements.txt anew from requirements.in and overrides.txt
 	@$(BIN)/uv pip compile --quiet --python-version 3.11 --no-header --no-emit-index-url \

@@ -3,8 +3,9 @@
 Raw shop events up to midnight become the lists that services look up tomorrow. The scheduled run of a day uses all
 events before 00:00 UTC of that day; a run triggered by hand needs the parameter `as_of`. Every task can be cleared and
 run again: the same command writes the same tables. Its settings are environment variables (`NIGHTRAIL_ROOT`,
-`NIGHTRAIL_SOURCE`, `NIGHTRAIL_RAW`, `NIGHTRAIL_ENGINE`, `SPARK_REMOTE`), so that a cluster can run it with an operator
-of its own.
+`NIGHTRAIL_SOURCE`, `NIGHTRAIL_RAW`, `NIGHTRAIL_ENGINE`, `NIGHTRAIL_CONFIG`, `NIGHTRAIL_SET`, `SPARK_REMOTE`), so that a
+cluster can run it with an operator of its own. The parameter `settings` changes some for one run, on top of
+`NIGHTRAIL_SET`: `train.holdout_days=3 lists.top_n=12`.
 
 A failed task is retried where that can help. `InputWrong` (exit code 2) names a mistake in the night's input or
 settings and `GateFailed` (3) the gate that stopped the night, with figure and limit; both fail at once, and the live
@@ -98,9 +99,10 @@ def step_task(step: Step) -> StepOperator:
     pod = os.environ.get("NIGHTRAIL_GPU_POD") if step.pool == GPU_POOL else None
     return StepOperator(
         task_id=step.name,
-        # The night is an environment variable, so that no text typed as `as_of` becomes part of the command.
-        bash_command=f'exec "{sys.executable}" -m jobs {step.name} --as-of "$NIGHTRAIL_AS_OF"',
-        env={"NIGHTRAIL_AS_OF": "{{ params.as_of or ds }}"},
+        # Parameters are environment variables, so that no text typed as one becomes part of the command.
+        bash_command='export NIGHTRAIL_SET="$NIGHTRAIL_SET $NIGHTRAIL_RUN_SET"; '
+        f'exec "{sys.executable}" -m jobs {step.name} --as-of "$NIGHTRAIL_AS_OF"',
+        env={"NIGHTRAIL_AS_OF": "{{ params.as_of or ds }}", "NIGHTRAIL_RUN_SET": "{{ params.settings or '' }}"},
         append_env=True,
         **({"pool": pool} if pool else {}),
         **({"executor_config": {"pod_template_file": pod}} if pod else {}),
@@ -132,7 +134,13 @@ with DAG(
             format="date",
             title="Night",
             description="All events before 00:00 UTC of this day. Needed for a run triggered by hand.",
-        )
+        ),
+        "settings": Param(
+            None,
+            type=["null", "string"],
+            title="Settings",
+            description="Changes for this run, such as train.holdout_days=3, separated by blanks.",
+        ),
     },
     default_args={
         "owner": "recommendations",

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import json
+import tomllib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from jobs.clean.step import CleanConfig
 from jobs.embed import EmbedConfig
+from jobs.errors import UserError
 from jobs.gate.config import GateConfig
 from jobs.index import IndexConfig
 from jobs.ingest.step import IngestConfig
@@ -20,6 +25,7 @@ from jobs.report.step import ReportConfig
 from jobs.run import fingerprint
 from jobs.sequences.step import SequencesConfig
 from jobs.train.step import STANDARD, TrainConfig
+from models.settings import in_words
 
 
 @dataclass(frozen=True)
@@ -73,3 +79,56 @@ CONFIGS: dict[str, Callable[[Path, Path], NightConfig]] = {
     "quick": quick,
     "with_transformers4rec": with_transformers4rec,
 }
+
+
+def with_settings(config: NightConfig, given: Iterable[str]) -> NightConfig:
+    """The settings with those `given` in their place, each as `STEP.FIELD=VALUE`, the later ones on top.
+
+    A field may lie deeper (`train.budget.train_minutes`, `train.candidates.amf.epochs`). A value is written as in TOML;
+    anything else is a text. Raises UserError for a name that does not exist, and for a value that it cannot have.
+    """
+    for text in given:
+        path, is_set, value = text.partition("=")
+        if not is_set:
+            raise UserError(f"--set {text!r} has no value; write it like train.holdout_days=3")
+        try:
+            config = _with(config, NightConfig, path.strip().split("."), _plain_value(value.strip()))
+        except UserError as error:
+            raise UserError(f"--set {text}: {error}") from None
+    return config
+
+
+def _plain_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _with(group: Any, kind: Any, path: list[str], value: Any) -> Any:
+    """`group`, settings or a mapping of the type `kind`, with the value at `path` in it."""
+    name, deeper = path[0], path[1:]
+    if isinstance(group, dict):
+        inner = (*get_args(kind), Any, Any)[1]
+        new = _with(group.get(name, {}), inner, deeper, value) if deeper else _checked(inner, value)
+        return {**group, name: new}
+    if not dataclasses.is_dataclass(group) or isinstance(group, type):
+        raise UserError(f"{group!r} has no setting {name}; leave .{'.'.join(path)} out")
+    hints = get_type_hints(type(group), include_extras=True)
+    known = {field.name: hints[field.name] for field in dataclasses.fields(group)}
+    paths = {name for name, hint in known.items() if Path in (hint, *get_args(hint))}
+    if name not in known or name in paths:
+        own = "given with --source, --raw or NIGHTRAIL_FEATURE_STORE" if name in paths else "unknown"
+        raise UserError(f"{type(group).__name__}.{name} is {own}; there are {', '.join(sorted(known.keys() - paths))}")
+    new = _with(getattr(group, name), known[name], deeper, value) if deeper else _checked(known[name], value)
+    return dataclasses.replace(group, **{name: new})
+
+
+def _checked(kind: Any, value: Any) -> Any:
+    """The value as its type wants it: a whole number where a float is asked becomes one, a list a tuple."""
+    try:
+        return TypeAdapter(kind).validate_json(json.dumps(value, default=str), strict=True)
+    except ValidationError as found:
+        mistake = found.errors()[0]
+        where = "".join(f"{part}: " for part in mistake["loc"])
+        raise UserError(f"{where}{mistake['input']!r:.80} {in_words(mistake['msg'])}") from None

@@ -29,7 +29,7 @@ class Settings:
             _limits_of(type(self)).model_validate(vars(self), strict=True)  # type: ignore[arg-type]  # mypy: python/mypy#11470
         except ValidationError as found:
             mistakes = (
-                f"{'.'.join(map(str, mistake['loc']))} = {mistake['input']!r:.80} {_plain(mistake['msg'])}"
+                f"{'.'.join(map(str, mistake['loc']))} = {mistake['input']!r:.80} {in_words(mistake['msg'])}"
                 for mistake in found.errors()
             )
             raise self.error(f"{type(self).__name__}: {'; '.join(mistakes)}") from None
@@ -45,7 +45,7 @@ def _limits_of(settings: type[Settings]) -> type[BaseModel]:
     return create_model(settings.__name__, **fields)
 
 
-def _plain(message: str) -> str:
+def in_words(message: str) -> str:
     """Pydantic's message as the rest of a sentence: "Input should be greater than 0" -> "must be greater than 0"."""
     return message.replace("Input should", "must", 1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import shlex
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -79,6 +80,16 @@ OwnRoot = Annotated[
 OwnRaw = Annotated[
     Path | None, typer.Option(envvar="NIGHTRAIL_RAW", help="Raw files; the sample shop by default.", **PLACE)
 ]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="STEP.FIELD=VALUE",
+        help="Change a setting, such as train.holdout_days=3; repeat. NIGHTRAIL_SET holds some for whole nights.",
+    ),
+]
+SET = "NIGHTRAIL_SET"
+"""Variable with settings as --set takes them, separated by blanks and quoted as in a shell; --set comes on top."""
 Accept = Annotated[list[str] | None, typer.Option(help="A gate that may fail tonight; repeat.")]
 Adopt = Annotated[
     bool,
@@ -130,6 +141,7 @@ class Place:
     raw: Raw = SAMPLE_RAW
     engine: EngineName = "sail"
     config: ConfigName = "standard"
+    changed: SetOption = None
 
     @property
     def work(self) -> Path:
@@ -168,15 +180,25 @@ class Place:
         """Feast's settings file names this variable; the lake decides where registry and embedded store lie."""
         os.environ.setdefault("NIGHTRAIL_FEAST", str(self.work / "feast"))
 
+    @property
+    def changes(self) -> list[str]:
+        """What NIGHTRAIL_SET and then --set change in the settings."""
+        try:
+            return [*shlex.split(os.environ.get(SET, "")), *(self.changed or ())]
+        except ValueError as error:
+            raise UserError(f"{SET}={os.environ[SET]} cannot be read: {error}; close the quotes") from None
+
     def settings(self) -> NightConfig:
-        """The settings that --config names; raises UserError for an unknown name and for a missing source."""
-        from jobs.config import CONFIGS
+        """The settings that --config names, with `changes`; raises UserError for what does not exist and for a missing
+        source.
+        """
+        from jobs.config import CONFIGS, with_settings
 
         if self.config not in CONFIGS:
             raise UserError(f"--config {self.config!r} is not one of {', '.join(CONFIGS)}")
         if not self.source.is_file():
             raise UserError(f"the source {self.source} is not there; give a file with the SELECTs over the raw files")
-        config = CONFIGS[self.config](self.source.resolve(), self.raw.resolve())
+        config = with_settings(CONFIGS[self.config](self.source.resolve(), self.raw.resolve()), self.changes)
         return replace(config, publish=replace(config.publish, feature_store=feature_store_file()))
 
     def writing(self, doing: str, night: date | str = "", token: str = "") -> AbstractContextManager[None]:

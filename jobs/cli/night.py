@@ -26,6 +26,7 @@ from jobs.cli.common import (
     OwnRoot,
     Place,
     Raw,
+    SetOption,
     Source,
     accepted,
     command,
@@ -40,6 +41,7 @@ from jobs.lake import storage
 from jobs.steps import NIGHT, STEPS
 
 if TYPE_CHECKING:
+    from jobs.nights.airflow import NightPlan
     from jobs.sample_shop import ShopSize
 
 
@@ -186,10 +188,11 @@ def night(
     raw: OwnRaw = None,
     engine: EngineName = "sail",
     config: ConfigName = "standard",
+    changed: SetOption = None,
     adopt: Adopt = False,
 ) -> None:
     """Run a whole night under Airflow and print what came out: the main job."""
-    from jobs.nights.airflow import NightPlan, run_night
+    from jobs.nights.airflow import run_night
     from jobs.sample_shop import SIZES
 
     own = source.resolve() != SAMPLE_SQL
@@ -199,9 +202,9 @@ def night(
         )
     if raw is None and own:
         raise UserError(f"give --raw FOLDER: the raw files that {source} reads")
-    place = _of_its_own(root, source, raw or SAMPLE_RAW, engine, config)
+    place = _of_its_own(root, source, raw or SAMPLE_RAW, engine, config, changed)
     settings, as_of = place.settings(), as_of or _last_night(SIZES["sample"])
-    plan = NightPlan(day_of(as_of), *_paths(place), engine, config, REPOSITORY, make_sample=raw is None)
+    plan = _plan(place, day_of(as_of), make_sample=raw is None)
     lake = place.lake()
     with place.whole_night("night", plan.as_of) as token:
         place.shop(adopt)  # the DAG's ingest asks again, after Airflow has started
@@ -221,26 +224,32 @@ def airflow(
     raw: Raw = SAMPLE_RAW,
     engine: EngineName = "sail",
     config: ConfigName = "standard",
+    changed: SetOption = None,
     adopt: Adopt = False,
 ) -> None:
     """Run a local Airflow, scheduler and UI, with the DAG scheduled nightly; stop it with Ctrl-C."""
-    from jobs.nights.airflow import NightPlan, run_airflow
+    from jobs.nights.airflow import run_airflow
 
-    place = _of_its_own(root, source, raw, engine, config)
+    place = _of_its_own(root, source, raw, engine, config, changed)
     place.settings()
     storage.check_reachable(place.root)
     place.shop(adopt)
-    run_airflow(NightPlan(date.min, *_paths(place), engine, config, REPOSITORY), port, dict(os.environ))
+    run_airflow(_plan(place, date.min), port, dict(os.environ))
 
 
-def _of_its_own(root: Path | None, source: Path, raw: Path, engine: str, config: str) -> Place:
+def _of_its_own(
+    root: Path | None, source: Path, raw: Path, engine: str, config: str, changed: list[str] | None
+) -> Place:
     """The place of a source: by default a lake of its own."""
     lake = root or Path("var/lakes") / source.stem
-    return Place(lake.resolve(), source.absolute(), raw.absolute(), engine, config)
+    return Place(lake.resolve(), source.absolute(), raw.absolute(), engine, config, changed)
 
 
-def _paths(place: Place) -> tuple[Path, Path, Path, Path]:
-    return place.root, place.work, place.source, place.raw
+def _plan(place: Place, as_of: date, make_sample: bool = False) -> NightPlan:
+    from jobs.nights.airflow import NightPlan
+
+    paths = place.root, place.work, place.source, place.raw
+    return NightPlan(as_of, *paths, place.engine, place.config, REPOSITORY, tuple(place.changes), make_sample)
 
 
 @command()

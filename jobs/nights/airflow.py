@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -49,6 +50,8 @@ class NightPlan:
     engine: str
     config: str
     repository: Path
+    changes: tuple[str, ...] = ()
+    """Settings that differ from the config's, as --set takes them."""
     make_sample: bool = False
     """Whether `raw` is the synthetic sample shop, to be written where it is missing."""
 
@@ -72,6 +75,7 @@ class NightPlan:
             "NIGHTRAIL_RAW": str(self.raw),
             "NIGHTRAIL_ENGINE": self.engine,
             "NIGHTRAIL_CONFIG": self.config,
+            "NIGHTRAIL_SET": shlex.join(self.changes),
         }
 
 

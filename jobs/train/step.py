@@ -173,7 +173,10 @@ def _trained(
 ) -> TrainedCandidate:
     """A candidate that learned from the days before the test, with settings chosen on the last of these."""
     began, given, validation = run.clock(), config.candidates[kind], evaluation.validation
-    model = artefacts.create(kind, evaluation.vocabulary, compute, **given)
+    try:
+        model = artefacts.create(kind, evaluation.vocabulary, compute, **given)
+    except ValueError as error:
+        raise UserError(f"train.candidates.{kind}: {error}") from None
     if validation is None:
         fitted = model.fit(evaluation.test.train, evaluation.catalogue, _named(run, kind))
         return TrainedCandidate(model, given, run.clock() - began, list(fitted.losses), [])

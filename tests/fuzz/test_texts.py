@@ -266,12 +266,13 @@ def test_a_source_that_only_selects_is_taken(text: str) -> None:
 def test_the_command_line_refuses_in_words(tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = random.Random(seed)
     monkeypatch.chdir(tmp_path)
-    given = [rng.choice([text for text in CELLS if "\0" not in text]) for _ in range(6)]
+    given = [rng.choice([text for text in CELLS if "\0" not in text]) for _ in range(7)]
     environment = dict(
         zip(
             (
                 "NIGHTRAIL_ENGINE",
                 "NIGHTRAIL_CONFIG",
+                "NIGHTRAIL_SET",
                 "NIGHTRAIL_SOURCE",
                 "NIGHTRAIL_RAW",
                 "NIGHTRAIL_FEATURE_STORE",

@@ -142,6 +142,21 @@ def test_the_night_is_the_parameter_or_else_the_day_of_the_run(dag: dict[str, An
         template.render(params={"as_of": None})
 
 
+def test_a_run_may_change_settings_on_top_of_the_deployments(dag: dict[str, Any]) -> None:
+    for task in dag["tasks"].values():
+        given = {
+            name: jinja2.Template(text).render(params={"as_of": None, "settings": "train.holdout_days=3"}, ds="")
+            for name, text in task["env"].items()
+        }
+        command = task["command"].replace(f'exec "{sys.executable}" -m jobs', "echo $NIGHTRAIL_SET #")
+        for before, after in (({}, ""), ({"NIGHTRAIL_SET": "lists.top_n=9"}, "lists.top_n=9 ")):
+            done = subprocess.run(
+                ["bash", "-c", command], env=given | before, capture_output=True, text=True, check=True
+            )
+            assert done.stdout == f"{after}train.holdout_days=3\n"
+        assert jinja2.Template(task["env"]["NIGHTRAIL_RUN_SET"]).render(params={"settings": None}) == ""
+
+
 def test_only_a_date_is_taken_as_the_night(dag: dict[str, Any]) -> None:
     assert {text for text, taken in dag["as_of"].items() if taken} == {"", "2026-04-06"}
     assert len(dag["as_of"]) > 5
