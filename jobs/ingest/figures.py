@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import TypedDict
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.ingest.formats import RawFile, RawFormat
+from jobs.ingest.files import RawFile
 from jobs.ingest.rules import OPTIONAL
 from jobs.lake.lake import Lake
 from jobs.lake.rows import night
@@ -122,13 +122,18 @@ def _age(lake: Lake, run: Run) -> float | None:
     return (run.midnight - at) / timedelta(days=1)
 
 
-def record_columns(lake: Lake, run: Run, files: Sequence[RawFile], raw_format: RawFormat) -> None:
-    """Add the columns of each view's newest file to the night's figures, so that a gate sees one that is gone."""
-    newest = {file.view: file for file in files}
+def record_columns(
+    lake: Lake, run: Run, files: Sequence[RawFile], columns_of: Callable[[RawFile], tuple[str, ...]]
+) -> None:
+    """Add the columns of each view's newest file to the night's figures, so that a gate sees one that is gone.
+
+    JSON objects leave out what they have no value for, so their keys are not compared.
+    """
+    newest = {file.view: file for file in files if file.kind != "jsonl"}
     rows = [
         row
         for view, file in newest.items()
-        for name in raw_format.columns(file)
+        for name in columns_of(file)
         for row in figure(COLUMNS, 1.0, f"column {view}.{name}")
     ]
     lake.replace_rows(INPUTS, rows, run, where=f"{night(run.as_of)} AND figure = '{COLUMNS}'")

@@ -1,266 +1,269 @@
-"""Reads raw files of each format: column names, limits, damage and rows."""
+"""Reads raw files of each format as Arrow batches of text columns, with the rows that are malformed apart."""
 
 from __future__ import annotations
 
 import csv
-import io
-import unicodedata
+import json
+import re
+import zipfile
 import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import date
-from pathlib import Path
-from typing import ClassVar
+from dataclasses import dataclass, field
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-from pyspark.sql import DataFrame, SparkSession
+import pyarrow.csv as pa_csv
 
 from jobs.errors import UserError
-from jobs.ingest.source import Source, first_line
-from jobs.lake.storage import unpacked
+from jobs.ingest.cells import Cells, as_text, text_of
+from jobs.ingest.files import Kind, RawFile, too_large
+from jobs.ingest.source import Directives, first_line
+from jobs.ingest.text import CHUNK, LONGEST_ROW, Dialect, Utf8Stream, column_names, dialect_of, text_lines
 from jobs.text import clean
 
-WIDE = (b"\xff\xfe", b"\xfe\xff")
-"""First bytes of UTF-16."""
-CHUNK = 1 << 20
-LONGEST_ROW = 1 << 20
-"""Most bytes of one line, and of one row, whose quoted fields may hold line ends."""
-MEGABYTE = 1 << 20
-QUOTE, LINE_FEED, RETURN = b'"'[0], b"\n"[0], b"\r"[0]
+END = "\x00the end\x00"
+"""First field of a row put behind a file's last one: where it is not read, a quote before it is not closed."""
+LINE_END = re.compile("\r\n|\r|\n")
+LONGEST_SHOWN = 10_000
+"""Most characters of a malformed row that are kept."""
 
 
 @dataclass(frozen=True)
-class RawFile:
-    """One file of the raw folder."""
+class MalformedRow:
+    """A row that has no columns to be read by."""
 
-    path: Path
-    name: str
-    """Path below the raw folder, its identity in the table raw_files."""
-    view: str
-    """The SQL view that its rows are in."""
-    day: date | None
-    """The day in its name (YYYY-MM-DD); None for a file that grows or is replaced whole."""
-    bytes: int
+    line: int
+    """Of its file, from 1."""
+    reason: str
+    text: str
+
+
+@dataclass
+class Findings:
+    """The other results of reading a file: what its rows do not tell."""
+
+    malformed: list[MalformedRow] = field(default_factory=list)
+    broken: int = 0
+    """Characters that stand for bytes which are no text in the file's encoding."""
+    cleaned: Counter[str] = field(default_factory=Counter)
+    """Column -> values from whose ends invisible blanks were taken, or whose letters were composed (NFC)."""
 
 
 class RawFormat(ABC):
-    """A format of raw files. Methods raise UserError naming the file that cannot be read."""
+    """A format of raw files. Methods raise UserError naming a file that cannot be read, and why."""
 
-    suffixes: ClassVar[tuple[str, ...]]
-
-    def __init__(self, source: Source) -> None:
-        self.source = source
-        self.delimiter = source.directives.delimiter
-        self.most_bytes = source.directives.max_file_mb * MEGABYTE
+    def __init__(self, directives: Directives) -> None:
+        self.directives = directives
 
     @abstractmethod
     def columns(self, file: RawFile) -> tuple[str, ...]:
         """Column names of a file."""
 
     @abstractmethod
-    def check(self, file: RawFile) -> None:
-        """Read a file once, in the memory of one chunk, before an engine does: refuse one that is damaged, larger than
-        `max_file_mb` when it is unpacked, or not made of rows."""
+    def _batches(self, file: RawFile, findings: Findings) -> Iterator[pa.RecordBatch]:
+        """All rows, every column text."""
 
-    @abstractmethod
-    def read_all(self, file: RawFile) -> None:
-        """Read a file to its end, to find the damage that an engine met."""
+    def batches(self, file: RawFile, findings: Findings) -> Iterator[pa.RecordBatch]:
+        """All rows in the memory of some of them: every column text, with null for a missing value.
 
-    @abstractmethod
-    def frame(self, spark: SparkSession, paths: list[str], schema: str) -> DataFrame:
-        """The rows of files with those columns."""
-
-    def too_large(self, file: RawFile) -> UserError:
-        """The error for a file that exceeds `max_file_mb`."""
-        return UserError(
-            f"the raw file {file.name} ({file.bytes:,} bytes) holds more than max_file_mb = "
-            f"{self.source.directives.max_file_mb} MiB when it is unpacked; split it, or raise max_file_mb in "
-            f"{self.source.path}"
-        )
+        What the rows do not tell is added to `findings` by the time of the last one.
+        """
+        cells = Cells(self.directives.missing, findings.cleaned)
+        with reading(file):
+            for batch in self._batches(file, findings):
+                yield cells.cleaned(batch)
 
 
-class Csv(RawFormat):
-    """Text with one row a line, gzipped or not."""
-
-    suffixes = (".csv", ".csv.gz")
+class Delimited(RawFormat):
+    """Text with one row a line and a character between its fields (RFC 4180, and dialects of it)."""
 
     def columns(self, file: RawFile) -> tuple[str, ...]:
-        """The fields of the first line."""
-        with _reading(file), unpacked(file.path) as stream:
-            if stream.read(2) in WIDE:  # a text of two bytes a letter has no column that a SELECT could name
-                raise UserError(f"the raw file {file.name} is UTF-16; deliver it as UTF-8")
-            stream.seek(0)
-            # utf-8-sig: a column whose name begins with a byte-order mark would never match the SELECT's.
-            text = io.TextIOWrapper(stream, "utf-8-sig", errors="replace")
-            header = next(csv.reader(text, delimiter=self.delimiter), None)
-        if not header:
-            raise UserError(f"the raw file {file.name} is empty, without even a header line; deliver it again")
-        return _distinct(file, header)
+        """The fields of the header."""
+        with reading(file):
+            return column_names(file, dialect_of(file, self.directives).header)
 
-    def check(self, file: RawFile) -> None:
-        """A small gzip can hold a thousand times its size, and an unclosed quote makes one field of all that follows:
-        sizes and quotes are counted over chunks."""
-        longest, size = _Longest(), 0
-        with _reading(file), unpacked(file.path) as stream:
-            while chunk := stream.read(CHUNK):
-                size += len(chunk)
-                if size > self.most_bytes:
-                    raise self.too_large(file)
-                longest.add(chunk)
-                if max(longest.line) > LONGEST_ROW:
-                    raise UserError(
-                        f"the raw file {file.name} has a line of more than {LONGEST_ROW:,} bytes, so it is no csv of "
-                        "rows; deliver it again"
-                    )
-        if max(longest.row) > LONGEST_ROW or longest.open_quote:
-            self._check_rows(file)
+    def _batches(self, file: RawFile, findings: Findings) -> Iterator[pa.RecordBatch]:
+        dialect = dialect_of(file, self.directives)
+        names = column_names(file, dialect.header)
+        bad: list[pa_csv.InvalidRow] = []
 
-    def _check_rows(self, file: RawFile) -> None:
-        """Read the rows one by one, because a quote in the middle of a field opens none: slow, so only where the count
-        of quotes is odd or a row seems long."""
-        last = "\x00the end\x00"
-        row: list[str] = []
-        before = csv.field_size_limit(LONGEST_ROW)
-        try:
-            with unpacked(file.path) as stream:
-                text = io.TextIOWrapper(stream, "utf-8-sig", errors="replace", newline="")
-                for each in csv.reader(_with_end(text, last), delimiter=self.delimiter):
-                    row = each
-        except csv.Error as error:
-            raise UserError(
-                f"the raw file {file.name} is no csv of rows: {error}; look for a quote that is not closed, and "
-                "deliver it again"
-            ) from None
-        finally:
-            csv.field_size_limit(before)
-        if row != [last]:
+        def set_apart(row: pa_csv.InvalidRow) -> str:
+            bad.append(row)
+            return "skip"
+
+        end = f"\n{END}{dialect.delimiter * (len(names) - 1)}\n".encode()
+        stream = Utf8Stream(file, self.directives, end)
+        last = None
+        with pa_csv.open_csv(
+            pa.PythonFile(stream, mode="r"),
+            # Not through several threads: rows keep their order, and the last one is the end's.
+            pa_csv.ReadOptions(
+                use_threads=False, block_size=LONGEST_ROW, column_names=names, skip_rows=dialect.header_lines
+            ),
+            pa_csv.ParseOptions(
+                delimiter=dialect.delimiter,
+                quote_char=dialect.quote or False,
+                escape_char=dialect.escape or False,
+                newlines_in_values=bool(dialect.quote),
+                invalid_row_handler=set_apart,
+            ),
+            # Here and not in Cells, since the reader does it in passing.
+            pa_csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()),
+                null_values=["", *self.directives.missing],
+                strings_can_be_null=True,
+            ),
+        ) as batches:
+            for batch in batches:
+                if last is not None and len(last):
+                    yield last
+                last = batch if len(batch) else last
+                if last is not batch:
+                    last = None
+        if last is None or last.column(0)[-1].as_py() != END:
             raise UserError(
                 f"the raw file {file.name} ends within a quoted field, so its last rows would be lost; look for a "
-                "quote that is not closed, and deliver it again"
+                'quote that is not closed, or set quote = "" in the source where quotes are letters like others'
             )
+        yield last.slice(0, len(last) - 1)
+        findings.broken += stream.broken
+        if bad:
+            findings.malformed += self._located(file, dialect, bad)
 
-    def read_all(self, file: RawFile) -> None:
-        """Unpack it."""
-        with _reading(file), unpacked(file.path) as stream:
-            while stream.read(CHUNK):
-                pass
+    def _located(self, file: RawFile, dialect: Dialect, bad: list[pa_csv.InvalidRow]) -> Iterator[MalformedRow]:
+        """The rows with too few or too many fields, with their lines, which the reader does not count.
 
-    def frame(self, spark: SparkSession, paths: list[str], schema: str) -> DataFrame:
-        """Every column a string."""
-        # Without `escape` Spark reads a doubled quote as two characters, unlike RFC 4180 and Sail.
-        return spark.read.schema(schema).options(header="true", sep=self.delimiter, escape='"').csv(paths)
+        A row over several lines in which others stand is one after whose quote the reader lost its way.
+        """
+        with text_lines(Utf8Stream(file, self.directives)) as text:
+            numbered = enumerate(text, start=1)
+            for row in bad:
+                begin, *others = LINE_END.split(row.text)
+                number = next((number for number, line in numbered if line.rstrip("\r\n") == begin), 0)
+                fields = (len(each) for each in dialect.rows(iter(others)))
+                if others and row.expected_columns in fields:
+                    raise UserError(
+                        f"the raw file {file.name} has a quote in line {number} that is not closed, so the lines after "
+                        f'it would be lost: {clean(begin)[:80]!r}; correct it, or set quote = "" in the source where '
+                        "quotes are letters like others"
+                    )
+                reason = "too few fields" if row.actual_columns < row.expected_columns else "too many fields"
+                yield MalformedRow(number, reason, row.text[:LONGEST_SHOWN])
+
+
+class JsonLines(RawFormat):
+    """One JSON object a line, whose keys are the columns; objects and arrays within it stay JSON."""
+
+    def columns(self, file: RawFile) -> tuple[str, ...]:
+        """The keys of all objects, in the order of their first."""
+        names: dict[str, None] = {}
+        with reading(file):
+            for batch in self._batches(file, Findings()):
+                names |= dict.fromkeys(batch.schema.names)
+        return column_names(file, tuple(names))
+
+    def _batches(self, file: RawFile, findings: Findings) -> Iterator[pa.RecordBatch]:
+        stream = Utf8Stream(file, self.directives)
+        rows: list[dict[str, str | None]] = []
+        size = 0
+        with text_lines(stream) as text:
+            number = 0
+            while line := text.readline(LONGEST_ROW):
+                number += 1
+                size += len(line)
+                if not line.strip():
+                    continue
+                try:
+                    found = json.loads(line)
+                except (ValueError, RecursionError):
+                    found = None
+                if isinstance(found, dict):
+                    rows.append({key.strip() or "column_1": text_of(value) for key, value in found.items()})
+                elif number == 1 and line.lstrip().startswith("["):
+                    raise UserError(
+                        f"the raw file {file.name} is one JSON array; deliver it as JSON lines, one object a line "
+                        f"(jq -c '.[]')"
+                    )
+                else:
+                    findings.malformed.append(
+                        MalformedRow(number, "no JSON object", line.rstrip("\r\n")[:LONGEST_SHOWN])
+                    )
+                if size >= CHUNK:
+                    yield from _batch(rows)
+                    rows, size = [], 0
+        yield from _batch(rows)
+        if not number:
+            raise UserError(f"the raw file {file.name} is empty; deliver it again")
+        findings.broken += stream.broken
+
+
+def _batch(rows: list[dict[str, str | None]]) -> Iterator[pa.RecordBatch]:
+    names = dict.fromkeys(name for row in rows for name in row)
+    if rows:
+        columns = [pa.array([row.get(name) for row in rows], pa.string()) for name in names]
+        yield pa.RecordBatch.from_arrays(columns, list(names))
 
 
 class Parquet(RawFormat):
-    """Parquet files, whose footers tell their columns and sizes."""
-
-    suffixes = (".parquet",)
+    """Parquet files; their values become the text that a csv file would hold."""
 
     def columns(self, file: RawFile) -> tuple[str, ...]:
         """The names of the schema."""
         import pyarrow.parquet as pq
 
-        with _reading(file), file.path.open("rb") as stream:
-            names = pq.read_schema(stream).names
-        return _distinct(file, names)
+        with reading(file), file.path.open("rb") as stream:
+            return column_names(file, tuple(pq.read_schema(stream).names))
 
-    def check(self, file: RawFile) -> None:
-        """Check the sizes in the footer; damage behind it is found by the engine."""
+    def _batches(self, file: RawFile, findings: Findings) -> Iterator[pa.RecordBatch]:
         import pyarrow.parquet as pq
 
-        with _reading(file), file.path.open("rb") as stream:
-            footer = pq.read_metadata(stream)
-        size = sum(footer.row_group(group).total_byte_size for group in range(footer.num_row_groups))
-        if max(size, footer.num_rows) > self.most_bytes:
-            raise self.too_large(file)
-
-    def read_all(self, file: RawFile) -> None:
-        """Decode and validate every batch."""
-        import pyarrow.parquet as pq
-
-        with _reading(file), file.path.open("rb") as stream:
-            for batch in pq.ParquetFile(stream).iter_batches():
-                batch.validate(full=True)
-
-    def frame(self, spark: SparkSession, paths: list[str], schema: str) -> DataFrame:
-        """Columns of the files' own types."""
-        return spark.read.parquet(*paths)
+        with file.path.open("rb") as stream:
+            parquet = pq.ParquetFile(stream)
+            footer = parquet.metadata
+            size = sum(footer.row_group(group).total_byte_size for group in range(footer.num_row_groups))
+            if max(size, footer.num_rows) > self.directives.max_bytes:
+                raise too_large(file, self.directives)
+            names = column_names(file, tuple(parquet.schema_arrow.names))
+            for batch in parquet.iter_batches(batch_size=1 << 16):
+                yield pa.RecordBatch.from_arrays([as_text(column) for column in batch.columns], list(names))
 
 
-FORMATS: dict[str, type[RawFormat]] = {"csv": Csv, "parquet": Parquet}
+FORMATS: dict[Kind, type[RawFormat]] = {
+    "csv": Delimited,
+    "tsv": Delimited,
+    "txt": Delimited,
+    "jsonl": JsonLines,
+    "parquet": Parquet,
+}
 
 
-def format_of(source: Source) -> RawFormat:
-    """The format that a source's directive names."""
-    return FORMATS[source.directives.format](source)
+def format_of(file: RawFile, directives: Directives) -> RawFormat:
+    """The format of a file, by its suffix."""
+    return FORMATS[file.kind](directives)
 
 
 @contextmanager
-def _reading(file: RawFile) -> Iterator[None]:
+def reading(file: RawFile) -> Iterator[None]:
+    """Raise UserError naming the file for the errors of libraries that read it."""
     try:
         yield
     except UserError:
         raise
-    except (OSError, EOFError, zlib.error, csv.Error, pa.ArrowException) as error:
-        reason = first_line(error)
-        raise UserError(
-            f"the raw file {file.name} cannot be read: {reason}; it is damaged or cut short: deliver it again"
-        ) from None
+    except pa.ArrowInvalid as error:
+        if "straddling" in str(error):
+            raise UserError(
+                f"the raw file {file.name} has a row of more than {LONGEST_ROW:,} bytes, so it is no file of rows, or "
+                'a quote in it is not closed; correct it, or set quote = "" in the source where quotes are letters '
+                "like others"
+            ) from None
+        raise _unreadable(file, error) from None
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, csv.Error, pa.ArrowException) as error:
+        raise _unreadable(file, error) from None
 
 
-def _distinct(file: RawFile, names: Sequence[str]) -> tuple[str, ...]:
-    """The column names of a file; raises UserError where they are no text or two cannot be distinguished."""
-    if broken := [name for name in names if any(unicodedata.category(letter) == "Cc" for letter in name)]:
-        raise UserError(
-            f"the raw file {file.name} has no header of text: it begins {clean(broken[0])[:40]!r}; deliver it again as "
-            "UTF-8"
-        )
-    counted = Counter(name.casefold() for name in names)
-    if twice := [name for name in names if counted[name.casefold()] > 1]:
-        raise UserError(
-            f"the raw file {file.name} has the column {clean(twice[0])[:40]!r} more than once, in capitals or not; "
-            "name each one differently"
-        )
-    return tuple(names)
-
-
-class _Longest:
-    """The longest line, and the longest row where quotes are balanced as RFC 4180 wants, over chunks.
-
-    `line` and `row` are (longest that has ended, length of the one that has not), in bytes.
-    """
-
-    def __init__(self) -> None:
-        self.line = self.row = (0, 0)
-        self.open_quote = False
-
-    def add(self, chunk: bytes) -> None:
-        """Go on with the file's next bytes."""
-        data = np.frombuffer(chunk, np.uint8)
-        ends = np.flatnonzero((data == LINE_FEED) | (data == RETURN))
-        self.line = _spans(ends, len(data), self.line)
-        quotes = np.flatnonzero(data == QUOTE)
-        # A line end is a row's end where the quotes before it are even in number.
-        inside = (np.searchsorted(quotes, ends) + self.open_quote) % 2 == 1
-        self.row = _spans(ends[~inside], len(data), self.row)
-        self.open_quote ^= bool(len(quotes) % 2)
-
-
-def _spans(ends: npt.NDArray[np.int64], size: int, so_far: tuple[int, int]) -> tuple[int, int]:
-    longest, unended = so_far
-    if not len(ends):
-        return longest, unended + size
-    inner = int(np.diff(ends).max(initial=0))
-    return max(longest, unended + int(ends[0]), inner), size - int(ends[-1]) - 1
-
-
-def _with_end(lines: Iterator[str], last: str) -> Iterator[str]:
-    for line in lines:
-        yield line.replace("\0", " ")
-    yield "\n"
-    yield last
+def _unreadable(file: RawFile, error: Exception) -> UserError:
+    return UserError(
+        f"the raw file {file.name} cannot be read: {first_line(error)}; it is damaged or cut short: deliver it again"
+    )

@@ -1,54 +1,155 @@
-"""Lists the files of the raw folder, and registers them as SQL views, one a sub-folder."""
+"""Lists the files of the raw folder: those that a night reads, and every other one with the reason."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from datetime import date
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
 
 from jobs.errors import UserError
-from jobs.ingest.formats import RawFile, RawFormat, format_of
-from jobs.ingest.source import Source, relations
+from jobs.ingest.files import Kind, RawFile
+from jobs.ingest.source import Source, own_queries, relations
 from jobs.lake import storage
-from jobs.lake.lake import Lake
 from jobs.text import clean
 
-NOT_IN_NAMES = re.compile(r"[*?\[\]{}\\\x00-\x1f\x7f\ud800-\udfff]")
-"""The engines take a path for a pattern: a file called `a[1].csv` would be skipped without a word."""
 TOP_LEVEL = "raw"
 """The view of the files that lie in the raw folder itself; files in a sub-folder are a view of its name."""
+KINDS: dict[str, Kind] = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".txt": "txt",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".parquet": "parquet",
+}
+PACKINGS = (".gz", ".zst", ".zip")
+SUFFIXES = "csv, tsv, txt, jsonl, ndjson (each also with .gz, .zst or .zip), parquet"
+FORMAT_OF: dict[Kind, str] = {"csv": "csv", "tsv": "csv", "txt": "csv", "jsonl": "jsonl", "parquet": "parquet"}
+"""Kind of file -> the word for it in the directive `format`."""
+REMEDIES = {
+    ".xlsx": "save the sheet as csv",
+    ".xls": "save the sheet as csv",
+    ".rar": "unpack it",
+    ".7z": "unpack it",
+    ".tar": "unpack it",
+    ".tgz": "unpack it",
+    ".bz2": "unpack it",
+    ".xz": "unpack it",
+    ".sql": "export its tables as csv",
+    ".xml": "convert it to csv or JSON lines",
+    ".avro": "convert it to parquet",
+    ".orc": "convert it to parquet",
+}
+ABOUT = re.compile(r"(readme|licen[cs]e|changelog)\b", re.IGNORECASE)
+"""Beginnings of the names of files about the data."""
+FEW = 3
+"""Files that a sentence names; of more it says how many."""
 
 
-def list_raw_files(raw: Path, source: Source) -> list[RawFile]:
-    """Every file of the source's format below `raw`, by name; raises UserError where there is none."""
+@dataclass(frozen=True)
+class NotRead:
+    """A file that a night does not read."""
+
+    name: str
+    """Path below the raw folder."""
+    reason: str
+    """Why, and what to do where it should be read."""
+
+
+@dataclass(frozen=True)
+class RawFolder:
+    """The files of a raw folder, by name."""
+
+    path: Path
+    files: list[RawFile]
+    not_read: list[NotRead]
+
+    def of_night(self, as_of: date) -> RawFolder:
+        """The folder as a night sees it: files of its own day and of later days wait."""
+        waiting = [
+            NotRead(f.name, f"waits for the night {f.day + timedelta(days=1)}, as the day in its name says")
+            for f in self.files
+            if f.day and f.day >= as_of
+        ]
+        read = [f for f in self.files if not f.day or f.day < as_of]
+        return RawFolder(self.path, read, [*self.not_read, *waiting])
+
+    def named_by(self, source: Source) -> RawFolder:
+        """Without the files of folders that no SELECT names.
+
+        Raises UserError where a SELECT names a view that is not there.
+        """
+        check_relations(source, self)
+        named = frozenset().union(*(relations(statement) for statement in source.statements.values()))
+        others = [NotRead(f.name, "no SELECT reads its folder") for f in self.files if f.view.lower() not in named]
+        if len(others) == len(self.files):  # a source of constants
+            return self
+        return RawFolder(self.path, [f for f in self.files if f.view.lower() in named], [*self.not_read, *others])
+
+
+def list_raw_files(raw: Path, source: Source) -> RawFolder:
+    """Every file below `raw`; raises UserError where none can be read."""
     if not raw.is_dir():
         raise UserError(f"the raw folder {raw} is not there; give the folder that holds the shop's raw files")
-    _check_path(f"the raw folder {raw}", str(raw))
-    suffixes = format_of(source).suffixes
-    files = []
+    files: list[RawFile] = []
+    not_read: list[NotRead] = []
     for path, size in storage.files(raw):
         name = path.relative_to(raw).as_posix()
-        if path.name.startswith((".", "_")) or not path.name.endswith(suffixes):
-            continue
-        if size is None:
-            raise UserError(f"{clean(name)} in {raw} is no plain file; take it away")
-        _check_path(f"the raw file {clean(name)!r}", name)
-        parts = name.split("/")
-        files.append(RawFile(path, name, parts[0] if len(parts) > 1 else TOP_LEVEL, _day(name), size))
+        if path.name.startswith(".") or path.name == "_SUCCESS":
+            continue  # of operating systems, editors, and Spark
+        found = _file(source, path, name, size)
+        if isinstance(found, RawFile):
+            files.append(found)
+        else:
+            not_read.append(NotRead(name, found))
     if not files:
         raise UserError(
-            f"{raw} holds no file ending in {' or '.join(suffixes)}; {source.path} says format = "
-            f"{source.directives.format!r}"
+            f"{raw} holds no file that can be read ({SUFFIXES})"
+            + (f"; there are {told(not_read)}" if not_read else "; it is empty")
         )
-    return files
+    return RawFolder(raw, files, not_read)
 
 
-def _check_path(what: str, path: str) -> None:
-    if found := NOT_IN_NAMES.search(path):
-        raise UserError(
-            f"{what} has {found.group()!r} in its path, which the engines would read as a pattern; rename it"
-        )
+def _file(source: Source, path: Path, name: str, size: int | None) -> RawFile | str:
+    """The file, or why it is not read; raises UserError for one that would have to be read and cannot be."""
+    kind, parts = kind_of(path.name), name.split("/")
+    wanted = source.directives.format
+    if kind is None:
+        return _remedy(path.name)
+    if wanted and FORMAT_OF[kind] != wanted:
+        return f"the source says format = {wanted!r}; take that line away to read every format"
+    if path.name.startswith("_"):
+        return "its name begins with _, as files of programs do; rename it"
+    if ABOUT.match(path.name) and kind == "txt":
+        return "its name says that it is about the data; rename it if it is data"
+    if size is None:
+        raise UserError(f"{clean(name)} in {source.path.name}'s raw folder is no plain file; take it away")
+    if not name.isprintable():
+        return "its name holds characters that cannot be shown; rename it"
+    view = parts[0] if len(parts) > 1 else TOP_LEVEL
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", view):
+        return f"its folder {view!r} cannot be a view's name; use letters, digits and underscores"
+    return RawFile(path, name, view, _day(name), size, kind)
+
+
+def kind_of(name: str) -> Kind | None:
+    """What a file's suffix says, in capitals or not; None for a suffix that is not read."""
+    bare = name.lower()
+    for packing in PACKINGS:
+        bare = bare.removesuffix(packing)
+    kind = KINDS.get(Path(bare).suffix)
+    return None if kind == "parquet" and bare != name.lower() else kind
+
+
+def _remedy(name: str) -> str:
+    suffix = Path(name).suffix.lower()
+    return f"{suffix or 'a name without a suffix'} is not read; " + REMEDIES.get(
+        suffix, f"rename or convert it ({SUFFIXES})"
+    )
 
 
 def _day(name: str) -> date | None:
@@ -59,43 +160,48 @@ def _day(name: str) -> date | None:
         return None
 
 
-def check_views(files: Sequence[RawFile]) -> None:
-    """Raise UserError where a raw folder's name cannot be that of a view."""
-    for view in sorted({f.view for f in files}):
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", view):
-            raise UserError(f"the raw folder {view!r} cannot be a view's name; use letters, digits and underscores")
+def told(not_read: Iterable[NotRead]) -> str:
+    """A clause about files: for each reason how many there are, and the names of the first."""
+    by_reason: dict[str, list[str]] = {}
+    for each in not_read:
+        # Files that wait are told together, by the first night.
+        by_reason.setdefault("wait for their nights" if each.reason.startswith("waits") else each.reason, []).append(
+            each.name
+        )
+    clauses = []
+    for reason, names in by_reason.items():
+        more = f" and {len(names) - FEW:,} more" if len(names) > FEW else ""
+        clauses.append(f"{', '.join(clean(name) for name in names[:FEW])}{more} ({reason})")
+    return "; ".join(clauses)
+
+
+def check_relations(source: Source, folder: RawFolder) -> None:
+    """Raise UserError where a SELECT reads a view that the raw folder does not give."""
+    views = sorted({f.view for f in folder.files})
+    for label, statement in source.statements.items():
+        unknown = sorted(relations(statement) - own_queries(statement) - {view.lower() for view in views})
+        if not unknown:
+            continue
+        flat = [f.name for f in folder.files if f.view == TOP_LEVEL and stem(f.name).lower() in unknown]
+        remedy = (
+            "put each kind of file into a sub-folder of its own, whose name is then the view's: "
+            + ", ".join(f"{stem(name)}/{name}" for name in flat)
+            if flat
+            else f"a view is a sub-folder of the raw folder, and `{TOP_LEVEL}` is the files beside them"
+        )
+        also = f"; not read: {told(folder.not_read)}" if folder.not_read else ""
+        raise UserError(
+            f"{source.path}: the SELECT for {label} reads {', '.join(unknown)}, but the raw folder {folder.path} gives "
+            f"{', '.join(views)}; {remedy}{also}"
+        )
+
+
+def stem(name: str) -> str:
+    """A file's name without its folder and suffixes."""
+    return Path(name).name.split(".")[0]
 
 
 def read_by(statement: str, files: list[RawFile]) -> list[RawFile]:
     """The files whose view a SELECT reads; every file where it reads none of them."""
     names = relations(statement)
     return [f for f in files if f.view.lower() in names] or files
-
-
-def register_views(lake: Lake, source: Source, every: Sequence[RawFile], files: Sequence[RawFile]) -> None:
-    """One temporary view a folder of `every`; one without files of `files` is an empty view with its columns."""
-    raw_format = format_of(source)
-    for view in sorted({f.view for f in every}):
-        first = next(f for f in every if f.view == view)
-        read = [f for f in files if f.view == view]
-        # Of files that are not read only the first tells the columns, so that a night's cost follows what it reads.
-        columns = _same_columns([first, *(f for f in read if f != first)], raw_format)
-        schema = ", ".join(f"`{name.replace('`', '``')}` STRING" for name in columns)
-        if read:
-            frame = raw_format.frame(lake.spark, [str(f.path) for f in read], schema)
-        else:
-            frame = lake.spark.createDataFrame([], schema)
-        frame.createOrReplaceTempView(view)
-
-
-def _same_columns(files: list[RawFile], raw_format: RawFormat) -> tuple[str, ...]:
-    expected = raw_format.columns(files[0])
-    for file in files[1:]:
-        there = raw_format.columns(file)
-        if there != expected:
-            raise UserError(
-                f"the raw file {file.name} has the columns {', '.join(there)}; expected as in {files[0].name}: "
-                f"{', '.join(expected)} (missing: {sorted(set(expected) - set(there)) or 'none'}, "
-                f"new: {sorted(set(there) - set(expected)) or 'none'}); correct the file and run the night again"
-            )
-    return expected

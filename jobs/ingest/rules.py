@@ -8,6 +8,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from jobs.errors import UserError
+from jobs.ingest.text import BROKEN
 from jobs.lake.forgotten import LEFT_OUT
 from jobs.tables.shop import AVAILABILITY, CATALOGUE, EVENTS
 
@@ -25,13 +26,15 @@ OPTIONAL = {
     AVAILABILITY.name: ("updated_at",),
 }
 """Columns that a SELECT may leave out; `excluded` is the author's own reason to leave a row out."""
+DESCRIBING = ("name", "brand", "category", "department", "colour")
+"""Texts about a product, kept with U+FFFD where bytes cannot be read."""
 KEYS = {CATALOGUE.name: CATALOGUE.key, AVAILABILITY.name: AVAILABILITY.key}
 ONLY_MARKET = "all"
 """Market of the events of a shop that names none."""
 LONGEST_ID = 200
 OLDEST_YEAR = 1990
-BROKEN = "\ufffd"
-"""The character that stands for bytes which are no UTF-8."""
+UNIT = "\x1f"
+"""Between column and value of an `unread` value."""
 
 # Reasons of rows that are no faults. The reasons of faults stand beside their conditions below.
 
@@ -100,8 +103,8 @@ def validate_events(
     """Typed events, each validated on its own.
 
     Adds `reason` (null for a good row), `expected` (true where the source excluded it), `late`, `absent` (the optional
-    columns that the row leaves blank) and `repeated` (it needs `without_repeats`). `raw` is kept only of rows that are
-    rejected or repeated.
+    columns that the row leaves blank), `unread` (column, UNIT, value of what was not used in an optional column) and
+    `repeated` (it needs `without_repeats`). `raw` is kept only of rows that are rejected or repeated.
 
     `products` are the valid product_ids (None: the source has no catalogue), `oldest` the oldest day of the files
     of one day each that are read (None: they have no days). In such a file a time at or after the night is wrong, in
@@ -110,16 +113,20 @@ def validate_events(
     """
     dated = oldest is not None
     typed = rows.select(
-        *[_blank_to_null(name).alias(name) for name in ("customer_id", "product_id", "basket_id", "excluded")],
+        *[_blank_to_null(name).alias(name) for name in ("customer_id", "product_id", "excluded")],
+        _sound("basket_id").alias("basket_id"),
         _event_id().alias("event_id"),
         F.lower(F.trim("event_type")).alias("event_type"),
         _timestamp("event_ts").alias("event_ts"),
-        F.coalesce(_blank_to_null("market"), F.lit(ONLY_MARKET)).alias("market"),
-        F.coalesce(F.expr("try_cast(quantity AS BIGINT)"), F.when(_is_blank("quantity"), F.lit(1))).alias("quantity"),
+        F.coalesce(_sound("market"), F.lit(ONLY_MARKET)).alias("market"),
+        F.coalesce(_whole_number("quantity"), F.lit(1)).alias("quantity"),
         _price().alias("price"),
-        _is_blank("price").alias("no_price"),
         F.array_compact(F.array(*[F.when(_is_blank(name), name) for name in OPTIONAL[EVENTS.name][:-1]])).alias(
             "absent"
+        ),
+        _unread(
+            {name: _sound(name) for name in ("event_id", "market", "basket_id")}
+            | {"quantity": _whole_number("quantity"), "price": _price()}
         ),
         F.to_json("given").alias("raw"),
     ).withColumn("event_date", F.to_date("event_ts"))
@@ -148,24 +155,22 @@ def validate_events(
         F.col("excluded").isNotNull().alias("expected"),
         F.coalesce(days_late > 0, F.lit(False)).alias("late"),
         "absent",
+        "unread",
         "repeated",
     )
 
 
 def _event_fault() -> Column:
-    ids = ("customer_id", "product_id", "event_id", "market", "basket_id")
+    """Only what a row cannot do without rejects it."""
     return F.coalesce(
         F.when(F.col("customer_id").isNull(), "missing customer"),
         F.when(F.col("product_id").isNull(), "missing product"),
-        *[_id_fault(name) for name in ids],
+        *[_id_fault(name) for name in ("customer_id", "product_id")],
         F.when(~F.col("event_type").isin(*EVENT_TYPES) | F.col("event_type").isNull(), "unknown event type"),
         F.when(F.col("event_ts").isNull(), "unparseable timestamp"),
         F.when(F.year("event_ts") < OLDEST_YEAR, f"timestamp before {OLDEST_YEAR}"),
         F.when(F.col("listed_id").isNull(), "unknown product"),
-        F.when(F.col("quantity").isNull(), "unparseable quantity"),
         F.when(F.col("quantity") < 1, "quantity below 1"),
-        F.when(F.col("price").isNull() & ~F.col("no_price"), "unparseable price"),
-        _price_fault(),
     )
 
 
@@ -184,26 +189,18 @@ def validate_catalogue(rows: DataFrame, repeated: DataFrame | None) -> DataFrame
 
     `repeated` are the `repeated_keys` (None: there are none).
     """
-    named = ("name", "brand", "category", "department", "colour")
-    texts = ("product_id", *named, "currency", "image_url", "updated_at", "excluded")
+    texts = ("product_id", *DESCRIBING, "currency", "image_url", "excluded")
+    launched, updated = _timestamp("launched_at"), _timestamp("updated_at")
     typed = rows.select(
         *[_blank_to_null(name).alias(name) for name in texts],
         _price().alias("price"),
-        _is_blank("price").alias("no_price"),
-        F.to_date(_timestamp("launched_at")).alias("launched_at"),
-        _is_blank("launched_at").alias("no_launch"),
+        F.to_date(launched).alias("launched_at"),
+        updated.alias("updated_at"),
+        _unread({"price": _price(), "launched_at": launched, "updated_at": updated}),
         _key(CATALOGUE.name).alias("hash"),
         "given",
     )
-    broken = [F.when(F.col(name).contains(BROKEN), f"broken encoding in {name}") for name in named]
-    fault = F.coalesce(
-        F.when(F.col("product_id").isNull(), "missing product"),
-        _id_fault("product_id"),
-        *broken,
-        F.when(F.col("price").isNull() & ~F.col("no_price"), "unparseable price"),
-        _price_fault(),
-        F.when(F.col("launched_at").isNull() & ~F.col("no_launch"), "unparseable launch date"),
-    )
+    fault = F.coalesce(F.when(F.col("product_id").isNull(), "missing product"), _id_fault("product_id"))
     validated = typed.withColumn("reason", F.coalesce(_excluded(), fault))
     return _newest(validated, CATALOGUE.key, repeated).select(
         *(name for name in CATALOGUE_COLUMNS if name != "name"),
@@ -211,14 +208,18 @@ def validate_catalogue(rows: DataFrame, repeated: DataFrame | None) -> DataFrame
         "raw",
         "reason",
         F.col("excluded").isNotNull().alias("expected"),
+        "unread",
     )
 
 
 def validate_availability(rows: DataFrame, products: DataFrame, repeated: DataFrame | None) -> DataFrame:
     """Typed pairs of product and market with `reason`; of a pair's good rows all but the newest are SUPERSEDED."""
+    updated = _timestamp("updated_at")
     typed = rows.select(
-        *[_blank_to_null(name).alias(name) for name in ("product_id", "market", "updated_at")],
+        *[_blank_to_null(name).alias(name) for name in ("product_id", "market")],
         _boolean("available").alias("available"),
+        updated.alias("updated_at"),
+        _unread({"updated_at": updated}),
         _key(AVAILABILITY.name).alias("hash"),
         "given",
     )
@@ -232,7 +233,7 @@ def validate_availability(rows: DataFrame, products: DataFrame, repeated: DataFr
         F.when(F.col("available").isNull(), "availability is neither true nor false"),
     )
     return _newest(joined.withColumn("reason", fault), AVAILABILITY.key, repeated).select(
-        "product_id", "market", "available", "raw", "reason", F.lit(False).alias("expected")
+        "product_id", "market", "available", "raw", "reason", F.lit(False).alias("expected"), "unread"
     )
 
 
@@ -266,20 +267,30 @@ def _id_fault(name: str) -> Column:
     )
 
 
-def _price_fault() -> Column:
-    price = F.col("price")
-    return F.coalesce(
-        F.when(F.isnan(price) | (F.abs(price) == float("inf")), "price is not a number"),
-        F.when(price < 0, "negative price"),
-    )
-
-
 def _price() -> Column:
+    """A finite price that is not negative."""
     # Without the guard Spark, but not Sail, reads Java's literals: 1.5d, 0x1p3.
-    return F.when(
-        F.trim("price").rlike("^[-+]?([0-9.]+([eE][-+]?[0-9]+)?|(?i:nan|inf|infinity))$"),
-        F.expr("try_cast(price AS DOUBLE)"),
-    )
+    price = F.when(F.trim("price").rlike("^[-+]?[0-9.]+([eE][-+]?[0-9]+)?$"), F.expr("try_cast(price AS DOUBLE)"))
+    return F.when((price >= 0) & (price < float("inf")), price)
+
+
+def _whole_number(name: str) -> Column:
+    """A whole number, which programs may write with decimals: 2.0."""
+    return F.expr(f"try_cast(regexp_extract(trim({name}), '^([-+]?[0-9]+)([.]0*)?$', 1) AS BIGINT)")
+
+
+def _sound(name: str) -> Column:
+    """The id of an optional column; null where it is blank or no id."""
+    return F.when(_id_fault(name).isNull(), _blank_to_null(name))
+
+
+def _unread(read: dict[str, Column]) -> Column:
+    """`unread`: column, UNIT and value of each optional column whose value is not blank but cannot be used."""
+    values = [
+        F.when(value.isNull() & ~_is_blank(name), F.concat(F.lit(name + UNIT), F.substring(F.trim(name), 1, 80)))
+        for name, value in read.items()
+    ]
+    return F.array_compact(F.array(*values)).alias("unread")
 
 
 def _boolean(name: str) -> Column:
@@ -306,7 +317,7 @@ def _timestamp(name: str) -> Column:
 
 
 def _event_id() -> Column:
-    return F.coalesce(_blank_to_null("event_id"), _content_id())
+    return F.coalesce(_sound("event_id"), _content_id())
 
 
 def _content_id() -> Column:

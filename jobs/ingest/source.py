@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 DIALECT = "spark"
 STATEMENTS = ("events", "catalogue", "availability")
+MISSING = (
+    *("nan", "NaN", "NAN", "null", "Null", "NULL", "none", "None", "NONE", "<NA>", "<null>", "\\N", "undefined"),
+    *("n/a", "N/A", "#N/A", "#NULL!", "(not set)", "(none)"),
+)
+"""Values that people and programs write where there is none; NA is not among them, since it is Namibia."""
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 
 
@@ -30,10 +35,18 @@ Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "satur
 class Directives(StepSettings):
     """The `--! name = value` lines of a source (TOML)."""
 
-    format: Literal["csv", "parquet"] = "csv"
-    """csv or parquet; csv files may be gzipped."""
-    delimiter: str = ","
-    """Between the fields of a csv file."""
+    format: Literal["", "csv", "jsonl", "parquet"] = ""
+    """Read only files of this format: csv (any delimited text), jsonl or parquet; by default all, by their suffixes."""
+    delimiter: str = ""
+    """Between the fields of delimited text; by default the one that the header shows, a tab in .tsv."""
+    quote: str = '"'
+    """Around fields that hold a delimiter or a line end; empty where quotes are letters like others."""
+    escape: str = ""
+    """Before a quote or delimiter that is a letter, such as a backslash; by default a quote in a field is doubled."""
+    encoding: str = "utf-8"
+    """Of text without a byte-order mark, such as windows-1252; bytes that are no such text become U+FFFD."""
+    missing: list[str] = field(default_factory=lambda: list(MISSING))
+    """Values that stand for a missing one, exactly as written."""
     max_rejected_share: Share = 0.05
     """A larger share of unexpected rejections among a statement's rows stops the night."""
     closed_weekdays: list[Weekday] = field(default_factory=list)
@@ -48,8 +61,25 @@ class Directives(StepSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(self.delimiter) != 1 or self.delimiter in '"\r\n\0' or not self.delimiter.isascii():
-            raise UserError(f"delimiter = {self.delimiter!r} cannot part fields; use one character, such as ',' or ';'")
+        for name, example in (("delimiter", "',' or ';'"), ("quote", "'\"'"), ("escape", r"'\\'")):
+            value = getattr(self, name)
+            if value and (len(value) != 1 or value in "\r\n\0" or not value.isascii()):
+                raise UserError(f"{name} = {value!r} is not one ASCII character, such as {example}")
+        if len({self.delimiter, self.quote, self.escape} - {""}) < sum(
+            map(bool, (self.delimiter, self.quote, self.escape))
+        ):
+            raise UserError("delimiter, quote and escape are not three different characters; correct them")
+        try:
+            "".encode(self.encoding)
+        except (LookupError, ValueError):
+            raise UserError(
+                f"encoding = {self.encoding!r} is none that Python knows; use one such as utf-8 or windows-1252"
+            ) from None
+
+    @property
+    def max_bytes(self) -> int:
+        """The same as `max_file_mb` in bytes."""
+        return self.max_file_mb << 20
 
 
 @dataclass(frozen=True)
@@ -164,10 +194,40 @@ def not_a_plain_select(statement: str) -> str | None:
 
 @cache
 def relations(statement: str) -> frozenset[str]:
-    """The names of the views that a SELECT reads, and of its own queries, in small letters."""
+    """The names of the relations that a SELECT reads, in small letters: views, and its own queries (WITH)."""
     from sqlglot import exp
 
-    return frozenset(table.name.lower() for table in _parsed(statement).find_all(exp.Table))
+    tables = (table for table in _parsed(statement).find_all(exp.Table) if not isinstance(table.this, exp.Func))
+    return frozenset(table.name.lower() for table in tables)
+
+
+@cache
+def own_queries(statement: str) -> frozenset[str]:
+    """The names that a SELECT gives to queries of its own (WITH), in small letters."""
+    from sqlglot import exp
+
+    return frozenset(query.alias.lower() for query in _parsed(statement).find_all(exp.CTE))
+
+
+@cache
+def named_columns(statement: str) -> frozenset[str] | None:
+    """The names of columns in a SELECT, in small letters; None where it takes all of some relation (`*`)."""
+    from sqlglot import exp
+
+    tree = _parsed(statement)
+    if any(not isinstance(star.parent, exp.Count) for star in tree.find_all(exp.Star)):
+        return None
+    return frozenset(column.name.lower() for column in tree.find_all(exp.Column))
+
+
+@cache
+def double_quoted(statement: str) -> frozenset[str]:
+    """The texts in double quotes, which other databases take for names of columns."""
+    import sqlglot
+
+    tokens = sqlglot.tokenize(statement, read=DIALECT)
+    texts = (token for token in tokens if token.token_type == sqlglot.TokenType.STRING)
+    return frozenset(token.text for token in texts if statement[token.start] == '"')
 
 
 def _parsed(statement: str) -> Expr:

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 
-from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.errors import UserError
 from jobs.ingest import figures, rules
 from jobs.ingest.events import write_events
-from jobs.ingest.formats import RawFile, RawFormat, format_of
+from jobs.ingest.files import RawFile
 from jobs.ingest.gates import InputGates, check_inputs, decide_inputs
-from jobs.ingest.raw_files import check_views, list_raw_files, read_by
-from jobs.ingest.source import Source, first_line, read_source
+from jobs.ingest.raw_files import RawFolder, list_raw_files, read_by, told
+from jobs.ingest.reasons import SHOWN, told_rejected, told_unread
+from jobs.ingest.source import Source, read_source
 from jobs.ingest.validate import ValidatedRows
-from jobs.lake.engine import is_lost
 from jobs.lake.lake import Lake
 from jobs.lake.storage import emptied
 from jobs.run import Counts, Run
 from jobs.tables.records import INPUTS, RAW_FILES, REJECTED
 from jobs.tables.shop import AVAILABILITY, CATALOGUE, EVENTS
+from jobs.text import clean
 
 
 @dataclass(frozen=True)
@@ -47,34 +47,33 @@ class IngestConfig:
 def execute(lake: Lake, run: Run, config: IngestConfig) -> Counts:
     """Write events, catalogue, availability and rejected for the night; on any error every table stays as it was."""
     source = read_source(config.source)
-    files = [f for f in list_raw_files(config.raw, source) if f.day is None or f.day < run.as_of]
-    check_views(files)
+    every = list_raw_files(config.raw, source).named_by(source)
+    folder = every.of_night(run.as_of)
+    files = folder.files
+    if not files:
+        raise UserError(f"no file of {config.raw} is read in the night {run.as_of}: {told(folder.not_read)}")
     of_events = read_by(source.statements[EVENTS.name], files)
     dated = all(f.day for f in of_events)
     last = run.as_of - timedelta(days=1)
     may_be_empty = config.allow_empty_day or last.strftime("%A").lower() in source.directives.closed_weekdays
     if dated and not may_be_empty and all(f.day != last for f in of_events):
-        newest = max((f.day for f in of_events if f.day), default=None)
+        newest = max(f.day for f in of_events if f.day)
         raise UserError(
             f"there is no raw file for {last}, the day before the night {run.as_of}; the newest in {config.raw} is of "
             f"{newest}. Deliver it, or pass --allow-empty-day if the shop was closed (closed_weekdays in the source if "
-            "it is every week)"
+            "it is every week). If the day in a file's name is the day of its export, take it out of the name"
         )
     new = _new_files(lake, files, run)
-    raw_format = format_of(source)
-    for file in new:
-        raw_format.check(file)
     with emptied(lake.root / ".ingest") as scratch:
         rows = ValidatedRows(lake, run, source, files, new, scratch)
-        with _readable(raw_format, files):
-            rows.validate_all(dated)
-        _check_rejections(rows, source, config)
+        rows.validate_all(dated)
+        _check_rejections(rows, source)
         if dated and not may_be_empty:
             _check_last_day(rows, last)
         elif not rows.count(EVENTS, None) and not lake.frame(EVENTS).limit(1).count():
             raise UserError(f"{config.raw} gives no valid event before {run.as_of}; check the source {source.path}")
-        counts = _write(rows, [f for f in new if f.day])
-    figures.record_columns(lake, run, files, raw_format)
+        counts = _write(rows, [f for f in new if f.day], folder)
+        figures.record_columns(lake, run, files, rows.staged.columns)
     decide_inputs(lake, run, check_inputs(lake, run, config.gates, may_be_empty), config.accepted)
     return counts
 
@@ -95,35 +94,21 @@ def _new_files(lake: Lake, files: list[RawFile], run: Run) -> list[RawFile]:
     return [f for f in files if f.day is None or f.name in own or (f.name, f.bytes) not in others]
 
 
-@contextmanager
-def _readable(raw_format: RawFormat, files: list[RawFile]) -> Iterator[None]:
-    """Name the file behind an engine's reading error."""
-    try:
-        yield
-    except PySparkException as error:
-        if is_lost(error):
-            raise
-        for file in files:
-            raw_format.read_all(file)
-        source = raw_format.source.path
-        raise UserError(f"{source}: the raw files cannot be read: {first_line(error)}") from error
-
-
-def _check_rejections(rows: ValidatedRows, source: Source, config: IngestConfig) -> None:
+def _check_rejections(rows: ValidatedRows, source: Source) -> None:
     for table in rows.tables():
         faults = rows.faults(table)
         whole = sum(n for (name, _, _), n in rows.counts.items() if name == table.name)
         share = sum(faults.values()) / max(whole, 1)
         if share > source.directives.max_rejected_share:
-            reasons = ", ".join(f"{reason} ({n:,})" for reason, n in sorted(faults.items(), key=lambda item: -item[1]))
+            unread = "".join(f"; {told_unread(column, *found)}" for column, found in rows.unread(table).items())
             raise UserError(
                 f"{share:.1%} of the {whole:,} rows for {table.name} would be rejected, more than the limit of "
-                f"{source.directives.max_rejected_share:.1%}: {reasons}. Nothing was written. Correct the raw files, "
-                f"or raise max_rejected_share in {source.path}"
+                f"{source.directives.max_rejected_share:.1%} (max_rejected_share): "
+                f"{told_rejected(faults, rows.examples(table))}{unread}. Nothing was written"
             )
         # Before the events are looked at: without products every one of them would be rejected.
         if table is CATALOGUE and not rows.count(CATALOGUE, None):
-            raise UserError(f"{source.path}: the SELECT for catalogue gives no valid product from {config.raw}")  # noqa: S608 - a message, no SQL
+            raise UserError(f"{source.path}: the SELECT for catalogue gives no valid product")
 
 
 def _check_last_day(rows: ValidatedRows, last: date) -> None:
@@ -137,7 +122,7 @@ def _check_last_day(rows: ValidatedRows, last: date) -> None:
         )
 
 
-def _write(rows: ValidatedRows, read: list[RawFile]) -> Counts:
+def _write(rows: ValidatedRows, read: list[RawFile], folder: RawFolder) -> Counts:
     """Write every table; raw_files last, so that a night that is cut short before reads its files again."""
     lake, run, source = rows.lake, rows.run, rows.source
     version = lake.version(EVENTS) if lake.exists(EVENTS) else None
@@ -156,7 +141,7 @@ def _write(rows: ValidatedRows, read: list[RawFile]) -> Counts:
     found = _figures(rows, version)
     lake.replace_rows(INPUTS, found, run)
     lake.replace_rows(RAW_FILES, [{"path": f.name, "bytes": f.bytes} for f in read], run)
-    return _counts(rows, found)
+    return _counts(rows, found, folder)
 
 
 def _figures(rows: ValidatedRows, version: int | None) -> figures.Figures:
@@ -180,7 +165,7 @@ def _figures(rows: ValidatedRows, version: int | None) -> figures.Figures:
     return found + figures.figure(figures.VERSION, first if now == version and first is not None else now)
 
 
-def _counts(rows: ValidatedRows, found: figures.Figures) -> Counts:
+def _counts(rows: ValidatedRows, found: figures.Figures, folder: RawFolder) -> Counts:
     totals = {row["figure"]: int(row["value"]) for row in found if row["slice"] == figures.ALL}
     bad = sum(n for (_, reason, _), n in rows.counts.items() if reason and reason not in rules.NOT_FAULTS)
     good = {table.name: rows.count(table, None) for table in rows.tables()}
@@ -191,7 +176,26 @@ def _counts(rows: ValidatedRows, found: figures.Figures) -> Counts:
     note += f"; {other:,} rows belong to other nights" if other else ""
     forgotten = rows.count(EVENTS, rules.FORGOTTEN)
     note += f"; {forgotten:,} rows of customers who asked to be forgotten" if forgotten else ""
-    return Counts(sum(rows.counts.values()), sum(good.values()), bad, note)
+    return Counts(sum(rows.counts.values()), sum(good.values()), bad, "; ".join([note, *_told(rows, folder)]))
+
+
+def _told(rows: ValidatedRows, folder: RawFolder) -> Iterator[str]:
+    """What was not read as it stands there: rows, values, letters and files."""
+    for table in rows.tables():
+        if faults := rows.faults(table):
+            yield f"rejected for {table.name}: {told_rejected(faults, rows.examples(table))}"
+        for column, found in rows.unread(table).items():
+            yield f"{table.name}: {told_unread(column, *found)}"
+    for column, found in rows.broken().items():
+        yield f"catalogue: {told_unread(column, *found, broken=True)}"
+    cleaned: Counter[str] = Counter()
+    for staged in {staged.file.name: staged for read in rows.read.values() for staged in read}.values():
+        cleaned.update({f"{staged.file.view}.{name}": count for name, count in staged.findings.cleaned.items()})
+    if cleaned:
+        columns = ", ".join(f"{name} ({count:,})" for name, count in cleaned.most_common(SHOWN))
+        yield f"invisible blanks were taken from, or letters composed in, values of {clean(columns)}"
+    if folder.not_read:
+        yield f"files not read: {told(folder.not_read)}"
 
 
 # Catalogue and availability of a source that has no SELECT for them, from its events.

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from collections.abc import Iterator
 from functools import reduce
 from pathlib import Path
 
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from jobs.errors import UserError
 from jobs.ingest import rules
 from jobs.ingest.events import ReconciledEvents, read_staged, reconcile, stage
-from jobs.ingest.formats import RawFile, format_of
-from jobs.ingest.raw_files import read_by, register_views
+from jobs.ingest.files import RawFile
+from jobs.ingest.formats import MalformedRow
+from jobs.ingest.raw_files import read_by
+from jobs.ingest.reasons import SHOWN, explanation_of
 from jobs.ingest.source import Source, first_line
+from jobs.ingest.staging import StagedFile, StagedFiles
+from jobs.ingest.text import BROKEN
 from jobs.lake.engine import is_lost
 from jobs.lake.forgotten import leave_out
 from jobs.lake.lake import Lake
@@ -33,8 +40,11 @@ class ValidatedRows:
     ) -> None:
         self.lake, self.run, self.source, self.scratch = lake, run, source, scratch
         self.files, self.new = files, new
+        self.staged = StagedFiles(lake, run, source, scratch / "raw")
         self.counts: dict[tuple[str, str | None, bool], int] = {}
         """(table, reason, expected) -> rows; the reason of a good row is None."""
+        self.read: dict[str, list[StagedFile]] = {}
+        """Table -> the files whose rows were read for it."""
         self.schemas: dict[str, StructType] = {}
         self.events: ReconciledEvents | None = None
         """The events compared with those of other nights; None where no file is new."""
@@ -91,9 +101,64 @@ class ValidatedRows:
         columns = [name for name in table.names if name not in ("as_of", "run_id")]
         return self._kept(table).where(F.col("reason").isNull()).select(*columns)
 
+    def malformed(self, table: Table) -> list[tuple[StagedFile, MalformedRow]]:
+        """The rows of its files that no SELECT could read; those of a file that several read are the first one's."""
+        others = {f.file.name for t in self.tables()[: self.tables().index(table)] for f in self.read.get(t.name, ())}
+        files = (staged for staged in self.read.get(table.name, ()) if staged.file.name not in others)
+        return [(staged, row) for staged in files for row in staged.findings.malformed]
+
+    def examples(self, table: Table) -> dict[str, list[str]]:
+        """Reason of a fault -> the values met most often, at most SHOWN."""
+        found: dict[str, list[str]] = {}
+        for staged, row in self.malformed(table):
+            if len(found.setdefault(row.reason, [])) < SHOWN:
+                found[row.reason].append(f"{staged.file.name}, line {row.line}: {row.text}")
+        reasons = [reason for reason in self.faults(table) if reason not in found]
+        if not reasons:
+            return found
+        columns = {reason: explanation_of(reason).column for reason in reasons}
+        value = F.col("raw")
+        for reason, column in columns.items():
+            if column:
+                value = F.when(F.col("reason") == reason, F.get_json_object("raw", f"$.{column}")).otherwise(value)
+        rows = self._kept(table).where(F.col("reason").isin(reasons)).select("reason", value.alias("value"))
+        return found | self._most_frequent(rows, "reason")
+
+    def unread(self, table: Table) -> dict[str, tuple[int, list[str]]]:
+        """Optional column -> (rows whose value was not used, the values met most often)."""
+        pairs = self._kept(table).where(F.size("unread") > 0).select(F.explode("unread").alias("pair"))
+        parts = F.split("pair", rules.UNIT)
+        rows = pairs.select(parts.getItem(0).alias("column"), parts.getItem(1).alias("value"))
+        counts = {row["column"]: row["count"] for row in rows.groupBy("column").count().toArrow().to_pylist()}
+        values = self._most_frequent(rows, "column") if counts else {}
+        return {column: (count, values.get(column, [])) for column, count in sorted(counts.items())}
+
+    def broken(self) -> dict[str, tuple[int, list[str]]]:
+        """Column of the catalogue -> (products whose text has bytes that were replaced, texts met most often)."""
+        if CATALOGUE.name not in self.schemas or not any(f.findings.broken for f in self.read[CATALOGUE.name]):
+            return {}
+        kept = self._kept(CATALOGUE).where(F.col("reason").isNull())
+        texts = [kept.select(F.lit(name).alias("column"), F.col(name).alias("value")) for name in rules.DESCRIBING]
+        rows = reduce(DataFrame.unionAll, texts).where(F.col("value").contains(BROKEN))
+        counts = {row["column"]: row["count"] for row in rows.groupBy("column").count().toArrow().to_pylist()}
+        values = self._most_frequent(rows, "column")
+        return {column: (count, values[column]) for column, count in sorted(counts.items())}
+
+    @staticmethod
+    def _most_frequent(rows: DataFrame, key: str) -> dict[str, list[str]]:
+        """Key -> its most frequent values, at most SHOWN, of rows with the columns `key` and `value`."""
+        place = Window.partitionBy(key).orderBy(F.col("count").desc(), "value")
+        counted = rows.where(F.col("value").isNotNull()).groupBy(key, "value").count()
+        first = counted.withColumn("place", F.row_number().over(place)).where(F.col("place") <= SHOWN)
+        found: dict[str, list[str]] = {}
+        for row in first.orderBy(key, "place").toArrow().to_pylist():
+            found.setdefault(row[key], []).append(row["value"])
+        return found
+
     def bad(self) -> DataFrame | None:
         """Every rejected row, with the columns of the table `rejected`; None where no statement was validated."""
-        frames = [
+        frames = [frame for table in self.tables() for frame in self._malformed_rows(table)]
+        frames += [
             self._kept(table)
             .where(F.col("reason").isNotNull() & ~F.col("reason").isin(*rules.NOT_FAULTS))
             .select(F.lit(table.name).alias("source"), "reason", "expected", "raw")
@@ -114,9 +179,19 @@ class ValidatedRows:
         of_table = {(reason, expected): n for (name, reason, expected), n in self.counts.items() if name == table.name}
         return {r: n for (r, expected), n in of_table.items() if r and not expected and r not in rules.NOT_FAULTS}
 
+    def _malformed_rows(self, table: Table) -> Iterator[DataFrame]:
+        rows = [
+            (table.name, row.reason, False, json.dumps({"file": staged.file.name, "line": row.line, "row": row.text}))
+            for staged, row in self.malformed(table)
+        ]
+        if rows:
+            yield self.lake.spark.createDataFrame(rows, "source STRING, reason STRING, expected BOOLEAN, raw STRING")
+
     def _select(self, table: Table, files: list[RawFile]) -> DataFrame:
         statement = self.source.statements[table.name]
-        register_views(self.lake, self.source, read_by(statement, self.files), read_by(statement, files))
+        every, read = read_by(statement, self.files), read_by(statement, files)
+        self.staged.register(statement, every, read)
+        self.read[table.name] = self.staged.of(read)
         where = str(self.source.path)
         try:
             selected = self.lake.spark.sql(statement, args={"as_of": self.run.as_of.isoformat()})
@@ -124,8 +199,7 @@ class ValidatedRows:
         except PySparkException as error:
             if is_lost(error):
                 raise
-            columns = format_of(self.source).columns
-            headers = {f.view: columns(f) for f in reversed(self.files)}
+            headers = {f.view: self.staged.columns(f) for f in reversed(self.files)}
             there = clean("; ".join(f"{view} has {', '.join(names)}" for view, names in sorted(headers.items())))
             raise UserError(
                 f"{where}: the SELECT for {table.name} does not fit the raw files: {first_line(error)}; {there}"
@@ -138,6 +212,8 @@ class ValidatedRows:
         self.schemas[table.name] = kept.schema
         counted = kept.groupBy("reason", "expected").count().toArrow().to_pylist()
         self.counts |= {(table.name, row["reason"], row["expected"]): row["count"] for row in counted}
+        malformed = Counter(row.reason for _, row in self.malformed(table))
+        self.counts |= {(table.name, reason, False): count for reason, count in malformed.items()}
 
     def _stage(self, name: str, frame: DataFrame) -> DataFrame:
         return stage(self.lake, frame, self.scratch / name)

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import gzip
 import os
 import re
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -37,6 +37,10 @@ FEW_AHEAD: dict[str, int] = {"batch_readahead": 4, "fragment_readahead": 2}
 """How far Arrow reads ahead: its defaults hold gigabytes of rows with long arrays."""
 RENAME_EXCHANGE, AT_FDCWD = 2, -100
 """Of Linux's renameat2(2)."""
+PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+"""First bytes of a packed file -> Arrow's name of the codec."""
+ZIP, ENCRYPTED = b"PK\x03\x04", 1
+"""First bytes of a zip archive, and the flag of a member that has a password."""
 CANNOT_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EXDEV)
 ANSWER_SECONDS = 10
 """Time in which object storage has to answer a first request."""
@@ -279,10 +283,34 @@ def put_if(path: Path, content: bytes, tag: str | None) -> str | None:
 
 
 def unpacked(path: Path) -> BinaryIO:
-    """The content of a file as a stream; a .gz is decompressed."""
-    if not path.name.endswith(".gz"):
-        return cast(BinaryIO, path.open("rb"))
-    return cast(BinaryIO, gzip.open(path.open("rb") if is_remote(path) else path, "rb"))
+    """The content of a file as a stream, unpacked where it begins as gzip, zstd or zip, whatever its name.
+
+    Raises UserError for a zip archive that does not hold one file.
+    """
+    import pyarrow as pa
+
+    stream = cast(BinaryIO, path.open("rb"))
+    start = stream.read(4)
+    stream.seek(0)
+    for magic, codec in PACKED.items():
+        if start.startswith(magic):
+            return cast(BinaryIO, pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), codec))
+    return _only_member(path, stream) if start == ZIP else stream
+
+
+def _only_member(path: Path, stream: BinaryIO) -> BinaryIO:
+    """The one file of a zip archive; what macOS adds for itself does not count."""
+    archive = zipfile.ZipFile(stream)
+    members = [
+        each
+        for each in archive.infolist()
+        if not each.is_dir() and not each.filename.startswith("__MACOSX/") and not each.filename.startswith(".")
+    ]
+    if len(members) != 1:
+        raise UserError(f"{path.name} holds {len(members)} files; unpack it, and deliver each of them")
+    if members[0].flag_bits & ENCRYPTED:
+        raise UserError(f"{path.name} is encrypted; deliver it without a password")
+    return cast(BinaryIO, archive.open(members[0]))
 
 
 def signed_url(path: Path) -> str:
