@@ -21,7 +21,7 @@ LARGEST_WHOLE = float(1 << 53)
 """Below it every whole number is a double of its own."""
 
 
-class Cells:
+class CellCleaner:
     """Cleans the text columns of one file, batch by batch."""
 
     def __init__(self, missing: Sequence[str], counts: Counter[str]) -> None:

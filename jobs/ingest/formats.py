@@ -13,11 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from jobs.errors import UserError
-from jobs.ingest.cells import Cells, as_text, text_of
+from jobs.ingest.cells import CellCleaner, as_text, text_of
 from jobs.ingest.files import Kind, RawFile, too_large
 from jobs.ingest.source import Directives, first_line
 from jobs.ingest.text import CHUNK, LONGEST_ROW, Dialect, Utf8Stream, column_names, dialect_of, text_lines
@@ -25,6 +27,8 @@ from jobs.text import clean
 
 END = "\x00the end\x00"
 """First field of a row put behind a file's last one: where it is not read, a quote before it is not closed."""
+CORRECT_QUOTE = 'correct it, or set quote = "" in the source where quotes are letters like others'
+LINE_FEED = b"\n"[0]
 LINE_END = re.compile("\r\n|\r|\n")
 LONGEST_SHOWN = 10_000
 """Most characters of a malformed row that are kept."""
@@ -70,7 +74,7 @@ class RawFormat(ABC):
 
         What the rows do not tell is added to `findings` by the time of the last one.
         """
-        cells = Cells(self.directives.missing, findings.cleaned)
+        cells = CellCleaner(self.directives.missing, findings.cleaned)
         with reading(file):
             for batch in self._batches(file, findings):
                 yield cells.cleaned(batch)
@@ -109,7 +113,7 @@ class Delimited(RawFormat):
                 newlines_in_values=bool(dialect.quote),
                 invalid_row_handler=set_apart,
             ),
-            # Here and not in Cells, since the reader does it in passing.
+            # Here and not in CellCleaner, since the reader does it in passing.
             pa_csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()),
                 null_values=["", *self.directives.missing],
@@ -117,6 +121,7 @@ class Delimited(RawFormat):
             ),
         ) as batches:
             for batch in batches:
+                _check_swallowed(file, dialect, batch)
                 if last is not None and len(last):
                     yield last
                 last = batch if len(batch) else last
@@ -151,6 +156,27 @@ class Delimited(RawFormat):
                     )
                 reason = "too few fields" if row.actual_columns < row.expected_columns else "too many fields"
                 yield MalformedRow(number, reason, row.text[:LONGEST_SHOWN])
+
+
+def _check_swallowed(file: RawFile, dialect: Dialect, batch: pa.RecordBatch) -> None:
+    """Raise UserError for a field that took in whole rows: its quote was meant to be closed, or to be a letter.
+
+    Its lines have the fields of a row, and the quote of a later row is left in it.
+    """
+    for column in batch.columns if dialect.quote else ():
+        data = column.buffers()[2]
+        if data is None or not (np.frombuffer(data, np.uint8) == LINE_FEED).any():
+            continue
+        several = pc.and_(pc.match_substring(column, "\n"), pc.match_substring(column, dialect.quote))
+        for value in column.filter(several).to_pylist():
+            _, *inner, last = value.split("\n")
+            fields = last.split(dialect.delimiter)
+            rows = all(len(row) == batch.num_columns for row in dialect.rows(iter(inner)))
+            if inner and rows and len(fields) == batch.num_columns and any(f.endswith(dialect.quote) for f in fields):
+                raise UserError(
+                    f"the raw file {file.name} has a quote before the line {clean(inner[0])[:80]!r} that is not "
+                    f"closed, so rows would be lost; {CORRECT_QUOTE}"
+                )
 
 
 class JsonLines(RawFormat):

@@ -70,11 +70,9 @@ class RawFolder:
 
     def of_night(self, as_of: date) -> RawFolder:
         """The folder as a night sees it: files of its own day and of later days wait."""
-        waiting = [
-            NotRead(f.name, f"waits for the night {f.day + timedelta(days=1)}, as the day in its name says")
-            for f in self.files
-            if f.day and f.day >= as_of
-        ]
+        later = [f.day for f in self.files if f.day and f.day >= as_of]
+        why = f"for nights from {min(later) + timedelta(days=1)} on, by the day in the name" if later else ""
+        waiting = [NotRead(f.name, why) for f in self.files if f.day and f.day >= as_of]
         read = [f for f in self.files if not f.day or f.day < as_of]
         return RawFolder(self.path, read, [*self.not_read, *waiting])
 
@@ -164,10 +162,7 @@ def told(not_read: Iterable[NotRead]) -> str:
     """A clause about files: for each reason how many there are, and the names of the first."""
     by_reason: dict[str, list[str]] = {}
     for each in not_read:
-        # Files that wait are told together, by the first night.
-        by_reason.setdefault("wait for their nights" if each.reason.startswith("waits") else each.reason, []).append(
-            each.name
-        )
+        by_reason.setdefault(each.reason, []).append(each.name)
     clauses = []
     for reason, names in by_reason.items():
         more = f" and {len(names) - FEW:,} more" if len(names) > FEW else ""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from jobs.text import clean
@@ -18,71 +19,81 @@ OTHER_TIMES = (
     "to_timestamp(t, 'd/M/yyyy H:mm') reads another order, timestamp_seconds(CAST(t AS BIGINT)) and "
     "timestamp_millis(..) seconds and milliseconds since 1970"
 )
-PRICES = "12.95, 12 or 1.2e3 is read"
+PRICES = "12.95, 12 or 1.2e3 is read (of a product not below 0)"
 OTHER_PRICES = "CAST(replace(regexp_replace(price, '[^0-9,]', ''), ',', '.') AS DOUBLE) reads 12,95 EUR"
 ENCODING = 'name the file\'s encoding in the source, such as --! encoding = "windows-1252"'
 EXCLUDE = "or leave such rows out on purpose: CASE WHEN .. THEN 'why' END AS excluded"
 
 
 @dataclass(frozen=True)
-class Explanation:
+class Remedy:
     """What a person needs to know about a reason."""
 
     column: str | None
     """The column whose values show the fault; None where the whole row does."""
-    remedy: str
+    text: str
 
 
+NOT_READ = " not read"
+"""Behind the name of an optional column: the reason of its values that were not used."""
+BROKEN_TEXT = "text with bytes of another encoding than the source names"
+"""Reason of texts in which bytes were replaced; their rows are kept."""
 REJECTED = {
-    "missing customer": Explanation(
+    "missing customer": Remedy(
         "customer_id",
         f"take it from the order's other lines, max(customer) OVER (PARTITION BY order_no), {EXCLUDE}",
     ),
-    "missing product": Explanation("product_id", f"take it from another column, {EXCLUDE}"),
-    "missing market": Explanation("market", "give a constant where the shop has one market, 'DE' AS market"),
-    "unknown event type": Explanation(
+    "missing product": Remedy("product_id", f"take it from another column, {EXCLUDE}"),
+    "missing market": Remedy("market", "give a constant where the shop has one market, 'DE' AS market"),
+    "unknown event type": Remedy(
         "event_type",
         "click, save, bag and purchase are read; "
         "CASE event_type WHEN 'view' THEN 'click' WHEN 'cart' THEN 'bag' .. END",
     ),
-    "unparseable timestamp": Explanation("event_ts", f"{TIMES}; {OTHER_TIMES}"),
-    "timestamp before 1990": Explanation("event_ts", OTHER_TIMES),
-    "future timestamp": Explanation(
+    "unparseable timestamp": Remedy("event_ts", f"{TIMES}; {OTHER_TIMES}"),
+    "timestamp before 1990": Remedy("event_ts", OTHER_TIMES),
+    "future timestamp": Remedy(
         "event_ts",
         "the day in a file's name says that it holds events up to that day; take the day out of the name if it is the "
         "day of the export: the file is then read every night, up to the night's midnight",
     ),
-    "late": Explanation(
+    "late": Remedy(
         "event_ts",
         "the day in a file's name says that it brings that day's events; for a history take the day out of the name, "
         "or raise late_days in the source",
     ),
-    "unknown product": Explanation(
+    "unknown product": Remedy(
         "product_id",
         "the SELECT for catalogue does not give it: check that both write ids alike, or leave that SELECT out, so that "
         "every product with an event is one",
     ),
-    "quantity below 1": Explanation(
+    "quantity below 1": Remedy(
         "quantity", "a return or cancellation? CASE WHEN quantity < 1 THEN 'return' END AS excluded says so"
     ),
-    "duplicate event": Explanation(
+    "negative price": Remedy(
+        "price",
+        "a refund or correction? CASE WHEN price < 0 THEN 'refund' END AS excluded says so; "
+        "CASE WHEN price >= 0 THEN price END AS price keeps the row without its price",
+    ),
+    "duplicate event": Remedy(
         None,
         "lines that are equal in every column count as one event; if each is a piece of its own, yield an event_id "
         "(order and line number) or count them as quantity (GROUP BY .., count(*) AS quantity)",
     ),
-    "availability is neither true nor false": Explanation(
+    "availability is neither true nor false": Remedy(
         "available", "true, t, yes, y, 1 and false, f, no, n, 0 are read; stock > 0 AS available"
     ),
-    "too many fields": Explanation(None, "correct the row, or set delimiter, quote or escape in the source"),
-    "too few fields": Explanation(None, "correct the row, or set delimiter, quote or escape in the source"),
-    "no JSON object": Explanation(None, "correct the line; JSON lines hold one object a line"),
-    "broken encoding": Explanation(None, ENCODING),
-    "malformed": Explanation(None, "an id has at most 200 characters and no control character; correct the SELECT"),
+    "too many fields": Remedy(None, "correct the row, or set delimiter, quote or escape in the source"),
+    "too few fields": Remedy(None, "correct the row, or set delimiter, quote or escape in the source"),
+    "no JSON object": Remedy(None, "correct the line; JSON lines hold one object a line"),
+    "broken encoding in": Remedy(None, ENCODING),
+    BROKEN_TEXT: Remedy(None, ENCODING),
+    "malformed": Remedy(None, "an id has at most 200 characters and no control character; correct the SELECT"),
 }
 """Reason (or its beginning) -> explanation of rows that were rejected."""
 
 UNREAD = {
-    "price": f"{PRICES}, not negative; {OTHER_PRICES}",
+    "price": f"{PRICES}; {OTHER_PRICES}",
     "quantity": "a whole number is read; 1 was taken",
     "launched_at": f"{TIMES}; {OTHER_TIMES}",
     "updated_at": f"{TIMES}; {OTHER_TIMES}",
@@ -91,33 +102,43 @@ UNREAD = {
     "event_id": "at most 200 characters of text are read; the row's content was taken",
 }
 """Optional column -> explanation of values that were not used, whose rows were."""
-BROKEN_TEXT = f"some bytes are no UTF-8 and were replaced; {ENCODING}"
 
 
-def explanation_of(reason: str) -> Explanation:
+def remedy_of(reason: str) -> Remedy:
     """The explanation of a reason for which rows were rejected."""
+    if reason.endswith(NOT_READ):
+        return Remedy(None, UNREAD.get(reason.removesuffix(NOT_READ), "correct the SELECT"))
+    if found := re.fullmatch("(broken encoding in|malformed) (.+)", reason):
+        return Remedy(found[2], REJECTED[found[1]].text)
     for known, explanation in REJECTED.items():
         if reason.startswith(known) or (known == "late" and reason.endswith("days late")):
             return explanation
-    return Explanation(None, "correct the raw files or the SELECT")
+    return Remedy(None, "correct the raw files or the SELECT")
 
 
-def told_rejected(counts: Mapping[str, int], values: Mapping[str, Sequence[str]]) -> str:
+def explained(counts: Mapping[str, int], values: Mapping[str, Sequence[str]]) -> str:
     """A clause for each reason, the most frequent first: rows, values met, and what to do."""
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return "; ".join(
-        f"{reason} ({count:,}{_met(values.get(reason, ()))}: {explanation_of(reason).remedy})"
-        for reason, count in ordered
-    )
+    clauses = (f"{counted(reason, n, values)}: {remedy_of(reason).text}" for reason, n in by_count(counts))
+    return "; ".join(clauses)
 
 
-def told_unread(column: str, count: int, values: Sequence[str], broken: bool = False) -> str:
-    """A clause about values of an optional column that were not used, or in part not read."""
-    what = "was not read in full" if broken else "was not read"
-    remedy = BROKEN_TEXT if broken else UNREAD.get(column, "correct the SELECT")
-    return f"{column} {what} in {count:,} rows{_met(values)}: {remedy}"
+def summed_up(counts: Mapping[str, int], values: Mapping[str, Sequence[str]]) -> str:
+    """The same without what to do, in few words."""
+    return ", ".join(counted(reason, n, {reason: values.get(reason, ())[:1]}) for reason, n in by_count(counts))
 
 
-def _met(values: Iterable[str]) -> str:
-    shown = [repr(clean(value)[:LONGEST_VALUE]) for value in list(values)[:SHOWN]]
-    return f", such as {', '.join(shown)}" if shown else ""
+def by_count(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Reasons and their rows, the most frequent first."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def counted(reason: str, count: int, values: Mapping[str, Sequence[str]]) -> str:
+    """A reason, its rows, and the values met."""
+    shown = ", ".join(repr(shortened(value)) for value in values.get(reason, ())[:SHOWN])
+    return f"{reason} ({count:,}{shown and f': {shown}'})"
+
+
+def shortened(value: str) -> str:
+    """A value as one short visible text."""
+    text = clean(value)
+    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 2] + ".."

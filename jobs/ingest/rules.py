@@ -120,13 +120,13 @@ def validate_events(
         _timestamp("event_ts").alias("event_ts"),
         F.coalesce(_sound("market"), F.lit(ONLY_MARKET)).alias("market"),
         F.coalesce(_whole_number("quantity"), F.lit(1)).alias("quantity"),
-        _price().alias("price"),
+        _number("price").alias("price"),
         F.array_compact(F.array(*[F.when(_is_blank(name), name) for name in OPTIONAL[EVENTS.name][:-1]])).alias(
             "absent"
         ),
         _unread(
             {name: _sound(name) for name in ("event_id", "market", "basket_id")}
-            | {"quantity": _whole_number("quantity"), "price": _price()}
+            | {"quantity": _whole_number("quantity"), "price": _number("price")}
         ),
         F.to_json("given").alias("raw"),
     ).withColumn("event_date", F.to_date("event_ts"))
@@ -170,7 +170,9 @@ def _event_fault() -> Column:
         F.when(F.col("event_ts").isNull(), "unparseable timestamp"),
         F.when(F.year("event_ts") < OLDEST_YEAR, f"timestamp before {OLDEST_YEAR}"),
         F.when(F.col("listed_id").isNull(), "unknown product"),
+        # These can be read, and say that the row is a return or a correction.
         F.when(F.col("quantity") < 1, "quantity below 1"),
+        F.when(F.col("price") < 0, "negative price"),
     )
 
 
@@ -190,13 +192,14 @@ def validate_catalogue(rows: DataFrame, repeated: DataFrame | None) -> DataFrame
     `repeated` are the `repeated_keys` (None: there are none).
     """
     texts = ("product_id", *DESCRIBING, "currency", "image_url", "excluded")
+    price = F.when(_number("price") >= 0, _number("price"))
     launched, updated = _timestamp("launched_at"), _timestamp("updated_at")
     typed = rows.select(
         *[_blank_to_null(name).alias(name) for name in texts],
-        _price().alias("price"),
+        price.alias("price"),
         F.to_date(launched).alias("launched_at"),
         updated.alias("updated_at"),
-        _unread({"price": _price(), "launched_at": launched, "updated_at": updated}),
+        _unread({"price": price, "launched_at": launched, "updated_at": updated}),
         _key(CATALOGUE.name).alias("hash"),
         "given",
     )
@@ -267,11 +270,11 @@ def _id_fault(name: str) -> Column:
     )
 
 
-def _price() -> Column:
-    """A finite price that is not negative."""
+def _number(name: str) -> Column:
+    """A finite number."""
     # Without the guard Spark, but not Sail, reads Java's literals: 1.5d, 0x1p3.
-    price = F.when(F.trim("price").rlike("^[-+]?[0-9.]+([eE][-+]?[0-9]+)?$"), F.expr("try_cast(price AS DOUBLE)"))
-    return F.when((price >= 0) & (price < float("inf")), price)
+    number = F.when(F.trim(name).rlike("^[-+]?[0-9.]+([eE][-+]?[0-9]+)?$"), F.expr(f"try_cast({name} AS DOUBLE)"))
+    return F.when(F.abs(number) < float("inf"), number)
 
 
 def _whole_number(name: str) -> Column:

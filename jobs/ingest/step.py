@@ -17,7 +17,7 @@ from jobs.ingest.events import write_events
 from jobs.ingest.files import RawFile
 from jobs.ingest.gates import InputGates, check_inputs, decide_inputs
 from jobs.ingest.raw_files import RawFolder, list_raw_files, read_by, told
-from jobs.ingest.reasons import SHOWN, told_rejected, told_unread
+from jobs.ingest.reasons import SHOWN, explained, summed_up
 from jobs.ingest.source import Source, read_source
 from jobs.ingest.validate import ValidatedRows
 from jobs.lake.lake import Lake
@@ -51,7 +51,10 @@ def execute(lake: Lake, run: Run, config: IngestConfig) -> Counts:
     folder = every.of_night(run.as_of)
     files = folder.files
     if not files:
-        raise UserError(f"no file of {config.raw} is read in the night {run.as_of}: {told(folder.not_read)}")
+        raise UserError(
+            f"no file of {config.raw} is read in the night {run.as_of}: {told(folder.not_read)}; if that is the day of "
+            "the export, take it out of the name"
+        )
     of_events = read_by(source.statements[EVENTS.name], files)
     dated = all(f.day for f in of_events)
     last = run.as_of - timedelta(days=1)
@@ -100,11 +103,11 @@ def _check_rejections(rows: ValidatedRows, source: Source) -> None:
         whole = sum(n for (name, _, _), n in rows.counts.items() if name == table.name)
         share = sum(faults.values()) / max(whole, 1)
         if share > source.directives.max_rejected_share:
-            unread = "".join(f"; {told_unread(column, *found)}" for column, found in rows.unread(table).items())
+            unread = explained(*rows.unread(table))
             raise UserError(
                 f"{share:.1%} of the {whole:,} rows for {table.name} would be rejected, more than the limit of "
-                f"{source.directives.max_rejected_share:.1%} (max_rejected_share): "
-                f"{told_rejected(faults, rows.examples(table))}{unread}. Nothing was written"
+                f"{source.directives.max_rejected_share:.1%} (max_rejected_share); nothing was written. "
+                f"{explained(faults, rows.examples(table))}" + (f"; also {unread}" if unread else "")
             )
         # Before the events are looked at: without products every one of them would be rejected.
         if table is CATALOGUE and not rows.count(CATALOGUE, None):
@@ -183,11 +186,9 @@ def _told(rows: ValidatedRows, folder: RawFolder) -> Iterator[str]:
     """What was not read as it stands there: rows, values, letters and files."""
     for table in rows.tables():
         if faults := rows.faults(table):
-            yield f"rejected for {table.name}: {told_rejected(faults, rows.examples(table))}"
-        for column, found in rows.unread(table).items():
-            yield f"{table.name}: {told_unread(column, *found)}"
-    for column, found in rows.broken().items():
-        yield f"catalogue: {told_unread(column, *found, broken=True)}"
+            yield f"rejected for {table.name}: {summed_up(faults, rows.examples(table))}"
+        if unread := summed_up(*rows.unread(table)):
+            yield f"kept for {table.name} with null or in part: {unread}"
     cleaned: Counter[str] = Counter()
     for staged in {staged.file.name: staged for read in rows.read.values() for staged in read}.values():
         cleaned.update({f"{staged.file.view}.{name}": count for name, count in staged.findings.cleaned.items()})

@@ -19,7 +19,7 @@ from jobs.ingest.events import ReconciledEvents, read_staged, reconcile, stage
 from jobs.ingest.files import RawFile
 from jobs.ingest.formats import MalformedRow
 from jobs.ingest.raw_files import read_by
-from jobs.ingest.reasons import SHOWN, explanation_of
+from jobs.ingest.reasons import BROKEN_TEXT, NOT_READ, SHOWN, remedy_of
 from jobs.ingest.source import Source, first_line
 from jobs.ingest.staging import StagedFile, StagedFiles
 from jobs.ingest.text import BROKEN
@@ -50,7 +50,21 @@ class ValidatedRows:
         """The events compared with those of other nights; None where no file is new."""
 
     def validate_all(self, dated: bool) -> None:
-        """Validate the catalogue, then what refers to it; `dated`: every file of events has its day in its name."""
+        """Validate the catalogue, then what refers to it; `dated`: every file of events has its day in its name.
+
+        Raises UserError where a SELECT fails on a row.
+        """
+        try:
+            self._validate_all(dated)
+        except PySparkException as error:
+            if is_lost(error):
+                raise
+            raise UserError(
+                f"{self.source.path}: a SELECT fails on a row of the raw files: {first_line(error)}; functions such "
+                "as try_cast and try_to_timestamp give null instead"
+            ) from error
+
+    def _validate_all(self, dated: bool) -> None:
         products = None
         steps = 1 + len(self.source.statements)
         if CATALOGUE.name in self.source.statements:
@@ -116,43 +130,41 @@ class ValidatedRows:
         reasons = [reason for reason in self.faults(table) if reason not in found]
         if not reasons:
             return found
-        columns = {reason: explanation_of(reason).column for reason in reasons}
+        columns = {reason: remedy_of(reason).column for reason in reasons}
         value = F.col("raw")
         for reason, column in columns.items():
             if column:
                 value = F.when(F.col("reason") == reason, F.get_json_object("raw", f"$.{column}")).otherwise(value)
         rows = self._kept(table).where(F.col("reason").isin(reasons)).select("reason", value.alias("value"))
-        return found | self._most_frequent(rows, "reason")
+        return found | self._most_frequent(rows)
 
-    def unread(self, table: Table) -> dict[str, tuple[int, list[str]]]:
-        """Optional column -> (rows whose value was not used, the values met most often)."""
-        pairs = self._kept(table).where(F.size("unread") > 0).select(F.explode("unread").alias("pair"))
+    def unread(self, table: Table) -> tuple[dict[str, int], dict[str, list[str]]]:
+        """Of optional values that were not used, or in part not read, whose rows were: reason -> rows, and values."""
+        kept = self._kept(table)
+        pairs = kept.where(F.size("unread") > 0).select(F.explode("unread").alias("pair"))
         parts = F.split("pair", rules.UNIT)
-        rows = pairs.select(parts.getItem(0).alias("column"), parts.getItem(1).alias("value"))
-        counts = {row["column"]: row["count"] for row in rows.groupBy("column").count().toArrow().to_pylist()}
-        values = self._most_frequent(rows, "column") if counts else {}
-        return {column: (count, values.get(column, [])) for column, count in sorted(counts.items())}
-
-    def broken(self) -> dict[str, tuple[int, list[str]]]:
-        """Column of the catalogue -> (products whose text has bytes that were replaced, texts met most often)."""
-        if CATALOGUE.name not in self.schemas or not any(f.findings.broken for f in self.read[CATALOGUE.name]):
-            return {}
-        kept = self._kept(CATALOGUE).where(F.col("reason").isNull())
-        texts = [kept.select(F.lit(name).alias("column"), F.col(name).alias("value")) for name in rules.DESCRIBING]
-        rows = reduce(DataFrame.unionAll, texts).where(F.col("value").contains(BROKEN))
-        counts = {row["column"]: row["count"] for row in rows.groupBy("column").count().toArrow().to_pylist()}
-        values = self._most_frequent(rows, "column")
-        return {column: (count, values[column]) for column, count in sorted(counts.items())}
+        rows = pairs.select(
+            F.concat(parts.getItem(0), F.lit(NOT_READ)).alias("reason"), parts.getItem(1).alias("value")
+        )
+        if table is CATALOGUE and any(staged.findings.broken for staged in self.read[table.name]):
+            good = kept.where(F.col("reason").isNull())
+            texts = [F.when(F.col(name).contains(BROKEN), F.col(name)) for name in rules.DESCRIBING]
+            broken = good.select(
+                F.lit(BROKEN_TEXT).alias("reason"), F.explode(F.array_compact(F.array(*texts))).alias("value")
+            )
+            rows = rows.unionAll(broken)
+        counts = {row["reason"]: row["count"] for row in rows.groupBy("reason").count().toArrow().to_pylist()}
+        return counts, self._most_frequent(rows) if counts else {}
 
     @staticmethod
-    def _most_frequent(rows: DataFrame, key: str) -> dict[str, list[str]]:
-        """Key -> its most frequent values, at most SHOWN, of rows with the columns `key` and `value`."""
-        place = Window.partitionBy(key).orderBy(F.col("count").desc(), "value")
-        counted = rows.where(F.col("value").isNotNull()).groupBy(key, "value").count()
+    def _most_frequent(rows: DataFrame) -> dict[str, list[str]]:
+        """Reason -> its most frequent values, at most SHOWN, of rows with the columns `reason` and `value`."""
+        place = Window.partitionBy("reason").orderBy(F.col("count").desc(), "value")
+        counted = rows.where(F.col("value").isNotNull()).groupBy("reason", "value").count()
         first = counted.withColumn("place", F.row_number().over(place)).where(F.col("place") <= SHOWN)
         found: dict[str, list[str]] = {}
-        for row in first.orderBy(key, "place").toArrow().to_pylist():
-            found.setdefault(row[key], []).append(row["value"])
+        for row in first.orderBy("reason", "place").toArrow().to_pylist():
+            found.setdefault(row["reason"], []).append(row["value"])
         return found
 
     def bad(self) -> DataFrame | None:

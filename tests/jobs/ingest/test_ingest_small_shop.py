@@ -14,8 +14,9 @@ import pytest
 
 from jobs.errors import UserError
 from jobs.ingest import step as ingest
-from jobs.ingest.raw_files import list_raw_files, register_views
+from jobs.ingest.raw_files import list_raw_files
 from jobs.ingest.source import Directives, Source
+from jobs.ingest.staging import StagedFiles
 from jobs.lake.lake import Lake
 from jobs.run import Counts, Run
 from jobs.tables.records import RAW_FILES
@@ -107,7 +108,7 @@ def test_a_good_next_day_is_not_refused(shop: SmallShop, good_night: Lake, run: 
 
 def test_a_column_missing_in_one_file_is_refused(shop: SmallShop, good_night: Lake, run: MakeRun) -> None:
     write_text(shop.raw / "events" / f"{DAYS[-1]}.csv.gz", "id,who,ts\n1,C1,2026-03-08\n")
-    assert_refused(good_night, run(NIGHT), shop.config(), f"events/{DAYS[-1]}.csv.gz", "missing: ['what']", "new: none")
+    assert_refused(good_night, run(NIGHT), shop.config(), f"events/{DAYS[-1]}.csv.gz", "lacks what", "new: none")
 
 
 @pytest.mark.parametrize("part", [0.3, 0.8, 0.99])
@@ -138,7 +139,12 @@ def test_an_empty_file_is_refused(shop: SmallShop, good_night: Lake, run: MakeRu
 def test_too_many_rejected_rows_are_refused_with_their_reasons(shop: SmallShop, good_night: Lake, run: MakeRun) -> None:
     lines = "1,,P1,2026-03-08\n2,,P1,2026-03-08\n3,C1,P1,soon\n4,C1,P1,2026-03-08\n"
     write_text(shop.raw / "events" / f"{DAYS[-1]}.csv.gz", HEADER + lines)
-    parts = ("75.0% of the 4 rows for events", "missing customer (2), unparseable timestamp (1)", "limit of 5.0%")
+    parts = (
+        "75.0% of the 4 rows for events",
+        "missing customer (2): take it",
+        "unparseable timestamp (1: 'soon'): 2026-04-05",
+        "limit of 5.0%",
+    )
     assert_refused(good_night, run(NIGHT), shop.config(), *parts)
 
 
@@ -152,7 +158,7 @@ def test_a_select_that_does_not_fit_is_refused_with_the_columns_there_are(
 ) -> None:
     shop.source("", view="gone")
     assert_refused(
-        good_night, run(NIGHT), shop.config(), "SELECT for events does not fit", "events has id, who, what, ts"
+        good_night, run(NIGHT), shop.config(), "SELECT for events reads gone", "gives events; a view is a sub-folder"
     )
     shop.source("", CATALOGUE_SELECT.replace("what AS", "sku AS").replace("products", "events"))
     assert_refused(
@@ -171,9 +177,10 @@ def test_availability_without_a_catalogue_is_refused(shop: SmallShop, good_night
     assert_refused(good_night, run(NIGHT), shop.config(), "SELECT for availability but none for catalogue")
 
 
-def test_a_folder_whose_name_is_no_view_is_refused(shop: SmallShop, good_night: Lake, run: MakeRun) -> None:
+def test_a_folder_whose_name_is_no_view_is_named(shop: SmallShop, good_night: Lake, run: MakeRun) -> None:
     write_text(shop.raw / "web-shop" / f"{DAYS[-1]}.csv", "a\n")
-    assert_refused(good_night, run(NIGHT), shop.config(), "'web-shop' cannot be a view's name")
+    note = ingest.execute(good_night, run(NIGHT), shop.config()).note
+    assert f"web-shop/{DAYS[-1]}.csv (its folder 'web-shop' cannot be a view's name" in note
 
 
 @pytest.mark.parametrize("how", ["allow_empty_day", "closed_weekdays"])
@@ -252,11 +259,11 @@ ODD_CSV = (
 )
 
 
-def test_odd_csv_reads_the_same_on_both_engines(lake: Lake, tmp_path: Path) -> None:
+def test_odd_csv_reads_the_same_on_both_engines(lake: Lake, tmp_path: Path, run: MakeRun) -> None:
     write_text(tmp_path / "raw" / "odd.csv.gz", ODD_CSV)
     source = Source(tmp_path / "shop.sql", Directives(), {})
-    files = list_raw_files(tmp_path / "raw", source)
-    register_views(lake, source, files, files)
+    files = list_raw_files(tmp_path / "raw", source).files
+    StagedFiles(lake, run(NIGHT), source, tmp_path / "staged").register("SELECT * FROM raw", files, files)
     found = lake.spark.table("raw").select("id", "who", "what").toArrow()
     assert [tuple(row.values()) for row in found.to_pylist()] == [
         ("1", 'C "quoted", 1', "P1"),
