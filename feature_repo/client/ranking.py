@@ -16,7 +16,7 @@ COUNTS, PSEUDO_COUNT = 0.1, 5.0
 MOST = 500
 """Candidates of one request: the most that a page loads at once."""
 ALL_PRODUCTS = "*"
-"""The category whose market ranking holds all products."""
+"""The category whose market ranking holds all products; no category's own page has this name (`page_of`)."""
 MODEL, CATEGORY_ORDER, MARKET_ORDER, GIVEN_ORDER = "model", "category order", "market order", "given order"
 """What decided a candidate's place."""
 Vector = tuple["npt.NDArray[np.float32]", str]
@@ -36,6 +36,14 @@ class Ranked:
     """Higher is better, comparable within one source; None for GIVEN_ORDER."""
     source: str
     """MODEL, CATEGORY_ORDER, MARKET_ORDER or GIVEN_ORDER."""
+
+
+def page_of(category: str) -> str:
+    """The name of a category's page: the category, and for one that is called `*` that with a backslash before it.
+
+    So is `\\*` called `\\\\*`: two categories never share a page.
+    """
+    return f"\\{category}" if category.lstrip("\\") == ALL_PRODUCTS else category
 
 
 def distinct(candidates: Sequence[str]) -> list[str]:

@@ -94,7 +94,10 @@ class Recommendations:
         return ListPage(found.shown, _first(found.values[:1], found.values[1:]))
 
     def category_page(self, market: str, category: str = ALL_PRODUCTS, variant: str = DEFAULT) -> ListPage:
-        """A market's order of a category, by default of all products; of all for an unknown category, too."""
+        """A market's order of a category, by default of all products; of all for an unknown category, too.
+
+        A category called `*` has the page `\\*` (`feature_repo.client.ranking.page_of`).
+        """
         variants = _variants(variant)
         keys: list[Key] = [(views.ORDER, (market, category, one)) for one in variants]
         found = self.nights.look([*keys, *((views.HEAD, (market, one)) for one in variants)])

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pyarrow as pa
 
+from feature_repo.client.ranking import ALL_PRODUCTS, page_of
 from jobs.lake.lake import Lake
 from jobs.lists.assortment import read_assortment
 from jobs.lists.builder import ListBuilder, ListGroup
@@ -30,9 +31,6 @@ from jobs.tables.shop import (
 )
 from models.assembly.assembly import Owners
 from models.networks.artefacts import POPULARITY
-
-ALL_PRODUCTS = "*"
-"""Category of the market_ranking row that ranks all products."""
 
 
 def execute(lake: Lake, run: Run, config: ListsConfig) -> Counts:
@@ -95,7 +93,7 @@ def _counts(builder: ListBuilder, written: int, lacking: list[str]) -> Counts:
 def _ranked_pages(builder: ListBuilder, config: ListsConfig, run: Run) -> Iterator[pa.RecordBatch]:
     """The order of every category page, and of all products, for customers without a history."""
     assortment = builder.assortment
-    keys = {"category": pa.concat_arrays([assortment.categories.ids, pa.array([ALL_PRODUCTS])])}
+    keys = {"category": pa.array([*map(page_of, assortment.categories.ids.to_pylist()), ALL_PRODUCTS])}
     owners = Owners.of_products(np.full(len(keys["category"]), -1))
     for variant in config.variants:
         for market in range(len(assortment.markets)):

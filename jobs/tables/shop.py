@@ -177,7 +177,7 @@ MARKET_RANKING = Table(
     "market_ranking",
     "The order of a category page, or of all products, for an unknown customer; most popular first.",
     ("market", "category", "variant"),
-    "market STRING market\ncategory STRING category of the page, or * for all products" + LIST,
+    "market STRING market\ncategory STRING category of the page, or * for all products; a category * is escaped" + LIST,
     ("as_of",),
 )
 

@@ -9,16 +9,19 @@ from pathlib import Path
 
 import pytest
 
+from feature_repo.client.ranking import page_of
 from jobs.config import quick
 from jobs.lake.engine import Engine
+from jobs.publish.store import REPO, OnlineStore
 from jobs.run import Counts
 from jobs.tables.records import MODELS, PUBLISHED
-from jobs.tables.shop import CATALOGUE, PEOPLE_ALSO_BOUGHT, RECOMMENDED_FOR_YOU, YOU_MIGHT_ALSO_LIKE
-from tests.support.nights import LakeFactory, Shop
+from jobs.tables.shop import CATALOGUE, MARKET_RANKING, PEOPLE_ALSO_BOUGHT, RECOMMENDED_FOR_YOU, YOU_MIGHT_ALSO_LIKE
+from tests.support.nights import LakeFactory, Shop, feast_below
 
 NIGHT = date(2026, 4, 6)
 MIDNIGHT = datetime(2026, 4, 6)
-SOURCE = "-- events\nSELECT c AS customer_id, p AS product_id, ty AS event_type, t AS event_ts FROM raw\n"
+SOURCE = "-- events\nSELECT c AS customer_id, p AS product_id, ty AS event_type, t AS event_ts FROM visits\n"
+WITH_CATEGORIES = f"{SOURCE};\n-- catalogue\nSELECT id AS product_id, name, cat AS category FROM products\n"
 Event = tuple[str, str, datetime, str]
 
 
@@ -48,33 +51,58 @@ def bought_once(customers: int, products: int) -> Iterator[Event]:
 
 
 def night_of(
-    events: Iterator[Event], engine: Engine, lakes: LakeFactory, folder: Path
+    events: Iterator[Event], engine: Engine, lakes: LakeFactory, folder: Path, source: str = SOURCE
 ) -> tuple[Shop, dict[str, Counts]]:
     """(a shop of these events after its first night, what its steps said)."""
     raw = folder / "raw"
-    raw.mkdir()
+    (raw / "visits").mkdir(parents=True, exist_ok=True)
     rows = [f"{c},{p},{t:%Y-%m-%d %H:%M:%S},{kind}" for c, p, t, kind in events]
-    (raw / "events.csv").write_text("\n".join(["c,p,t,ty", *rows]) + "\n", "utf-8")
-    (folder / "source.sql").write_text(SOURCE, "utf-8")
+    (raw / "visits" / "events.csv").write_text("\n".join(["c,p,t,ty", *rows]) + "\n", "utf-8")
+    (folder / "source.sql").write_text(source, "utf-8")
     shop = Shop(lakes(engine, folder / "lake"), quick(folder / "source.sql", raw))
     return shop, shop.steps(as_of=NIGHT)
 
 
-def test_a_shop_whose_sessions_are_its_customers_gets_a_night(
-    sail_engine: Engine, lake_factory: LakeFactory, tmp_path: Path
+@pytest.fixture(scope="module")
+def shop_of_sessions(
+    sail_engine: Engine, lake_factory: LakeFactory, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Shop, dict[str, Counts]]:
+    """A shop whose sessions are its customers, with a category called `*`, after its first night."""
+    folder = tmp_path_factory.mktemp("sessions")
+    products = [f"p{number},Name {number},{('*', 'shoes', '')[number % 3]}" for number in range(60)]
+    (folder / "raw" / "products").mkdir(parents=True)
+    (folder / "raw" / "products" / "p.csv").write_text("\n".join(["id,name,cat", *products]) + "\n", "utf-8")
+    return night_of(sessions(300, 60), sail_engine, lake_factory, folder, WITH_CATEGORIES)
+
+
+def test_what_can_be_made_is_published_and_what_cannot_is_said(
+    shop_of_sessions: tuple[Shop, dict[str, Counts]],
 ) -> None:
-    shop, said = night_of(sessions(300, 60), sail_engine, lake_factory, tmp_path)
+    shop, said = shop_of_sessions
     assert shop.rows(PUBLISHED, NIGHT)
     (model,) = shop.rows(MODELS, NIGHT)
     assert model["kind"] == "popularity" and "a comparison needs 20 such customers" in said["train"].note
     assert "recommended_for_you shows what is popular" in said["lists"].note
     assert "no product was bought together with another: people_also_bought shows what is popular" in said["lists"].note
     similar = [source for row in shop.rows(YOU_MIGHT_ALSO_LIKE, NIGHT) for source in row["sources"]]
-    assert similar.count("co-view") > len(similar) / 4 and "model" not in similar
-    for table in (PEOPLE_ALSO_BOUGHT, RECOMMENDED_FOR_YOU):
+    assert similar.count("co-view") > len(similar) / 8 and "model" not in similar
+    for table, owners in ((PEOPLE_ALSO_BOUGHT, 60), (RECOMMENDED_FOR_YOU, 300)):
         rows = shop.rows(table, NIGHT)
-        assert len(rows) == (300 if table is RECOMMENDED_FOR_YOU else len(shop.rows(CATALOGUE, NIGHT)))
+        assert len(rows) == owners
         assert {source for row in rows for source in row["sources"]} == {"market popularity"}
+
+
+def test_a_category_may_have_the_name_of_the_page_of_all_products(
+    shop_of_sessions: tuple[Shop, dict[str, Counts]],
+) -> None:
+    shop, _ = shop_of_sessions
+    pages = {row["category"]: set(row["product_ids"]) for row in shop.rows(MARKET_RANKING, NIGHT)}
+    stars, shoes = ({product for product in pages["*"] if int(product[1:]) % 3 == kind} for kind in (0, 1))
+    assert len(shop.rows(MARKET_RANKING, NIGHT)) == len(pages) == 3 and len(pages["*"]) == 60
+    assert (pages["\\*"], pages["shoes"]) == (stars, shoes)
+    with feast_below(shop.lake.work):
+        client = OnlineStore(shop.lake.root, REPO / "feature_store.yaml", shop.lake.work).client()
+    assert set(client.category_page("all", page_of("*")).list.product_ids) == stars
 
 
 SHOPS = {

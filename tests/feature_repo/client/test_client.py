@@ -16,7 +16,7 @@ import pytest
 from feature_repo.client import Recommendations, StoreAwayError, views
 from feature_repo.client.answers import MARKET_ORDER, NOTHING, OWN
 from feature_repo.client.nights import Cache
-from feature_repo.client.ranking import TooManyError
+from feature_repo.client.ranking import ALL_PRODUCTS, TooManyError, page_of
 from feature_repo.online.reader import backend_at
 from feature_repo.online.store import writer
 from jobs.tables.shop import ALL
@@ -276,3 +276,10 @@ def test_forgetting_reaches_a_client_at_once(address: str) -> None:
     with writer(backend) as store:
         store.forget(SHAPE.customer_ids[3])
     assert not client.history(SHAPE.customer_ids[3]).known
+
+
+def test_no_category_has_the_page_of_all_products_or_that_of_another() -> None:
+    names = ["*", "\\*", "\\\\*", "**", "", "\\", "shoes", "shoes*"]
+    pages = [page_of(name) for name in names]
+    assert ALL_PRODUCTS not in pages and len(set(pages)) == len(names)
+    assert pages[:2] == ["\\*", "\\\\*"] and pages[3:] == names[3:]
