@@ -33,7 +33,8 @@ WITH shown AS (
   SELECT
     *,
     CASE
-      WHEN event_name = 'purchase' AND transaction IS NOT NULL THEN concat_ws(' ', 'purchase', transaction, place, product)
+      WHEN event_name = 'purchase' AND transaction IS NOT NULL
+      THEN concat_ws(' ', 'purchase', transaction, place, product)
       ELSE concat_ws(' ', visitor, event_name, micros, place, product)
     END AS event_id
   FROM shown

@@ -1,7 +1,7 @@
 -- A marketplace's tables as its database gives them, each in a sub-folder of the raw folder: orders/ (order_id,
 -- customer_id, order_status, order_purchase_timestamp), order_items/ (order_id, order_item_id, product_id, price),
--- customers/ (customer_id, customer_unique_id) and products/ (product_id, product_category_name). Whole tables, in files
--- without a day in their names: a join needs rows of all four in the same night.
+-- customers/ (customer_id, customer_unique_id) and products/ (product_id, product_category_name). Whole tables, in
+-- files without a day in their names: a join needs rows of all of them in the same night.
 --
 -- An order has a customer_id of its own; who comes again has the same customer_unique_id. One row of order_items is one
 -- piece: an order's pieces of one product are one event with their number as its quantity.
@@ -18,7 +18,7 @@ SELECT
   to_utc_timestamp(max(try_cast(orders.order_purchase_timestamp AS TIMESTAMP)), 'UTC') AS event_ts,
   order_items.order_id AS basket_id,
   count(DISTINCT order_items.order_item_id) AS quantity,
-  max(order_items.price) AS price,
+  max(try_cast(order_items.price AS DOUBLE)) AS price,
   CASE
     WHEN max(orders.order_id) IS NULL THEN 'no such order'
     WHEN max(orders.order_status) IN ('canceled', 'cancelled', 'unavailable') THEN max(orders.order_status)

@@ -9,24 +9,25 @@
 -- sha2(lower(trim(address)), 256).
 --
 -- Adapt: the product (the SKU of a variant; the line's name where it has none), the market, and which orders count:
--- those that are not paid yet do; those cancelled, refunded, voided or expired do not.
+-- those that are not paid yet do; those cancelled, refunded, voided or expired do not. A partly refunded order counts
+-- whole, since the export does not say which line came back.
 
 -- events
 WITH lines AS (
   SELECT
     Name AS order_name,
-    coalesce(nullif(trim(`Lineitem sku`), ''), trim(`Lineitem name`)) AS product,
+    coalesce(`Lineitem sku`, `Lineitem name`) AS product,
     `Created at` AS created_at,
     try_cast(`Lineitem quantity` AS BIGINT) AS pieces,
-    `Lineitem price` AS price,
+    try_cast(`Lineitem price` AS DOUBLE) AS price,
     `Lineitem requires shipping` AS ships,
     max(nullif(lower(trim(Email)), '')) OVER of_order AS address,
-    max(nullif(regexp_replace(coalesce(nullif(Phone, ''), `Billing Phone`), '[^0-9]', ''), '')) OVER of_order AS phone,
-    max(coalesce(nullif(trim(`Shipping Country`), ''), nullif(trim(`Billing Country`), ''))) OVER of_order AS country,
-    max(nullif(trim(`Cancelled at`), '')) OVER of_order AS cancelled_at,
-    max(nullif(trim(`Financial Status`), '')) OVER of_order AS status,
+    max(nullif(regexp_replace(coalesce(Phone, `Billing Phone`), '[^0-9]', ''), '')) OVER of_order AS phone,
+    max(coalesce(`Shipping Country`, `Billing Country`)) OVER of_order AS country,
+    max(`Cancelled at`) OVER of_order AS cancelled_at,
+    max(`Financial Status`) OVER of_order AS status,
     -- Each export has an order's status once.
-    count(nullif(trim(`Financial Status`), '')) OVER of_order AS exports
+    count(`Financial Status`) OVER of_order AS exports
   FROM raw
   WINDOW of_order AS (PARTITION BY Name)
 )
@@ -50,9 +51,9 @@ GROUP BY order_name, product, address, phone, country, cancelled_at, status, exp
 
 -- catalogue
 SELECT
-  coalesce(nullif(trim(`Lineitem sku`), ''), trim(`Lineitem name`)) AS product_id,
-  max_by(trim(`Lineitem name`), `Created at`) AS name,
-  max_by(trim(Vendor), `Created at`) FILTER (WHERE trim(Vendor) <> '') AS brand,
+  coalesce(`Lineitem sku`, `Lineitem name`) AS product_id,
+  max_by(`Lineitem name`, `Created at`) AS name,
+  max_by(Vendor, `Created at`) FILTER (WHERE Vendor <> '') AS brand,
   max_by(`Lineitem price`, `Created at`) AS price
 FROM raw
 GROUP BY 1

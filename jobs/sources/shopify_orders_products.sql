@@ -11,7 +11,7 @@
 --
 -- Adapt: the market, the category (the shop's own Type here, or the last part of `Product Category`), the department
 -- (from `Tags`, say), the currency, and which orders count: those that are not paid yet do; those cancelled, refunded,
--- voided or expired do not.
+-- voided or expired do not. A partly refunded order counts whole, since the export does not say which line came back.
 
 -- events
 WITH skus AS (
@@ -23,16 +23,16 @@ WITH skus AS (
     skus.handle,
     `Created at` AS created_at,
     try_cast(`Lineitem quantity` AS BIGINT) AS pieces,
-    `Lineitem price` AS price,
+    try_cast(`Lineitem price` AS DOUBLE) AS price,
     `Lineitem requires shipping` AS ships,
     max(nullif(lower(trim(Email)), '')) OVER of_order AS address,
-    max(nullif(regexp_replace(coalesce(nullif(Phone, ''), `Billing Phone`), '[^0-9]', ''), '')) OVER of_order AS phone,
-    max(coalesce(nullif(trim(`Shipping Country`), ''), nullif(trim(`Billing Country`), ''))) OVER of_order AS country,
-    max(nullif(trim(`Cancelled at`), '')) OVER of_order AS cancelled_at,
-    max(nullif(trim(`Financial Status`), '')) OVER of_order AS status,
+    max(nullif(regexp_replace(coalesce(Phone, `Billing Phone`), '[^0-9]', ''), '')) OVER of_order AS phone,
+    max(coalesce(`Shipping Country`, `Billing Country`)) OVER of_order AS country,
+    max(`Cancelled at`) OVER of_order AS cancelled_at,
+    max(`Financial Status`) OVER of_order AS status,
     -- Each export has an order's status once.
-    count(nullif(trim(`Financial Status`), '')) OVER of_order AS exports
-  FROM orders LEFT JOIN skus ON skus.sku = nullif(trim(`Lineitem sku`), '')
+    count(`Financial Status`) OVER of_order AS exports
+  FROM orders LEFT JOIN skus ON skus.sku = `Lineitem sku`
   WINDOW of_order AS (PARTITION BY Name)
 )
 SELECT
@@ -57,19 +57,19 @@ GROUP BY order_name, handle, address, phone, country, cancelled_at, status, expo
 -- catalogue
 SELECT
   Handle AS product_id,
-  max(nullif(trim(Title), '')) AS name,
-  max(nullif(trim(Vendor), '')) AS brand,
-  max(nullif(trim(Type), '')) AS category,
+  max(Title) AS name,
+  max(Vendor) AS brand,
+  max(Type) AS category,
   min(try_cast(`Variant Price` AS DOUBLE)) AS price,
-  max_by(nullif(`Image Src`, ''), `Image Position` = '1') AS image_url
+  max_by(`Image Src`, `Image Position` = '1') AS image_url
 FROM products
 GROUP BY Handle;
 
 -- availability
 SELECT shown.handle AS product_id, countries.country AS market, shown.active AS available
-FROM (SELECT Handle AS handle, max(nullif(Status, '')) = 'active' AS active FROM products GROUP BY Handle) AS shown
+FROM (SELECT Handle AS handle, max(Status) = 'active' AS active FROM products GROUP BY Handle) AS shown
 CROSS JOIN (
-  SELECT DISTINCT coalesce(nullif(trim(`Shipping Country`), ''), nullif(trim(`Billing Country`), '')) AS country
+  SELECT DISTINCT coalesce(`Shipping Country`, `Billing Country`) AS country
   FROM orders
 ) AS countries
 WHERE countries.country IS NOT NULL

@@ -1,6 +1,6 @@
 -- A log of what visitors do with nothing but ids, one row an event, in the raw folder itself: the columns timestamp
--- (milliseconds since 1970), visitorid, event (view, addtocart, transaction), itemid, transactionid, as tracking systems
--- and public data sets have them.
+-- (milliseconds since 1970), visitorid, event (view, addtocart, transaction), itemid, transactionid, as tracking
+-- systems and public data sets have them.
 --
 -- Rows that are equal in every column are pieces of one purchase, and one look or one step into the bag.
 --

@@ -36,18 +36,28 @@ LATERAL VIEW explode(
 ) lines AS line;
 
 -- catalogue
+WITH sold AS (
+  SELECT
+    line.product_id,
+    coalesce(line.parent_name, line.name) AS name,
+    line.price,
+    currency,
+    line.image.src AS image,
+    date_created_gmt AS at
+  FROM raw
+  LATERAL VIEW explode(
+    from_json(
+      line_items,
+      'ARRAY<STRUCT<product_id: STRING, name: STRING, parent_name: STRING, price: STRING, image: STRUCT<src: STRING>>>'
+    )
+  ) lines AS line
+)
 SELECT
-  line.product_id,
-  max_by(coalesce(line.parent_name, line.name), date_created_gmt) AS name,
-  max_by(line.price, date_created_gmt) AS price,
-  max_by(currency, date_created_gmt) AS currency,
-  max_by(line.image.src, date_created_gmt) AS image_url
-FROM raw
-LATERAL VIEW explode(
-  from_json(
-    line_items,
-    'ARRAY<STRUCT<product_id: STRING, name: STRING, parent_name: STRING, price: STRING, image: STRUCT<src: STRING>>>'
-  )
-) lines AS line
-WHERE line.product_id <> '0'
-GROUP BY line.product_id
+  product_id,
+  max_by(name, at) AS name,
+  max_by(price, at) AS price,
+  max_by(currency, at) AS currency,
+  max_by(image, at) FILTER (WHERE image <> '') AS image_url
+FROM sold
+WHERE product_id <> '0'
+GROUP BY product_id

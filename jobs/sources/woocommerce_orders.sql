@@ -15,13 +15,13 @@
 WITH lines AS (
   SELECT
     order_id,
-    nullif(trim(item_product_id), '') AS product,
+    item_product_id AS product,
     coalesce(
       try_to_timestamp(regexp_replace(order_date, ' +', ' '), 'M/d/yyyy H:mm[:ss]'), try_cast(order_date AS TIMESTAMP)
     ) AS local_time,
-    nullif(nullif(trim(customer_id), '0'), '') AS account,
+    nullif(customer_id, '0') AS account,
     nullif(lower(trim(billing_email)), '') AS address,
-    coalesce(nullif(trim(shipping_country), ''), nullif(trim(billing_country), '')) AS country,
+    coalesce(shipping_country, billing_country) AS country,
     replace(lower(trim(status)), 'wc-', '') AS status,
     try_cast(item_quantity AS BIGINT) AS ordered,
     -- Some exports write what was given back as a negative number.
@@ -48,12 +48,15 @@ FROM lines
 GROUP BY order_id, product, account, address, country, status;
 
 -- catalogue
-SELECT
-  trim(item_product_id) AS product_id,
-  max_by(trim(item_name), try_cast(order_id AS BIGINT)) AS name,
-  max_by(
-    round(try_cast(item_total AS DOUBLE) / nullif(try_cast(item_quantity AS DOUBLE), 0), 2), try_cast(order_id AS BIGINT)
-  ) AS price
-FROM raw
-WHERE trim(item_product_id) <> ''
-GROUP BY trim(item_product_id)
+WITH sold AS (
+  SELECT
+    item_product_id,
+    item_name,
+    round(try_cast(item_total AS DOUBLE) / nullif(try_cast(item_quantity AS DOUBLE), 0), 2) AS price,
+    try_cast(order_id AS BIGINT) AS number
+  FROM raw
+)
+SELECT item_product_id AS product_id, max_by(item_name, number) AS name, max_by(price, number) AS price
+FROM sold
+WHERE item_product_id IS NOT NULL
+GROUP BY item_product_id
