@@ -98,7 +98,12 @@ def as_text(values: pa.Array) -> pa.StringArray:
         return values.cast(pa.int64()).cast(pa.string())
     if _is_binary(kind):
         return _decoded(values)
-    return values.cast(pa.string())
+    texts = values.cast(pa.string())
+    try:
+        texts.validate(full=True)
+    except pa.ArrowInvalid:  # a writer that put other bytes than UTF-8 into a column of text
+        return _decoded(texts.cast(pa.binary()))
+    return texts
 
 
 def _is_binary(kind: pa.DataType) -> bool:

@@ -30,6 +30,11 @@ END = "\x00the end\x00"
 CORRECT_QUOTE = 'correct it, or set quote = "" in the source where quotes are letters like others'
 LINE_FEED = b"\n"[0]
 LINE_END = re.compile("\r\n|\r|\n")
+DAMAGE = (
+    *(OSError, EOFError, zlib.error, zipfile.BadZipFile, csv.Error, pa.ArrowException),
+    NotImplementedError,  # a zip archive of a kind that Python does not unpack
+)
+"""What libraries raise for files that are damaged or of an unknown kind."""
 LONGEST_SHOWN = 10_000
 """Most characters of a malformed row that are kept."""
 
@@ -193,6 +198,7 @@ class JsonLines(RawFormat):
     def _batches(self, file: RawFile, findings: Findings) -> Iterator[pa.RecordBatch]:
         stream = Utf8Stream(file, self.directives)
         rows: list[dict[str, str | None]] = []
+        names = _Names()
         size = 0
         with text_lines(stream) as text:
             number = 0
@@ -205,17 +211,17 @@ class JsonLines(RawFormat):
                     found = json.loads(line)
                 except (ValueError, RecursionError):
                     found = None
-                if isinstance(found, dict):
-                    rows.append({key.strip() or "column_1": text_of(value) for key, value in found.items()})
+                row = {names[key]: text_of(each) for key, each in found.items()} if isinstance(found, dict) else None
+                if row is not None and len(row) == len(found):
+                    rows.append(row)
                 elif number == 1 and line.lstrip().startswith("["):
                     raise UserError(
                         f"the raw file {file.name} is one JSON array; deliver it as JSON lines, one object a line "
                         f"(jq -c '.[]')"
                     )
                 else:
-                    findings.malformed.append(
-                        MalformedRow(number, "no JSON object", line.rstrip("\r\n")[:LONGEST_SHOWN])
-                    )
+                    reason = "no JSON object" if row is None else "a key twice, in capitals or not"
+                    findings.malformed.append(MalformedRow(number, reason, line.rstrip("\r\n")[:LONGEST_SHOWN]))
                 if size >= CHUNK:
                     yield from _batch(rows)
                     rows, size = [], 0
@@ -223,6 +229,15 @@ class JsonLines(RawFormat):
         if not number:
             raise UserError(f"the raw file {file.name} is empty; deliver it again")
         findings.broken += stream.broken
+
+
+class _Names(dict[str, str]):
+    """Key of a JSON object -> its column: trimmed, and spelled as the file's first that differs in capitals alone."""
+
+    def __missing__(self, key: str) -> str:
+        name = key.strip() or "column_1"
+        self[key] = next((known for known in self.values() if known.casefold() == name.casefold()), name)
+        return self[key]
 
 
 def _batch(rows: list[dict[str, str | None]]) -> Iterator[pa.RecordBatch]:
@@ -252,8 +267,9 @@ class Parquet(RawFormat):
             if max(size, footer.num_rows) > self.directives.max_bytes:
                 raise too_large(file, self.directives)
             names = column_names(file, tuple(parquet.schema_arrow.names))
-            for batch in parquet.iter_batches(batch_size=1 << 16):
-                yield pa.RecordBatch.from_arrays([as_text(column) for column in batch.columns], list(names))
+            for group in range(footer.num_row_groups):  # Arrow joins no dictionaries of several within nested values
+                for batch in parquet.iter_batches(batch_size=1 << 16, row_groups=[group]):
+                    yield pa.RecordBatch.from_arrays([as_text(column) for column in batch.columns], list(names))
 
 
 FORMATS: dict[Kind, type[RawFormat]] = {
@@ -285,8 +301,13 @@ def reading(file: RawFile) -> Iterator[None]:
                 "like others"
             ) from None
         raise _unreadable(file, error) from None
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, csv.Error, pa.ArrowException) as error:
+    except DAMAGE as error:
         raise _unreadable(file, error) from None
+    except UnicodeError as error:
+        raise UserError(
+            f"the raw file {file.name} cannot be read: {first_line(error)}; deliver it as UTF-8, or correct encoding "
+            "in the source"
+        ) from None
 
 
 def _unreadable(file: RawFile, error: Exception) -> UserError:

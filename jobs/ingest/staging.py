@@ -121,6 +121,12 @@ class StagedFiles:
                 raise _lacks(file, gone, found[gone[0]], [name for name in own if name not in found])
             for name in own:
                 found.setdefault(name, file)
+        if not found:
+            bad = [f"{row.reason} in line {row.line}" for staged in self.of(files) for row in staged.findings.malformed]
+            raise UserError(
+                f"the raw file {files[0].name} holds no row that can be read "
+                f"({', '.join(bad[:3]) or 'only blank lines'}); correct it, or take it away"
+            )
         if wrong := sorted(quoted & found.keys()):
             raise UserError(
                 f'{self._source.path}: "{clean(wrong[0])}" in double quotes is a text, the same in every row, though '

@@ -164,7 +164,7 @@ def dialect_of(file: RawFile, directives: Directives) -> Dialect:
         skipped = 0
         for line in lines:
             bare = line.strip("\ufeff \t\r\n")
-            if found := SEPARATOR_LINE.fullmatch(line.strip()):
+            if found := SEPARATOR_LINE.fullmatch(line.strip("\ufeff \r\n")):
                 given = directives.delimiter or found[1]
             elif bare.strip(given or DELIMITERS):
                 break

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
+import json
 import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from jobs.errors import UserError
@@ -28,7 +33,8 @@ KINDS = ("products", "availability", "events")
 
 def ingested(lake: Lake, raw: Path, directives: str = "") -> Counts:
     source = raw.parent / "shop.sql"
-    source.write_text(f"--! max_rejected_share = 1.0\n{directives}{SOURCE.read_text()}")
+    of_any_format = SOURCE.read_text().replace('--! format = "csv"\n', "")
+    source.write_text(f"--! max_rejected_share = 1.0\n{directives}{of_any_format}")
     return ingest.execute(lake, Run(NIGHT, "fuzz", datetime(2026, 5, 1, tzinfo=UTC)), ingest.IngestConfig(source, raw))
 
 
@@ -67,6 +73,30 @@ def test_hostile_rows_cost_no_good_one(lake_factory: MakeLake, sail_engine: Engi
 @pytest.mark.parametrize("seed", range(2, 6))
 def test_many_hostile_rows(lake_factory: MakeLake, sail_engine: Engine, tmp_path: Path, seed: int) -> None:
     check_rows(lake_factory(sail_engine, tmp_path / "lake"), tmp_path, seed, hostile=5_000)
+
+
+def test_one_folder_of_several_formats(lake_factory: MakeLake, sail_engine: Engine, tmp_path: Path) -> None:
+    """A part of the rows each as csv with other columns first, tab-separated, JSON lines and Parquet."""
+    raw = tmp_path / "raw"
+    for kind in ("products", "availability"):
+        deliver(raw, kind, table(kind, 5, 0, 400))
+    rows = list(csv.reader(io.StringIO(table("events", 5, 600, 400).decode(), newline="")))[1:]
+    (raw / "events").mkdir()
+    names = COLUMNS["events"]
+    text = io.StringIO(newline="")
+    csv.writer(text, delimiter=";", quoting=csv.QUOTE_ALL).writerows(row[::-1] for row in [list(names), *rows[:250]])
+    deliver(raw, "events", text.getvalue().encode("utf-16"), "a 2026-04-05.CSV")
+    text = io.StringIO(newline="")
+    csv.writer(text, delimiter="\t", quoting=csv.QUOTE_ALL).writerows([names, *rows[250:500]])
+    deliver(raw, "events", gzip.compress(text.getvalue().encode()), "b 2026-04-05.tsv.gz")
+    objects = [dict(zip(names, row, strict=True)) for row in rows[500:]]
+    lines = [json.dumps({name: value for name, value in row.items() if value}) for row in objects[:250]]
+    deliver(raw, "events", "\n".join(lines).encode(), "c 2026-04-05.jsonl")
+    pq.write_table(pa.Table.from_pylist(objects[250:]), raw / "events" / "d 2026-04-05.parquet")
+    lake = lake_factory(sail_engine, tmp_path / "lake")
+    assert ingested(lake, raw).rows_in == 400 + 400 + 1_000, "every row was read as one"
+    assert lake.arrow(EVENTS).num_rows + lake.arrow(REJECTED)["source"].to_pylist().count("events") == 1_000
+    assert {f"g{number}" for number in range(400)} <= set(lake.arrow(EVENTS)["event_id"].to_pylist())
 
 
 # --- files that cannot be rows

@@ -126,15 +126,43 @@ def source_bytes(path: Path, rng: random.Random) -> None:
     read_source(path)
 
 
+DIRECTIVES = (
+    *("format", "delimiter", "quote", "escape", "encoding", "missing", "max_rejected_share", "closed_weekdays"),
+    *("live_days", "late_days", "max_file_mb", "x"),
+)
+ENCODINGS = (
+    "utf-8",
+    "utf-16",
+    "cp1252",
+    "shift_jis",
+    "base64",
+    "rot13",
+    "idna",
+    "punycode",
+    "undefined",
+    "utf-7",
+    "hex",
+)
+
+
 def directive(path: Path, rng: random.Random) -> None:
-    name = rng.choice(("format", "delimiter", "max_rejected_share", "closed_weekdays", "live_days", "max_file_mb", "x"))
+    """Directives that are taken can be read by."""
+    name = rng.choice(DIRECTIVES)
     values = ('"csv"', '";;"', "1", "-1", "9" * 400, "nan", "inf", "[[1]]", '["sunday", 1]', "{}", "1979-05-27", "0.5")
-    more = ("[" * 3000, "true", '""', '"\\""', '"\\n"', json.dumps(cell(rng)), cell(rng))
-    value = rng.choice(values + more)
+    more = ("[" * 3000, "true", '""', '"\\""', '"\\n"', json.dumps(cell(rng)), cell(rng), json.dumps([cell(rng)]))
+    value = rng.choice((*values, *more, f'"{rng.choice(ENCODINGS)}"', '"~"'))
     path.write_text(f"--! {name} = {value}\nSELECT 1", "utf-8", newline="")
     found = read_source(path).directives
     assert len(found.delimiter) <= 1
     assert date(2026, 4, 6) - timedelta(days=found.live_days)
+    path.write_bytes('id,größe\n1,"x"\n'.encode())
+    read_rows(path, found)
+
+
+def read_rows(path: Path, directives: Directives) -> None:
+    file = RawFile(path, path.name, "raw", None, path.stat().st_size)
+    for _ in format_of(file, directives).batches(file, Findings()):
+        pass
 
 
 def policy(path: Path, rng: random.Random) -> None:
@@ -184,9 +212,7 @@ def test_many_texts_are_understood_or_refused(parse: Parse) -> None:
 
 def raw_file(path: Path, rng: random.Random) -> None:
     path.write_bytes(mutated(rng, table("events", rng.randrange(50), 3, 3)))
-    file = RawFile(path, path.name, "raw", None, path.stat().st_size)
-    for _ in format_of(file, Directives()).batches(file, Findings()):
-        pass
+    read_rows(path, Directives())
 
 
 @pytest.mark.parametrize("inputs", [300, pytest.param(15_000, marks=pytest.mark.soak)])
