@@ -19,7 +19,7 @@ from jobs.gate.config import GateConfig
 from jobs.gate.counts import AT_ONCE, delete_counts, stamp_of, write_counts
 from jobs.gate.lists import GateInputs, ListFigures, churn, read_inputs, read_lists
 from jobs.gate.models import model_checks
-from jobs.index_manifest import check_index
+from jobs.index_manifest import check_index, read_manifest
 from jobs.lake.lake import Lake
 from jobs.lake.live import live_night
 from jobs.run import Counts, Run
@@ -41,6 +41,9 @@ from models.networks.artefacts import POPULARITY
 
 COUNTED = (PEOPLE_ALSO_BOUGHT, BAG_EXTRAS, MARKET_RANKING)
 """Lists whose model only counts events: no model comparison replaces it."""
+CO_PURCHASED = (PEOPLE_ALSO_BOUGHT, BAG_EXTRAS)
+GROWTH = 1.2
+"""Baskets, as a multiple of the live night's, above which a co-purchase model is another."""
 INDEXED = (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT)
 """Tables that the night's two indexes are named after."""
 SELDOM = {"customers", "champion_quality", "champion_fresh"} | {
@@ -77,7 +80,8 @@ def execute(lake: Lake, run: Run, config: GateConfig) -> Counts:
             if found.rows:
                 checks += _spread_checks(config, table, found, inputs, before, informed[table])
             if live:
-                checks += _change_checks(config, table, found, live)
+                grown = table in CO_PURCHASED and _grown(lake, live, manifests[PEOPLE_ALSO_BOUGHT])
+                checks += _change_checks(config, table, found, live, grown)
     checks += model_checks(lake, run, config, models, manifests)
     if live:
         checks += _customer_checks(lake, run, config, live)
@@ -228,8 +232,21 @@ def bestsellers(shown: npt.NDArray[np.integer], products: int, lists: int) -> fl
     return float(np.sort(shown)[-top:].sum()) / max(min(int(shown.sum()), top * lists), 1)
 
 
-def _change_checks(config: GateConfig, table: Table, found: ListFigures, live: date) -> Iterator[Check]:
-    """Rows and products of the live night's lists that are still there."""
+def _grown(lake: Lake, live: date, manifest: Mapping[str, Any]) -> bool:
+    """Whether the co-purchase model of tonight counts so many more baskets than that of the live night that it is
+    another: in a shop with some weeks of data every fit is.
+    """
+    try:
+        before = read_manifest(lake, live, PEOPLE_ALSO_BOUGHT)["baskets"]
+    except (UserError, KeyError):
+        return False
+    return bool(manifest["baskets"] > GROWTH * before)
+
+
+def _change_checks(
+    config: GateConfig, table: Table, found: ListFigures, live: date, grown: bool = False
+) -> Iterator[Check]:
+    """Rows and products of the live night's lists that are still there; `grown`: what is counted grew much."""
     rows = found.rows / max(found.live_rows, 1)
     least = config.min_customers_of_last_night if table is RECOMMENDED_FOR_YOU else config.min_rows_of_last_night
     yield Check(f"{table.name}_rows", rows, least=least, detail=f"rows as a share of {live}'s")
@@ -239,11 +256,12 @@ def _change_checks(config: GateConfig, table: Table, found: ListFigures, live: d
     share = churn(now, then, table.key)
     if share is not None:
         then_models = set(pc.unique(then["model_id"]).to_pylist())
-        same = table in COUNTED or found.models == then_models
+        same = not grown and (table in COUNTED or found.models == then_models)
         most = config.max_churn_same_model if same else config.max_churn
         if not same and any(model.startswith(POPULARITY) for model in found.models | then_models):
             most = 1.0  # a model that knows something begins, or ceases, to serve
-        detail = f"share of {live}'s positions that changed; the model {'is the same' if same else 'changed'}"
+        model = "is the same" if same else f"counts over {GROWTH - 1:.0%} more baskets" if grown else "changed"
+        detail = f"share of {live}'s positions that changed; the model {model}"
         yield Check(f"{table.name}_churn", share, most=most, detail=detail)
 
 
