@@ -7,7 +7,10 @@ import sys
 import warnings
 
 # Importing them registers their commands, in the order of the help.
-from jobs.cli import night, operate, status  # noqa: F401
+from jobs.cli import night, source  # noqa: F401
+
+# isort: split
+from jobs.cli import operate, status  # noqa: F401
 
 # isort: split
 from jobs.cli import ask, models  # noqa: F401

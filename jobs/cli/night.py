@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -41,6 +42,7 @@ from jobs.lake import storage
 from jobs.steps import NIGHT, STEPS
 
 if TYPE_CHECKING:
+    from jobs.ingest.step import IngestConfig
     from jobs.nights.airflow import NightPlan
     from jobs.sample_shop import ShopSize
 
@@ -189,6 +191,7 @@ def night(
     engine: EngineName = "sail",
     config: ConfigName = "standard",
     changed: SetOption = None,
+    allow_empty_day: AllowEmptyDay = False,
     adopt: Adopt = False,
 ) -> None:
     """Run a whole night under Airflow and print what came out: the main job."""
@@ -207,8 +210,21 @@ def night(
     plan = _plan(place, day_of(as_of), make_sample=raw is None)
     lake = place.lake()
     with place.whole_night("night", plan.as_of) as token:
-        place.shop(adopt)  # the DAG's ingest asks again, after Airflow has started
-        run_night(plan, f"{plan.as_of}-{settings.hash[:8]}", lake, dict(os.environ) | {NIGHT_TOKEN: token})
+        ingest = replace(settings.ingest, allow_empty_day=allow_empty_day or settings.ingest.allow_empty_day)
+        _check_first(place, ingest if own else None, as_of, adopt)
+        more = {NIGHT_TOKEN: token} | ({"NIGHTRAIL_ALLOW_EMPTY_DAY": "1"} if allow_empty_day else {})
+        run_night(plan, f"{plan.as_of}-{settings.hash[:8]}", lake, dict(os.environ) | more)
+
+
+def _check_first(place: Place, unread: IngestConfig | None, as_of: str, adopt: bool) -> None:
+    """Before Airflow starts, raise UserError for another shop's files, and where an `unread` source gives no night."""
+    from jobs.cli.source import checked
+    from jobs.ingest.lake_shop import is_known, shop_files
+
+    known = is_known(place.root, shop_files(place.root, place.source, place.raw))
+    place.shop(adopt)
+    if unread and not known and checked(unread, as_of).stops:
+        raise UserError("no night was begun, for the reasons above; correct the source or the raw files")
 
 
 def _last_night(size: ShopSize) -> str:

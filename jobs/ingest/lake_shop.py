@@ -64,11 +64,15 @@ def check_shop(root: Path, given: ShopFiles) -> None:
         )
 
 
+def is_known(root: Path, given: ShopFiles) -> bool:
+    """Whether the lake at `root` was last written from these files, the source with this very text."""
+    return _recorded(root) == given
+
+
 def record_shop(root: Path, given: ShopFiles) -> None:
     """Let the lake at `root` be that of the files."""
-    content = asdict(given)
-    if _recorded(root) != given:
-        write_whole(root / RECORD, json.dumps(content, indent=1).encode())
+    if not is_known(root, given):
+        write_whole(root / RECORD, json.dumps(asdict(given), indent=1).encode())
 
 
 def _recorded(root: Path) -> ShopFiles | None:

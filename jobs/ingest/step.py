@@ -50,35 +50,44 @@ def execute(lake: Lake, run: Run, config: IngestConfig) -> Counts:
     every = list_raw_files(config.raw, source).named_by(source)
     folder = every.of_night(run.as_of)
     files = folder.files
-    if not files:
-        raise UserError(
-            f"no file of {config.raw} is read in the night {run.as_of}: {told(folder.not_read)}; if that is the day of "
-            "the export, take it out of the name"
-        )
-    of_events = read_by(source.statements[EVENTS.name], files)
-    dated = all(f.day for f in of_events)
-    last = run.as_of - timedelta(days=1)
-    may_be_empty = config.allow_empty_day or last.strftime("%A").lower() in source.directives.closed_weekdays
-    if dated and not may_be_empty and all(f.day != last for f in of_events):
-        newest = max(f.day for f in of_events if f.day)
-        raise UserError(
-            f"there is no raw file for {last}, the day before the night {run.as_of}; the newest in {config.raw} is of "
-            f"{newest}. Deliver it, or pass --allow-empty-day if the shop was closed (closed_weekdays in the source if "
-            "it is every week). If the day in a file's name is the day of its export, take it out of the name"
-        )
+    dated, may_be_empty = check_files(folder, source, run.as_of, config.allow_empty_day)
     new = _new_files(lake, files, run)
     with emptied(lake.root / ".ingest") as scratch:
         rows = ValidatedRows(lake, run, source, files, new, scratch)
         rows.validate_all(dated)
-        _check_rejections(rows, source)
+        if too_many := next(excessive_rejections(rows), None):
+            raise UserError(too_many)
         if dated and not may_be_empty:
-            _check_last_day(rows, last)
+            check_last_day(rows)
         elif not rows.count(EVENTS, None) and not lake.frame(EVENTS).limit(1).count():
             raise UserError(f"{config.raw} gives no valid event before {run.as_of}; check the source {source.path}")
         counts = _write(rows, [f for f in new if f.day], folder)
         figures.record_columns(lake, run, files, rows.staged.columns)
     decide_inputs(lake, run, check_inputs(lake, run, config.gates, may_be_empty), config.accepted)
     return counts
+
+
+def check_files(folder: RawFolder, source: Source, as_of: date, allow_empty_day: bool) -> tuple[bool, bool]:
+    """(whether every file of events has its day in its name, whether the last day may be empty).
+
+    Raises UserError where a night of these files cannot be, or the last day's is missing.
+    """
+    if not folder.files:
+        raise UserError(
+            f"no file of {folder.path} is read in the night {as_of}: {told(folder.not_read)}; if that is the day of "
+            "the export, take it out of the name"
+        )
+    days = [f.day for f in read_by(source.statements[EVENTS.name], folder.files)]
+    last = as_of - timedelta(days=1)
+    may_be_empty = allow_empty_day or last.strftime("%A").lower() in source.directives.closed_weekdays
+    if all(days) and not may_be_empty and last not in days:
+        raise UserError(
+            f"there is no raw file for {last}, the day before the night {as_of}; the newest in {folder.path} is of "
+            f"{max(filter(None, days))}. Deliver it, or pass --allow-empty-day if the shop was closed (closed_weekdays "
+            "in the source if it is every week). If the day in a file's name is the day of its export, take it out of "
+            "the name"
+        )
+    return all(days), may_be_empty
 
 
 def _new_files(lake: Lake, files: list[RawFile], run: Run) -> list[RawFile]:
@@ -97,24 +106,28 @@ def _new_files(lake: Lake, files: list[RawFile], run: Run) -> list[RawFile]:
     return [f for f in files if f.day is None or f.name in own or (f.name, f.bytes) not in others]
 
 
-def _check_rejections(rows: ValidatedRows, source: Source) -> None:
+def excessive_rejections(rows: ValidatedRows) -> Iterator[str]:
+    """Why the night must stop, for each statement of which too many rows would be rejected."""
+    most, where = rows.source.directives.max_rejected_share, rows.source.path
     for table in rows.tables():
         faults = rows.faults(table)
         whole = sum(n for (name, _, _), n in rows.counts.items() if name == table.name)
         share = sum(faults.values()) / max(whole, 1)
-        if share > source.directives.max_rejected_share:
+        if share > most:
             unread = explained(*rows.unread(table))
-            raise UserError(
+            yield (
                 f"{share:.1%} of the {whole:,} rows for {table.name} would be rejected, more than the limit of "
-                f"{source.directives.max_rejected_share:.1%} (max_rejected_share); nothing was written. "
+                f"{most:.1%} (max_rejected_share); nothing was written. "
                 f"{explained(faults, rows.examples(table))}" + (f"; also {unread}" if unread else "")
             )
         # Before the events are looked at: without products every one of them would be rejected.
         if table is CATALOGUE and not rows.count(CATALOGUE, None):
-            raise UserError(f"{source.path}: the SELECT for catalogue gives no valid product")
+            yield f"{where}: the SELECT for catalogue gives no valid product"
 
 
-def _check_last_day(rows: ValidatedRows, last: date) -> None:
+def check_last_day(rows: ValidatedRows) -> None:
+    """Raise UserError where the night's last day has no valid event."""
+    last = rows.run.as_of - timedelta(days=1)
     day = F.col("event_date") == F.lit(last)
     fresh = rows.good(EVENTS).where(day).limit(1).count() if rows.new else 0
     others = rows.lake.frame(EVENTS).where(day & (F.col("as_of") != F.lit(rows.run.as_of)))

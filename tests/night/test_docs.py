@@ -19,7 +19,7 @@ from tests.support.nights import REPOSITORY, Shop
 PAGES = ("README.md", *(f"docs/{page.name}" for page in sorted((REPOSITORY / "docs").glob("*.md"))))
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 JOBS = re.compile(r"^\.venv/bin/python -m jobs (.+?)(?:   #.*)?$", re.MULTILINE)
-PLACEHOLDERS = re.compile(r"\b(MODEL|DATE|TEXT|GATE|TABLE|rules\.csv)\b|\.\. ")
+PLACEHOLDERS = re.compile(r"\b(MODEL|DATE|TEXT|GATE|TABLE|rules\.csv|my_shop)\b|\.\. ")
 
 
 @cache
