@@ -19,6 +19,7 @@ from jobs.ingest.guesses import (
     SampledView,
     best,
     compact,
+    quoted_name,
     roles_of,
     sampled_view,
 )
@@ -413,30 +414,42 @@ def _sampled(view: str, files: Sequence[RawFile]) -> SampledView:
     _check_kinds(view, files)
     step = max(1, (len(files) - 1) // (SAMPLE_FILES - 1))
     chosen = list(dict.fromkeys([*files[::step][: SAMPLE_FILES - 1], files[-1]]))
-    tables = []
+    columns: dict[str, list[str | None]] = {}
+    spelled: dict[str, str] = {}
     for file in chosen:
-        batches = format_of(file, Directives()).batches(file, Findings())
-        rows, found = 0, []
-        for batch in batches:
-            found.append(batch.slice(0, SAMPLE_ROWS - rows))
-            rows += found[-1].num_rows
-            if rows >= SAMPLE_ROWS:
-                break
-        tables += [pa.Table.from_batches([batch]) for batch in found]
-    whole = pa.concat_tables(tables, promote_options="default")
+        before = len(next(iter(columns.values()), []))
+        for name, values in _first_rows(file).items():
+            column = columns.setdefault(spelled.setdefault(name.casefold(), name), [None] * before)
+            column += values
+        longest = max(map(len, columns.values()), default=0)
+        for column in columns.values():
+            column += [None] * (longest - len(column))
     days = tuple(file.day for file in files if file.day)
-    return sampled_view(view, {name: whole[name].to_pylist() for name in whole.schema.names}, days)
+    return sampled_view(quoted_name(view), columns, days)
+
+
+def _first_rows(file: RawFile) -> dict[str, list[str | None]]:
+    """Column -> its values in the first rows of a file."""
+    raw_format = format_of(file, Directives())
+    tables = []
+    for batch in raw_format.batches(file, Findings()):
+        tables.append(pa.Table.from_batches([batch]))
+        if sum(map(len, tables)) >= SAMPLE_ROWS:
+            break
+    if not tables:
+        return {name: [] for name in raw_format.columns(file)}
+    rows = pa.concat_tables(tables, promote_options="default").slice(0, SAMPLE_ROWS)
+    return dict(rows.to_pydict())
 
 
 def _check_kinds(view: str, files: Sequence[RawFile]) -> None:
     """Raise UserError where the files of a folder are of different kinds, with the commands that part them."""
     kinds: dict[frozenset[str], list[RawFile]] = {}
-    for file in files:
+    # JSON objects may leave out any key.
+    for file in [file for file in files if file.kind != "jsonl"][:MOST_HEADERS]:
         columns = frozenset(name.casefold() for name in format_of(file, Directives()).columns(file))
         same = next((kind for kind in kinds if kind <= columns or columns <= kind), columns)
         kinds.setdefault(same, []).append(file)
-        if len(files) > MOST_HEADERS and file is files[MOST_HEADERS]:
-            break
     if len(kinds) > 1:
         parts = [(re.sub(r"\W+", "_", stem(of[0].name)).strip("_").lower(), of) for of in kinds.values()]
         moves = "; ".join(f"{', '.join(clean(f.name) for f in of[:FEW])} into {name}/" for name, of in parts)

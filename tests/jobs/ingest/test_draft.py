@@ -8,8 +8,11 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jobs.errors import UserError
 from jobs.ingest.check import SourceCheck, check_source
@@ -162,6 +165,29 @@ def test_what_no_column_tells_is_left_to_a_person(tmp_path: Path) -> None:
     assert "-- TODO: no column tells; click, save, bag or purchase\n  'click' AS event_type" in text
 
 
+NAMES = st.one_of(
+    st.text(st.characters(codec="utf-8"), min_size=1, max_size=12),
+    st.sampled_from(
+        ["order", "sku", "user_id", "date", "event_type", "qty", "price", "Land", "it's", "a`b", "-- events"]
+    ),
+)
+VALUES = st.one_of(
+    st.none(),
+    st.text(st.characters(codec="utf-8"), max_size=12),
+    st.sampled_from(
+        ["view", "Add-To-Cart", "vi'ew", "buy\\", "3/4/2026", "1.0", "12,5 EUR", '{"a": [1]}', '[{"sku": "x"}]']
+    ),
+)
+
+
+@settings(max_examples=150)
+@given(st.dictionaries(NAMES, st.lists(VALUES, min_size=4, max_size=4), min_size=1, max_size=6), st.integers(1, 2))
+def test_whatever_an_export_holds_its_draft_is_a_source(rows: dict[str, list[str | None]], views: int) -> None:
+    text = draft_source([sampled_view(f"v{place}", rows) for place in range(views)], "a test")
+    with TemporaryDirectory() as folder:
+        assert "events" in read_source(write_text(Path(folder) / "draft.sql", text)).statements
+
+
 # --- from files to events
 
 
@@ -206,6 +232,15 @@ def test_files_of_several_kinds_in_one_folder_are_parted_first(tmp_path: Path) -
     write_text(tmp_path / "order items.csv", "order_id,sku\n1,p\n")
     with pytest.raises(UserError, match=r"order items\.csv into order_items/; orders\.csv into orders/"):
         draft_of_folder(tmp_path)
+
+
+def test_odd_files_and_folders_are_read_too(tmp_path: Path) -> None:
+    write_text(tmp_path / "order" / "a.csv", "SKU,user_id,created_at\nA,1,2026-04-01 10:00:00Z\n")
+    write_text(tmp_path / "order" / "b.csv", "user_id,sku,created_at,qty\n2,B,2026-04-02 10:00:00Z,2\n")
+    write_text(tmp_path / "empty" / "c.csv", "title,sku\n")
+    text = draft_of_folder(tmp_path)
+    assert read_source(write_text(tmp_path / "draft.sql", text)).statements["events"].endswith("FROM `order`")
+    assert "qty AS quantity" in text and "-- not used: the folder empty (title, sku)" in text
 
 
 def test_bytes_that_are_no_utf_8_propose_an_encoding(tmp_path: Path) -> None:
