@@ -34,7 +34,7 @@ BROKEN = "\ufffd"
 """The character that stands for bytes which are no text in the file's encoding."""
 DELIMITERS = ",;\t|"
 """Delimiters that a header tells, the first of equals."""
-SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
+SEPARATOR_LINE = re.compile(r'"?sep=([\t -~])"?', re.IGNORECASE)
 """The first line of a file that Excel wrote for itself."""
 HEADER_LINES = 100
 """Most lines up to the end of the header, empty ones included."""
@@ -164,7 +164,8 @@ def dialect_of(file: RawFile, directives: Directives) -> Dialect:
         skipped = 0
         for line in lines:
             bare = line.strip("\ufeff \t\r\n")
-            if found := SEPARATOR_LINE.fullmatch(line.strip("\ufeff \r\n")):
+            found = SEPARATOR_LINE.fullmatch(line.strip("\ufeff \r\n"))
+            if found and found[1] not in (directives.quote, directives.escape):
                 given = directives.delimiter or found[1]
             elif bare.strip(given or DELIMITERS):
                 break
