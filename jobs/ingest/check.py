@@ -334,7 +334,7 @@ def _odd_share(what: str, top: dict[str, int], facts: EventFacts, limit: tuple[f
 def _odd_parts(found: SourceCheck, facts: EventFacts) -> Iterator[str]:
     """Optional columns that only a part of the events has."""
     for name, remedy in (
-        ("market", "they go to a market 'all' of their own; max(market) OVER (PARTITION BY order_no) takes an order's"),
+        ("market", "they take that of their basket, else the one with most events; is that right?"),
         ("price", "fine where only purchases have one"),
     ):
         count = facts["no_market"] if name == "market" else facts["no_price"]

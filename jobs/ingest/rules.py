@@ -176,6 +176,27 @@ def _event_fault() -> Column:
     )
 
 
+def main_market(events: DataFrame) -> str | None:
+    """The market with most events, of several the first; None where there is no event."""
+    counted = events.groupBy("market").count().orderBy(F.col("count").desc(), "market").limit(1)
+    found = counted.toArrow()["market"].to_pylist()
+    return str(found[0]) if found else None
+
+
+def with_markets(events: DataFrame, none: Column, own: DataFrame, main: str) -> DataFrame:
+    """Give the events where `none` is true the market that others of their basket have, else `main`; `own` are events
+    with a market.
+    """
+    baskets = own.where(F.col("basket_id").isNotNull()).groupBy("customer_id", "basket_id")
+    known = baskets.agg(F.min("market").alias("of_basket")).select(
+        F.col("customer_id").alias("its_customer"), F.col("basket_id").alias("its_basket"), "of_basket"
+    )
+    same = (F.col("customer_id") == F.col("its_customer")) & (F.col("basket_id") == F.col("its_basket"))
+    market = F.when(none, F.coalesce("of_basket", F.lit(main))).otherwise(F.col("market"))
+    joined = events.join(known, same, "left")
+    return joined.select(*[market.alias(name) if name == "market" else name for name in events.columns])
+
+
 def without_repeats(validated: DataFrame) -> DataFrame:
     """Give a reason to every good row whose event_id an earlier row has; only rows that are `repeated` can have one."""
     first = Window.partitionBy("event_id").orderBy(F.col("reason").isNotNull(), "event_ts", "raw")

@@ -197,6 +197,12 @@ def _counts(rows: ValidatedRows, found: figures.Figures, folder: RawFolder) -> C
 
 def _told(rows: ValidatedRows, folder: RawFolder) -> Iterator[str]:
     """What was not read as it stands there: rows, values, letters and files."""
+    if rows.without_market:
+        none, every, main = rows.without_market
+        yield (
+            f"{none / max(every, 1):.0%} of the events have no market beside others that have one: they take that of "
+            f"their basket, else {clean(main)}, which has most events"
+        )
     for table in rows.tables():
         if faults := rows.faults(table):
             yield f"rejected for {table.name}: {summed_up(faults, rows.examples(table))}"

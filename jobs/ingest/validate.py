@@ -48,6 +48,8 @@ class ValidatedRows:
         self.schemas: dict[str, StructType] = {}
         self.events: ReconciledEvents | None = None
         """The events compared with those of other nights; None where no file is new."""
+        self.without_market: tuple[int, int, str] | None = None
+        """(events without a market, all events, the market they join) where others have one; None elsewhere."""
 
     def validate_all(self, dated: bool) -> None:
         """Validate the catalogue, then what refers to it; `dated`: every file of events has its day in its name.
@@ -98,9 +100,29 @@ class ValidatedRows:
             read_staged(self.lake, self.scratch / f"validated/repeated={flag}", schema) for flag in ("false", "true")
         )
         once = alone.unionByName(self._stage("once", rules.without_repeats(several)))
+        once = self._with_markets(once)
         of_rows = once.where("event_date IS NOT NULL").select("event_date").distinct().toArrow()["event_date"]
         self.events = reconcile(self.lake, self.run, once, [*days, *of_rows.to_pylist()], self.scratch)
         self._count(EVENTS, self.events.rows)
+
+    def _with_markets(self, rows: DataFrame) -> DataFrame:
+        """The events, those without a market in the market of their basket or in the shop's main one, where others
+        have markets; ONLY_MARKET would be a market beside theirs, with availability and lists of its own.
+        """
+        none = F.array_contains("absent", "market")
+        # Markets are mostly capital letters: statistics of the files answer most of this.
+        if not rows.where(F.col("market") == rules.ONLY_MARKET).where(none).limit(1).count():
+            return rows
+        own = rows.where(F.col("reason").isNull() & ~none)
+        # What earlier nights know comes first, so that a row that is read again keeps its market.
+        earlier = self.lake.frame(EVENTS).where(F.col("as_of") < F.lit(self.run.as_of))
+        main = rules.main_market(earlier.where(F.col("market") != rules.ONLY_MARKET)) or rules.main_market(own)
+        if main is None:
+            return rows
+        counted = rows.where("reason IS NULL").agg(F.sum(none.cast("int")).alias("none"), F.count("*").alias("all"))
+        found = counted.toArrow().to_pylist()[0]
+        self.without_market = (found["none"] or 0, found["all"], main)
+        return self._stage("markets", rules.with_markets(rows, none, own, main))
 
     def _repeated(self, table: Table, rows: DataFrame) -> DataFrame | None:
         """Hashes of the keys that several rows have; None where there are none."""

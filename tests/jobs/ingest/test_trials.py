@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -18,7 +18,7 @@ from jobs.ingest import step as ingest
 from jobs.lake.lake import Lake
 from jobs.run import Counts, Run
 from jobs.tables.records import REJECTED
-from jobs.tables.shop import CATALOGUE, EVENTS
+from jobs.tables.shop import AVAILABILITY, CATALOGUE, EVENTS
 from tests.support.tables import write_text
 
 MakeRun = Callable[[date], Run]
@@ -209,3 +209,30 @@ def test_whole_numbers_that_pandas_made_floats_are_ids(export: Export) -> None:
         "CASE WHEN c IS NULL THEN 'guest' END AS excluded FROM raw"
     )
     assert sorted(export.events()["customer_id"].to_pylist()) == ["13047", "17850"]
+
+
+def test_events_without_a_market_join_that_of_their_basket_or_the_shops_main_one(export: Export) -> None:
+    """Shopify names the country in the first line of an order alone."""
+    rows = [("a", "1", "FR"), ("a", "1", ""), ("b", "2", ""), ("c", "3", "DE"), ("c", "3", ""), ("d", "4", "DE")]
+    lines = "".join(f"e{n},{c},p{n},2026-04-0{1 + n % 5} 10:00:00,{o},{m}\n" for n, (c, o, m) in enumerate(rows))
+    export.file("orders.csv", "id,c,p,t,o,m\n" + lines)
+    select = (
+        "SELECT id AS event_id, c AS customer_id, p AS product_id, 'purchase' AS event_type, t AS event_ts, "
+        "o AS basket_id, m AS market FROM raw"
+    )
+    note = export.ingest(select).note
+    assert "50% of the events have no market beside others that have one: they take that of their basket" in note
+    assert "else DE, which has most events" in note
+    assert export.events()["market"].to_pylist() == ["FR", "FR", "DE", "DE", "DE", "DE"]
+    assert set(export.lake.arrow(AVAILABILITY)["market"].to_pylist()) == {"DE", "FR"}
+    more = "".join(f"f{n},x,p{n},2026-04-06 10:00:00,9,FR\n" for n in range(9))
+    export.file("orders.csv", "id,c,p,t,o,m\n" + lines + more)
+    later = replace(export, run=Run(NIGHT + timedelta(days=1), "later", export.run.started_at))
+    assert "corrected" not in later.ingest(select).note, "rows that are read again keep their market"
+    assert later.events()["market"].to_pylist()[2] == "DE"
+
+
+def test_a_shop_without_markets_has_one(export: Export) -> None:
+    export.file("orders.csv", HEADER + lines(20))
+    assert "market" not in export.ingest().note
+    assert set(export.events()["market"].to_pylist()) == {"all"}
