@@ -353,6 +353,7 @@ GA4 = [
     ga4_event("view_item", 6, None, ga4_item("A")),
     ga4_event("view_item", 7, "2.2", ga4_item("(not set)")),
     ga4_event("view_item", 8, "2.2", ga4_item("C", item_category2=None), geo={"country": "(not set)"}),
+    ga4_event("view_item", 9, "2.2", ga4_item("A")),
 ]
 
 
@@ -369,7 +370,8 @@ def test_ga4(read: Read, sail_lake: Lake, tmp_path: Path, suffix: str) -> None:
     assert rows_of(sail_lake, EVENTS, "event_type", "product_id", "quantity", "price", "market", "basket_id") == [
         ("bag", "B", 2, 12.5, "Germany", None),
         ("click", "A", 1, 12.5, "Germany", None),
-        ("click", "C", 1, 12.5, "all", None),
+        ("click", "A", 1, 12.5, "Germany", None),
+        ("click", "C", 1, 12.5, "Germany", None),  # the main market
         ("purchase", "A", 1, 12.5, "Austria", "T1"),
         ("purchase", "B", 1, 8.0, "Austria", "T1"),
         ("purchase", "B", 3, 8.0, "Austria", "T1"),
