@@ -71,7 +71,7 @@ def decide(
     Significant: the 95 % interval of the paired difference, which draws `customers` [m] (None: each pair is one's),
     lies on one side of 0. A candidate over budget cannot win; where all are over budget, the one that trains fastest
     wins, because one model has to serve. Where no other model served before, POPULARITY wins if the mean of
-    `popularity` [m] is above that of every model that can; elsewhere the gates stop such a night.
+    `popularity` [m] is not below that of every model that can; elsewhere the gates stop such a night.
     """
     breaches = {name: budget.breach(found) for name, found in candidates.items()}
     able = [name for name in candidates if not breaches[name]]
@@ -89,7 +89,7 @@ def decide(
         loss = paired_difference(candidates[winner].ndcg, last_champion, customers)
         if loss.high < 0:
             winner, reason = LAST_CHAMPION, f"the best new model, {winner}, falls behind it by {loss}"
-    if popularity is not None and incumbent in (None, POPULARITY) and popularity.mean() > scores[winner].mean():
+    if popularity is not None and incumbent in (None, POPULARITY) and popularity.mean() >= scores[winner].mean():
         reason = (
             f"ndcg@10 {popularity.mean():.4f}, and that of the best model, {winner}, is {scores[winner].mean():.4f}"
         )

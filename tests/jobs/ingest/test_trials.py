@@ -236,3 +236,14 @@ def test_a_shop_without_markets_has_one(export: Export) -> None:
     export.file("orders.csv", HEADER + lines(20))
     assert "market" not in export.ingest().note
     assert set(export.events()["market"].to_pylist()) == {"all"}
+
+
+def test_a_catalogue_of_many_products_is_made_from_events(export: Export) -> None:
+    """What a product's newest event says was once kept with the whole batch that the event came in."""
+    days = [NIGHT - timedelta(days=day) for day in range(1, 401)]
+    rows = [f"{p}-{n},c,p{p},{days[(7 * p + 90 * n) % 400]} 10:00:00" for n in range(4) for p in range(11_000)]
+    export.file("orders.csv", "id,c,p,t\n" + "\n".join(rows) + "\n")
+    export.ingest(SELECT.replace("ty AS", "'click' AS").replace("id AS event_id, ", ""))
+    found = export.lake.arrow(CATALOGUE)
+    assert found.num_rows == 11_000
+    assert found["launched_at"].to_pylist()[0] == min(days[90 * n] for n in range(4))

@@ -79,5 +79,7 @@ def test_popularity_serves_only_where_it_is_better_and_no_other_model_served() -
 
     assert (winner(None, 0.1), winner(POPULARITY, 0.1), winner("amf", 0.1)) == (POPULARITY, POPULARITY, "amf")
     assert winner(None, -0.1) == winner(POPULARITY, -0.1) == "amf"
+    nothing = CandidateResult(np.zeros(9), 60, 5_000)
+    assert decide({"amf": nothing}, None, None, Budget(), popularity=np.zeros(9)).winner == POPULARITY
     beaten = decide(models, None, None, Budget(), popularity=BASE + 0.1)
     assert beaten.differences["amf"].high < 0 and "and that of the best model, amf, is" in beaten.reasons[POPULARITY]
