@@ -31,6 +31,7 @@ from jobs.tables.shop import (
 )
 from jobs.tables.table import Table
 from jobs.train.champions import champion
+from jobs.train.decision import BEHIND, DECISION
 from jobs.train.evaluate import FEWEST, HEADLINE, HEADLINE_SLICE, KS
 from jobs.train.held_out import ALL
 from jobs.train.step import load_champion
@@ -109,15 +110,20 @@ def _quality(
 ) -> Iterator[Check]:
     trained = best["as_of"]
     assert isinstance(trained, date)
-    rows = lake.arrow(EVALUATIONS, ("model_id", "metric", "slice", "value"), trained).to_pylist()
-    figures = {(r["metric"], r["slice"]): r["value"] for r in rows if r["model_id"] == "popularity"}
+    columns = ("model_id", "metric", "slice", "value", "ci_low")
+    rows = lake.arrow(EVALUATIONS, columns, trained).to_pylist()
+    figures = {(r["metric"], r["slice"]): r for r in rows if r["model_id"] == POPULARITY}
     popular = figures.get(
         (HEADLINE, HEADLINE_SLICE), figures.get((HEADLINE, ALL))
     )  # older comparisons have `all` alone
     if popular is not None:
-        ndcg = float(str(best["ndcg"]))
-        detail = f"held-out {HEADLINE} of {best['model_id']} of {trained}; the limit is popularity's"
-        yield Check("champion_quality", ndcg, least=popular, detail=detail)
+        gap = figures.get((BEHIND, DECISION))  # older comparisons have none
+        chance = gap["value"] - gap["ci_low"] if gap else 0.0
+        detail = (
+            f"held-out {HEADLINE} of {best['model_id']} of {trained}; the limit is popularity's, "
+            f"{popular['value']:.4f}, less {chance:.4f} that may be chance"
+        )
+        yield Check("champion_quality", float(str(best["ndcg"])), least=popular["value"] - chance, detail=detail)
     fresh = None if products.broken else fresh_lead(lake, run, config)
     if fresh:
         lead, compared = fresh

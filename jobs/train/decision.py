@@ -13,6 +13,8 @@ from models.evaluation.bootstrap import Interval, paired_difference
 from models.networks.artefacts import POPULARITY
 
 LAST_CHAMPION = "last champion"
+BEHIND, DECISION = "ndcg@10 minus the winner's", "decision"
+"""Metric and slice of the differences in `evaluations`."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,9 @@ class ComparisonOutcome:
     winner: str
     """A candidate, LAST_CHAMPION where the model of the last comparison continues to serve, or POPULARITY."""
     reasons: dict[str, str]
-    """Of every candidate and, where it was compared, of LAST_CHAMPION."""
+    """Of every candidate and, where they were compared, of LAST_CHAMPION and POPULARITY."""
     differences: dict[str, Interval]
-    """NDCG@10 of every other model minus the winner's, on the same customers."""
+    """NDCG@10 of every other model, and of POPULARITY, minus the winner's, on the same customers."""
 
 
 def decide(
@@ -93,7 +95,9 @@ def decide(
         reason = (
             f"ndcg@10 {popularity.mean():.4f}, and that of the best model, {winner}, is {scores[winner].mean():.4f}"
         )
-        winner, scores[POPULARITY] = POPULARITY, popularity
+        winner = POPULARITY
+    if popularity is not None:
+        scores[POPULARITY] = popularity
     differences = {
         name: paired_difference(values, scores[winner], customers) for name, values in scores.items() if name != winner
     }

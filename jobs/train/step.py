@@ -31,7 +31,7 @@ from jobs.train.comparison import (
     compare,
     prepare,
 )
-from jobs.train.decision import LAST_CHAMPION, Budget, ComparisonOutcome, decide
+from jobs.train.decision import BEHIND, DECISION, LAST_CHAMPION, Budget, ComparisonOutcome, decide
 from jobs.train.evaluate import HEADLINE, HEADLINE_SLICE, Figure
 from models.contract import Compute, NothingToLearnError, Recommender
 from models.networks import artefacts
@@ -243,9 +243,7 @@ def _record(lake: Lake, run: Run, config: TrainConfig, results: ComparisonResult
         costs = {"train seconds": found.train_seconds, "customers encoded per second": found.encode_per_second}
         figures += [Figure(kind, name, "cost", value, value, value, customers) for name, value in costs.items()]
     for name, gap in outcome.differences.items():
-        figures.append(
-            Figure(name, f"{HEADLINE} minus the winner's", "decision", gap.value, gap.low, gap.high, customers)
-        )
+        figures.append(Figure(name, BEHIND, DECISION, gap.value, gap.low, gap.high, customers))
     evaluations = [
         {
             "model_id": ids.get(figure.model, figure.model),

@@ -149,10 +149,11 @@ def read_comparison(
     model_id = clean(model_id)
     quality = quality_of(lake, as_of, model_id)
     rows = _registered(lake, as_of)
-    kind = next((clean(row["kind"]) for row in rows if clean(row["model_id"]) == model_id), "")
+    served = next((row for row in rows if clean(row["model_id"]) == model_id), {})
+    kind, reason = (clean(served.get(name)) for name in ("kind", "reason"))
     measured = {figure.scorer for figure in quality}  # runs of the same night with other settings are not
     models = [row for row in rows if clean(row["model_id"]) in measured]
-    return comparison_of(quality, models, metadata, model_id, kind)
+    return comparison_of(quality, models, metadata, model_id, kind, reason)
 
 
 def _registered(lake: Lake, as_of: date) -> list[StoredRow]:

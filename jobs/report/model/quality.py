@@ -94,16 +94,17 @@ def comparison_of(
     metadata: Mapping[str, object],
     model_id: str = "",
     kind: str = "",
+    reason: str = "",
 ) -> Comparison:
     """From figures, rows of `models` of the same comparison, and the metadata of the manifest of the model that serves,
-    whose id and kind are given.
+    whose id and kind are given, with the reason why it serves.
     """
     figures = named(quality, models)
     champion = next(iter(_champions(models)), "") if models else ""
     losses = tuple(learning(metadata, champion))
     baselines = against_baselines(figures)
     won = [clean(row["model_id"]) for row in models if row["champion"]]
-    said = sentence(figures, kind, other=model_id if won and model_id not in won else "")
+    said = sentence(figures, kind, model_id if won and model_id not in won else "", reason)
     return Comparison(
         quality=tuple(figures),
         table=tuple(replace(q, scorer=label(q.scorer)) for q in figures if q.slice not in ELSEWHERE),

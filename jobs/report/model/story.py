@@ -8,6 +8,7 @@ from jobs.report.figures import Quality
 from jobs.train.decision import LAST_CHAMPION
 from jobs.train.evaluate import AMF, HEADLINE, HEADLINE_SLICE, UPLIFT
 from jobs.train.held_out import ALL, NEW
+from models.networks.artefacts import POPULARITY
 
 SLICES = {
     HEADLINE_SLICE: "as served",
@@ -78,13 +79,16 @@ def measured(quality: Sequence[Quality]) -> str:
     return f"{METRIC} {what}. Held-out days: {ranked[0].dataset}; {customers}."
 
 
-def sentence(quality: Sequence[Quality], kind: str, other: str = "") -> str:
+def sentence(quality: Sequence[Quality], kind: str, other: str = "", reason: str = "") -> str:
     """Who serves and by how much it beats AMF, in one or two sentences; empty where no model serves.
 
-    `kind` is the kind of the model that serves, and `other` its id where it is not the winner of the comparison.
+    `kind` is the kind of the model that serves, `reason` why it does, and `other` its id where it is not the winner of
+    the comparison.
     """
     ranked = headlines(quality)
     best = next((q for q in ranked if q.champion), None)
+    if best is None and kind == POPULARITY and reason:
+        return f"{_capital(kind)} serves: {reason}."
     if best is None:
         return f"{_capital(KINDS.get(kind, kind))} serves; no comparison has measured it." if kind else ""
     name = KINDS.get(best.scorer, best.scorer)

@@ -9,7 +9,7 @@ import pytest
 
 from jobs.report.figures import Quality
 from jobs.report.model.quality import comparison_of, named
-from jobs.report.model.story import document, explained
+from jobs.report.model.story import document, explained, sentence
 from tests.jobs.report.test_model_report_quality import RUN, figure
 
 AMF, TRANSFORMER, BASELINE = figure("amf", 0.1), figure("transformer", 0.12), figure("popularity", 0.05)
@@ -139,3 +139,10 @@ def test_a_document_of_nothing() -> None:
     assert document([], "") == {
         "headline": {"metric": "ndcg@10", "slice": "as served"}, "champion": None, "models": {}, "uplift_over_amf": {},
     }  # fmt: skip
+
+
+def test_popularity_says_why_it_serves() -> None:
+    assert sentence([], "popularity", reason="no model could be compared") == (
+        "Popularity serves: no model could be compared."
+    )
+    assert sentence([], "popularity") == "Popularity serves; no comparison has measured it."
