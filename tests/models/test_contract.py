@@ -317,5 +317,7 @@ def test_tensors_of_another_shape_are_refused(model: Recommender) -> None:
 
 
 def test_an_unknown_kind_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="there is no model kind 'magic'; there are amf, closed_form, transformer, "):
+    with pytest.raises(
+        ValueError, match="there is no model kind 'magic'; there are amf, closed_form, popularity, transformer, "
+    ):
         create("magic", VOCABULARY, COMPUTE)
