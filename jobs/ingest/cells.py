@@ -22,10 +22,13 @@ LARGEST_WHOLE = float(1 << 53)
 
 
 class CellCleaner:
-    """Cleans the text columns of one file, batch by batch."""
+    """Cleans the text columns of one file, batch by batch.
+
+    `missing` are the values that stand for none; empty where the file's reader made them null.
+    """
 
     def __init__(self, missing: Sequence[str], counts: Counter[str]) -> None:
-        self._missing = pa.array(["", *missing], pa.string())
+        self._missing = pa.array(["", *missing], pa.string()) if missing else None
         self._counts = counts
         self._of_text: dict[str, bool] = {}
         """Column -> whether its values beside GUEST are no numbers, as far as its first batch with GUEST tells."""
@@ -42,7 +45,8 @@ class CellCleaner:
             if changed:
                 self._counts[name] += changed
                 values = pc.if_else(pc.not_equal(composed, values), pc.utf8_trim(composed, BLANKS), values)
-        values = _without(values, pc.is_in(values, self._missing))
+        if self._missing is not None:
+            values = _without(values, pc.is_in(values, self._missing))
         guests = pc.equal(values, GUEST)
         if pc.any(guests).as_py() and self._of_text.setdefault(name, _is_text(values, guests)):
             values = _without(values, guests)

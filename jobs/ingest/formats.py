@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -54,6 +55,8 @@ class Findings:
     """The other results of reading a file: what its rows do not tell."""
 
     malformed: list[MalformedRow] = field(default_factory=list)
+    empty: int = 0
+    """Rows without any value, as spreadsheets leave them behind their last one; they are skipped."""
     broken: int = 0
     """Characters that stand for bytes which are no text in the file's encoding."""
     cleaned: Counter[str] = field(default_factory=Counter)
@@ -62,6 +65,9 @@ class Findings:
 
 class RawFormat(ABC):
     """A format of raw files. Methods raise UserError naming a file that cannot be read, and why."""
+
+    finds_missing: ClassVar[bool] = False
+    """Whether `_batches` has null for missing values already."""
 
     def __init__(self, directives: Directives) -> None:
         self.directives = directives
@@ -79,14 +85,28 @@ class RawFormat(ABC):
 
         What the rows do not tell is added to `findings` by the time of the last one.
         """
-        cells = CellCleaner(self.directives.missing, findings.cleaned)
+        cells = CellCleaner(() if self.finds_missing else self.directives.missing, findings.cleaned)
         with reading(file):
             for batch in self._batches(file, findings):
-                yield cells.cleaned(batch)
+                yield _with_values(cells.cleaned(batch), findings)
+
+
+def _with_values(batch: pa.RecordBatch, findings: Findings) -> pa.RecordBatch:
+    """The rows that have any value."""
+    empty = None
+    for column in batch.columns:
+        if not column.null_count:
+            return batch
+        empty = column.is_null() if empty is None else pc.and_(empty, column.is_null())
+    count = pc.sum(empty).as_py() or 0 if empty is not None else 0
+    findings.empty += count
+    return batch.filter(pc.invert(empty)) if count else batch
 
 
 class Delimited(RawFormat):
     """Text with one row a line and a character between its fields (RFC 4180, and dialects of it)."""
+
+    finds_missing = True
 
     def columns(self, file: RawFile) -> tuple[str, ...]:
         """The fields of the header."""
@@ -118,7 +138,6 @@ class Delimited(RawFormat):
                 newlines_in_values=bool(dialect.quote),
                 invalid_row_handler=set_apart,
             ),
-            # Here and not in CellCleaner, since the reader does it in passing.
             pa_csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()),
                 null_values=["", *self.directives.missing],

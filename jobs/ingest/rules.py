@@ -6,6 +6,7 @@ from datetime import date
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
 
 from jobs.errors import UserError
 from jobs.ingest.text import BROKEN
@@ -33,8 +34,8 @@ ONLY_MARKET = "all"
 """Market of the events of a shop that names none."""
 LONGEST_ID = 200
 OLDEST_YEAR = 1990
-UNIT = "\x1f"
-"""Between column and value of an `unread` value."""
+UNIT, RECORD = "\x1f", "\x1e"
+"""Between column and value in `unread`, and between several of them."""
 
 # Reasons of rows that are no faults. The reasons of faults stand beside their conditions below.
 
@@ -103,7 +104,7 @@ def validate_events(
     """Typed events, each validated on its own.
 
     Adds `reason` (null for a good row), `expected` (true where the source excluded it), `late`, `absent` (the optional
-    columns that the row leaves blank), `unread` (column, UNIT, value of what was not used in an optional column) and
+    columns that the row leaves blank), `unread` (column, UNIT and value of what was not used in an optional column) and
     `repeated` (it needs `without_repeats`). `raw` is kept only of rows that are rejected or repeated.
 
     `products` are the valid product_ids (None: the source has no catalogue), `oldest` the oldest day of the files
@@ -140,13 +141,7 @@ def validate_events(
     days_late = F.datediff(F.lit(oldest or date.min), F.col("event_date"))
     too_late = F.when(days_late > late_days, f"more than {late_days} days late")
     validated = typed.withColumn("reason", F.coalesce(_excluded(), _event_fault(), not_yet, too_late))
-    if repeated is None:
-        validated = validated.withColumn("repeated", F.lit(False))
-    else:
-        found = F.broadcast(repeated.withColumnRenamed("hash", "repeated_hash"))
-        validated = validated.join(found, F.xxhash64("event_id") == F.col("repeated_hash"), "left").withColumn(
-            "repeated", F.col("repeated_hash").isNotNull()
-        )
+    validated = _flagged(validated, F.xxhash64("event_id"), repeated)
     return validated.select(
         *EVENT_COLUMNS,
         "event_date",
@@ -208,7 +203,8 @@ def without_repeats(validated: DataFrame) -> DataFrame:
 
 
 def validate_catalogue(rows: DataFrame, repeated: DataFrame | None) -> DataFrame:
-    """Typed products with `reason` and `expected`; of a product's good rows all but the newest are SUPERSEDED.
+    """Typed products, with `raw` of rejected rows, `reason`, `expected`, `unread` and `repeated`: whether the row needs
+    `without_superseded`, for which it then has `updated_at` and `given`.
 
     `repeated` are the `repeated_keys` (None: there are none).
     """
@@ -226,18 +222,16 @@ def validate_catalogue(rows: DataFrame, repeated: DataFrame | None) -> DataFrame
     )
     fault = F.coalesce(F.when(F.col("product_id").isNull(), "missing product"), _id_fault("product_id"))
     validated = typed.withColumn("reason", F.coalesce(_excluded(), fault))
-    return _newest(validated, CATALOGUE.key, repeated).select(
+    return _state(
+        _flagged(validated, F.col("hash"), repeated),
         *(name for name in CATALOGUE_COLUMNS if name != "name"),
         F.coalesce("name", "product_id").alias("name"),
-        "raw",
-        "reason",
         F.col("excluded").isNotNull().alias("expected"),
-        "unread",
     )
 
 
 def validate_availability(rows: DataFrame, products: DataFrame, repeated: DataFrame | None) -> DataFrame:
-    """Typed pairs of product and market with `reason`; of a pair's good rows all but the newest are SUPERSEDED."""
+    """Typed pairs of product and market, with what `validate_catalogue` has beside them."""
     updated = _timestamp("updated_at")
     typed = rows.select(
         *[_blank_to_null(name).alias(name) for name in ("product_id", "market")],
@@ -256,27 +250,52 @@ def validate_availability(rows: DataFrame, products: DataFrame, repeated: DataFr
         F.when(F.col("listed_id").isNull(), "unknown product"),
         F.when(F.col("available").isNull(), "availability is neither true nor false"),
     )
-    return _newest(joined.withColumn("reason", fault), AVAILABILITY.key, repeated).select(
-        "product_id", "market", "available", "raw", "reason", F.lit(False).alias("expected"), "unread"
+    return _state(
+        _flagged(joined.withColumn("reason", fault), F.col("hash"), repeated),
+        *AVAILABILITY.key,
+        "available",
+        F.lit(False).alias("expected"),
     )
 
 
-def _newest(validated: DataFrame, key: tuple[str, ...], repeated: DataFrame | None) -> DataFrame:
-    """Mark superseded rows. Rows of unique keys, most of a shop's, are not sorted, and keep `raw` only if rejected."""
-    rejected = F.when(F.col("reason").isNotNull(), F.to_json("given"))
+def _flagged(validated: DataFrame, key: Column, repeated: DataFrame | None) -> DataFrame:
+    """`repeated`: whether several rows have the key; all are false without hashes of repeated ones."""
     if repeated is None:
-        return validated.withColumn("raw", rejected)
+        return validated.withColumn("repeated", F.lit(False))
     found = F.broadcast(repeated.withColumnRenamed("hash", "repeated_hash"))
     # From the right: Sail holds the left side of a join in memory.
-    marked = found.join(validated, F.col("hash") == F.col("repeated_hash"), "right")
-    newest = Window.partitionBy(*key).orderBy(
-        F.col("reason").isNotNull(), F.col("updated_at").desc_nulls_last(), F.col("raw").desc()
+    joined = found.join(validated.withColumn("key_hash", key), F.col("key_hash") == F.col("repeated_hash"), "right")
+    return joined.withColumn("repeated", F.col("repeated_hash").isNotNull()).drop("repeated_hash", "key_hash")
+
+
+def _state(validated: DataFrame, *columns: Column | str) -> DataFrame:
+    """The columns of a validated state (product, or product in a market) with what `without_superseded` needs."""
+    return validated.select(
+        *columns,
+        F.when(F.col("reason").isNotNull(), F.to_json("given")).alias("raw"),
+        "reason",
+        "unread",
+        F.when(F.col("repeated"), F.col("updated_at")).alias("updated_at"),
+        F.when(F.col("repeated"), F.col("given")).alias("given"),
+        "repeated",
+    )
+
+
+def without_superseded(validated: DataFrame, kind: str) -> DataFrame:
+    """Give SUPERSEDED to every good row of a key but the newest; only rows that are `repeated` can have one."""
+    given = validated.schema["given"].dataType
+    assert isinstance(given, StructType)
+    # Rows of one instant are told apart by their other values, so that every run keeps the same one.
+    others = [F.col("given")[name].desc_nulls_last() for name in given.names if name not in (*KEYS[kind], "updated_at")]
+    newest = Window.partitionBy(*KEYS[kind]).orderBy(
+        F.col("reason").isNotNull(), F.col("updated_at").desc_nulls_last(), *others
     )
     superseded = F.when(F.row_number().over(newest) > 1, SUPERSEDED)
-    several = marked.where(F.col("repeated_hash").isNotNull()).withColumn("raw", F.to_json("given"))
-    several = several.withColumn("superseded", superseded)
-    alone = marked.where(F.col("repeated_hash").isNull()).withColumn("raw", rejected)
-    return alone.unionByName(several.withColumn("reason", F.coalesce("reason", "superseded")).drop("superseded"))
+    return (
+        validated.withColumn("superseded", superseded)
+        .withColumn("reason", F.coalesce("reason", "superseded"))
+        .drop("superseded")
+    )
 
 
 def _excluded() -> Column:
@@ -309,12 +328,14 @@ def _sound(name: str) -> Column:
 
 
 def _unread(read: dict[str, Column]) -> Column:
-    """`unread`: column, UNIT and value of each optional column whose value is not blank but cannot be used."""
+    """`unread`: column and value of each optional column whose value is not blank but cannot be used; mostly null."""
     values = [
         F.when(value.isNull() & ~_is_blank(name), F.concat(F.lit(name + UNIT), F.substring(F.trim(name), 1, 80)))
         for name, value in read.items()
     ]
-    return F.array_compact(F.array(*values)).alias("unread")
+    if len(values) == 1:
+        return values[0].alias("unread")
+    return F.nullif(F.concat_ws(RECORD, *values), F.lit("")).alias("unread")
 
 
 def _boolean(name: str) -> Column:

@@ -9,8 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from jobs.errors import UserError
 from jobs.ingest.files import RawFile
@@ -20,6 +24,8 @@ from jobs.lake.lake import Lake
 from jobs.run import Run
 from jobs.text import clean
 
+ROW_GROUP = 1 << 17
+"""Rows that are written together at least: many small groups take an engine long to read."""
 MOST_THREADS = 8
 """Most files that are read at once; each takes some megabytes."""
 
@@ -33,6 +39,50 @@ class StagedFile:
     columns: tuple[str, ...]
     rows: int
     findings: Findings
+
+
+class ParquetFolder:
+    """Writes batches as Parquet files, one for each set of columns: JSON objects may have other keys later on."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._open = ExitStack()
+        self._writers: dict[tuple[str, ...], pq.ParquetWriter] = {}
+        self._waiting: list[pa.RecordBatch] = []
+        self.rows = 0
+
+    def __enter__(self) -> ParquetFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._open:
+            self._flush()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of all batches, in the order of the first."""
+        return tuple(dict.fromkeys(name for names in self._writers for name in names))
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Write a batch, together with others of its columns."""
+        if self._waiting and self._waiting[0].schema != batch.schema:
+            self._flush()
+        self._waiting.append(batch)
+        self.rows += batch.num_rows
+        if sum(each.num_rows for each in self._waiting) >= ROW_GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            table = pa.Table.from_batches(self._waiting)
+            names = tuple(table.column_names)
+            if names not in self._writers:
+                path = self._folder / f"{len(self._writers)}.parquet"
+                file = self._open.enter_context(path.open("wb"))
+                writer = pq.ParquetWriter(file, table.schema, write_statistics=False)
+                self._writers[names] = self._open.enter_context(writer)
+            self._writers[names].write_table(table, row_group_size=max(len(table), 1))
+        self._waiting = []
 
 
 class StagedFiles:
@@ -55,25 +105,14 @@ class StagedFiles:
                 self._run.progress("raw files", done, len(todo))
 
     def _stage(self, file: RawFile, number: int) -> StagedFile:
-        import pyarrow.parquet as pq
 
-        findings, rows = Findings(), 0
-        parts: dict[tuple[str, ...], pq.ParquetWriter] = {}
+        findings = Findings()
         folder = self._folder / f"{number:06}"
         folder.mkdir()
-        try:
+        with ParquetFolder(folder) as parts:
             for batch in format_of(file, self._source.directives).batches(file, findings):
-                batch = batch.rename_columns(self._spelling(file, batch.schema.names))
-                names = tuple(batch.schema.names)
-                if names not in parts:  # JSON objects may have other keys later on
-                    parts[names] = pq.ParquetWriter(str(folder / f"{len(parts)}.parquet"), batch.schema)
-                parts[names].write_batch(batch)
-                rows += batch.num_rows
-        finally:
-            for writer in parts.values():
-                writer.close()
-        columns = tuple(dict.fromkeys(name for names in parts for name in names))
-        return StagedFile(file, folder, columns, rows, findings)
+                parts.add(batch.rename_columns(self._spelling(file, batch.schema.names)))
+        return StagedFile(file, folder, parts.columns, parts.rows, findings)
 
     def of(self, files: Iterable[RawFile]) -> list[StagedFile]:
         """Those of these files that were read."""

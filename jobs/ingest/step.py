@@ -209,11 +209,15 @@ def _told(rows: ValidatedRows, folder: RawFolder) -> Iterator[str]:
         if unread := summed_up(*rows.unread(table)):
             yield f"kept for {table.name} with null or in part: {unread}"
     cleaned: Counter[str] = Counter()
+    empty = 0
     for staged in {staged.file.name: staged for read in rows.read.values() for staged in read}.values():
+        empty += staged.findings.empty
         cleaned.update({f"{staged.file.view}.{name}": count for name, count in staged.findings.cleaned.items()})
     if cleaned:
         columns = ", ".join(f"{name} ({count:,})" for name, count in cleaned.most_common(SHOWN))
         yield f"invisible blanks were taken from, or letters composed in, values of {clean(columns)}"
+    if empty:
+        yield f"{empty:,} empty rows skipped"
     if folder.not_read:
         yield f"files not read: {told(folder.not_read)}"
 

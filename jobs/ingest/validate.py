@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import reduce
 from pathlib import Path
 
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructType
 
 from jobs.errors import UserError
 from jobs.ingest import rules
@@ -45,7 +44,10 @@ class ValidatedRows:
         """(table, reason, expected) -> rows; the reason of a good row is None."""
         self.read: dict[str, list[StagedFile]] = {}
         """Table -> the files whose rows were read for it."""
-        self.schemas: dict[str, StructType] = {}
+        self.with_unread: set[str] = set()
+        """Tables of which some rows have an optional value that was not used."""
+        self.kept: dict[str, DataFrame] = {}
+        """Table -> its validated rows, with `reason` (null for a good one), `expected`, `unread` and `raw`."""
         self.events: ReconciledEvents | None = None
         """The events compared with those of other nights; None where no file is new."""
         self.without_market: tuple[int, int, str] | None = None
@@ -71,7 +73,7 @@ class ValidatedRows:
         steps = 1 + len(self.source.statements)
         if CATALOGUE.name in self.source.statements:
             rows = self._select(CATALOGUE, self.files)
-            self._keep(CATALOGUE, rules.validate_catalogue(rows, self._repeated(CATALOGUE, rows)))
+            self._keep_newest(CATALOGUE, rules.validate_catalogue(rows, self._repeated(CATALOGUE, rows)))
             products = self.good(CATALOGUE)
         self.run.progress("statements validated", 1, steps)
         if AVAILABILITY.name in self.source.statements:
@@ -79,7 +81,7 @@ class ValidatedRows:
                 raise UserError(f"{self.source.path} has a SELECT for availability but none for catalogue; add one")
             rows = self._select(AVAILABILITY, self.files)
             repeated = self._repeated(AVAILABILITY, rows)
-            self._keep(AVAILABILITY, rules.validate_availability(rows, products, repeated))
+            self._keep_newest(AVAILABILITY, rules.validate_availability(rows, products, repeated))
         self.run.progress("statements validated", 2, steps)
         if self.new:
             self._validate_events(dated, products)
@@ -93,17 +95,23 @@ class ValidatedRows:
         validated = rules.validate_events(
             rows, self.run.as_of, products, oldest, late_days, self._repeated(EVENTS, rows)
         )
-        # Rows of repeated event_ids are staged apart: to sort all rows would take the memory of them all.
-        validated.write.mode("overwrite").partitionBy("repeated").parquet(str(self.scratch / "validated"))
-        schema = validated.drop("repeated").schema
-        alone, several = (
-            read_staged(self.lake, self.scratch / f"validated/repeated={flag}", schema) for flag in ("false", "true")
-        )
-        once = alone.unionByName(self._stage("once", rules.without_repeats(several)))
-        once = self._with_markets(once)
+        once = self._with_markets(self._once(EVENTS, validated, rules.without_repeats))
         of_rows = once.where("event_date IS NOT NULL").select("event_date").distinct().toArrow()["event_date"]
         self.events = reconcile(self.lake, self.run, once, [*days, *of_rows.to_pylist()], self.scratch)
-        self._count(EVENTS, self.events.rows)
+        self._keep(EVENTS, self.events.rows)
+
+    def _keep_newest(self, table: Table, validated: DataFrame) -> None:
+        self._keep(table, self._once(table, validated, lambda rows: rules.without_superseded(rows, table.name)))
+
+    def _once(self, table: Table, validated: DataFrame, decide: Callable[[DataFrame], DataFrame]) -> DataFrame:
+        """Stage validated rows; of those that are `repeated`, `decide` gives a reason to all but one of a key.
+
+        Those are staged apart: to sort all rows would take the memory of them all.
+        """
+        folder, schema = self.scratch / f"validated_{table.name}", validated.drop("repeated").schema
+        validated.write.mode("overwrite").partitionBy("repeated").parquet(str(folder))
+        alone, several = (read_staged(self.lake, folder / f"repeated={flag}", schema) for flag in ("false", "true"))
+        return alone.unionByName(self._stage(f"once_{table.name}", decide(several)))
 
     def _with_markets(self, rows: DataFrame) -> DataFrame:
         """The events, those without a market in the market of their basket or in the shop's main one, where others
@@ -135,7 +143,7 @@ class ValidatedRows:
         if table is EVENTS and self.events:
             return self.events.good
         columns = [name for name in table.names if name not in ("as_of", "run_id")]
-        return self._kept(table).where(F.col("reason").isNull()).select(*columns)
+        return self.kept[table.name].where(F.col("reason").isNull()).select(*columns)
 
     def malformed(self, table: Table) -> list[tuple[StagedFile, MalformedRow]]:
         """The rows of its files that no SELECT could read; those of a file that several read are the first one's."""
@@ -157,24 +165,25 @@ class ValidatedRows:
         for reason, column in columns.items():
             if column:
                 value = F.when(F.col("reason") == reason, F.get_json_object("raw", f"$.{column}")).otherwise(value)
-        rows = self._kept(table).where(F.col("reason").isin(reasons)).select("reason", value.alias("value"))
+        rows = self.kept[table.name].where(F.col("reason").isin(reasons)).select("reason", value.alias("value"))
         return found | self._most_frequent(rows)
 
     def unread(self, table: Table) -> tuple[dict[str, int], dict[str, list[str]]]:
         """Of optional values that were not used, or in part not read, whose rows were: reason -> rows, and values."""
-        kept = self._kept(table)
-        pairs = kept.where(F.size("unread") > 0).select(F.explode("unread").alias("pair"))
-        parts = F.split("pair", rules.UNIT)
-        rows = pairs.select(
-            F.concat(parts.getItem(0), F.lit(NOT_READ)).alias("reason"), parts.getItem(1).alias("value")
-        )
+        kept, frames = self.kept[table.name], []
+        if table.name in self.with_unread:
+            pairs = kept.where("unread IS NOT NULL").select(F.explode(F.split("unread", rules.RECORD)).alias("pair"))
+            parts = F.split("pair", rules.UNIT)
+            column, value = F.concat(parts.getItem(0), F.lit(NOT_READ)), parts.getItem(1)
+            frames.append(pairs.select(column.alias("reason"), value.alias("value")))
         if table is CATALOGUE and any(staged.findings.broken for staged in self.read[table.name]):
-            good = kept.where(F.col("reason").isNull())
             texts = [F.when(F.col(name).contains(BROKEN), F.col(name)) for name in rules.DESCRIBING]
-            broken = good.select(
-                F.lit(BROKEN_TEXT).alias("reason"), F.explode(F.array_compact(F.array(*texts))).alias("value")
-            )
-            rows = rows.unionAll(broken)
+            value = F.explode(F.array_compact(F.array(*texts)))
+            good = kept.where(F.col("reason").isNull())
+            frames.append(good.select(F.lit(BROKEN_TEXT).alias("reason"), value.alias("value")))
+        if not frames:
+            return {}, {}
+        rows = reduce(DataFrame.unionAll, frames)
         counts = {row["reason"]: row["count"] for row in rows.groupBy("reason").count().toArrow().to_pylist()}
         return counts, self._most_frequent(rows) if counts else {}
 
@@ -193,7 +202,7 @@ class ValidatedRows:
         """Every rejected row, with the columns of the table `rejected`; None where no statement was validated."""
         frames = [frame for table in self.tables() for frame in self._malformed_rows(table)]
         frames += [
-            self._kept(table)
+            self.kept[table.name]
             .where(F.col("reason").isNotNull() & ~F.col("reason").isin(*rules.NOT_FAULTS))
             .select(F.lit(table.name).alias("source"), "reason", "expected", "raw")
             for table in self.tables()
@@ -202,7 +211,7 @@ class ValidatedRows:
 
     def tables(self) -> list[Table]:
         """The tables whose statement was validated."""
-        return [t for t in (CATALOGUE, AVAILABILITY, EVENTS) if t.name in self.schemas]
+        return [t for t in (CATALOGUE, AVAILABILITY, EVENTS) if t.name in self.kept]
 
     def count(self, table: Table, *reasons: str | None) -> int:
         """Rows of a statement with one of these reasons."""
@@ -239,20 +248,14 @@ class ValidatedRows:
                 f"{where}: the SELECT for {table.name} does not fit the raw files: {first_line(error)}; {there}"
             ) from None
 
-    def _keep(self, table: Table, validated: DataFrame) -> None:
-        self._count(table, self._stage(table.name, validated))
-
-    def _count(self, table: Table, kept: DataFrame) -> None:
-        self.schemas[table.name] = kept.schema
-        counted = kept.groupBy("reason", "expected").count().toArrow().to_pylist()
-        self.counts |= {(table.name, row["reason"], row["expected"]): row["count"] for row in counted}
+    def _keep(self, table: Table, kept: DataFrame) -> None:
+        self.kept[table.name] = kept
+        totals = (F.count("*").alias("rows"), F.count("unread").alias("unread"))
+        counted = kept.groupBy("reason", "expected").agg(*totals).toArrow().to_pylist()
+        self.counts |= {(table.name, row["reason"], row["expected"]): row["rows"] for row in counted}
+        self.with_unread |= {table.name} if any(row["unread"] for row in counted) else set()
         malformed = Counter(row.reason for _, row in self.malformed(table))
         self.counts |= {(table.name, reason, False): count for reason, count in malformed.items()}
 
     def _stage(self, name: str, frame: DataFrame) -> DataFrame:
         return stage(self.lake, frame, self.scratch / name)
-
-    def _kept(self, table: Table) -> DataFrame:
-        if table is EVENTS and self.events:
-            return self.events.rows
-        return read_staged(self.lake, self.scratch / table.name, self.schemas[table.name])

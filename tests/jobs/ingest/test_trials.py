@@ -194,6 +194,13 @@ def test_what_stands_for_nothing_is_nothing(export: Export) -> None:
     assert "missing customer (2)" in export.ingest().note
 
 
+def test_rows_without_any_value_are_skipped_and_counted(export: Export) -> None:
+    export.file("e.csv", HEADER + lines(20) + ",,,,\n" * 30)
+    counts = export.ingest()
+    assert (counts.rows_out, counts.rejected) == (20, 0)
+    assert "30 empty rows skipped" in counts.note
+
+
 def test_ids_that_look_alike_are_one_and_counted(export: Export) -> None:
     export.file("e.csv", HEADER + lines(50) + "o97,\u00a0c1\u200b,p1,2026-04-05 10:00:00,click\n")
     assert "invisible blanks were taken from, or letters composed in, values of raw.c (1)" in export.ingest().note
