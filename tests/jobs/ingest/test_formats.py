@@ -96,8 +96,8 @@ def test_a_zip_archive_gives_its_one_file(tmp_path: Path) -> None:
 
 
 def test_fields_of_rfc_4180_and_escaped_ones_are_read(tmp_path: Path) -> None:
-    path = written(tmp_path, 'a,b\n"x, ""y""","two\nlines"\nhe said "hi","C\\4"\n,""\n')
-    assert read(path)[1] == [('x, "y"', "two\nlines"), ('he said "hi"', "C\\4"), (None, None)]
+    path = written(tmp_path, 'a,b\n"x, ""y""","two\nlines"\nhe said "hi","C\\4"\n"",x\n,""\n')
+    assert read(path)[1] == [('x, "y"', "two\nlines"), ('he said "hi"', "C\\4"), (None, "x")]
     path = written(tmp_path, 'a,b\n"x \\"y\\"",1\\,5\n', "b.csv")
     assert read(path, escape="\\")[1] == [('x "y"', "1,5")]
     path = written(tmp_path, 'a\tb\n"12 inch\t1\n', "c.tsv")
@@ -155,11 +155,15 @@ def test_missing_values_are_null_whatever_stands_for_them(tmp_path: Path) -> Non
     content = "a,b\n" + "".join(f"{word},x\n" for word in words)
     assert {row[0] for row in read(written(tmp_path, content))[1]} == {None}
     assert {row[0] for row in read(written(tmp_path, json_lines(words), "b.jsonl"))[1]} == {None}
-    assert read(written(tmp_path, "a\nNA\nnan\n?\n", "c.csv"), missing=["?"])[1] == [("NA",), ("nan",), (None,)]
+    assert read(written(tmp_path, "a,b\nNA,x\nnan,x\n?,x\n", "c.csv"), missing=["?"])[1] == [
+        ("NA", "x"),
+        ("nan", "x"),
+        (None, "x"),
+    ]
 
 
 def json_lines(values: list[Any]) -> str:
-    return "".join(json.dumps({"a": value}) + "\n" for value in values)
+    return "".join(json.dumps({"a": value, "b": 1}) + "\n" for value in values)
 
 
 def test_minus_one_is_missing_among_texts_and_a_number_among_numbers(tmp_path: Path) -> None:
