@@ -87,7 +87,7 @@ def _new_raw_files(lake: Lake, night: date, read_at: datetime, config: NightConf
     """Whether a raw file of the night is new or has changed since the night read them."""
     source = read_source(config.ingest.source)
     known = {(row["path"], row["bytes"]) for row in matching(lake, RAW_FILES, ("path", "bytes"), Wanted())}
-    for file in list_raw_files(config.ingest.raw, source).files:
+    for file in list_raw_files(config.ingest.raw, source).named_by(source).files:
         if file.day is None:
             if datetime.fromtimestamp(file.path.stat().st_mtime, UTC) > read_at:
                 return True
