@@ -176,7 +176,8 @@ def test_alternatives_in_context_are_the_category_without_what_was_bought(night:
 
 
 def test_a_context_that_cannot_be_told_says_why(night: Shop) -> None:
-    customer, product_id = night.rows(CUSTOMER_SEQUENCES)[0]["customer_id"], night.rows(CATALOGUE)[0]["product_id"]
+    customer = night.rows(CUSTOMER_SEQUENCES)[0]["customer_id"]
+    product_id = night.rows(PRODUCT_EMBEDDINGS)[0]["product_id"]
     for arguments, words in (
         ((date(2020, 1, 1), customer, product_id), f"2020-01-01 has no vectors; nights that have some: {FIRST}"),
         ((FIRST, "C-nobody", product_id), "customer 'C-nobody' is unknown"),
