@@ -11,6 +11,8 @@ from feature_repo.client.answers import ProductList as ProductList
 from feature_repo.client.answers import ProductPage as ProductPage
 from feature_repo.client.answers import Ranking as Ranking
 from feature_repo.client.answers import Shown as Shown
+from feature_repo.client.arguments import ArgumentError as ArgumentError
+from feature_repo.client.arguments import TooManyError as TooManyError
 from feature_repo.client.nights import StoreAwayError as StoreAwayError
 from feature_repo.client.ranking import Ranked as Ranked
 from feature_repo.client.recommendations import Recommendations as Recommendations

@@ -9,7 +9,13 @@ from feature_repo.client.ranking import Ranked
 
 OWN, DEFAULT_VARIANT, MARKET_ORDER, NOTHING = "own list", "default variant", "market order", "nothing"
 """Origin of a list: the list asked for; that of the variant `default`, where the one asked for has none; the market's
-most popular products, where there is no list; an empty list, where the market is unknown, too."""
+most popular products, for an unknown customer or product; an empty list, where there is none of these."""
+LEFT_EMPTY = "the rules of this place leave no product of the market"
+NO_LIST = "the live night has no list here"
+NO_ADD_ON = "nothing of another category, and at most half as dear as the bag, goes with it"
+EMPTY_BAG = "the bag is empty"
+STORE_AWAY = "the store is away, and this process has not cached the list"
+"""Reasons of an empty list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +49,11 @@ class ProductList:
     """OWN, DEFAULT_VARIANT, MARKET_ORDER or NOTHING."""
     categories: tuple[str, ...] = ()
     """Only of add-ons to a bag."""
+    reason: str = ""
+    """Why there are no products: LEFT_EMPTY, NO_LIST, NO_ADD_ON, EMPTY_BAG or STORE_AWAY; empty where there are."""
 
 
-EMPTY = ProductList((), (), (), NOTHING)
+EMPTY = ProductList((), (), (), NOTHING, (), NO_LIST)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,18 +13,12 @@ if TYPE_CHECKING:
 COUNTS, PSEUDO_COUNT = 0.1, 5.0
 """A model's score gains COUNTS * log(weight + PSEUDO_COUNT); tuned on the week before the sample shop's test week
 (`tests.benchmarks.touch_points`)."""
-MOST = 500
-"""Candidates of one request: the most that a page loads at once."""
 ALL_PRODUCTS = "*"
 """The category whose market ranking holds all products; no category's own page has this name (`page_of`)."""
 MODEL, CATEGORY_ORDER, MARKET_ORDER, GIVEN_ORDER = "model", "category order", "market order", "given order"
 """What decided a candidate's place."""
 Vector = tuple["npt.NDArray[np.float32]", str]
 """(vector, id of the model that computed it)"""
-
-
-class TooManyError(ValueError):
-    """More candidates than one request may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +38,6 @@ def page_of(category: str) -> str:
     So is `\\*` called `\\\\*`: two categories never share a page.
     """
     return f"\\{category}" if category.lstrip("\\") == ALL_PRODUCTS else category
-
-
-def distinct(candidates: Sequence[str]) -> list[str]:
-    """Every non-empty id once, in the given order; raises TooManyError for more than MOST."""
-    wanted = list(dict.fromkeys(product for product in candidates if product))
-    if len(wanted) > MOST:
-        raise TooManyError(
-            f"{len(wanted):,} candidates are more than {MOST}; rank the first {MOST}, or ask page by page"
-        )
-    return wanted
 
 
 def inner_products(

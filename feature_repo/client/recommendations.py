@@ -6,15 +6,19 @@ that an answer is of one night.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from feature_repo.client import views
 from feature_repo.client.answers import (
     DEFAULT_VARIANT,
     EMPTY,
+    EMPTY_BAG,
+    MARKET_ORDER,
+    NO_ADD_ON,
     OWN,
+    STORE_AWAY,
     BagPage,
     History,
     ListPage,
@@ -22,26 +26,31 @@ from feature_repo.client.answers import (
     ProductList,
     ProductPage,
     Ranking,
+    Shown,
 )
+from feature_repo.client.arguments import ArgumentError, check, distinct
 from feature_repo.client.bag import BagList, combine
-from feature_repo.client.nights import CachedReader
-from feature_repo.client.ranking import ALL_PRODUCTS, distinct, in_order, inner_products
-from feature_repo.client.views import Key
+from feature_repo.client.nights import CachedReader, Lookup
+from feature_repo.client.ranking import ALL_PRODUCTS, in_order, inner_products
+from feature_repo.client.views import HEAD_PLACES, Key
 from feature_repo.online.backend import Backend
 
 DEFAULT = "default"
 """The variant of a shop without experiments."""
 ATTEMPTS = 4
 """Attempts at an answer of two round trips that a publication falls between."""
+Look = Callable[[Sequence[Key]], Lookup]
+Made = TypeVar("Made")
 ATTRIBUTES = tuple(field.name for field in fields(Product))[2:]
 
 
 class Recommendations:
     """A client of the online store; one per process, for all of its threads.
 
-    An unknown customer, or a product without a list, gets the market's most popular products, and the answer says so.
-    While the store is away, products and rankings come from this process's cache and customers get their market's
-    order; only a client that has never reached the store raises StoreAwayError.
+    An unknown customer or product gets the market's most popular products, and the answer says so; an empty list says
+    why it is empty. While the store is away, products and rankings come from this process's cache and customers get
+    their market's order; only a client that has never reached a store with a night raises StoreAwayError. What is no
+    text, or longer than any id, raises ArgumentError, which names the argument.
     """
 
     def __init__(
@@ -79,54 +88,72 @@ class Recommendations:
     # --- pages
 
     def product_page(self, product_id: str, market: str, variant: str = DEFAULT) -> ProductPage:
-        """You Might Also Like and People Also Bought of a product."""
-        keys: list[Key] = []
-        for one in _variants(variant):
-            key = (product_id, market, one)
-            keys += [(views.ALTERNATIVES, key), (views.GOES_WITH, key), (views.HEAD, (market, one))]
-        found = self.nights.look(keys)
-        similar, bought, heads = (found.values[place::3] for place in range(3))
-        return ProductPage(found.shown, _first(similar, heads, (product_id,)), _first(bought, heads, (product_id,)))
+        """You Might Also Like and People Also Bought of a product.
+
+        A product that the night does not know, such as one launched since, gets the market's order: the first places
+        in the one carousel, the next ones in the other. A known product without a list in the market gets none, since
+        only the night knows what the rules of the carousel allow there.
+        """
+        check(product_id=product_id, market=market, variant=variant)
+        variants = _variants(variant)
+        lists_of = (views.ALTERNATIVES, views.GOES_WITH)
+        own: list[Key] = [(view, (product_id, market, one)) for view in lists_of for one in variants]
+
+        def both(look: Look) -> tuple[ProductList | None, ProductList | None]:
+            lists = look(own).values
+            similar, bought = _first(lists[: len(variants)]), _first(lists[len(variants) :])
+            if similar is None and bought is None:
+                details = look([(views.CATALOGUE, (product_id,))])
+                if details.values == [None] and not details.shown.away:
+                    order = _first(look([(views.ORDER, (market, ALL_PRODUCTS, one)) for one in variants]).values)
+                    return _two_of(order, product_id)
+            return similar, bought
+
+        shown, lists = self._answer(both)
+        similar, bought = lists or (None, None)
+        return ProductPage(shown, similar or _nothing(shown), bought or _nothing(shown))
 
     def home(self, customer_id: str, market: str) -> ListPage:
-        """A customer's own list in a market."""
+        """A customer's own list in a market; the market's order for one who has none there."""
+        check(customer_id=customer_id, market=market)
         found = self.nights.look([(views.HOME, (customer_id, market)), (views.HEAD, (market, DEFAULT))])
-        return ListPage(found.shown, _first(found.values[:1], found.values[1:]))
+        return ListPage(found.shown, _first(found.values[:1]) or found.values[1] or _nothing(found.shown))
 
     def category_page(self, market: str, category: str = ALL_PRODUCTS, variant: str = DEFAULT) -> ListPage:
-        """A market's order of a category, by default of all products; of all for an unknown category, too.
+        """A market's order of a category, by default of all products.
 
         A category called `*` has the page `\\*` (`feature_repo.client.ranking.page_of`).
         """
-        variants = _variants(variant)
-        keys: list[Key] = [(views.ORDER, (market, category, one)) for one in variants]
-        found = self.nights.look([*keys, *((views.HEAD, (market, one)) for one in variants)])
-        return ListPage(found.shown, _first(found.values[: len(variants)], found.values[len(variants) :]))
+        check(market=market, category=category, variant=variant)
+        found = self.nights.look([(views.ORDER, (market, category, one)) for one in _variants(variant)])
+        return ListPage(found.shown, _first(found.values) or _nothing(found.shown))
 
     def bag(self, product_ids: Sequence[str], market: str, variant: str = DEFAULT, places: int = 24) -> BagPage:
-        """Add-ons to a bag, combined from the lists of its products (`feature_repo.client.bag`)."""
-        bag = list(dict.fromkeys(product for product in product_ids if product))
-        variants = _variants(variant)
+        """Add-ons to a bag, combined from the lists of its products (`feature_repo.client.bag`); at most 500 products.
+
+        A bag that nothing small goes with gets none.
+        """
+        check(market=market, variant=variant)
+        bag, variants = distinct("product_ids", product_ids), _variants(variant)
+        if isinstance(places, bool) or not isinstance(places, int) or places < 0:
+            raise ArgumentError("places", f"is {places!r}; give a whole number, 0 or more")
         keys: list[Key] = [(views.EXTRAS, (product, market, one)) for one in variants for product in bag]
-        keys += [(views.HEAD, (market, one)) for one in variants]
-        for _ in range(ATTEMPTS):
-            extras = self.nights.look(keys)
-            lists = extras.values[: len(bag)]
+
+        def add_ons(look: Look) -> ProductList | None:
+            extras = look(keys).values
+            lists = extras[: len(bag)]
             if not any(lists) and len(variants) > 1:
-                lists = extras.values[len(bag) : 2 * len(bag)]
+                lists = extras[len(bag) :]
+            if not any(lists):
+                return None if bag else replace(EMPTY, reason=EMPTY_BAG)
             names = list(dict.fromkeys([*bag, *(product for one in lists if one for product in one.product_ids)]))
-            details = self.nights.look([(views.CATALOGUE, (name,)) for name in names])
-            if details.live == extras.live:
-                break
-        else:
-            lists = [None] * len(bag)  # prices of another night: better no add-ons
-        best = _combined(bag, lists, dict(zip(names, details.values, strict=True)), places)
-        shown = replace(
-            extras.shown,
-            cached=extras.shown.cached and details.shown.cached,
-            away=extras.shown.away or details.shown.away,
-        )
-        return BagPage(shown, best or _first([], extras.values[-len(variants) :], bag))
+            details = look([(views.CATALOGUE, (name,)) for name in names])
+            if details.shown.away and None in details.values:
+                return None  # without prices and categories the rule cannot be kept
+            return _combined(bag, lists, dict(zip(names, details.values, strict=True)), places)
+
+        shown, found = self._answer(add_ons)
+        return BagPage(shown, found or _nothing(shown))
 
     def rank(
         self,
@@ -140,7 +167,8 @@ class Recommendations:
 
         Raises TooManyError for more than 500 candidates.
         """
-        wanted = distinct(product_ids)
+        check(customer_id=customer_id, market=market, category=category or ALL_PRODUCTS, variant=variant)
+        wanted = distinct("product_ids", product_ids)
         keys: list[Key] = [(views.PRODUCT_VECTOR, (product,)) for product in wanted]
         keys += [(views.ORDER, (market, name, variant)) for name in (category or ALL_PRODUCTS, ALL_PRODUCTS)]
         found = self.nights.look([*keys, (views.CUSTOMER_VECTOR, (customer_id,))])
@@ -158,6 +186,7 @@ class Recommendations:
 
     def history(self, customer_id: str) -> History:
         """A customer's recent events."""
+        check(customer_id=customer_id)
         found = self.nights.look([(views.HISTORY, (customer_id,))])
         row = found.values[0]
         if row is None:
@@ -167,37 +196,73 @@ class Recommendations:
 
     def product(self, product_id: str) -> Product:
         """A product's name and attributes."""
+        check(product_id=product_id)
         return self.products([product_id])[0]
 
     def products(self, product_ids: Sequence[str]) -> list[Product]:
-        """Names and attributes of some products in the order given, all of one night."""
+        """Names and attributes of some products in the order given, all of one night; at most 500 different ones."""
+        distinct("product_ids", product_ids)
         found = self.nights.look([(views.CATALOGUE, (product,)) for product in product_ids])
         return [
             Product(found.shown, row is not None, **{n: row[n] for n in ATTRIBUTES if row and row[n] is not None})
             for row in found.values
         ]
 
+    # --- how answers are made
+
+    def _answer(self, made: Callable[[Look], Made]) -> tuple[Shown, Made | None]:
+        """What `made` makes of several look-ups, all of one publication; None where publications came too fast."""
+        for _ in range(ATTEMPTS):
+            looked: list[Lookup] = []
+
+            def look(keys: Sequence[Key], looked: list[Lookup] = looked) -> Lookup:
+                looked.append(self.nights.look(keys))
+                return looked[-1]
+
+            answer = made(look)
+            shown = replace(
+                looked[0].shown,
+                cached=all(one.shown.cached for one in looked),
+                away=any(one.shown.away for one in looked),
+            )
+            if all(one.live == looked[0].live for one in looked):
+                return shown, answer
+        return shown, None
+
 
 def _variants(variant: str) -> tuple[str, ...]:
     return (variant,) if variant == DEFAULT else (variant, DEFAULT)
 
 
-def _first(
-    own: Sequence[ProductList | None], heads: Sequence[ProductList | None], without: Sequence[str] = ()
-) -> ProductList:
-    """The first list there is: of the variant asked for, of the default variant, the market's order, an empty one."""
-    for place, found in enumerate(own):
-        if found is not None:
-            return replace(found, origin=DEFAULT_VARIANT) if place else found
-    head = next((found for found in heads if found is not None), EMPTY)
-    kept = [place for place, product in enumerate(head.product_ids) if product not in without]
-    if len(kept) == len(head.product_ids):
-        return head
+def _first(found: Sequence[ProductList | None]) -> ProductList | None:
+    """The list of the variant asked for, else that of the default variant, be it empty; None where there is neither."""
+    place = next((place for place, one in enumerate(found) if one is not None), None)
+    if place is None:
+        return None
+    one = found[place]
+    return replace(one, origin=DEFAULT_VARIANT) if one and place else one
 
-    def left(column: tuple[Any, ...]) -> tuple[Any, ...]:
-        return tuple(column[place] for place in kept)
 
-    return replace(head, product_ids=left(head.product_ids), scores=left(head.scores), sources=left(head.sources))
+def _two_of(order: ProductList | None, without: str) -> tuple[ProductList, ProductList]:
+    """The first HEAD_PLACES of a market's order and the next ones, without one product."""
+    order = order or EMPTY
+    places = [place for place, product in enumerate(order.product_ids) if product != without]
+
+    def some(chosen: Sequence[int]) -> ProductList:
+        if not chosen:
+            return EMPTY
+        return ProductList(
+            tuple(order.product_ids[place] for place in chosen),
+            tuple(order.scores[place] for place in chosen),
+            tuple(order.sources[place] for place in chosen),
+            MARKET_ORDER,
+        )
+
+    return some(places[:HEAD_PLACES]), some(places[HEAD_PLACES : 2 * HEAD_PLACES])
+
+
+def _nothing(shown: Shown) -> ProductList:
+    return replace(EMPTY, reason=STORE_AWAY) if shown.away else EMPTY
 
 
 def _combined(
@@ -205,8 +270,8 @@ def _combined(
     found: Sequence[ProductList | None],
     details: Mapping[str, Mapping[str, Any] | None],
     places: int,
-) -> ProductList | None:
-    """The add-ons combined from the lists `found` of a bag's products; None where there are none."""
+) -> ProductList:
+    """The add-ons combined from the lists `found` of a bag's products."""
     prices = {name: row["price"] for name, row in details.items() if row is not None and row["price"] is not None}
     lists = [
         BagList(product, one.product_ids, one.scores, one.categories, [prices.get(p) for p in one.product_ids])
@@ -215,7 +280,5 @@ def _combined(
     known = [prices[product] for product in bag if product in prices]
     categories = [(details.get(product) or {}).get("category") for product in bag]
     best = combine(lists, categories, places, sum(known) if known else None)
-    if not best:
-        return None
-    products, scores = zip(*best, strict=True)
-    return ProductList(products, scores, (), OWN)
+    products, scores = tuple(product for product, _ in best), tuple(score for _, score in best)
+    return ProductList(products, scores, (), OWN, (), "" if products else NO_ADD_ON)

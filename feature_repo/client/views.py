@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from feature_repo.client.answers import MARKET_ORDER, OWN, ProductList
+from feature_repo.client.answers import LEFT_EMPTY, MARKET_ORDER, OWN, ProductList
 from feature_repo.client.ranking import ALL_PRODUCTS
 
 if TYPE_CHECKING:  # it imports NumPy
@@ -18,7 +18,7 @@ CATALOGUE, HISTORY, HOME = "catalogue", "customer_sequences", "recommended_for_y
 PRODUCT_VECTOR, CUSTOMER_VECTOR = "product_embeddings", "customer_embeddings"
 ALTERNATIVES, GOES_WITH, EXTRAS, ORDER = "you_might_also_like", "people_also_bought", "bag_extras", "market_ranking"
 HEAD = "head"
-"""Not a view: the first HEAD_PLACES of a market's order of all products, by (market, variant); the last fallback."""
+"""Not a view: the first HEAD_PLACES of a market's order of all products, by (market, variant); for the unknown."""
 HEAD_PLACES = 24
 
 CACHED = frozenset((CATALOGUE, PRODUCT_VECTOR, ALTERNATIVES, GOES_WITH, EXTRAS, ORDER))
@@ -55,4 +55,5 @@ def _list(features: Mapping[str, Any], places: int | None, origin: str) -> Produ
         tuple((features["sources"] or ())[:places]),
         origin,
         tuple(categories[:places]),
+        "" if len(features["product_ids"]) else LEFT_EMPTY,
     )

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as Grid
 
-from feature_repo.client import History, ProductList, Recommendations
+from feature_repo.client import History, ProductList, Recommendations, TooManyError
 from feature_repo.client.answers import OWN
-from feature_repo.client.ranking import ALL_PRODUCTS, TooManyError
+from feature_repo.client.ranking import ALL_PRODUCTS
 from feature_repo.client.recommendations import DEFAULT
 from jobs.errors import UserError
 from jobs.text import clean
@@ -22,30 +22,33 @@ EVENTS = 10
 
 
 def print_customer(client: Recommendations, customer: str, market: str | None, console: Console) -> None:
-    """Print a customer's history and home page; raises UserError for a customer who is not online."""
-    history = _history(client, customer)
+    """Print a customer's history and home page; raises UserError without a market for one who is not online."""
+    history = client.history(customer) if market else _history(client, customer, "; give --market for a new customer")
     market = market or history.market
     page = client.home(customer, market)
     console.print(f"Customer [bold]{_plain(customer)}[/], market {_plain(market)}, night {page.shown.night}")
-    events = {"event": history.event_types[-EVENTS:]}
-    print_products(client, console, "Last events, newest at the bottom", history.product_ids[-EVENTS:], events)
+    if history.known:
+        events = {"event": history.event_types[-EVENTS:]}
+        print_products(client, console, "Last events, newest at the bottom", history.product_ids[-EVENTS:], events)
+    else:
+        console.print("The night does not know the customer.")
     _print_list(client, console, "Recommended for you", page.list, market)
 
 
 def print_product(
     client: Recommendations, product: str, market: str | None, console: Console, variant: str = DEFAULT
 ) -> None:
-    """Print a product's two carousels; raises UserError without a market, and for a product that is not for sale."""
+    """Print a product's two carousels; raises UserError without a market."""
     if market is None:
         raise UserError("a product's carousels are per market; give --market as well")
     details = client.product(product)
-    if not details.known:
-        raise UserError(f"product {product!r} is not in the live catalogue")
     page = client.product_page(product, market, variant)
     console.print(
         f"Product [bold]{_plain(product)}[/] {_plain(details.name)}, market {_plain(market)}, "
         f"variant {_plain(variant)}, night {page.shown.night}"
     )
+    if not details.known:
+        console.print("The live catalogue does not have the product.")
     _print_list(client, console, "You Might Also Like", page.you_might_also_like, market)
     _print_list(client, console, "People Also Bought", page.people_also_bought, market)
 
@@ -67,7 +70,7 @@ def print_ranking(
     market = market or _history(client, customer, "; give --market for a new customer").market
     if products is None:
         page = client.category_page(market, category or ALL_PRODUCTS, variant).list
-        if page.origin != OWN:
+        if not page.product_ids:
             raise UserError(
                 f"no ranking of category {category!r} in market {market!r}, variant {variant!r}, is online; categories "
                 f"are those of the live catalogue, and {ALL_PRODUCTS} is all products"
@@ -122,7 +125,7 @@ def _history(client: Recommendations, customer: str, remedy: str = "") -> Histor
 
 def _print_list(client: Recommendations, console: Console, title: str, shown: ProductList, market: str) -> None:
     if not shown.product_ids:
-        console.print(f"{title}: nothing online for market {_plain(market)}")
+        console.print(f"{title}: nothing for market {_plain(market)}: {shown.reason}")
         return
     if shown.origin != OWN:
         title = f"{title}: has no list of its own, a service shows the {shown.origin}"

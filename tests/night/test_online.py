@@ -198,15 +198,17 @@ def test_a_lookup_of_a_variant_without_lists_says_what_a_service_shows(night: Sh
     text = printed(lambda console: print_product(client, row["product_id"], row["market"], console, "untold"))
     assert "variant untold" in text and text.count("a service shows the default variant") == 2
     text = printed(lambda console: print_product(client, row["product_id"], "Atlantis", console))
-    assert text.count("nothing online for market Atlantis") == 2
+    assert text.count("nothing for market Atlantis: the live night has no list here") == 2
 
 
 def test_lookups_of_the_unknown_say_so(online: FeastStore) -> None:
     client = online.client()
     with pytest.raises(UserError, match="customer 'C-nobody' is not online"):
         print_customer(client, "C-nobody", None, Console())
-    with pytest.raises(UserError, match="product 'P-nobody' is not in the live catalogue"):
-        print_product(client, "P-nobody", "GB", Console())
+    text = printed(print_product, client, "P-nobody", "GB")
+    assert "does not have the product" in text and text.count("a service shows the market order") == 2
+    text = printed(print_customer, client, "C-nobody", "GB")
+    assert "does not know the customer" in text and text.count("a service shows the market order") == 1
     with pytest.raises(UserError, match="give --market"):
         print_product(client, "P-nobody", None, Console())
 

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
-from feature_repo.client import Recommendations
-from feature_repo.client.ranking import Ranked, TooManyError
+from feature_repo.client import Recommendations, TooManyError
+from feature_repo.client.ranking import Ranked
 from jobs.ask.context import alternatives_in_context
 from jobs.ask.lookup import print_bag, print_ranking
 from jobs.errors import UserError
@@ -144,9 +144,9 @@ def test_a_request_is_checked_and_cleaned(night: Shop, online: FeastStore) -> No
     assert [place.product_id for place in ranked] == ["P-a", "P-b"]
     most = [f"P-{number}" for number in range(500)]
     assert len(client.rank(customer, most, market).places) == 500
-    with pytest.raises(TooManyError, match=r"501 candidates are more than 500; rank the first 500"):
+    with pytest.raises(TooManyError, match=r"501 products, more than 500; give the first 500"):
         client.rank(customer, [*most, "P-x"], market)
-    with pytest.raises(UserError, match=r"501 candidates are more than 500; rank the first 500"):
+    with pytest.raises(UserError, match=r"501 products, more than 500; give the first 500"):
         print_ranking(client, customer, market, None, [*most, "P-x"], Console())
     with pytest.raises(UserError, match=r"no ranking of category 'boats' in market 'GB'"):
         print_ranking(client, customer, "GB", "boats", None, Console())

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from feature_repo.client import Recommendations, StoreAwayError, views
-from feature_repo.client.answers import MARKET_ORDER, NOTHING, OWN
+from feature_repo.client import Recommendations, StoreAwayError, TooManyError, views
+from feature_repo.client.answers import EMPTY_BAG, MARKET_ORDER, NO_ADD_ON, NO_LIST, NOTHING, OWN, STORE_AWAY
 from feature_repo.client.nights import Cache
-from feature_repo.client.ranking import ALL_PRODUCTS, TooManyError, page_of
+from feature_repo.client.ranking import ALL_PRODUCTS, page_of
 from feature_repo.online.reader import backend_at
 from feature_repo.online.store import writer
 from jobs.tables.shop import ALL
@@ -79,11 +79,11 @@ def test_known_things_have_their_own_lists_and_unknown_ones_the_markets_order(ad
     assert moved.list.origin == MARKET_ORDER, "their list is of another market"
     unknown = client.product_page("P-unknown", "M0")
     assert unknown.people_also_bought.origin == unknown.you_might_also_like.origin == MARKET_ORDER
+    assert unknown.you_might_also_like.product_ids == market.product_ids[:24]
+    assert unknown.people_also_bought.product_ids == market.product_ids[24:40], "not the same products again"
     other = client.product_page(SHAPE.product_ids[0], "M0", "b")
     assert other.you_might_also_like.origin == "default variant"
     assert other.you_might_also_like.product_ids == ask(client, "product_page").you_might_also_like.product_ids
-    assert client.category_page("M0", "K-unknown").list.origin == MARKET_ORDER
-    assert client.bag(["P-unknown"], "M0").list.origin == client.bag([], "M0").list.origin == MARKET_ORDER
     lost = client.home("C-nobody", "Atlantis").list
     assert (lost.origin, lost.product_ids) == (NOTHING, ())
     assert not client.history("C-nobody").known and not client.product("P-unknown").known
@@ -91,22 +91,25 @@ def test_known_things_have_their_own_lists_and_unknown_ones_the_markets_order(ad
     assert [place.source for place in ranked] == ["given order"] * 4
 
 
-def test_a_fallback_does_not_show_what_the_page_is_of() -> None:
-    from feature_repo.client.answers import ProductList
-    from feature_repo.client.recommendations import _first
-
-    head = ProductList(("A", "B", "C"), (3.0, 2.0, 1.0), ("s", "s", "s"), MARKET_ORDER)
-    assert _first([None], [head], ("B",)).product_ids == ("A", "C")
-
-
-def test_nothing_published_is_no_error(address: str) -> None:
-    client = Recommendations(address)
-    assert client.home("C", "M").list.origin == NOTHING and client.home("C", "M").shown.night == ""
-    assert client.rank("C", ["P"], "M").places[0].source == "given order"
+def test_where_the_night_has_no_list_there_is_none_and_it_says_why(address: str) -> None:
+    publish(backend_at(address), SHAPE, 4)
+    client, known = Recommendations(address), SHAPE.product_ids[0]
+    elsewhere = client.product_page(known, "Atlantis")
+    for shown in (
+        client.category_page("M0", "K-unknown").list,
+        client.bag(["P-unknown"], "M0").list,
+        elsewhere.you_might_also_like,
+        elsewhere.people_also_bought,
+        client.product_page("P-unknown", "Atlantis").you_might_also_like,
+    ):
+        assert (shown.product_ids, shown.origin, shown.reason) == ((), NOTHING, NO_LIST)
+    assert client.bag([], "M0").list.reason == client.bag([""], "M0").list.reason == EMPTY_BAG
+    whole_shop = client.bag(SHAPE.product_ids, "M0").list
+    assert (whole_shop.product_ids, whole_shop.origin, whole_shop.reason) == ((), OWN, NO_ADD_ON)
 
 
 def test_more_candidates_than_a_page_are_refused(address: str) -> None:
-    with pytest.raises(TooManyError, match="501 candidates are more than 500"):
+    with pytest.raises(TooManyError, match="501 products, more than 500"):
         Recommendations(address).rank("C", [f"P{n}" for n in range(501)], "M")
 
 
@@ -177,6 +180,10 @@ def test_while_the_store_is_away_answers_come_from_the_cache(own_redis: RedisSer
     assert next(place.source for place in ask(client, "rank").places) == "market order"
     assert ask(client, "bag").list == there["bag"].list
     assert not ask(client, "history").known and ask(client, "product").known
+    other = client.product_page(SHAPE.product_ids[9], "M0").you_might_also_like
+    assert (other.product_ids, other.reason) == ((), STORE_AWAY), "it may be in the catalogue: nobody knows its rules"
+    assert client.bag([SHAPE.product_ids[0], SHAPE.product_ids[30]], "M0").list.reason == STORE_AWAY
+    assert client.category_page("M1", "K2").list.reason == STORE_AWAY
     assert all(nights_in(ask(client, page)) == {7} for page in EVERY_PAGE)
     start = time.perf_counter()
     for _ in range(200):
@@ -255,7 +262,7 @@ def test_a_client_at_work_needs_no_feast_pandas_torch_or_jobs(tmp_path: Path) ->
         "import sys\nfrom feature_repo.client import Recommendations\n"
         f"client = Recommendations('sqlite://{tmp_path / 'online.db'}')\n"
         "assert client.rank('C00000000', ['P000001'], 'M0', 'K1').places[0].source == 'model'\n"
-        "assert client.bag(['P000001'], 'M0').list.product_ids\n"
+        "assert client.bag(['P000001', 'P000002'], 'M0').list.product_ids\n"
         "print([name for name in ('feast', 'pandas', 'torch', 'pyspark', 'pyarrow', 'jobs') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)

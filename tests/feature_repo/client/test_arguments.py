@@ -1,0 +1,98 @@
+"""What is asked for may be anything: the answer is a list, or an error that begins with the argument's name."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from feature_repo.client import ArgumentError, Recommendations, TooManyError
+from feature_repo.client.answers import ListPage
+from feature_repo.online.reader import backend_at
+from tests.support.synthetic import Shape, publish
+
+SHAPE = Shape(products=30, customers=10, ranked=30)
+ODD: list[Callable[[random.Random], Any]] = [
+    lambda rng: None,
+    lambda rng: "\ud800" + str(rng.random()),
+    lambda rng: f"{rng.random()}\udfff",
+    lambda rng: chr(rng.randrange(33, 127)) * rng.randrange(900, 10_240),
+    lambda rng: "\0" * rng.randrange(1, 5),
+    lambda rng: f"P00000{rng.randrange(10)}\0",
+    lambda rng: f"' OR {rng.random()} = 1; DROP TABLE online; --",
+    lambda rng: f"x') UNION SELECT value FROM online WHERE key LIKE '%{rng.randrange(99)}",
+    lambda rng: "".join(chr(rng.randrange(0x110000)) for _ in range(rng.randrange(8))),
+    lambda rng: rng.randrange(1 << 70),
+    lambda rng: rng.random(),
+    lambda rng: str(rng.random()).encode(),
+    lambda rng: [f"P00000{rng.randrange(10)}"],
+    lambda rng: {"$ne": None},
+    lambda rng: f"*\r\nFLUSHALL {rng.random()}\r\n",
+    lambda rng: f"P00000{rng.randrange(10)}",
+]
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Recommendations:
+    """Of a small store."""
+    path = tmp_path_factory.mktemp("store") / "online.db"
+    publish(backend_at(f"sqlite://{path}"), SHAPE, 1)
+    return Recommendations(f"sqlite://{path}", refresh_seconds=60)
+
+
+def test_ten_thousand_hostile_ids_get_a_list_or_an_error_that_names_the_argument(client: Recommendations) -> None:
+    rng, answered, refused = random.Random(20), 0, list[tuple[str, str, str]]()
+    requests: list[tuple[str, Callable[[Any], Any]]] = [
+        ("product_id", lambda odd: client.product_page(odd, "M0").people_also_bought.product_ids),
+        ("market", lambda odd: client.product_page("P000001", odd).you_might_also_like.product_ids),
+        ("variant", lambda odd: client.product_page("P000001", "M0", odd).you_might_also_like.product_ids),
+        ("customer_id", lambda odd: client.home(odd, "M0").list.product_ids),
+        ("market", lambda odd: client.home("C00000001", odd).list.product_ids),
+        ("category", lambda odd: client.category_page("M0", odd).list.product_ids),
+        ("product_ids", lambda odd: client.bag([odd, "P000001"], "M0").list.product_ids),
+        ("product_ids", lambda odd: client.bag(odd, "M0").list.product_ids),
+        ("customer_id", lambda odd: client.rank(odd, ["P000001"], "M0").places),
+        ("product_ids", lambda odd: client.rank("C00000001", ["P000001", odd], "M0").places),
+        ("customer_id", lambda odd: client.history(odd).product_ids),
+        ("product_id", lambda odd: (client.product(odd).name,)),
+        ("product_ids", lambda odd: tuple(client.products([odd]))),
+    ]
+    for number in range(10_000):
+        argument, request = requests[number % len(requests)]
+        odd = ODD[rng.randrange(len(ODD))](rng)
+        try:
+            assert isinstance(request(odd), tuple)
+            answered += 1
+        except ArgumentError as error:
+            refused.append((argument, error.argument, str(error)))
+    for argument, named, message in refused:
+        assert message.startswith(argument) and named.startswith(argument), message
+        assert len(message) < 200 and message.isprintable()
+    assert answered > 2_000 and answered + len(refused) == 10_000
+    cache = client.nights._now.rows  # type: ignore[union-attr]
+    assert cache.bytes <= cache.most_bytes
+
+
+def test_errors_say_what_is_wrong(client: Recommendations) -> None:
+    for call, said in (
+        (lambda: client.home(None, "M0"), "customer_id is None; give a text"),  # type: ignore[arg-type]
+        (lambda: client.home("C", 7), "market is of type int; give a text"),  # type: ignore[arg-type]
+        (lambda: client.product("x" * 10_000), "product_id has 10,000 characters; at most 1,000 are allowed"),
+        (lambda: client.product("\ud83d"), "product_id has half of a character (a lone surrogate); give UTF-8"),
+        (lambda: client.bag("P000001", "M0"), "product_ids is of type str; give a list of ids"),
+        (lambda: client.bag(["P", None], "M0"), "product_ids[1] is None; give a text"),  # type: ignore[list-item]
+        (lambda: client.bag(["P"], "M0", places=-1), "places is -1; give a whole number, 0 or more"),
+    ):
+        with pytest.raises(ArgumentError) as failed:
+            call()
+        assert str(failed.value) == said
+    with pytest.raises(TooManyError, match=r"^product_ids has 501 products, more than 500"):
+        client.rank("C", [f"P{n}" for n in range(501)], "M")
+
+
+def test_ids_that_any_iterable_gives_are_read_once(client: Recommendations) -> None:
+    page = client.bag((product for product in ["P000001", "P000002", "P000001"]), "M0")  # type: ignore[arg-type]
+    assert page.list.product_ids == client.bag(["P000001", "P000002"], "M0").list.product_ids
+    assert isinstance(client.home("C-nobody", "M0"), ListPage)
