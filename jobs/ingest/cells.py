@@ -24,11 +24,11 @@ LARGEST_WHOLE = float(1 << 53)
 class CellCleaner:
     """Cleans the text columns of one file, batch by batch.
 
-    `missing` are the values that stand for none; empty where the file's reader made them null.
+    `missing` are the values that stand for none; `found` says that the file's reader has made them null.
     """
 
-    def __init__(self, missing: Sequence[str], counts: Counter[str]) -> None:
-        self._missing = pa.array(["", *missing], pa.string()) if missing else None
+    def __init__(self, missing: Sequence[str], counts: Counter[str], found: bool = False) -> None:
+        self._missing, self._found = pa.array(["", *missing], pa.string()), found
         self._counts = counts
         self._of_text: dict[str, bool] = {}
         """Column -> whether its values beside GUEST are no numbers, as far as its first batch with GUEST tells."""
@@ -39,13 +39,14 @@ class CellCleaner:
         return pa.RecordBatch.from_arrays(columns, batch.schema.names)
 
     def _column(self, name: str, values: pa.Array) -> pa.Array:
+        changed = 0
         if not _is_ascii(values):
             composed = pc.utf8_normalize(pc.utf8_trim(values, INVISIBLE_BLANKS), "NFC")
             changed = pc.sum(pc.not_equal(composed, values)).as_py() or 0
             if changed:
                 self._counts[name] += changed
                 values = pc.if_else(pc.not_equal(composed, values), pc.utf8_trim(composed, BLANKS), values)
-        if self._missing is not None:
+        if changed or not self._found:
             values = _without(values, pc.is_in(values, self._missing))
         guests = pc.equal(values, GUEST)
         if pc.any(guests).as_py() and self._of_text.setdefault(name, _is_text(values, guests)):

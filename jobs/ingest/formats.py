@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -85,7 +85,7 @@ class RawFormat(ABC):
 
         What the rows do not tell is added to `findings` by the time of the last one.
         """
-        cells = CellCleaner(() if self.finds_missing else self.directives.missing, findings.cleaned)
+        cells = CellCleaner(self.directives.missing, findings.cleaned, self.finds_missing)
         with reading(file):
             for batch in self._batches(file, findings):
                 yield _with_values(cells.cleaned(batch), findings)
@@ -124,7 +124,6 @@ class Delimited(RawFormat):
 
         end = f"\n{END}{dialect.delimiter * (len(names) - 1)}\n".encode()
         stream = Utf8Stream(file, self.directives, end)
-        last = None
         with pa_csv.open_csv(
             pa.PythonFile(stream, mode="r"),
             # Not through several threads: rows keep their order, and the last one is the end's.
@@ -144,19 +143,9 @@ class Delimited(RawFormat):
                 strings_can_be_null=True,
             ),
         ) as batches:
-            for batch in batches:
+            for batch in _up_to_end(file, batches):
                 _check_swallowed(file, dialect, batch)
-                if last is not None and len(last):
-                    yield last
-                last = batch if len(batch) else last
-                if last is not batch:
-                    last = None
-        if last is None or last.column(0)[-1].as_py() != END:
-            raise UserError(
-                f"the raw file {file.name} ends within a quoted field, so its last rows would be lost; look for a "
-                'quote that is not closed, or set quote = "" in the source where quotes are letters like others'
-            )
-        yield last.slice(0, len(last) - 1)
+                yield batch
         findings.broken += stream.broken
         if bad:
             findings.malformed += self._located(file, dialect, bad)
@@ -175,11 +164,26 @@ class Delimited(RawFormat):
                 if others and row.expected_columns in fields:
                     raise UserError(
                         f"the raw file {file.name} has a quote in line {number} that is not closed, so the lines after "
-                        f'it would be lost: {clean(begin)[:80]!r}; correct it, or set quote = "" in the source where '
-                        "quotes are letters like others"
+                        f"it would be lost: {clean(begin)[:80]!r}; {CORRECT_QUOTE}"
                     )
                 reason = "too few fields" if row.actual_columns < row.expected_columns else "too many fields"
                 yield MalformedRow(number, reason, row.text[:LONGEST_SHOWN])
+
+
+def _up_to_end(file: RawFile, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """All rows but the last, which must be the one that stands for the end; raises UserError where it is not."""
+    held = None
+    for batch in batches:
+        if len(batch):
+            if held is not None:
+                yield held
+            held = batch
+    if held is None or held.column(0)[-1].as_py() != END:
+        raise UserError(
+            f"the raw file {file.name} ends within a quoted field, so its last rows would be lost; look for a quote "
+            f"that is not closed: {CORRECT_QUOTE}"
+        )
+    yield held.slice(0, len(held) - 1)
 
 
 def _check_swallowed(file: RawFile, dialect: Dialect, batch: pa.RecordBatch) -> None:
@@ -224,6 +228,11 @@ class JsonLines(RawFormat):
             while line := text.readline(LONGEST_ROW):
                 number += 1
                 size += len(line)
+                if len(line) == LONGEST_ROW and not line.endswith(("\r", "\n")):
+                    raise UserError(
+                        f"the raw file {file.name} has a line of more than {LONGEST_ROW:,} characters ({number}), so "
+                        "it is no file of JSON lines; deliver one object a line"
+                    )
                 if not line.strip():
                     continue
                 try:
@@ -316,8 +325,7 @@ def reading(file: RawFile) -> Iterator[None]:
         if "straddling" in str(error):
             raise UserError(
                 f"the raw file {file.name} has a row of more than {LONGEST_ROW:,} bytes, so it is no file of rows, or "
-                'a quote in it is not closed; correct it, or set quote = "" in the source where quotes are letters '
-                "like others"
+                f"a quote in it is not closed; {CORRECT_QUOTE}"
             ) from None
         raise _unreadable(file, error) from None
     except DAMAGE as error:

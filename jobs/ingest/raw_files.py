@@ -26,7 +26,7 @@ KINDS: dict[str, Kind] = {
     ".json": "jsonl",
     ".parquet": "parquet",
 }
-PACKINGS = (".gz", ".zst", ".zip")
+PACKINGS = (".gz", ".zst", ".zstd", ".zip")
 SUFFIXES = "csv, tsv, txt, jsonl, ndjson (each also with .gz, .zst or .zip), parquet"
 FORMAT_OF: dict[Kind, str] = {"csv": "csv", "tsv": "csv", "txt": "csv", "jsonl": "jsonl", "parquet": "parquet"}
 """Kind of file -> the word for it in the directive `format`."""

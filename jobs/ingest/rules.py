@@ -330,7 +330,10 @@ def _sound(name: str) -> Column:
 def _unread(read: dict[str, Column]) -> Column:
     """`unread`: column and value of each optional column whose value is not blank but cannot be used; mostly null."""
     values = [
-        F.when(value.isNull() & ~_is_blank(name), F.concat(F.lit(name + UNIT), F.substring(F.trim(name), 1, 80)))
+        F.when(
+            value.isNull() & ~_is_blank(name),
+            F.concat(F.lit(name + UNIT), F.substring(F.translate(F.trim(name), UNIT + RECORD, ""), 1, 80)),
+        )
         for name, value in read.items()
     ]
     if len(values) == 1:

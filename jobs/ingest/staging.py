@@ -105,7 +105,6 @@ class StagedFiles:
                 self._run.progress("raw files", done, len(todo))
 
     def _stage(self, file: RawFile, number: int) -> StagedFile:
-
         findings = Findings()
         folder = self._folder / f"{number:06}"
         folder.mkdir()

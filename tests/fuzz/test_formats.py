@@ -174,11 +174,9 @@ def delimited(folder: Path, rng: random.Random) -> None:
         for n in rng.sample(NAMES, rng.randint(1, 6))
         if n.encode(written.encoding, "ignore").decode(written.encoding) == n
     ]
-    names = names or ["id"]
-    rows = [
-        [writable(rng, written) or ("x" if len(names) == 1 else "") for _ in names]
-        for _ in range(rng.choice((0, 1, 3, 40)))
-    ]
+    # A row without any value would be skipped: each has its number.
+    rows = [[*(writable(rng, written) for _ in names), str(number)] for number in range(rng.choice((0, 1, 3, 40)))]
+    names.append("number")
     ragged = {}
     if len(names) > 2 and rows:
         ragged = {
@@ -235,7 +233,7 @@ def json_lines(folder: Path, rng: random.Random) -> None:
             others.append(number)
             lines.append(rng.choice(NO_OBJECTS))
             continue
-        row = {name: json_value(rng) for name in rng.sample(NAMES, rng.randint(1, 6))}
+        row = {name: json_value(rng) for name in rng.sample(NAMES, rng.randint(1, 6))} | {"number": number}
         rows.append({name.casefold(): value for name, value in row.items()})
         spelled = {rng.choice((name, name, name.upper(), f" {name}")): value for name, value in row.items()}
         lines.append(json.dumps(spelled, ensure_ascii=rng.random() < 0.5))
@@ -321,7 +319,7 @@ def parquet(folder: Path, rng: random.Random) -> None:
     """Values of any type become the text that stands for them."""
     size = rng.choice((0, 1, 7, 300))
     names = rng.sample(NAMES, rng.randint(1, 6))
-    table = pa.table([column(rng, size) for _ in names], names)
+    table = pa.table([*(column(rng, size) for _ in names), pa.array(range(size))], [*names, "number"])
     path = folder / rng.choice(("f.parquet", "F.PARQUET"))
     pq.write_table(
         table, path, row_group_size=rng.choice((1, 100, 1000)), compression=rng.choice(("snappy", "zstd", "none"))

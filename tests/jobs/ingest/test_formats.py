@@ -194,6 +194,12 @@ def test_json_lines_have_a_column_for_every_key(tmp_path: Path) -> None:
         read(written(tmp_path, '[{"id": 1},\n{"id": 2}]', "b.json"))
 
 
+def test_a_json_line_longer_than_any_is_named(tmp_path: Path) -> None:
+    path = written(tmp_path, '{"a": "' + "x" * LONGEST_ROW + '"}\n', "a.jsonl")
+    with pytest.raises(UserError, match=r"a\.jsonl has a line of more than 1,048,576 characters \(1\)"):
+        read(path)
+
+
 INSTANT = datetime(2026, 4, 1, 22, 30, tzinfo=UTC)
 NEW_YORK = INSTANT.astimezone(timezone(timedelta(hours=-4)))
 PARQUET: dict[str, tuple[pa.Array, str]] = {
