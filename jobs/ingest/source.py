@@ -43,6 +43,8 @@ class Directives(StepSettings):
     """Around fields that hold a delimiter or a line end; empty where quotes are letters like others."""
     escape: str = ""
     """Before a quote or delimiter that is a letter, such as a backslash; by default a quote in a field is doubled."""
+    header: list[str] = field(default_factory=list)
+    """Column names of delimited text that has no header line; by default its first line has them."""
     encoding: str = "utf-8"
     """Of text without a byte-order mark, such as windows-1252; bytes that are no such text become U+FFFD."""
     missing: list[str] = field(default_factory=lambda: list(MISSING))

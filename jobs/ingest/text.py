@@ -8,7 +8,7 @@ import io
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from jobs.errors import UserError
@@ -36,6 +36,8 @@ DELIMITERS = ",;\t|"
 """Delimiters that a header tells, the first of equals."""
 SEPARATOR_LINE = re.compile(r'"?sep=([\t -~])"?', re.IGNORECASE)
 """The first line of a file that Excel wrote for itself."""
+FIRST_ROWS = 5
+"""Rows that show whether the header leaves a column out."""
 HEADER_LINES = 100
 """Most lines up to the end of the header, empty ones included."""
 
@@ -175,11 +177,28 @@ def dialect_of(file: RawFile, directives: Directives) -> Dialect:
         else:
             raise UserError(f"the raw file {file.name} is empty, without even a header line; deliver it again")
         delimiter = given or _delimiter_of(line)
-        header = _rows(chain([line], lines), delimiter, directives.quote, directives.escape)
-        names = next(header)
-        if header.line_num > HEADER_LINES:
+        rows = _rows(chain([line], lines), delimiter, directives.quote, directives.escape)
+        names = directives.header or next(rows)
+        header_lines = skipped + rows.line_num
+        if rows.line_num > HEADER_LINES:
             raise UserError(f"the raw file {file.name} has a quote in its header that is not closed")
-        return Dialect(delimiter, directives.quote, directives.escape, tuple(names), skipped + header.line_num)
+        try:
+            first = list(islice(rows, FIRST_ROWS))
+        except csv.Error:  # which the reader of the rows will name
+            first = []
+        names = _with_unnamed(names, first)
+        return Dialect(delimiter, directives.quote, directives.escape, tuple(names), header_lines)
+
+
+def _with_unnamed(names: list[str], rows: list[list[str]]) -> list[str]:
+    """The names, with an empty one for a column that the header leaves out: rows that all end with a delimiter, or that
+    begin with their number, as R writes them."""
+    if not rows or any(len(row) != len(names) + 1 for row in rows):
+        return names
+    if not any(row[-1] for row in rows):
+        return [*names, ""]
+    numbered = all(row[0] == str(number) for number, row in enumerate(rows, start=1))
+    return ["", *names] if numbered else names
 
 
 def _delimiter_of(header: str) -> str:

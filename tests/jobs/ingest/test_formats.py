@@ -109,6 +109,20 @@ def test_columns_without_a_name_are_named_by_their_place(tmp_path: Path) -> None
     assert (names, rows) == (("column_1", "id", "column_3"), [("0", "a", "b")])
 
 
+def test_a_header_that_leaves_out_a_column_is_understood(tmp_path: Path) -> None:
+    names, rows, _ = read(written(tmp_path, "id;name\n1;a;\n2;b;\n"))
+    assert (names, rows) == (("id", "name", "column_3"), [("1", "a", None), ("2", "b", None)])
+    names, rows, _ = read(written(tmp_path, '"id","name"\n"1","x","a"\n"2","y","b"\n', "r.csv"))
+    assert (names, rows[1]) == (("column_1", "id", "name"), ("2", "y", "b"))
+    _, rows, findings = read(written(tmp_path, "id,price\na,12,95\nb,8,50\n", "comma.csv"))
+    assert (rows, len(findings.malformed)) == ([], 2), "a decimal comma shifts no column"
+
+
+def test_a_file_without_a_header_line_has_the_names_of_the_source(tmp_path: Path) -> None:
+    names, rows, _ = read(written(tmp_path, "\n1,a\n2,b\n"), header=["id", "name"])
+    assert (names, rows) == (("id", "name"), [("1", "a"), ("2", "b")])
+
+
 def test_rows_with_too_few_or_too_many_fields_are_set_apart_with_their_lines(tmp_path: Path) -> None:
     path = written(tmp_path, 'a,b\n\n1,"two\nlines"\n1,2,3\n3,4\nTotal\n')
     _, rows, findings = read(path)
