@@ -30,6 +30,10 @@ class StoreSettings(BaseModel, ABC):
         """A variable that is not set in the environment is still ${NAME} in the file: its default holds."""
         return {name: value for name, value in given.items() if value != "" and not str(value).startswith("${")}
 
+    def for_services(self) -> StoreSettings:
+        """These settings with the short waits of a service, where the file sets none."""
+        return self
+
     @abstractmethod
     def open(self, folder: Path) -> Backend:
         """The store; relative paths are below `folder`. Raises StoreSettingsError where the address is missing."""
@@ -67,6 +71,11 @@ class RedisSettings(StoreSettings):
     """Retries of a request that a restart or fail-over broke."""
     cluster: bool = False
     """Whether it is a Redis Cluster."""
+
+    def for_services(self) -> StoreSettings:
+        """See StoreSettings. A request for a page waits as the client does by default."""
+        short = {"timeout": 0.2, "connect_timeout": 0.2, "retries": 1}
+        return self.model_copy(update={k: v for k, v in short.items() if k not in self.model_fields_set})
 
     def open(self, folder: Path) -> Backend:
         """See StoreSettings. The first request connects."""

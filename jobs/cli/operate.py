@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from contextlib import nullcontext
 from datetime import date
 from pathlib import Path
@@ -116,17 +118,27 @@ def serve(
     workers: Annotated[int, typer.Option(help="Processes; one a core.")] = 1,
     tls_key: Annotated[Path | None, typer.Option(help="TLS key file.")] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="TLS certificate file.")] = None,
+    feast: Annotated[bool, typer.Option("--feast", help="Feast's own server, for Feast's SDKs.")] = False,
     root: Root = LAKE,
 ) -> None:
-    """Serve the feature services over HTTP; stop it with Ctrl-C. NIGHTRAIL_TOKEN is what requests must bear."""
-    from jobs.serve import ServeConfig
-    from jobs.serve import serve as run
+    """Serve the lists over HTTP; stop it with Ctrl-C. NIGHTRAIL_TOKEN is what requests must bear."""
+    from jobs.serve.guard import ServeConfig
 
     config = ServeConfig(host, port, workers, secret("NIGHTRAIL_TOKEN"), tls_key, tls_cert)
     store = Place(root).online_store()
     scheme, guarded = "http" if tls_key is None else "https", "with a token" if config.token else "without a token"
-    typer.echo(f"serving on {scheme}://{host}:{port} {guarded}: POST /get-online-features, GET /health /ready /metrics")
-    run(store, config)
+    what = "Feast's POST /get-online-features" if feast else "the API, described at /docs and /openapi.json"
+    typer.echo(f"serving on {scheme}://{host}:{port} {guarded}: {what}; GET /health /ready /metrics")
+    if feast:
+        from jobs.serve.feast_server import serve_feast
+
+        serve_feast(store, config)
+        return
+    # The workers' metrics are added up from files; prometheus_client reads the variable when it is first imported.
+    folder = os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="nightrail-metrics-")
+    from jobs.serve.workers import serve_api
+
+    serve_api(store, config, Path(folder))
 
 
 @command()

@@ -99,6 +99,13 @@ class OnlineStore:
             raise UserError(f"no night of {self.root} is online; publish a night there first")
         return Recommendations(self.backend, timeout=5.0)
 
+    def service_client(self) -> Recommendations:
+        """A client with connections of its own and the short waits of a service; nothing is asked yet."""
+        try:
+            return Recommendations(self._settings.for_services().open(self.settings.parent))
+        except StoreSettingsError as error:
+            raise UserError(str(error)) from None
+
     def live(self) -> Publication:
         """The live publication; its number is 0 where none is live."""
         with self._answering():

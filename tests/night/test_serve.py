@@ -1,8 +1,11 @@
-"""`python -m jobs serve`: Feast's server with our services, over HTTP."""
+"""`python -m jobs serve` over a whole night: the examples of the docs, and Feast's own server with our services."""
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +17,7 @@ import httpx
 import pytest
 
 from jobs.tables.shop import YOU_MIGHT_ALSO_LIKE
+from tests.support.http_shop import Served, served
 from tests.support.nights import Shop
 from tests.support.repository import REPOSITORY
 
@@ -28,7 +32,7 @@ def server(night: Shop) -> Iterator[httpx.Client]:
         port = probe.getsockname()[1]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NIGHTRAIL")}
     environment |= {"NIGHTRAIL_TOKEN": TOKEN, "NIGHTRAIL_FEAST": str(night.lake.root / "feast")}
-    command = [sys.executable, "-m", "jobs", "serve", "--port", str(port), "--root", str(night.lake.root)]
+    command = [sys.executable, "-m", "jobs", "serve", "--feast", "--port", str(port), "--root", str(night.lake.root)]
     process = subprocess.Popen(command, cwd=REPOSITORY, env=environment)
     try:
         with httpx.Client(
@@ -67,3 +71,39 @@ def test_the_server_answers_with_the_published_lists(night: Shop, server: httpx.
 def test_the_server_tells_its_metrics(server: httpx.Client) -> None:
     text = server.get("/metrics").text
     assert 'feast_feature_server_request_total{endpoint="/get-online-features",status="success"}' in text
+
+
+@pytest.fixture(scope="module")
+def api(night: Shop) -> Iterator[Served]:
+    """The API over the first night."""
+    root = night.lake.root
+    with served(root, NIGHTRAIL_FEAST=str(root / "feast")) as server:
+        yield server
+
+
+def examples(language: str, server: Served) -> list[str]:
+    """The docs' blocks in a language, against this server."""
+    text = (REPOSITORY / "docs" / "serving.md").read_text("utf-8").replace("http://127.0.0.1:6566", server.url)
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def test_the_curl_examples_of_the_docs(api: Served) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    (block,) = examples("bash", api)
+    answers = []
+    for line in block.splitlines():
+        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60)
+        answers.append(json.loads(done.stdout))
+    lists = [one["you_might_also_like"] if "you_might_also_like" in one else one.get("list") for one in answers]
+    assert all(one["shown"]["publication"] for one in answers) and len(answers) == 5
+    assert len(answers[-1]["places"]) == 2 and lists[2]["product_ids"]
+
+
+def test_the_node_example_of_the_docs(api: Served) -> None:
+    if shutil.which("node") is None:
+        pytest.skip("node is not installed")
+    (block,) = examples("js", api)
+    command = ["node", "--input-type=module", "-e", block]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and done.stdout.startswith("2026-"), done.stdout + done.stderr

@@ -1,13 +1,14 @@
 """How much the services' client carries, and what becomes of requests while nights come and go and Redis restarts.
 
-    python -m tests.benchmarks.load [--requests 1000000] [--seconds 480] [--rate R] [--processes 2] [--json OUT]
+    python -m tests.benchmarks.load [--http WORKERS] [--requests 1000000] [--seconds 480] [--rate R] [--processes 2]
 
 Starts a Redis of its own on loopback, fills it with a shop whose every row spells its night, and asks in an open loop:
 requests have their times beforehand (a Poisson process), and latency counts from there, so a slow answer delays nothing
 but is seen in all that wait behind it. Customers and products follow Zipf's law; pages are mixed. The rate rises until
 answers fall behind; the rest of the requests come at half that rate (or at --rate), while a night is published, taken
 back, another one published, and Redis ended by SIGTERM and started again. Every answer's content is checked for its
-night. Nothing but this machine is asked; count and time are bounded.
+night. With `--http` the pages are asked of `python -m jobs serve` instead, one connection a process. Nothing but this
+machine is asked; count and time are bounded.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ import argparse
 import json
 import multiprocessing
 import os
+import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,14 +30,18 @@ from typing import Any
 import numpy as np
 
 from feature_repo.online.reader import backend_at
-from tests.benchmarks.load.worker import MIX, Result, work
+from jobs.publish.store import REPO
+from tests.benchmarks.load.worker import Result, apart, work
 from tests.benchmarks.serving.capacity import record
+from tests.support.http_shop import served
 from tests.support.redis_server import RedisServer, running_redis
 from tests.support.synthetic import START, Shape, publish, roll_back
 
 SHAPE = Shape(products=3_000, customers=10_000, markets=2, categories=8, ranked=500)
 PERCENTILES = (50, 90, 99, 99.9)
 STEP_SECONDS = 4.0
+CALM_SECONDS = 10.0
+"""Seconds at half of the saturated rate before anything happens to the store."""
 MOST_REQUESTS, MOST_SECONDS = 20_000_000, 3_600.0
 KEPT_UP = 0.9
 """A step that answers less than this share of what is offered is beyond saturation."""
@@ -61,7 +69,7 @@ class Crowd:
             pipe.send((rate / share, max(1, count // share), seconds))
         results = [pipe.recv() for pipe in self.pipes]
         return Result(
-            {page: np.concatenate([one.seconds[page] for one in results]) for page in MIX},
+            {page: np.concatenate([one.seconds[page] for one in results]) for page in results[0].seconds},
             max(one.took for one in results), sum(one.cpu for one in results),
             sum((one.counts for one in results), Counter()), [text for one in results for text in one.examples],
         )  # fmt: skip
@@ -73,21 +81,35 @@ class Crowd:
             process.join(10)
 
 
+@contextmanager
+def asked(server: RedisServer, workers: int | None) -> Iterator[str]:
+    """The address that is asked: the store's own, or that of an API of so many processes over it."""
+    if workers is None:
+        yield server.url
+        return
+    settings = {"NIGHTRAIL_REDIS": server.url, "NIGHTRAIL_FEATURE_STORE": str(REPO / "redis.yaml")}
+    with tempfile.TemporaryDirectory() as root, served(Path(root), "--workers", str(workers), **settings) as api:
+        yield api.url
+        print(api.log.read_text(), end="")
+
+
 def measure(
-    requests: int, seconds: float, rate: float | None, processes: int, shape: Shape = SHAPE
+    requests: int, seconds: float, rate: float | None, processes: int, shape: Shape = SHAPE, http: int | None = None
 ) -> dict[str, Any]:  # fmt: skip
     """The whole test; the figures that it prints."""
     if not 0 < requests <= MOST_REQUESTS or not 0 < seconds <= MOST_SECONDS:
         raise ValueError(f"at most {MOST_REQUESTS:,} requests in {MOST_SECONDS:,.0f} s")
     end = time.monotonic() + seconds
-    with running_redis() as server:
+    with running_redis() as server, ExitStack() as stack:
         first = publish(backend_at(server.url), shape, 1)
-        crowd = Crowd(server.url, shape, processes)
+        crowd = Crowd(stack.enter_context(asked(server, http)), shape, processes)
         try:
             steps = saturate(crowd, requests // 2, seconds / 3)
             left = requests - sum(int(step["requests"]) for step in steps)
             saturated = max(step["answered a second"] for step in steps)
             half = rate or saturated / 2
+            calm = crowd.run(saturated / 2, min(left // 4, int(saturated / 2 * CALM_SECONDS)), 2 * CALM_SECONDS)
+            left -= calm.counts["requests"]
             events = Events(server, shape, first, min(left / half, end - time.monotonic()))
             events.start()
             result = crowd.run(half, left, end - time.monotonic())
@@ -98,8 +120,9 @@ def measure(
     return {
         "cores": os.cpu_count(), "load average": os.getloadavg()[0], "processes": processes, "steps": steps,
         "saturated a second": saturated, "half a second": half, "events": events.done,
-        "during events": figures(result), "requests": requests - left + result.counts["requests"],
-        "counts": dict(result.counts), "examples": result.examples,
+        "calm": figures(calm), "during events": figures(result),
+        "requests": requests - left + result.counts["requests"],
+        "counts": dict(result.counts + calm.counts), "examples": calm.examples + result.examples,
         "client cpu seconds a request": result.cpu / result.counts["requests"],
         "redis cpu seconds a request": used / result.counts["requests"],
     }  # fmt: skip
@@ -161,11 +184,6 @@ class Events(threading.Thread):
         self.server.start()
 
 
-def apart(act: Any, address: str, *arguments: Any) -> None:
-    """Write to the store from a process of its own, as a night does."""
-    act(backend_at(address), *arguments)
-
-
 def redis_cpu(server: RedisServer) -> float:
     """CPU seconds that Redis has used since it started."""
     info = server.client().info("cpu")
@@ -187,8 +205,10 @@ def report(found: dict[str, Any]) -> None:
     print(f"\nsaturated at {found['saturated a second']:,.0f} requests a second on {found['cores']} cores shared with "
           f"Redis (load average {found['load average']:.1f}); then {half:,.0f} a second")  # fmt: skip
     print(f"{'page':15}{'requests':>10}" + "".join(f"{f'p{p:g} ms':>10}" for p in PERCENTILES))
-    for page, row in found["during events"].items():
-        print(f"{page:15}{row['n']:10,.0f}" + "".join(f"{row[f'{p:g}']:10.2f}" for p in PERCENTILES))
+    for part in ("calm", "during events"):
+        print(f"{part}:")
+        for page, row in found[part].items():
+            print(f"{page:15}{row['n']:10,.0f}" + "".join(f"{row[f'{p:g}']:10.2f}" for p in PERCENTILES))
     total = sum(step["failed"] for step in found["steps"]), sum(step["mixed"] for step in found["steps"])
     print(f"{found['requests']:,} requests: {counts.get('failed', 0) + total[0]} failed, "
           f"{counts.get('mixed', 0) + total[1]} of mixed nights; {counts.get('fallback', 0):,} fallbacks, "
@@ -203,10 +223,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=480.0)
     parser.add_argument("--rate", type=float)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--http", type=int, metavar="WORKERS", help="ask the HTTP API of so many processes")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--record", action="store_true", help="keep the figures for tests.benchmarks.serving.capacity")
     given = parser.parse_args()
-    found = measure(given.requests, given.seconds, given.rate, given.processes)
+    found = measure(given.requests, given.seconds, given.rate, given.processes, http=given.http)
     report(found)
     if given.record:
         counts = found["counts"]

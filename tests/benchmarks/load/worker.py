@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_repo.client import Recommendations
+from feature_repo.online.reader import backend_at
+from tests.support.http_shop import HttpShop
 from tests.support.synthetic import Shape, nights_in
 
 MIX = {"product_page": 0.50, "category_page": 0.14, "home": 0.15, "product": 0.10, "bag": 0.07, "history": 0.02,
@@ -48,13 +50,15 @@ class Result:
 
 
 class Asker:
-    """A client and the requests that it makes."""
+    """A client and the requests that it makes: of the store, or of an HTTP API, which has pages but no facts."""
 
     def __init__(self, address: str, shape: Shape, seed: int) -> None:
-        self.client = Recommendations(only_loopback(address))
+        client = HttpShop if address.startswith("http://") else Recommendations
+        self.client: Any = client(only_loopback(address))
         self.shape, self.random = shape, np.random.default_rng(seed)
         self.products, self.customers, self.markets = shape.product_ids, shape.customer_ids, shape.market_names
-        self.pages = list(MIX)
+        self.mix = {page: share for page, share in MIX.items() if hasattr(self.client, page)}
+        self.pages = list(self.mix)
 
     def ask(self, page: str, product: int, customer: int) -> Any:
         """One request."""
@@ -77,7 +81,8 @@ class Asker:
     def run(self, rate: float, count: int, seconds: float) -> Result:
         """`count` requests at `rate` a second on average (a Poisson process), `seconds` at most."""
         times = np.cumsum(self.random.exponential(1 / rate, count)).tolist()
-        pages = self.random.choice(len(self.pages), count, p=list(MIX.values())).tolist()
+        shares = np.array(list(self.mix.values()))
+        pages = self.random.choice(len(self.pages), count, p=shares / shares.sum()).tolist()
         products, customers = (self._zipf(len(ids), count).tolist() for ids in (self.products, self.customers))
         took: dict[str, list[float]] = {page: [] for page in self.pages}
         result = Result({}, 0.0, time.process_time())
@@ -129,3 +134,8 @@ def work(pipe: Any, address: str, shape: Shape, seed: int) -> None:
     pipe.send("ready")
     while (order := pipe.recv()) is not None:
         pipe.send(asker.run(*order))
+
+
+def apart(act: Any, address: str, *arguments: Any) -> None:
+    """Write to the store from a process of its own, as a night does."""
+    act(backend_at(address), *arguments)

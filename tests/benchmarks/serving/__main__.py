@@ -1,11 +1,12 @@
-"""What a product page costs to look up: our client, the reader below it, Feast's SDK and Feast's feature server.
+"""What a product page costs to look up: our client, its HTTP API, the reader below, Feast's SDK and feature server.
 
     python -m tests.benchmarks.serving [--rounds 5] [--seconds 1.0] [--json OUT]
 
 The same keys from the same Redis in the same run, in alternating rounds: both carousels of one product in one market.
 Counted are CPU seconds: the asking process's, the feature server's and Redis's, each on its own, so that other load on
-the machine spoils as little as it can. Feast's server is `python -m jobs serve` with one worker, asked over loopback by
-one connection that is kept open; it is charged for its own process alone, the other contestants for the caller's.
+the machine spoils as little as it can. The API is `python -m jobs serve` with one worker, Feast's server the same with
+`--feast`; both are asked over loopback by the same caller, by one connection that is kept open, and charged for their
+worker alone, the other contestants for the caller's. Pages of customers are never kept by the API: "API, customers".
 Then rankings of 500 candidates and look-ups of a single key: percentiles of wall time and CPU a request.
 """
 
@@ -14,19 +15,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import psutil
 
@@ -36,6 +32,7 @@ from feature_repo.online.reader import backend_at, connect
 from jobs.publish.store import REPO, OnlineStore
 from tests.benchmarks.load.__main__ import redis_cpu
 from tests.benchmarks.serving.capacity import record
+from tests.support.http_shop import HttpShop, served
 from tests.support.redis_server import RedisServer, running_redis
 from tests.support.synthetic import Shape, publish
 
@@ -47,35 +44,11 @@ TABLE_BYTES = 12
 Ask = Callable[[int], Any]
 
 
-@contextmanager
-def feature_server(root: Path) -> Iterator[tuple[str, psutil.Process]]:
-    """Feast's feature server as `python -m jobs serve` starts it: its address and the worker."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen([sys.executable, "-m", "jobs", "serve", "--port", str(port), "--root", str(root)],
-                               cwd=REPO.parent, stdout=subprocess.DEVNULL)  # fmt: skip
-    try:
-        deadline = time.monotonic() + 300
-        while True:
-            try:
-                httpx.get(f"http://127.0.0.1:{port}/health", timeout=5)
-                break
-            except httpx.TransportError:
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError("the feature server did not start") from None
-                time.sleep(0.5)
-        yield f"http://127.0.0.1:{port}", psutil.Process(process.pid).children()[0]
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-def contestants(server: RedisServer, store: OnlineStore, address: str) -> dict[str, Ask]:
+def contestants(server: RedisServer, store: OnlineStore, api: str, address: str) -> dict[str, Ask]:
     """Name -> what looks up the page of product number n."""
     products, market = SHAPE.product_ids, SHAPE.market_names[0]
     cached, bare = Recommendations(server.url), Recommendations(server.url, cache_bytes=0)
-    reader, http = connect(server.url), httpx.Client(base_url=address)
+    reader, http, pages, customers = connect(server.url), HttpShop(address), HttpShop(api), HttpShop(api)
     service = store.store.get_feature_service(SERVICE)
 
     def keys(n: int) -> dict[str, list[str]]:
@@ -83,10 +56,13 @@ def contestants(server: RedisServer, store: OnlineStore, address: str) -> dict[s
 
     def over_http(n: int) -> Any:
         request = {"feature_service": SERVICE, "entities": keys(n), "full_feature_names": True}
-        answer = http.post("/get-online-features", json=request).raise_for_status()
-        found = answer.json()
+        found = json.loads(http.ok("POST", "/get-online-features", json.dumps(request).encode()))
         place = found["metadata"]["feature_names"].index("you_might_also_like__product_ids")
         return tuple(found["results"][place]["values"][0])
+
+    def by_api(n: int) -> Any:
+        found = json.loads(pages.ok("GET", f"/products/{products[n]}?market={market}"))
+        return tuple(found["you_might_also_like"]["product_ids"])
 
     def by_sdk(n: int) -> Any:
         found = store.store.get_online_features(service, keys(n), full_feature_names=True).to_dict()
@@ -99,19 +75,24 @@ def contestants(server: RedisServer, store: OnlineStore, address: str) -> dict[s
             reader.read([(view, (products[n], market, "default")) for view in VIEWS]).rows[0].features["product_ids"]  # type: ignore[union-attr]
         ),
         "Feast SDK": by_sdk,
+        "API": by_api,
+        "API, customers": lambda n: customers.ok("GET", f"/customers/{SHAPE.customer_ids[n]}?market={market}"),
         "Feast server": over_http,
     }
 
 
-def rounds(asks: dict[str, Ask], server: RedisServer, worker: psutil.Process, count: int, seconds: float) -> Any:
+def rounds(
+    asks: dict[str, Ask], server: RedisServer, workers: dict[str, psutil.Process], count: int, seconds: float
+) -> Any:
     """Contestant -> its rounds: requests, and CPU seconds of each process."""
     random, found = np.random.default_rng(1), {name: [] for name in asks}
     for name, ask in asks.items():
-        for n in range(SHAPE.products if name == "client, cached" else 20):
+        for n in range(SHAPE.products if name in ("client, cached", "API") else 20):
             ask(n)
     for _ in range(count):
         for name, ask in asks.items():
             numbers = random.integers(SHAPE.products, size=200_000).tolist()
+            worker = workers.get(name)
             before = time.process_time(), worker_cpu(worker), redis_cpu(server)
             end, done = time.perf_counter() + seconds, 0
             while time.perf_counter() < end:
@@ -124,8 +105,10 @@ def rounds(asks: dict[str, Ask], server: RedisServer, worker: psutil.Process, co
     return found
 
 
-def worker_cpu(worker: psutil.Process) -> float:
-    """CPU seconds of the feature server's worker."""
+def worker_cpu(worker: psutil.Process | None) -> float:
+    """CPU seconds of a server's worker; 0 for a contestant without a server."""
+    if worker is None:
+        return 0.0
     times = worker.cpu_times()
     return float(times.user + times.system)
 
@@ -171,14 +154,16 @@ def measure(count: int, seconds: float) -> dict[str, Any]:
     with running_redis() as server, tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         publish(backend_at(server.url), SHAPE, 1)
-        os.environ |= {"NIGHTRAIL_FEAST": str(root / "feast"), "NIGHTRAIL_REDIS": server.url,
+        environment = {"NIGHTRAIL_FEAST": str(root / "feast"), "NIGHTRAIL_REDIS": server.url,
                        "NIGHTRAIL_FEATURE_STORE": str(REPO / "redis.yaml")}  # fmt: skip
+        os.environ |= environment
         store = OnlineStore(root, REPO / "redis.yaml")
         store.apply()
-        with feature_server(root) as (address, worker):
-            asks = contestants(server, store, address)
-            assert len({ask(7) for ask in asks.values()}) == 1, "all give the same list"
-            found = rounds(asks, server, worker, count, seconds)
+        with served(root, **environment) as api, served(root, "--feast", **environment) as feast:
+            asks = contestants(server, store, api.url, feast.url)
+            assert len({ask(7) for name, ask in asks.items() if "customers" not in name}) == 1, "all give the same list"
+            workers = {"Feast server": feast.worker(), "API": api.worker(), "API, customers": api.worker()}
+            found = rounds(asks, server, workers, count, seconds)
         return {"load average": os.getloadavg()[0], "rounds": found, "per core": per_core(found),
                 "redis_cpu_us": redis_share(found), "singles": singles(server), "bytes": row_bytes(server)}  # fmt: skip
 
@@ -204,7 +189,7 @@ def per_core(found: dict[str, list[dict[str, float]]]) -> dict[str, float]:
     """Contestant -> median look-ups a CPU second of the process that does the work."""
     return {
         name: statistics.median(
-            one["requests"] / max(one["server" if name == "Feast server" else "caller"], 1e-9) for one in some
+            one["requests"] / max(one["server"] or one["caller"], 1e-9) for one in some
         )
         for name, some in found.items()
     }  # fmt: skip

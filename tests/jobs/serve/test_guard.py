@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from jobs.errors import UserError
-from jobs.serve import Guard, Limits, ServeConfig
+from jobs.serve.feast_server import READS
+from jobs.serve.guard import Guard, Limits, ServeConfig
 
 TOKEN = "a-token-of-some-length"
 READ = "/get-online-features"
@@ -28,7 +29,7 @@ async def slow_echo(scope: Any, receive: Any, send: Any) -> None:
 
 def asked(*requests: tuple[str, str, dict[str, Any]], token: str | None = None, **limits: Any) -> list[int]:
     """Statuses of requests that are made at the same time."""
-    guard = Guard(slow_echo, token, lambda: False, lambda: b"metrics", Limits(**limits))
+    guard = Guard(slow_echo, token, lambda: False, lambda: b"metrics", Limits(**limits), READS)
 
     async def go() -> list[int]:
         transport = httpx.ASGITransport(app=guard)  # type: ignore[arg-type]

@@ -1,28 +1,26 @@
-"""Serves Feast's feature services over HTTP, behind a guard that checks the token and limits requests."""
+"""Guards an HTTP server: checks the token, limits requests, and answers whether it is ready and its metrics."""
 
 from __future__ import annotations
 
 import asyncio
 import hmac
 import ipaddress
-from collections.abc import Awaitable, Callable
+import json
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from feature_repo.served import OWNER
 from jobs.errors import UserError
-from jobs.publish.store import OnlineStore
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
-READS = {("POST", "/get-online-features"), ("GET", "/health")}
-"""Requests that reach Feast's app; its pushes, materialisations, chat and the rest change or cost something."""
 OPEN = ("/health", "/ready")
 """Paths that an orchestrator may request without the token."""
 SHORTEST_TOKEN = 16
+PLAIN = b"text/plain; charset=utf-8"
 
 
 @dataclass(frozen=True)
@@ -83,10 +81,19 @@ class Guard:
     """An ASGI app around another one."""
 
     def __init__(
-        self, app: App, token: str | None, ready: Callable[[], bool], metrics: Callable[[], bytes], limits: Limits
+        self,
+        app: App,
+        token: str | None,
+        ready: Callable[[], bool],
+        metrics: Callable[[], bytes],
+        limits: Limits,
+        reads: Collection[tuple[str, str]] | None = None,
     ) -> None:
-        """`token` None: requests need none. `ready`: whether a night is live; `metrics` is Prometheus text."""
-        self.app, self.ready, self.metrics, self.limits = app, ready, metrics, limits
+        """`token` None: requests need none. `ready`: whether a night is live; `metrics` is Prometheus text.
+
+        `reads` are the (method, path) that reach `app`; None: all but those of the guard itself.
+        """
+        self.app, self.ready, self.metrics, self.limits, self.reads = app, ready, metrics, limits, reads
         self._expected = None if token is None else f"Bearer {token}".encode()
         self._running = 0
 
@@ -104,19 +111,24 @@ class Guard:
         given = headers.get(b"authorization", b"")
         allowed = self._expected is None or hmac.compare_digest(given, self._expected)
         if path not in OPEN and not allowed:
-            await _answer(send, 401, b"give Authorization: Bearer TOKEN", (b"www-authenticate", b"Bearer"))
+            await refuse(send, 401, "give Authorization: Bearer TOKEN", (b"www-authenticate", b"Bearer"))
         elif path == "/ready":
             ready = await asyncio.to_thread(self.ready)
-            await _answer(send, *((200, b"ready") if ready else (503, b"no night is live, or the store is away")))
+            await (
+                respond(send, 200, b"ready", PLAIN)
+                if ready
+                else refuse(send, 503, "no night is live, or the store is away")
+            )
         elif path == "/metrics":
             text = await asyncio.to_thread(self.metrics)
-            await _answer(send, 200, text, (b"content-type", b"text/plain; version=0.0.4"))
-        elif (scope["method"], path) not in READS:
-            await _answer(send, 404, b"this server has POST /get-online-features, GET /health, /ready, /metrics")
+            await respond(send, 200, text, b"text/plain; version=0.0.4")
+        elif self.reads is not None and (scope["method"], path) not in self.reads:
+            named = ", ".join(f"{method} {read}" for method, read in sorted(self.reads, reverse=True))
+            await refuse(send, 404, f"this server has {named}, GET /ready, GET /metrics")
         elif int(headers.get(b"content-length", b"0")) > self.limits.body_bytes:
-            await _answer(send, 413, b"the request is too large")
+            await refuse(send, 413, "the request is too large")
         elif self._running >= self.limits.at_once and path not in OPEN:
-            await _answer(send, 503, b"too many requests at once", (b"retry-after", b"1"))
+            await refuse(send, 503, "too many requests at once", (b"retry-after", b"1"))
         else:
             await self._limited(scope, receive, send)
 
@@ -142,62 +154,22 @@ class Guard:
                 await self.app(scope, counted, noted)
         except TimeoutError:
             if not begun:
-                await _answer(send, 504, b"the answer took too long")
+                await refuse(send, 504, "the answer took too long")
         except _TooLargeError:
             if not begun:
-                await _answer(send, 413, b"the request is too large")
+                await refuse(send, 413, "the request is too large")
         finally:
             self._running -= 1
 
 
-async def _answer(send: Send, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
-    sent = {b"content-type": b"text/plain; charset=utf-8", b"content-length": str(len(body)).encode(), **dict(headers)}
-    await send({"type": "http.response.start", "status": status, "headers": list(sent.items())})
+async def refuse(send: Send, status: int, reason: str, *headers: tuple[bytes, bytes]) -> None:
+    """Answer with an error: one line in JSON, as the API's own."""
+    await respond(send, status, json.dumps({"error": reason}).encode(), b"application/json", *headers)
+
+
+async def respond(send: Send, status: int, body: bytes, kind: bytes, *headers: tuple[bytes, bytes]) -> None:
+    """Answer with a whole body of the content type `kind`."""
+    length = (b"content-length", str(len(body)).encode())
+    started = {"type": "http.response.start", "status": status, "headers": [(b"content-type", kind), length, *headers]}
+    await send(started)
     await send({"type": "http.response.body", "body": body})
-
-
-def serve(store: OnlineStore, config: ServeConfig) -> None:
-    """Serve until the process is told to end; raises UserError where no service was ever registered."""
-    from feast import metrics
-    from feast.feature_server import FeastServeApplication
-    from feast.permissions.security_manager import no_security_manager
-
-    if not any(found.owner == OWNER for found in store.store.list_feature_services()):
-        raise UserError(f"{store.root} has no feature services; publish a night there first")
-    no_security_manager()  # type: ignore[no-untyped-call]
-    # Feast's own metrics server listens on every interface without a token; the guard serves them on this port.
-    metrics._config = metrics._MetricsFlags(enabled=True, resource=True, request=True, online_features=True)
-    server = FeastServeApplication(
-        store=store.store,
-        metrics_enabled=True,
-        bind=f"{config.host}:{config.port}",
-        workers=config.workers,
-        registry_ttl_sec=60,
-        max_requests=500_000,  # replaces a worker before a slow memory leak matters
-        max_requests_jitter=50_000,
-        timeout=30,  # seconds until a hanging worker is killed
-        graceful_timeout=20,
-        keyfile=config.key and str(config.key),
-        certfile=config.certificate and str(config.certificate),
-        loglevel="warning",
-        proc_name="nightrail-serve",
-    )
-    server._app = Guard(server._app, config.token, lambda: _published(store), _metrics, config.limits)
-    server.run()
-
-
-def _published(store: OnlineStore) -> bool:
-    try:
-        return bool(store.live().seq)
-    except UserError:
-        return False
-
-
-def _metrics() -> bytes:
-    """All workers' metrics as Prometheus text."""
-    from prometheus_client import CollectorRegistry, generate_latest
-    from prometheus_client.multiprocess import MultiProcessCollector
-
-    registry = CollectorRegistry()
-    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return generate_latest(registry)
