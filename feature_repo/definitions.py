@@ -41,7 +41,7 @@ def live_rows(root: Path, table: Table) -> str:
     rows = (
         f"SELECT {columns}, t.as_of, CAST(p.as_of AS STRING) AS {NIGHT}, p.published_at AS {TIMESTAMP} "  # noqa: S608
         f"FROM delta.`{root / 'tables' / table.name}` AS t JOIN delta.`{root / 'tables' / PUBLISHED.name}` AS p "
-        f"ON p.surface = '{table.name}' AND "
+        f"ON p.surface = '{table.name}' AND coalesce(p.live, true) AND "
     )
     names = (*table.key, *ONLINE[table], NIGHT, TIMESTAMP)
     if not table.changes_of:

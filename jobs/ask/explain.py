@@ -16,11 +16,12 @@ from rich.text import Text
 
 from jobs.errors import UserError
 from jobs.lake.lake import Lake
+from jobs.lake.live import live_lake, publication, staged_since
 from jobs.lake.reading import StoredRow, Wanted, matching, of_night
 from jobs.lake.rows import among
 from jobs.policy.variants import DEFAULT
 from jobs.report.figures import RULES
-from jobs.tables.records import MODELS, PUBLISHED, RUNS
+from jobs.tables.records import MODELS, RUNS
 from jobs.tables.shop import (
     CATALOGUE,
     MARKET_RANKING,
@@ -66,6 +67,8 @@ class Explanation:
     """Held-out NDCG@10."""
     reason: str
     """The reason why that model serves."""
+    live: bool
+    """Whether services see this list."""
     live_night: date | None
     """The night that services see."""
     live_since: datetime | None
@@ -82,7 +85,7 @@ def default_touch_point(key: Mapping[str, str | None]) -> str:
 def explain(
     lake: Lake, touch_point: str, key: Mapping[str, str | None], position: int, as_of: date | None = None
 ) -> Explanation:
-    """Explain the product at `position` (from 1) of a list; `as_of` is by default the live night.
+    """Explain the product at `position` (from 1) of a list: as it is live, or as it is staged for the night `as_of`.
 
     `key` has the given parts of the table's key, and None for the others: by default the variant is `default`, the
     category of a market's ranking `*`, and the market the only one there is.
@@ -92,10 +95,12 @@ def explain(
     if touch_point not in TITLES:
         raise UserError(f"--touch-point {touch_point!r} is not one of {', '.join(TITLES)}")
     table = next(table for table in TOUCH_POINTS if table.name == touch_point)
-    live = _first(lake, PUBLISHED, Wanted() & (pc.field("surface") == table.name))
-    night: date | None = as_of or live.get("as_of")
+    one = publication(lake)
+    night = as_of or (one.night if one else None)
     if night is None:
         raise UserError(f"no night's {table.name} is live; publish one, or give --as-of DATE for one that is staged")
+    live = one is not None and (as_of is None or (one.night == night and table.name not in staged_since(lake, one)))
+    lake = live_lake(lake) if live else lake
     row = _list(lake, table, night, key)
     owner, at, length = _owner(table, row), position - 1, len(row["product_ids"])
     if not 0 <= at < length:
@@ -124,16 +129,20 @@ def explain(
         clean(model.get("kind")),
         model.get("ndcg"),
         clean(model.get("reason")),
-        live.get("as_of"),
-        live.get("published_at"),
+        live,
+        one.night if one else None,
+        one.at if one else None,
     )
 
 
 def print_explanation(found: Explanation, console: Console) -> None:
     """A line for each fact."""
     live = "nothing is" if found.live_night is None else f"no, {found.live_night} is"
-    if found.live_night == found.night:
-        live = f"yes, since {found.live_since:%Y-%m-%d %H:%M} UTC"
+    since = "" if found.live_since is None else f", since {found.live_since:%Y-%m-%d %H:%M} UTC"
+    if found.live:
+        live = f"yes{since}"
+    elif found.live_night == found.night:
+        live = f"no, the night was made again; its lists before that are{since} (leave --as-of out to see them)"
     quality = "" if found.ndcg is None else f"held-out NDCG@10 {found.ndcg:.4f}; {found.reason}"
     lines = {
         "list": f"{found.touch_point} for {found.owner}",

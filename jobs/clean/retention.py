@@ -16,6 +16,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from jobs.errors import UserError
 from jobs.lake import storage
 from jobs.lake.lake import Lake
+from jobs.lake.live import live_night
 from jobs.lake.reading import Wanted, matching, scan
 from jobs.lake.rows import night as night_predicate
 from jobs.settings import StepSettings
@@ -100,13 +101,13 @@ class Retention:
     @cached_property
     def kept(self) -> set[date]:
         """The nights that are kept whole."""
-        from jobs.publish.step import nights_to_roll_back_to
+        from jobs.publish.step import rollbacks
 
-        live = {row["as_of"] for row in matching(self.lake, PUBLISHED, ("as_of",), Wanted())}
+        live, back = live_night(self.lake), sorted({one.night for one in rollbacks(self.lake)})
         until = [night for night in self.nights if night <= self.as_of]
         later = {night for night in self.nights if night > self.as_of}
         recent = set(until[-self.config.keep_nights :])
-        return live | later | recent | set(nights_to_roll_back_to(self.lake)[-self.config.keep_to_roll_back :])
+        return later | recent | set(back[-self.config.keep_to_roll_back :]) | ({live} if live else set())
 
     def expired(self, table: Table) -> list[date]:
         """Nights of a dated table that no kept night needs.
@@ -152,7 +153,7 @@ class Retention:
         return [path for path in sorted(folder.iterdir()) if path.name in unused or path.name.startswith(".")]
 
     def _models_in_use(self) -> set[str]:
-        """Models that are live, that the last decision chose, or that kept nights use."""
+        """Models that are published, that the last decision chose, or that kept nights use."""
         used = {row["model_id"] for row in matching(self.lake, PUBLISHED, ("model_id",), Wanted())}
         decisions = matching(self.lake, CHAMPIONS, ("model_id", "decided_at"), Wanted())
         used |= {row["model_id"] for row in decisions[-1:]}

@@ -18,10 +18,9 @@ from pydantic import Field, PositiveInt
 from jobs.clean.retention import Retention, RetentionConfig
 from jobs.lake import storage
 from jobs.lake.lake import Lake
-from jobs.lake.reading import Wanted, matching
+from jobs.lake.live import keep_up, publications
 from jobs.run import Counts, Run
 from jobs.settings import StepSettings
-from jobs.tables.records import PUBLISHED
 from jobs.tables.shop import ALL, EVENTS
 from jobs.tables.table import Table
 
@@ -69,7 +68,9 @@ def vacuum(lake: Lake, table: Table, config: UpkeepConfig) -> tuple[int, int]:
 
 
 def checkpoint(lake: Lake, table: Table, config: UpkeepConfig) -> None:
-    """Write a checkpoint of the log where one is due, and let Delta drop the log entries it no longer retains."""
+    """Write a checkpoint of the log where one is due, and let Delta drop the log entries it no longer retains, unless
+    published rows are in an older version.
+    """
     if not lake.exists(table):
         return
     delta = lake.delta(table)
@@ -79,7 +80,8 @@ def checkpoint(lake: Lake, table: Table, config: UpkeepConfig) -> None:
         last = -1
     if delta.version() - last >= config.checkpoint_commits:
         delta.create_checkpoint()
-        delta.cleanup_metadata()
+        if set(_published_versions(lake, table)) <= {delta.version()}:
+            delta.cleanup_metadata()
 
 
 def _crowded(lake: Lake, table: Table, config: UpkeepConfig) -> list[list[tuple[str, str, str]]]:
@@ -106,9 +108,8 @@ def _vacuum(lake: Lake, table: Table, config: UpkeepConfig, dry_run: bool) -> li
 
 
 def _published_versions(lake: Lake, table: Table) -> list[int]:
-    """The version that `published` names for the table, if the log still has it: analysts may be reading it."""
-    rows = matching(lake, PUBLISHED, ("surface", "table_version"), Wanted())
-    versions = {row["table_version"] for row in rows if row["surface"] == table.name} - {None}
+    """The versions that `published` names for the table, if the log still has them."""
+    versions = {one.versions[table.name] for one in publications(lake) if table.name in one.versions}
     log = lake.path(table) / "_delta_log"
     return sorted(version for version in versions if (log / f"{version:020}.json").exists())
 
@@ -136,10 +137,12 @@ def execute(lake: Lake, run: Run, config: CleanConfig) -> Counts:
             lake.remove(expired.table, expired.where)
     freed = sum(_remove(path) for path in (*directories, *models))
     fewer = files = 0
-    for place, table in enumerate(ALL):
-        run.progress("tables in order", place, len(ALL))
+    for table in ALL:
         lake.update_comments(table)
         fewer += compact(lake, table, config.upkeep)
+    keep_up(lake, retention.kept)
+    for place, table in enumerate(ALL):
+        run.progress("tables in order", place, len(ALL))
         count, size = vacuum(lake, table, config.upkeep)
         checkpoint(lake, table, config.upkeep)
         files, freed = files + count, freed + size

@@ -92,10 +92,13 @@ def context(
     from rich.console import Console
 
     from jobs.ask.context import alternatives_in_context, print_in_context
-    from jobs.lake.live import live_night
+    from jobs.lake.live import publication
 
     lake = Place(root).lake()
-    night = live_night(lake) if as_of is None else day_of(as_of)
+    live = publication(lake) if as_of is None else None
+    if live:
+        lake = lake.at(live.versions)
+    night = live.night if live else day_of(as_of) if as_of else None
     if night is None:
         raise UserError("no night is live; publish one, or give --as-of DATE for one that has vectors")
     print_in_context(alternatives_in_context(lake, night, customer, product, market, variant=variant), Console())

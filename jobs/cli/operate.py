@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from jobs.lake.lake import Lake
+    from jobs.lake.live import Published
     from jobs.publish.store import OnlineStore
 
 
@@ -51,56 +52,75 @@ def policy(
 def rollback(
     *,
     to: Annotated[
-        str | None, typer.Option("--to", metavar="DATE", help="The night; by default the newest before the live one.")
+        str | None,
+        typer.Option("--to", metavar="DATE", help="The night; by default the publication before the live one."),
     ] = None,
+    staged: Annotated[
+        bool, typer.Option("--staged", help="With --to: the night as it is staged now, not as it was published.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would change.")] = False,
     place: Place,
 ) -> None:
-    """Make an earlier checked night live again, online store and `published` together."""
+    """Make an earlier publication live again, online store and `published` together."""
     lake = place.lake()
-    night = chosen_night(lake, None if to is None else day_of(to))
+    chosen = chosen_rollback(lake, None if to is None else day_of(to), staged)
     if not dry_run:
-        place.run_step("publish", night.isoformat(), replace_newer=True)
+        place.run_step("publish", chosen.night.isoformat(), replace_newer=True, published_at=chosen.at)
         return
     from rich.console import Console
 
-    print_plan(lake, place.online_store(), night, Console())
+    print_plan(lake, place.online_store(), chosen, Console())
 
 
-def chosen_night(lake: Lake, to: date | None) -> date:
-    """The night to make live: `to`, or the newest one before the live one; raises UserError where it cannot be."""
-    from jobs.lake.live import live_night
-    from jobs.publish.step import nights_to_roll_back_to
+def chosen_rollback(lake: Lake, to: date | None, staged: bool = False) -> Published:
+    """What to make live: the newest publication of the night `to` that is not live, its staged rows where they are
+    asked for or nothing of it was published, or without a night the publication before the live one.
 
-    nights, live = nights_to_roll_back_to(lake), live_night(lake)
-    can = f"nights that can: {', '.join(map(str, nights)) or 'none'}"
-    if to is not None:
-        if to not in nights:
-            raise UserError(f"{to} cannot be made live; {can}")
-        return to
-    earlier = [night for night in nights if live and night < live]
-    if not earlier:
-        raise UserError(f"there is no night before the live one ({live}) that can be made live; {can}")
-    return earlier[-1]
+    Raises UserError where there is none.
+    """
+    from jobs.lake.live import Published
+    from jobs.publish.step import rollbacks
+
+    known = rollbacks(lake)
+    can = f"what can: {', '.join(map(described, known)) or 'nothing'}"
+    if staged:
+        if to is None:
+            raise UserError("--staged needs the night; give --to DATE as well")
+        return Published(to, "", None, False, {})
+    at = next((place for place, one in enumerate(known) if one.live), 0)
+    found = [one for one in known if one.night == to and not one.live] if to else known[:at]
+    if not found:
+        wanted = f"{to} cannot be made live" if to else "there is nothing before what is live that can be made live"
+        raise UserError(f"{wanted}; {can}")
+    return found[-1]
 
 
-def print_plan(lake: Lake, store: OnlineStore, to: date, console: Console) -> None:
+def described(one: Published) -> str:
+    """A publication in words: 2026-04-06, published 2026-04-06 02:13 UTC."""
+    if one.at is None:
+        return f"{one.night}, staged"
+    return f"{one.night}, published {one.at:%Y-%m-%d %H:%M} UTC" + (" (live)" if one.live else "")
+
+
+def print_plan(lake: Lake, store: OnlineStore, to: Published, console: Console) -> None:
     """Print for each surface the live night and what a rollback would write."""
     from rich.table import Table as Grid
 
+    from jobs.lake.live import publication
     from jobs.publish.load import kept_night
     from jobs.publish.step import SURFACES
-    from jobs.tables.records import PUBLISHED
 
-    published = {row["surface"]: row["as_of"] for row in lake.arrow(PUBLISHED, ("surface", "as_of")).to_pylist()}
+    live, shown = publication(lake), lake.at(to.versions)
+    published = str(live.night) if live else "nothing"
     online = store.live().as_of or "nothing"
-    kept = kept_night(lake, store.nights(), SURFACES, to)
-    grid = Grid(title=f"Rollback to {to}: nothing is changed by this", title_justify="left", box=None, padding=(0, 1))
+    kept = kept_night(shown, store.nights(), SURFACES, to.night)
+    title = f"Rollback to {described(to)}: nothing is changed by this"
+    grid = Grid(title=title, title_justify="left", box=None, padding=(0, 1))
     for heading in ("surface", "published", "online", "would be", "online rows to write"):
         grid.add_column(heading)
     for table in SURFACES:
-        rows = "none" if kept is not None else f"those of {lake.count(table, to):,} that differ"
-        grid.add_row(table.name, str(published.get(table.name, "nothing")), online, str(to), rows)
+        rows = "none" if kept is not None else f"those of {shown.count(table, to.night):,} that differ"
+        grid.add_row(table.name, published, online, str(to.night), rows)
     console.print(grid)
     console.print(
         "The night's rows are still online: one value is moved, and every reader sees the night whole at once."

@@ -43,8 +43,13 @@ def show(found: Status, console: Console) -> None:
     """Print the status; names from data are `Text`, in which rich looks for no markup."""
     from rich.text import Text
 
+    from jobs.cli.operate import described
+
     console.print(Text(_live(found), style="bold"))
-    back = ", ".join(map(str, found.back[:BACK])) + (", .." if len(found.back) > BACK else "")
+    if found.staged_since:
+        tables = ", ".join(found.staged_since)
+        console.print(Text(f"Made again since, and not published: {tables}", style="yellow"))
+    back = "; ".join(map(described, found.back[:BACK])) + ("; .." if len(found.back) > BACK else "")
     console.print(Text(f"Can be rolled back to: {back or 'nothing'}"))
     at_work = "; ".join(map(str, found.at_work))
     console.print(Text(f"Writing to the lake: {at_work}" if at_work else "No process writes to the lake."))

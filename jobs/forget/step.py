@@ -14,6 +14,7 @@ from jobs.forget.files import delete_files, read_back
 from jobs.forget.tables import Spellings, customer_tables, purge, remove_rows, rows_of
 from jobs.lake.forgotten import Salt, own_salt, records
 from jobs.lake.lake import Lake
+from jobs.lake.live import keep_up
 from jobs.lake.reading import Wanted, matching
 from jobs.run import Progress, Run, silent
 from jobs.tables.records import FORGOTTEN, PUBLISHED, REJECTED
@@ -56,10 +57,12 @@ def forget(
     _record(lake, salt, rows, now, {"state": "begun"})
     _check_store(lake, online)
     progress("parts forgotten", 1, STEPS)
+    keep_up(lake, newest=True)  # the versions that were published are deleted; the newest have the same nights
     remove_rows(lake, spellings.ids, now)
     for table in (*customer_tables(), REJECTED):
         if lake.exists(table):
             purge(lake, table)
+    keep_up(lake)
     progress("parts forgotten", 2, STEPS)
     shown = Spellings([*spellings.ids, *map(salt.pseudonym, spellings.ids)])
     deleted = delete_files(lake, shown)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from zlib import crc32
@@ -13,7 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.gate.counts import Catalogue, ListCounts, brands_and_categories
+from jobs.lake.changes import unchanged
 from jobs.lake.lake import Lake
+from jobs.lake.live import Published
 from jobs.lake.rows import codes_of, decoded
 from jobs.model_inputs import list_offsets, read_availability
 from jobs.policy.compile import read_policy
@@ -139,25 +142,44 @@ def read_inputs(lake: Lake, run: Run) -> GateInputs:
 
 
 def read_lists(
-    lake: Lake, table: Table, as_of: date, inputs: GateInputs, one_in: int, live: date | None
+    lake: Lake, table: Table, as_of: date, inputs: GateInputs, one_in: int, live: Published | None
 ) -> ListFigures:
     """The figures of a table's night, and how many lists are live; keeps the lists of about one owner in `one_in` as
-    the samples of both nights.
+    the samples of both.
     """
     shape = inputs.available.shape
     shown, chosen = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
     lists, full_lists = np.zeros(shape[0], np.int64), np.zeros(shape[0], np.int64)
     found = ListFigures(shown=shown, chosen=chosen, lists=lists, full_lists=full_lists)
     columns = list(dict.fromkeys((*table.key, *COLUMNS, "variant")))
-    for batch, of_nights in lake.snapshot(table).encoded_nights(columns, [as_of, live] if live else [as_of], BATCH):
+    for batch, staged, published in _both(lake, table, columns, as_of, live):
         drawn = _drawn(batch[table.key[0]], one_in)
         kept = batch.select([*table.key, "product_ids", "model_id"])
-        for sample, mask in zip((found.sample, found.live_sample), of_nights, strict=False):
-            sample.append(decoded(kept.filter(pa.array(drawn & mask)), table))
-        found.live_rows += int(of_nights[-1].sum()) if live else 0
-        if of_nights[0].any():
-            _add(found, table, batch, of_nights[0], inputs)
+        for sample, mask in ((found.sample, staged), (found.live_sample, published)):
+            if mask is not None:
+                sample.append(decoded(kept.filter(pa.array(drawn & mask)), table))
+        found.live_rows += 0 if published is None else int(published.sum())
+        if staged is not None and staged.any():
+            _add(found, table, batch, staged, inputs)
     return found
+
+
+def _both(
+    lake: Lake, table: Table, columns: Sequence[str], as_of: date, live: Published | None
+) -> Iterator[tuple[pa.RecordBatch, BoolMask | None, BoolMask | None]]:
+    """(rows, which of them the night has, which are live), in one pass where the table still has the live rows."""
+    snapshot = lake.snapshot(table)
+    version = live.versions.get(table.name) if live else None
+    if live and live.night != as_of and (version is None or unchanged(lake, table, version, live.night)):
+        for batch, (staged, published) in snapshot.encoded_nights(columns, [as_of, live.night], BATCH):
+            yield batch, staged, published
+        return
+    for batch, (staged,) in snapshot.encoded_nights(columns, [as_of], BATCH):
+        yield batch, staged, None
+    if live:
+        published_rows = lake.at(live.versions).snapshot(table)
+        for batch, (published,) in published_rows.encoded_nights(columns, [live.night], BATCH):
+            yield batch, None, published
 
 
 def _add(found: ListFigures, table: Table, batch: pa.RecordBatch, counted: BoolMask, inputs: GateInputs) -> None:

@@ -21,7 +21,7 @@ from jobs.gate.lists import GateInputs, ListFigures, churn, read_inputs, read_li
 from jobs.gate.models import model_checks
 from jobs.index_manifest import check_index, read_manifest
 from jobs.lake.lake import Lake
-from jobs.lake.live import live_night
+from jobs.lake.live import Published, compared_with
 from jobs.run import Counts, Run
 from jobs.steps import STAGING
 from jobs.tables.records import GATES, RUNS
@@ -59,8 +59,7 @@ FEWEST_LISTS, FEWEST_PRODUCTS = 20, 50
 
 def execute(lake: Lake, run: Run, config: GateConfig) -> Counts:
     """Check the staged night, record every figure, and raise GateError when one fails."""
-    live = live_night(lake)
-    live = None if live == run.as_of else live
+    live = compared_with(lake)
     inputs, manifests = read_inputs(lake, run), {t: check_index(lake, run.as_of, t) for t in INDEXED}
     expected, before = _expected_rows(inputs), _figures(lake, live)
     best = champion(lake, run)
@@ -80,8 +79,8 @@ def execute(lake: Lake, run: Run, config: GateConfig) -> Counts:
             if found.rows:
                 checks += _spread_checks(config, table, found, inputs, before, informed[table])
             if live:
-                grown = table in CO_PURCHASED and _grown(lake, live, manifests[PEOPLE_ALSO_BOUGHT])
-                checks += _change_checks(config, table, found, live, grown)
+                grown = table in CO_PURCHASED and _grown(lake, live.night, manifests[PEOPLE_ALSO_BOUGHT])
+                checks += _change_checks(config, table, found, live.night, grown)
     checks += model_checks(lake, run, config, models, manifests)
     if live:
         checks += _customer_checks(lake, run, config, live)
@@ -93,11 +92,12 @@ def execute(lake: Lake, run: Run, config: GateConfig) -> Counts:
     return Counts(len(checks), len(checks), note=f"{len(checks)} gates passed")
 
 
-def _figures(lake: Lake, live: date | None) -> dict[str, float]:
-    """Gate -> its value on the live night."""
+def _figures(lake: Lake, live: Published | None) -> dict[str, float]:
+    """Gate -> its value when the live night was published."""
     if live is None:
         return {}
-    return {row["gate"]: row["value"] for row in lake.arrow(GATES, ("gate", "value"), live).to_pylist()}
+    rows = lake.at(live.versions).arrow(GATES, ("gate", "value"), live.night).to_pylist()
+    return {row["gate"]: row["value"] for row in rows}
 
 
 def _expected_rows(inputs: GateInputs) -> dict[Table, int]:
@@ -265,9 +265,10 @@ def _change_checks(
         yield Check(f"{table.name}_churn", share, most=most, detail=detail)
 
 
-def _customer_checks(lake: Lake, run: Run, config: GateConfig, live: date) -> Iterator[Check]:
-    now, then = lake.count(CUSTOMER_SEQUENCES, run.as_of), lake.count(CUSTOMER_SEQUENCES, live)
-    detail = f"{now:,} customers, {then:,} on {live}"
+def _customer_checks(lake: Lake, run: Run, config: GateConfig, live: Published) -> Iterator[Check]:
+    now = lake.count(CUSTOMER_SEQUENCES, run.as_of)
+    then = lake.at(live.versions).count(CUSTOMER_SEQUENCES, live.night)
+    detail = f"{now:,} customers, {then:,} on {live.night}"
     yield Check("customers", now / max(then, 1), least=config.min_customers_of_last_night, detail=detail)
 
 

@@ -1,7 +1,8 @@
-"""Decides whether a night of a table stores changes or all rows, and writes it."""
+"""Decides whether a night of a table stores changes or all rows, writes it, and tells what changed since a version."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from itertools import chain
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
 
-from jobs.lake.lake import Lake
+from jobs.lake.lake import REPLACED_NIGHT, Lake
 from jobs.run import Run
 from jobs.tables.table import Table
 
@@ -68,13 +69,43 @@ def _others(lake: Lake, table: Table, customers: pa.Array, before: date) -> Iter
     yield from lake.batches(table, own, before, where=~pc.field(customer).isin(customers))
 
 
-# --- fingerprints of a table version: a restored or recreated lake has other rows behind the same version number
+# --- what happened to a table since one of its versions
+
+UPKEEP = ("OPTIMIZE", "VACUUM START", "VACUUM END")
+OF_SCHEMA = ("ADD COLUMN", "SET TBLPROPERTIES", "UPDATE FIELD METADATA", "UPDATE TABLE METADATA")
+HARMLESS = (*UPKEEP, *OF_SCHEMA, "DELETE")
+"""Commits that change no row of a table but for deletions, whose rows `forget` removes online, too."""
+ONE_NIGHT = re.compile(r"\(?as_of = '(\d{4}-\d\d-\d\d)'(::date)?\)?( AND .*)?", re.DOTALL)
+"""The predicate of a commit that replaced rows of one night."""
+
+
+def unchanged(lake: Lake, table: Table, version: int, as_of: date, known: str | None = None) -> bool:
+    """Whether no commit after a Delta version changed a row of the night `as_of` or of an earlier one.
+
+    `known` is that version's fingerprint, if it was kept: a restored lake may give the number to another commit.
+    """
+    handle, commits = lake.delta(table), lake.history(table, version)
+    own = next((commit for commit in commits if commit["version"] == version), None)
+    if known is not None and (own is None or stamp_of(handle, own) != known):
+        return False
+    for commit in commits:
+        if commit["version"] == version or commit["operation"] in HARMLESS:
+            continue
+        found = ONE_NIGHT.fullmatch(str((commit.get("operationParameters") or {}).get("predicate", "")))
+        replaced = found[1] if found else commit.get(REPLACED_NIGHT)
+        if replaced is None or date.fromisoformat(replaced) <= as_of:
+            return False
+    # A commit whose record was cleaned up may have changed anything.
+    return handle.version() == version or {c["version"] for c in commits} >= {version + 1}
+
+
+# A restored or recreated lake has other rows behind the same version number, which a fingerprint tells.
 
 
 def stamp(lake: Lake, table: Table) -> str:
-    """Fingerprint of the table as it is now; equal fingerprints mean equal rows."""
-    delta = lake.delta(table)
-    return stamp_of(delta, delta.history(1)[0])
+    """Fingerprint of the table as it is read; equal fingerprints mean equal rows."""
+    version = lake.version(table)
+    return stamp_of(lake.delta(table), next(iter(lake.history(table, version)), {"version": version}))
 
 
 def stamp_of(delta: DeltaTable, commit: Mapping[str, object]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from datetime import date
 from functools import cached_property
 from itertools import chain
@@ -58,6 +59,8 @@ class Lake:
         unless that is in object storage."""
         self.on_executors = on_executors
         """Whether work on every customer runs in the engine's executors instead of this process."""
+        self.versions: Mapping[str, int] = {}
+        """Table -> the Delta version that is read (`at`), by name; other tables are read as they are now."""
         self._start_engine = start_engine
         self._current: set[Table] = set()
         """Tables known to have all their columns."""
@@ -96,20 +99,35 @@ class Lake:
 
     # --- reading
 
+    def at(self, versions: Mapping[str, int]) -> Lake:
+        """The same lake, for reading alone, with tables as they were at these Delta versions, by name."""
+        found = copy(self)
+        found.__dict__.pop("engine", None)
+        found._start_engine = lambda: self.engine
+        found.versions = versions
+        return found
+
     def exists(self, table: Table) -> bool:
         """Whether the table was ever written."""
         return DeltaTable.is_deltatable(str(self.path(table)))
 
     def delta(self, table: Table, version: int | None = None) -> DeltaTable:
-        """The Delta handle, at a version if one is given; raises UserError where the table is not there yet.
+        """The Delta handle, at a version if one is given; raises UserError where the table is not there yet, or not as
+        it was (`at`).
 
-        Raises LookupError where the log does not go back to the version.
+        Raises LookupError where the log does not go back to the given version.
         """
+        was = self.versions.get(table.name)
         try:
-            return DeltaTable(str(self.path(table)), version)
+            return DeltaTable(str(self.path(table)), was if version is None else version)
         except DeltaError as error:
             if version is not None:
                 raise LookupError(f"{table.name} has no version {version} any more: {error}") from None
+            if was is not None:
+                raise UserError(
+                    f"{table.name} has no version {was} any more, so what was published of it cannot be read; publish "
+                    f"the night again: {error}"
+                ) from None
             if not isinstance(error, TableNotFoundError):
                 raise
             raise UserError(
@@ -118,8 +136,18 @@ class Lake:
             ) from None
 
     def version(self, table: Table) -> int:
-        """Delta version of the table as it is now."""
+        """Delta version of the table that is read: the newest one."""
         return self.delta(table).version()
+
+    def history(self, table: Table, since: int) -> list[dict[str, Any]]:
+        """Commits of the table from a Delta version to the one that is read, newest first, without forgotten ones.
+
+        A handle of an old version numbers its commits wrongly (deltalake 1.6), so the newest one is asked.
+        """
+        newest = DeltaTable(str(self.path(table)))
+        commits = newest.history(max(newest.version() - since, 0) + 1)
+        last = self.versions.get(table.name, newest.version())
+        return [commit for commit in commits if since <= commit.get("version", -1) <= last]
 
     def files(self, table: Table, version: int) -> dict[str, Mapping[str, Any]]:
         """Path below the table's folder -> partition values, of the files that hold its rows at a Delta version.
@@ -133,16 +161,23 @@ class Lake:
 
     def frame(self, table: Table, as_of: date | None = None) -> DataFrame:
         """A night of the table, or all its rows, as a Spark frame; an empty one where it was never written."""
-        self.create(table)
-        frame = self.spark.read.format("delta").load(str(self.path(table)))
+        version = self.versions.get(table.name)
+        if version is None:
+            self.create(table)
+        reader = self.spark.read.format("delta")
+        frame = (reader if version is None else reader.option("versionAsOf", str(version))).load(str(self.path(table)))
         if as_of is None:
             return frame
         since = self.since(table, as_of)
         if since == as_of:
             return frame.where(night(as_of))
         nights = f"as_of BETWEEN '{since.isoformat()}' AND '{as_of.isoformat()}'"
-        rows = f"SELECT * FROM delta.`{self.path(table)}` WHERE {nights}"  # noqa: S608 - no part is data
-        return self.spark.sql(newest_rows(table, rows, table.names))
+        stored = f"delta.`{self.path(table)}`"
+        if version is not None:
+            stored = f"{table.name}_at_{version}"
+            frame.createOrReplaceTempView(stored)
+        rows = f"SELECT * FROM {stored} WHERE {nights}"  # noqa: S608 - no part is data
+        return self.spark.sql(newest_rows(table, rows, frame.columns))
 
     def snapshot(self, table: Table, version: int | None = None) -> Snapshot:
         """The table as it is now, or at a Delta version."""

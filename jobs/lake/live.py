@@ -1,10 +1,14 @@
-"""Reads what is live: the rows of every table that were published, never those that were staged since."""
+"""Knows what was published and what is live: every reader of published rows asks here.
+
+A step of the live night that runs again replaces rows of tables; the rows that were published stay in the Delta
+version that `published` names until another publication.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,13 +16,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.errors import UserError
+from jobs.lake.changes import unchanged
 from jobs.lake.lake import Lake
-from jobs.lake.rows import night
-from jobs.lake.snapshot import Snapshot
+from jobs.lake.reading import StoredRow, Wanted, matching
+from jobs.lake.rows import arrow_schema
 from jobs.lake.storage import place
 from jobs.tables.records import PUBLISHED
-from jobs.tables.shop import ALL
-from jobs.tables.table import Table, newest_rows
+from jobs.tables.shop import ALL, MARKET_RANKING
+from jobs.tables.table import Table
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -26,18 +31,47 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Published:
-    """The night that is live."""
+    """One publication of a night."""
 
     night: date
+    run_id: str
+    """The run that made its lists."""
+    at: datetime | None
+    """UTC; None where older code did not say."""
+    live: bool
     versions: Mapping[str, int]
-    """Delta version of each published table, by name, as it was when it was published."""
+    """Delta version of each table that has the published rows, by name; tables that are not named are as published."""
+
+
+def publications(lake: Lake) -> list[Published]:
+    """The publications that are kept, oldest first; the live one is among them, and need not be the last."""
+    found: dict[datetime | None, list[StoredRow]] = {}
+    for row in publication_rows(lake):
+        found.setdefault(row["published_at"], []).append(row)
+    return [
+        Published(
+            rows[0]["as_of"],
+            next((row for row in rows if row["surface"] == MARKET_RANKING.name), rows[0])["run_id"],
+            at,
+            rows[0]["live"],
+            {row["surface"]: row["table_version"] for row in rows if row["table_version"] is not None},
+        )
+        for at, rows in found.items()
+    ]
+
+
+def publication_rows(lake: Lake) -> list[StoredRow]:
+    """The rows of `published`, oldest first; of older code all are live."""
+    if not lake.exists(PUBLISHED):
+        return []
+    there = lake.dataset(PUBLISHED).schema.names
+    rows = matching(lake, PUBLISHED, [name for name in PUBLISHED.names if name in there], Wanted())
+    return [{**dict.fromkeys(PUBLISHED.names), **row, "live": row.get("live") is not False} for row in rows]
 
 
 def publication(lake: Lake) -> Published | None:
     """What is live; None where nothing was published yet."""
-    rows = lake.arrow(PUBLISHED, ("surface", "as_of", "table_version")).to_pylist()
-    versions = {row["surface"]: row["table_version"] for row in rows if row["table_version"] is not None}
-    return Published(rows[0]["as_of"], versions) if rows else None
+    return next((one for one in publications(lake) if one.live), None)
 
 
 def live_night(lake: Lake) -> date | None:
@@ -46,41 +80,87 @@ def live_night(lake: Lake) -> date | None:
     return found.night if found else None
 
 
+def staged_since(lake: Lake, one: Published) -> list[str]:
+    """Names of the tables whose rows of the published night were replaced after the publication."""
+    tables = [table for table in ALL if table.name in one.versions and lake.exists(table)]
+    return [table.name for table in tables if not unchanged(lake, table, one.versions[table.name], one.night)]
+
+
+def keep_up(lake: Lake, nights: Collection[date] | None = None, newest: bool = False) -> None:
+    """Let `published` name the newest version of each table that still has the published rows, so that older ones can
+    be deleted, and drop publications that are neither live nor of one of `nights`, if these are given.
+
+    With `newest`, that version is not named but said to be the newest, whatever is written next: call it again then.
+    """
+    rows = publication_rows(lake)
+    by_name = {table.name: table for table in ALL if lake.exists(table)}
+    kept = []
+    for row in rows:
+        table, version = by_name.get(row["surface"]), row["table_version"]
+        if nights is not None and not row["live"] and row["as_of"] not in nights:
+            continue
+        if table and (version is None or unchanged(lake, table, version, row["as_of"])):
+            version = None if newest else lake.version(table)
+        kept.append(row | {"table_version": version})
+    if kept != rows:
+        lake.overwrite(PUBLISHED, pa.Table.from_pylist(kept, schema=arrow_schema(PUBLISHED)))
+
+
+def live_lake(lake: Lake) -> Lake:
+    """The lake as it was published: its tables have the live night's rows as services see them.
+
+    Raises UserError where nothing is live; so does reading a table whose published rows are not there any more.
+    """
+    one = publication(lake)
+    if one is None:
+        raise UserError(f"nothing is live in {lake.root} yet; publish a night first (`python -m jobs night`)")
+    return lake.at(one.versions)
+
+
+def readable(lake: Lake, one: Published) -> bool:
+    """Whether the published rows of every table are still there."""
+    try:
+        return all(lake.delta(table, one.versions[table.name]) for table in ALL if table.name in one.versions)
+    except LookupError:
+        return False
+
+
+def compared_with(lake: Lake) -> Published | None:
+    """What is live, for gates to compare with: where its rows cannot be read any more, the night as tables have it."""
+    one = publication(lake)
+    return one if one is None or readable(lake, one) else replace(one, versions={})
+
+
 def live_table(
     root: str | Path, name: str, columns: Iterable[str] | None = None, where: pc.Expression | None = None
 ) -> pa.Table:
     """The live rows of the table `name` of the lake at `root`, in key order.
 
     `columns` are all by default; `where` is an Arrow expression over any of the table's columns. Tables with a row or
-    partition for each night have those of the night that is live: published ones at the Delta version that was
-    published, others (catalogue, availability) as they are now. Tables that record history have all rows.
+    partition for each night have those of the night that is live, at the Delta version that was published. Tables
+    that record history have all rows.
 
     Raises UserError where nothing was published yet, and for a table or column that is not there.
     """
     lake = Lake(place(root))
-    snapshot, as_of = _live_snapshot(lake, table_named(lake, name))
-    table, there = snapshot.table, set(snapshot.data.schema.names)
+    table = table_named(lake, name)
+    lake, as_of = _live_rows(lake, table)
+    snapshot = lake.snapshot(table)
+    there = set(snapshot.data.schema.names)
     names = [known for known in table.names if known in there] if columns is None else list(columns)
     if unknown := [one for one in names if one not in there]:
         raise UserError(f"{name} has no column {unknown[0]}; it has {', '.join(snapshot.data.schema.names)}")
-    found = list(snapshot.batches([*dict.fromkeys([*names, *table.key])], as_of, where=where))
-    schema = pa.schema([snapshot.schema.field(column) for column in dict.fromkeys([*names, *table.key])])
-    read = pa.Table.from_batches([batch.cast(schema) for batch in found if batch.num_rows], schema)
-    return read.sort_by([(key, "ascending") for key in table.key] or [(names[0], "ascending")]).select(names)
+    read = [*dict.fromkeys([*names, *table.key])]
+    found = list(snapshot.batches(read, as_of, where=where))
+    schema = pa.schema([snapshot.schema.field(column) for column in read])
+    rows = pa.Table.from_batches([batch.cast(schema) for batch in found if batch.num_rows], schema)
+    return rows.sort_by([(key, "ascending") for key in table.key] or [(names[0], "ascending")]).select(names)
 
 
 def live_frame(lake: Lake, table: Table) -> DataFrame:
     """The rows of `live_table` as a frame of the lake's engine; registers the stored rows as a view of the session."""
-    snapshot, as_of = _live_snapshot(lake, table)
-    reader = lake.spark.read.format("delta").option("versionAsOf", str(snapshot.delta.version()))
-    frame = reader.load(str(lake.path(table)))
-    if as_of is None:
-        return frame
-    since = snapshot.since(as_of)
-    if since == as_of:
-        return frame.where(night(as_of))
-    frame.where(f"as_of BETWEEN '{since}' AND '{as_of}'").createOrReplaceTempView(f"stored_{table.name}")
-    return lake.spark.sql(newest_rows(table, f"SELECT * FROM stored_{table.name}", frame.columns))  # noqa: S608
+    lake, as_of = _live_rows(lake, table)
+    return lake.at({table.name: lake.version(table)}).frame(table, as_of)
 
 
 def tables_there(lake: Lake) -> list[str]:
@@ -97,14 +177,8 @@ def table_named(lake: Lake, name: str) -> Table:
     return found
 
 
-def _live_snapshot(lake: Lake, table: Table) -> tuple[Snapshot, date | None]:
-    """(the table at its live version, the night whose rows are live); no night for a table that records history."""
+def _live_rows(lake: Lake, table: Table) -> tuple[Lake, date | None]:
+    """(the lake that has the table's live rows, the night they are of); no night for a table that records history."""
     if table.partition != ("as_of",):
-        return lake.snapshot(table), None
-    live = publication(lake) if lake.exists(PUBLISHED) else None
-    if live is None:
-        raise UserError(f"nothing is live in {lake.root} yet; publish a night first (`python -m jobs night`)")
-    try:
-        return lake.snapshot(table, live.versions.get(table.name)), live.night
-    except LookupError as error:
-        raise UserError(f"{error}, so what was published of it cannot be read; publish the night again") from None
+        return lake, None
+    return live_lake(lake), live_night(lake)

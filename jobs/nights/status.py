@@ -11,10 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.lake.lake import Lake
+from jobs.lake.live import Published, publication, staged_since
 from jobs.lake.locks import LockOwner, lock_owners
 from jobs.lake.reading import Wanted, matching, scan
 from jobs.steps import STEPS
-from jobs.tables.records import GATES, PUBLISHED, RUNS
+from jobs.tables.records import GATES, RUNS
 from jobs.tables.shop import PRODUCT_EMBEDDINGS
 from jobs.tables.table import Table
 from jobs.text import clean
@@ -69,23 +70,25 @@ class Status:
     published_at: datetime | None
     hours_old: float
     """Hours from the live night's midnight to now: events that services do not know yet."""
-    back: tuple[date, ...]
-    """Nights that can be rolled back to, newest first, without the live one."""
+    staged_since: tuple[str, ...]
+    """Tables in which the live night's rows were replaced since: they are staged, and services see the former ones."""
+    back: tuple[Published, ...]
+    """What can be rolled back to, newest first, without what is live."""
     at_work: tuple[LockOwner, ...]
 
 
 def status_of(lake: Lake, nights: int, now: datetime) -> Status:
     """The newest `nights` nights of the ledger, and the live one at `now`."""
-    from jobs.publish.step import nights_to_roll_back_to
+    from jobs.publish.step import rollbacks
 
     known = sorted({row["as_of"] for row in matching(lake, RUNS, ("as_of",), Wanted())}, reverse=True)[:nights]
     since = pc.field("as_of") >= pa.scalar(known[-1] if known else date.max)
     runs, gates = _rows(lake, RUNS, since), _rows(lake, GATES, since)
     at_work = tuple(lock_owners(lake.root))
-    live = matching(lake, PUBLISHED, ("as_of", "published_at"), Wanted())
-    night = live[0]["as_of"] if live else None
+    live = publication(lake)
+    night = live.night if live else None
     old = now - datetime.combine(night, time(), UTC) if night else None
-    back = nights_to_roll_back_to(lake) if live else []
+    back = rollbacks(lake) if live else []
     return Status(
         nights=tuple(
             _night(
@@ -98,9 +101,10 @@ def status_of(lake: Lake, nights: int, now: datetime) -> Status:
             for one in known
         ),
         live=night,
-        published_at=live[0]["published_at"] if live else None,
+        published_at=live.at if live else None,
         hours_old=old.total_seconds() / 3600 if old else 0.0,
-        back=tuple(one for one in reversed(back) if one != night),
+        staged_since=tuple(name for name in staged_since(lake, live) if name != GATES.name) if live else (),
+        back=tuple(one for one in reversed(back) if not one.live),
         at_work=at_work,
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -20,20 +19,15 @@ from feature_repo.online.layout import View, key_head
 from feature_repo.online.store import Load, Writer, writer
 from feature_repo.online.versions import Publication
 from feature_repo.served import ONLINE, stored_view
-from jobs.lake.changes import stamp, stamp_of
+from jobs.lake.changes import stamp, unchanged
 from jobs.lake.digests import TextDigests, digests
-from jobs.lake.lake import REPLACED_NIGHT, Lake
+from jobs.lake.lake import Lake
+from jobs.lake.live import publications
 from jobs.run import Run
 from jobs.tables.shop import PRODUCT_LISTS
 from jobs.tables.table import Table
 from models.arrays import BoolMask, Digests, Rows
 
-UPKEEP = ("OPTIMIZE", "VACUUM START", "VACUUM END")
-OF_SCHEMA = ("ADD COLUMN", "SET TBLPROPERTIES", "UPDATE FIELD METADATA", "UPDATE TABLE METADATA")
-HARMLESS = (*UPKEEP, *OF_SCHEMA, "DELETE")
-"""Commits that change no row of a table but for deletions, whose rows `forget` removes online, too."""
-ONE_NIGHT = re.compile(r"\(?as_of = '(\d{4}-\d\d-\d\d)'(::date)?\)?")
-"""The predicate of a commit that replaced one night."""
 LIVE_ROWS = 131_072
 """Rows of the live night digested at once."""
 
@@ -56,7 +50,8 @@ class Loaded:
 def load_night(lake: Lake, backend: Backend, run: Run, tables: Sequence[Table], batch_rows: int, keep: int) -> Loaded:
     """Make the night `run.as_of` live online as a whole; continues an interrupted load.
 
-    Where its versions are still online and its tables are unchanged, only the pointer to the live publication moves.
+    The rows are those that `lake` reads: what is staged, or what a publication had (`Lake.at`). Where they are still
+    online, only the pointer to the live publication moves.
     Raises StoreBusyError while another process writes.
     """
     versions = {table.name: lake.version(table) for table in tables}
@@ -95,27 +90,6 @@ def _as_published(lake: Lake, table: Table, night: Publication) -> bool:
     """Whether the lake still has the rows of a table that a publication was loaded from."""
     version, known = (night.extra.get(name, {}).get(table.name) for name in ("versions", "stamps"))
     return version is not None and unchanged(lake, table, version, date.fromisoformat(night.as_of), known)
-
-
-def unchanged(lake: Lake, table: Table, version: int, as_of: date, known: str | None = None) -> bool:
-    """Whether no commit after a Delta version changed a row of the night `as_of` or of an earlier one.
-
-    `known` is that version's fingerprint, if it was kept: a restored lake may give the number to another commit.
-    """
-    handle = lake.delta(table)
-    commits = handle.history(max(handle.version() - version, 0) + 1)
-    own = next((commit for commit in commits if commit.get("version") == version), None)
-    if known is not None and (own is None or stamp_of(handle, own) != known):
-        return False
-    for commit in commits:
-        if commit.get("version", 0) <= version or commit["operation"] in HARMLESS:
-            continue
-        found = ONE_NIGHT.fullmatch(str((commit.get("operationParameters") or {}).get("predicate", "")))
-        replaced = found[1] if found else commit.get(REPLACED_NIGHT)
-        if replaced is None or date.fromisoformat(replaced) <= as_of:
-            return False
-    # A commit whose record was cleaned up may have changed anything.
-    return handle.version() == version or {c.get("version") for c in commits} >= {version + 1}
 
 
 class LiveRows:
@@ -177,6 +151,10 @@ class _TableLoad:
         loaded.written[name] = load.written.get(name, 0)
         if load.done.get(name) == -1:
             return
+        if load.parent.as_of == self.run.as_of.isoformat() and self._known(self.lake):  # the live night, made again
+            load.done[name], loaded.read[name] = -1, 0
+            self.store.save(load)
+            return
         fresh = not self.store.filled(self.view) and name not in load.done
         only_changes = self._changes_suffice()
         live = None if fresh or only_changes else self._live_rows()
@@ -212,21 +190,25 @@ class _TableLoad:
         deleted = self.loaded.deleted
         deleted[self.table.name] = deleted.get(self.table.name, 0) + self.store.delete(self.load, keys)
 
-    def _known(self) -> Mapping[str, str] | None:
-        """Table -> since of the live publication, if the lake still has its rows and the store their layout."""
+    def _known(self, lake: Lake) -> Mapping[str, str] | None:
+        """Table -> since of the live publication, if `lake` has its rows and the store their layout."""
         parent, name = self.load.parent, self.table.name
         same_layout = parent.extra.get("layouts", {}).get(name) == len(self.view.layouts)
-        if parent.extra.get("amended") or not same_layout or not _as_published(self.lake, self.table, parent):
+        if parent.extra.get("amended") or not same_layout or not _as_published(lake, self.table, parent):
             return None
         since: Mapping[str, str] = parent.extra["since"]
         return since
 
     def _live_rows(self) -> LiveRows | None:
-        """The live night's rows, where they can be compared in the lake."""
-        live = self.load.parent.as_of
-        if self.table not in PRODUCT_LISTS or live == self.run.as_of.isoformat() or self._known() is None:
+        """The live night's rows, where they can be compared in the lake: as it is loaded, or as it was published."""
+        if self.table not in PRODUCT_LISTS:
             return None
-        return LiveRows(self.lake, self.table, ONLINE[self.table], date.fromisoformat(live))
+        parent = self.load.parent
+        published = [one.versions for one in publications(self.lake) if one.at == parent.published_at]
+        for lake in (self.lake, *map(self.lake.at, published)):
+            if self._known(lake):
+                return LiveRows(lake, self.table, ONLINE[self.table], date.fromisoformat(parent.as_of))
+        return None
 
     def _changes_suffice(self) -> bool:
         """Whether only the rows since the live night can differ from those in the store."""
@@ -235,7 +217,7 @@ class _TableLoad:
         live, since = self.load.parent.as_of, self.lake.since(self.table, self.run.as_of).isoformat()
         if not since <= live < self.run.as_of.isoformat():
             return False
-        known = self._known()
+        known = self._known(self.lake)
         return known is not None and known.get(self.table.name) == since
 
     def _batches(self, only_changes: bool, rows: int) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch | None]]:

@@ -127,15 +127,16 @@ accepted BOOLEAN true if it failed and an operator accepted the failure
 
 PUBLISHED = Table(
     "published",
-    "The night that is live: one row for each published table, replaced in one commit.",
-    ("surface",),
+    "Every publication of a night that is kept: one row for each table; live is true for the one that services see.",
+    ("published_at", "surface"),
     """
 surface       STRING     the published table; services read its rows of the night as_of
-since         DATE       oldest night whose rows are live; as_of itself where every night is complete
+since         DATE       oldest night whose rows belong to it; as_of itself where every night is complete
 model_id      STRING     the model that the rows come from; null if none
-table_version BIGINT     Delta version of the table when it was published
+table_version BIGINT     Delta version of the table that has the published rows; null: the newest one
 index_path    STRING     folder of the index, below the lake's root; null if none
-published_at  TIMESTAMP  time of publication, UTC; also the event timestamp of every row in the online store
+published_at  TIMESTAMP  time of publication, UTC; of the live one also the event timestamp of every row online
+live          BOOLEAN    true if it is live; null, as older code wrote it, means true
 """,
 )
 

@@ -37,7 +37,7 @@ MISTAKES = {
     ),
     "an unknown sample": (("sample", "--size", "huge"), "'huge' is not one of tiny, sample, million"),
     "a rollback to nothing": (
-        ("rollback", "--to", "2026-04-06"), "2026-04-06 cannot be made live; nights that can: none"
+        ("rollback", "--to", "2026-04-06"), "2026-04-06 cannot be made live; what can: nothing"
     ),
     "models of a lake without any": (("models",), "no model was trained in "),
     "an unknown model": (

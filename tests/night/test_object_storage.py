@@ -14,8 +14,9 @@ from jobs.config import quick
 from jobs.forget.step import forget
 from jobs.lake import storage
 from jobs.lake.engine import Engine, start
+from jobs.lake.live import live_night
 from jobs.nights.status import status_of
-from jobs.publish.step import nights_to_roll_back_to
+from jobs.publish.step import rollbacks
 from jobs.tables.records import PUBLISHED
 from jobs.tables.shop import RECOMMENDED_FOR_YOU
 from models.contract import Compute
@@ -101,9 +102,9 @@ def test_no_file_holds_the_secret_key(both_nights: Shop) -> None:
 
 
 def test_an_earlier_night_is_made_live_again(copied: Shop) -> None:
-    assert FIRST in nights_to_roll_back_to(copied.lake)
+    assert FIRST in [one.night for one in rollbacks(copied.lake)]
     copied.step("publish", FIRST, replace_newer=True)
-    assert {row["as_of"] for row in copied.lake.arrow(PUBLISHED).to_pylist()} == {FIRST}
+    assert live_night(copied.lake) == FIRST
     with feast_below(copied.lake.work):
         assert copied.online().live().as_of == FIRST.isoformat()
 
@@ -116,7 +117,7 @@ def test_clean_takes_an_old_night_away(copied: Shop) -> None:
     assert "1 nights kept" in counts.note, counts.note
     assert lake.directory("indexes", SECOND).is_dir() and not lake.directory("indexes", FIRST).is_dir()
     assert not (lake.root / "models" / ".amf.aside").exists()
-    assert lake.nights(PUBLISHED) == [SECOND]
+    assert live_night(lake) == SECOND
 
 
 def test_a_forgotten_customer_is_in_no_object(copied: Shop) -> None:

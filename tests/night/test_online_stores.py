@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.cli.operate import chosen_night
+from jobs.cli.operate import chosen_rollback
 from jobs.errors import UserError
 from jobs.publish.step import SURFACES
 from jobs.publish.store import REPO
@@ -203,7 +203,7 @@ def test_rollback_goes_to_the_night_before_and_can_be_tried_dry(
 ) -> None:
     shop = second_night.copy(tmp_path)
     monkeypatch.setenv("NIGHTRAIL_FEAST", str(shop.lake.root / "feast"))
-    assert chosen_night(shop.lake, None) == FIRST
+    assert chosen_rollback(shop.lake, None).night == FIRST
     seen = shop.what_services_see()
     assert call(monkeypatch, "rollback", "--root", str(shop.lake.root), "--dry-run") == 0
     text = capsys.readouterr().out
@@ -211,10 +211,14 @@ def test_rollback_goes_to_the_night_before_and_can_be_tried_dry(
     assert shop.what_services_see() == seen
     shop.rewrite(CATALOGUE, lambda rows: rows, FIRST)
     assert call(monkeypatch, "rollback", "--root", str(shop.lake.root), "--dry-run") == 0
+    assert "one value" in capsys.readouterr().out, "what was published is what is gone back to"
+    staged = ("--dry-run", "--to", str(FIRST), "--staged")
+    assert call(monkeypatch, "rollback", "--root", str(shop.lake.root), *staged) == 0
     assert "differ" in capsys.readouterr().out
-    shop.step("publish", FIRST, replace_newer=True)
-    with pytest.raises(UserError, match="no night before the live one"):
-        chosen_night(shop.lake, None)
+    back = chosen_rollback(shop.lake, None)
+    shop.step("publish", back.night, replace_newer=True, published_at=back.at)
+    with pytest.raises(UserError, match="nothing before what is live"):
+        chosen_rollback(shop.lake, None)
 
 
 # --- settings

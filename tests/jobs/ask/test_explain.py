@@ -75,7 +75,7 @@ def test_the_live_place_is_told_with_everything_behind_it(lake: Lake) -> None:
         product_id="p2", name="Name of p2", brand="B & Co", score=0.75,
         source="model: its vector is among the nearest the model found", rule="", night=NIGHT, run_id=RUN.run_id,
         code_version="1.0 of lists", model_id=MODEL, kind="amf", ndcg=0.0931, reason="highest ndcg@10",
-        live_night=NIGHT, live_since=MIDNIGHT,
+        live=True, live_night=NIGHT, live_since=MIDNIGHT,
     )  # fmt: skip
 
 
@@ -127,7 +127,7 @@ def test_what_is_left_out_of_a_key_is_the_only_one_there_is(lake: Lake) -> None:
 
 MISTAKES: dict[str, tuple[str, dict[str, str | None], int, date | None, str]] = {
     "no touch point": ("carousel", P1, 1, None, "'carousel' is not one of you_might_also_like, people_also_bought"),
-    "nothing live": ("people_also_bought", P1, 1, None, "no night's people_also_bought is live; publish one"),
+    "a table without lists": ("people_also_bought", P1, 1, None, "people_also_bought has no list of 2026-04-06"),
     "no owner": ("you_might_also_like", {"market": "GB"}, 1, None, "a list for each product; give --product"),
     "no night": ("you_might_also_like", P1, 1, date(2026, 1, 1), "no list of 2026-01-01; nights it has: 2026-04-06"),
     "several markets": ("you_might_also_like", {"product_id": "p1"}, 1, None, "give --market, one of FR, GB"),

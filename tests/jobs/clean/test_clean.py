@@ -22,10 +22,12 @@ from jobs.clean.retention import DATED, RECORDS, Retention, RetentionConfig
 from jobs.clean.step import CleanConfig, UpkeepConfig, execute, planned
 from jobs.errors import UserError
 from jobs.lake.lake import Lake
+from jobs.lake.live import live_table, publication, publications
+from jobs.lake.rows import arrow_schema
 from jobs.tables.records import MODELS, PUBLISHED, RUNS
 from jobs.tables.shop import ALL, CUSTOMER_SEQUENCES, EVENTS, RECOMMENDED_FOR_YOU, YOU_MIGHT_ALSO_LIKE
 from jobs.tables.table import Table
-from tests.support.nights_lake import add_night, changing, nth, run_of, written
+from tests.support.nights_lake import add_night, changing, nth, row, run_of, written
 from tests.support.repository import REPOSITORY
 from tests.support.tables import assert_same_rows
 
@@ -250,13 +252,30 @@ def test_old_files_are_vacuumed_after_their_hours_and_half_written_ones_too(lake
     assert lake.nights(YOU_MIGHT_ALSO_LIKE) == [nth(6), nth(7), nth(8)]
 
 
-def test_the_version_that_published_names_outlives_its_hours(lake: Lake) -> None:
-    named = next(r for r in lake.arrow(PUBLISHED).to_pylist() if r["surface"] == RECOMMENDED_FOR_YOU.name)
+def test_published_rows_outlive_their_hours_where_the_night_was_made_again(lake: Lake) -> None:
+    live = publication(lake)
+    before = {table: live_table(lake.root, table.name) for table in (RECOMMENDED_FOR_YOU, YOU_MIGHT_ALSO_LIKE)}
+    rows = [row(YOU_MIGHT_ALSO_LIKE, "staged again", product_ids=["staged again"])]
+    lake.replace_rows(YOU_MIGHT_ALSO_LIKE, rows, run_of(LAST))
+    for _ in range(2):
+        execute(lake, run_of(LAST), THREE)
+        for table in before:
+            age(lake, table, 1_000)
+    for table, published in before.items():
+        assert live_table(lake.root, table.name).equals(published)
+    now = publication(lake)
+    assert live and now and now.versions[RECOMMENDED_FOR_YOU.name] > live.versions[RECOMMENDED_FOR_YOU.name]
+    assert now.versions[YOU_MIGHT_ALSO_LIKE.name] == live.versions[YOU_MIGHT_ALSO_LIKE.name]
+    assert files_of(lake, RECOMMENDED_FOR_YOU) < files_of(lake, YOU_MIGHT_ALSO_LIKE), "versions of the former keep up"
+
+
+def test_a_publication_goes_with_its_night(lake: Lake) -> None:
+    rows = lake.arrow(PUBLISHED).to_pylist()
+    past = [{"as_of": nth(night), "live": False, "published_at": run_of(night).started_at} for night in (2, 7)]
+    older = [one | changed for one in rows for changed in past]
+    lake.overwrite(PUBLISHED, pa.Table.from_pylist([*older, *rows], schema=arrow_schema(PUBLISHED)))
     execute(lake, run_of(LAST), THREE)
-    age(lake, RECOMMENDED_FOR_YOU, 1_000)
-    execute(lake, run_of(LAST), THREE)
-    old = DeltaTable(str(lake.path(RECOMMENDED_FOR_YOU)), version=named["table_version"]).to_pyarrow_table()
-    assert old.num_rows > lake.arrow(RECOMMENDED_FOR_YOU).num_rows
+    assert [(one.night, one.live) for one in publications(lake)] == [(nth(7), False), (nth(8), True)]
 
 
 def test_logs_are_summed_up(lake: Lake) -> None:

@@ -13,10 +13,10 @@ import pytest
 from deltalake import DeltaTable
 
 from jobs.errors import UserError
+from jobs.lake.changes import unchanged
 from jobs.lake.engine import start
 from jobs.lake.lake import Lake
 from jobs.lake.rows import ARROW_TYPES, arrow_schema
-from jobs.publish.load import unchanged
 from jobs.run import Run
 from jobs.tables.records import RAW_FILES
 from jobs.tables.shop import ALL, CATALOGUE, CUSTOMER_EMBEDDINGS, CUSTOMER_SEQUENCES, YOU_MIGHT_ALSO_LIKE

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jobs.lake.changes import unchanged
 from jobs.lake.digests import TextDigests, digests
 from jobs.lake.lake import Lake
 from jobs.lake.rows import arrow_schema, decoded
-from jobs.publish.load import LiveRows, unchanged
+from jobs.publish.load import LiveRows
 from jobs.tables.shop import YOU_MIGHT_ALSO_LIKE
 from models.arrays import Digests
 from models.digests import DigestSet, of_texts

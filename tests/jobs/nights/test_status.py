@@ -53,10 +53,10 @@ def record(lake: Lake, place: int, step: str, **given: object) -> None:
 def test_what_is_live_how_old_it_is_and_what_can_be_gone_back_to(four: Lake) -> None:
     found = status_of(four, 14, NOW)
     assert (found.live, found.hours_old) == (nth(2), 60.0)
-    assert list(found.back) == [nth(3), nth(1), nth(0)]
+    assert [one.night for one in found.back] == [nth(3), nth(1), nth(0)]
     lines = said(four).splitlines()
     assert lines[0] == f"Live: the night of {nth(2)} since {nth(2)} 02:00 UTC; it knows nothing of the last 60 hours"
-    assert lines[1] == f"Can be rolled back to: {nth(3)}, {nth(1)}, {nth(0)}"
+    assert lines[1] == f"Can be rolled back to: {nth(3)}, staged; {nth(1)}, staged; {nth(0)}, staged"
     assert lines[2] == "No process writes to the lake."
 
 
