@@ -7,6 +7,7 @@ Counted are CPU seconds: the asking process's, the feature server's and Redis's,
 the machine spoils as little as it can. The API is `python -m jobs serve` with one worker, Feast's server the same with
 `--feast`; both are asked over loopback by the same caller, by one connection that is kept open, and charged for their
 worker alone, the other contestants for the caller's. Pages of customers are never kept by the API: "API, customers".
+At half load: from when a request was due, a Poisson process of half the rate of one caller who asks without a pause.
 Then rankings of 500 candidates and look-ups of a single key: percentiles of wall time and CPU a request.
 """
 
@@ -126,6 +127,24 @@ def timed(ask: Ask, count: int) -> dict[str, float]:
     return {"cpu_ms": cpu / count * 1_000, **{f"p{p}": float(np.percentile(taken, p)) * 1_000 for p in (50, 99)}}
 
 
+def at_half_load(ask: Ask, seconds: float) -> dict[str, float]:
+    """A second of one request after the other; then half as many at random times, timed from when each was due."""
+    random, found = np.random.default_rng(2), list[float]()
+    end, done = time.perf_counter() + seconds, 0
+    while time.perf_counter() < end:
+        ask(done % SHAPE.products)
+        done += 1
+    rate = done / seconds
+    due = time.perf_counter() + np.cumsum(random.exponential(2 / rate, int(done * 2)))
+    for at, n in zip(due.tolist(), random.integers(SHAPE.products, size=len(due)).tolist(), strict=True):
+        if (early := at - time.perf_counter()) > 0:
+            time.sleep(early)
+        ask(n)
+        found.append(time.perf_counter() - at)
+    percentiles = {f"p{p:g}": float(np.percentile(found, p)) * 1_000 for p in (50, 99, 99.9)}
+    return {"saturated": rate, "requests": len(found), **percentiles}
+
+
 def singles(server: RedisServer) -> dict[str, dict[str, float]]:
     """Rankings and single keys."""
     products, customers, market = SHAPE.product_ids, SHAPE.customer_ids, SHAPE.market_names[0]
@@ -164,8 +183,11 @@ def measure(count: int, seconds: float) -> dict[str, Any]:
             assert len({ask(7) for name, ask in asks.items() if "customers" not in name}) == 1, "all give the same list"
             workers = {"Feast server": feast.worker(), "API": api.worker(), "API, customers": api.worker()}
             found = rounds(asks, server, workers, count, seconds)
-        return {"load average": os.getloadavg()[0], "rounds": found, "per core": per_core(found),
-                "redis_cpu_us": redis_share(found), "singles": singles(server), "bytes": row_bytes(server)}  # fmt: skip
+            half = {name: at_half_load(asks[name], 2 * seconds) for name in workers}
+        return {
+            "load average": os.getloadavg()[0], "rounds": found, "per core": per_core(found), "half load": half,
+            "redis_cpu_us": redis_share(found), "singles": singles(server), "bytes": row_bytes(server),
+        }  # fmt: skip
 
 
 def row_bytes(server: RedisServer) -> dict[str, float]:
@@ -215,6 +237,9 @@ def main() -> None:
           f"{'x Feast server':>16}{'Redis us':>10}")  # fmt: skip
     for name, value in found["per core"].items():
         print(f"{name:20}{value:22,.0f}{value / feast:16.1f}{found['redis_cpu_us'][name]:10.1f}")
+    for name, row in found["half load"].items():
+        print(f"{name:20} {row['saturated']:7,.0f}/s of one caller; at half of that p50 {row['p50']:7.2f} ms  "
+              f"p99 {row['p99']:7.2f} ms  p99.9 {row['p99.9']:7.2f} ms of {row['requests']:,}")  # fmt: skip
     for name, row in found["singles"].items():
         print(f"{name:28} p50 {row['p50']:7.2f} ms  p99 {row['p99']:7.2f} ms  CPU {row['cpu_ms']:7.3f} ms")
     if given.record:
