@@ -64,8 +64,9 @@ def _cleaned(metrics: Path, _: Any) -> None:
 def serve_api(store: OnlineStore, config: ServeConfig, metrics: Path) -> None:
     """Serve until the process is told to end; `metrics` is the folder in which the processes add up.
 
-    Raises UserError where the address cannot be used.
+    Raises UserError where the address cannot be used, or the store's settings cannot be read.
     """
+    store.service_client().close()
     try:
         family, *_, address = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family) as probe:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import subprocess
@@ -25,7 +26,7 @@ from feature_repo.online.versions import NO_PUBLICATION
 from jobs.serve.api import ENTRY_BYTES, Kept
 from tests.benchmarks.load.__main__ import measure
 from tests.support.hostile import CELLS, letters
-from tests.support.http_shop import HttpShop, Served, served
+from tests.support.http_shop import HttpShop, Served, free_port, served
 from tests.support.redis_server import MISSING, RedisServer, running_redis
 from tests.support.repository import REPOSITORY
 from tests.support.synthetic import START, Shape, nights_in, publish, roll_back
@@ -220,6 +221,13 @@ def test_a_taken_port_is_refused(api: Served, folder: Path) -> None:
     command = [sys.executable, "-m", "jobs", "serve", "--port", port, "--root", str(folder / "lake")]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2 and f"cannot serve on 127.0.0.1:{port}: Address already in use" in done.stderr
+
+
+def test_settings_without_an_address_are_refused_before_anything_runs(folder: Path) -> None:
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("NIGHTRAIL")}
+    command = [sys.executable, "-m", "jobs", "serve", "--port", str(free_port()), "--root", str(folder / "lake")]
+    done = subprocess.run(command, cwd=REPOSITORY, env=bare | REDIS, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and "NIGHTRAIL_REDIS" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_it_is_up_within_ten_seconds_and_ends_when_told(folder: Path) -> None:
