@@ -48,7 +48,7 @@ def draft(
     source.chmod(0o644)
     todo = text.count("TODO:") - 1  # the heading explains the word
     typer.echo(
-        f"{source} is a draft with {todo:,} things to decide (TODO) and {text.count('guess:') - 1:,} guesses. Correct "
+        f"{source} is a draft with {todo:,} to decide (TODO) and {text.count('guess:') - 1:,} guessed. Correct "
         f"it, then: python -m jobs check --source {shlex.quote(str(source))} --raw {shlex.quote(str(raw))}"
     )
 

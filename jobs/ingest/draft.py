@@ -14,14 +14,18 @@ from jobs.ingest.files import RawFile
 from jobs.ingest.formats import Findings, format_of
 from jobs.ingest.guesses import (
     EVENT_WORDS,
+    ID,
+    LINE_TOTAL,
     UNDONE,
     SampledColumn,
     SampledView,
     best,
     compact,
+    is_unique,
     quoted_name,
     roles_of,
     sampled_view,
+    with_time_of_day,
 )
 from jobs.ingest.raw_files import FEW, list_raw_files, stem, told
 from jobs.ingest.rules import EVENT_COLUMNS, EVENT_TYPES, REQUIRED
@@ -38,6 +42,8 @@ PRODUCT_ROLES = (
     *("product_id", "name", "brand", "category", "department", "colour", "price", "currency", "launched_at"),
     *("image_url", "updated_at"),
 )
+OF_ORDERS = ("customer_id", "event_ts", "market")
+"""Roles that all lines of an order share."""
 SAMPLE_ROWS = 2_000
 """Rows of a file that guesses are made from."""
 SAMPLE_FILES = 5
@@ -100,7 +106,7 @@ def draft_source(views: Sequence[SampledView], about: str) -> str:
     wanted = [n for n in (*EVENT_COLUMNS, "excluded") if any(n in d.columns for d in drafts)]
     if any(draft.excluded for draft in drafts):
         wanted.append("excluded")
-    ordered = [replace(d, columns=_in_order(d.columns, wanted)) for d in drafts]
+    ordered = [replace(d, columns=_in_order(d.columns, wanted, len(drafts) > 1)) for d in drafts]
     parts = [
         f"-- {about}",
         "-- `guess:` says why, `TODO:` what only you can tell. Correct it, then see what it gives with",
@@ -121,9 +127,19 @@ def draft_source(views: Sequence[SampledView], about: str) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _in_order(columns: Mapping[str, tuple[str, str]], wanted: Sequence[str]) -> dict[str, tuple[str, str]]:
+def _in_order(
+    columns: Mapping[str, tuple[str, str]], wanted: Sequence[str], united: bool
+) -> dict[str, tuple[str, str]]:
+    """The wanted columns; a UNION's are all strings, since engines differ in what they make of two types."""
     none = ("CAST(NULL AS STRING)", "")
-    return {name: columns.get(name, none) for name in wanted if name != "excluded"}
+    ordered = {name: columns.get(name, none) for name in wanted if name != "excluded"}
+    return {
+        name: (
+            f"CAST({sql} AS STRING)" if united and re.search(r"timestamp|round\(", sql, re.I) and "(" in sql else sql,
+            note,
+        )
+        for name, (sql, note) in ordered.items()
+    }
 
 
 def _names(view: SampledView, found: Mapping[str, SampledColumn] | None = None) -> str:
@@ -147,17 +163,32 @@ def _directives(events: Sequence[SampledView]) -> Iterator[str]:
 def _events_of(views: Sequence[SampledView]) -> tuple[list[SampledView], list[SampledView]]:
     """(views of events, those left over); several views are joined where no one tells who, what and when."""
     whole = [view for view in views if _tells(view, "customer_id", "product_id", "event_ts")]
+    others = [view for view in views if view not in whole]
+    # Beside a log without purchases, tables of orders tell them.
+    if not any(map(_sells, whole)) and (found := _order_lines(others)):
+        joined, used = found
+        return [*whole, joined], [view for view in others if view not in used]
     if whole:
-        return whole, [view for view in views if view not in whole]
+        return whole, others
+    most = max(views, key=lambda view: len(_told(view, *REQUIRED[EVENTS.name])))
+    return [most], [view for view in views if view is not most]
+
+
+def _sells(view: SampledView) -> bool:
+    """Whether a view of events has purchases among them."""
+    words = _told(view, "event_type").get("event_type", _NOTHING).counts
+    return _tells(view, "basket_id") or any(EVENT_WORDS.get(compact(word)) == "purchase" for word in words)
+
+
+def _order_lines(views: Sequence[SampledView]) -> tuple[SampledView, list[SampledView]] | None:
+    """The lines of orders joined with their orders, and the views that took; None where no two views are these."""
     for lines in sorted(views, key=lambda view: -len(_told(view, "product_id", "basket_id", "quantity", "price"))):
         if not _tells(lines, "product_id", "basket_id"):
             continue
         for orders in views:
             if orders is not lines and _tells(orders, "basket_id", "event_ts"):
-                joined, used = _joined(lines, orders, views)
-                return [joined], [view for view in views if view not in used]
-    most = max(views, key=lambda view: len(_told(view, *REQUIRED[EVENTS.name])))
-    return [most], [view for view in views if view is not most]
+                return _joined(lines, orders, views)
+    return None
 
 
 def _told(view: SampledView, *roles: str) -> dict[str, SampledColumn]:
@@ -173,7 +204,8 @@ def _joined(
 ) -> tuple[SampledView, list[SampledView]]:
     """The lines of orders with what their orders tell, and with what the customers' own table tells."""
     used = [lines, orders]
-    keys = (_told(lines, "product_id", "basket_id")["basket_id"], _told(orders, "basket_id")["basket_id"])
+    line_key = _told(lines, "product_id", "basket_id")["basket_id"]
+    keys = (line_key, _order_key(orders, line_key))
     relation = f"{lines.name}\nJOIN {orders.name} ON {_qualified(keys[0]).sql} = {_qualified(keys[1]).sql}"
     who = best(orders.columns, "customer_id")
     for view in views:
@@ -184,6 +216,13 @@ def _joined(
             break
     columns = [_qualified(column) for view in used for column in view.columns if column is not keys[1]]
     return SampledView(relation, tuple(columns), lines.lines, orders.days), used
+
+
+def _order_key(orders: SampledView, line_key: SampledColumn) -> SampledColumn:
+    """The column of a view of orders that its lines name: of unique ones that with most of their values."""
+    known = [(len(column.counts.keys() & line_key.counts.keys()), column) for column in orders.columns]
+    shared = [(count, column) for count, column in known if count and is_unique(column)]
+    return max(shared, key=lambda each: each[0])[1] if shared else _told(orders, "basket_id")["basket_id"]
 
 
 def _qualified(column: SampledColumn) -> SampledColumn:
@@ -199,11 +238,15 @@ def _events_select(view: SampledView) -> Drafted:
     if view.lines and "event_id" in found and not found["event_id"].sql.startswith("line."):
         whole = found.pop("event_id")  # of all lines
         found.setdefault("basket_id", whole)
+    if "event_ts" in found:
+        found["event_ts"] = with_time_of_day(found["event_ts"], view.columns)
     draft = Drafted(view.name, tail=f"\n{view.lines}" if view.lines else "")
     basket = found.get("basket_id")
     for role, column in found.items():
         if role in EVENT_COLUMNS:
             draft.columns[role] = _expression(role, column, view, basket)
+    if "price" in found and _is_of_line(found["price"]):
+        draft.columns["price"] = _price_of_piece(found)
     _add_event_type(draft, view, found)
     for role in REQUIRED[EVENTS.name]:
         if role not in draft.columns:
@@ -215,7 +258,7 @@ def _events_select(view: SampledView) -> Drafted:
 def _expression(role: str, column: SampledColumn, view: SampledView, basket: SampledColumn | None) -> tuple[str, str]:
     """(SQL, comment) of a column of events."""
     sql, notes = column.sql, []
-    if basket and column is not basket and column.view == basket.view and view.filled_from(basket, column):
+    if role in OF_ORDERS and basket and column.view == basket.view and view.filled_from(basket, column):
         sql = f"max({sql}) OVER (PARTITION BY {basket.sql})"
         notes.append("guess: only some lines of an order tell it")
     if role == "event_ts":
@@ -230,9 +273,26 @@ def _expression(role: str, column: SampledColumn, view: SampledView, basket: Sam
     if role == "customer_id":
         sql, more = _customer(column, sql)
         notes += more
+    if role == "market" and column.named(role) <= 40:
+        notes.append(f"guess: each {column.name} gets lists of its own; without this line the shop is one market")
     if role == "product_id" and column.named(role) <= 20:
         notes.append("TODO: a name is a poor id; is there a number of the product?")
     return sql, "\n".join(notes)
+
+
+def _is_of_line(price: SampledColumn) -> bool:
+    return LINE_TOTAL.fullmatch(compact(price.name)) is not None
+
+
+def _price_of_piece(found: Mapping[str, SampledColumn]) -> tuple[str, str]:
+    """(SQL, comment) of the price where it is for all pieces of a line."""
+    price, quantity = found["price"], found.get("quantity")
+    sql = (price.number or "{}").format(price.sql)
+    if quantity is None:
+        return sql, f"TODO: is {price.name} for one piece?"
+    pieces = (quantity.number or "{}").format(quantity.sql)
+    note = f"guess: {price.name} is for all pieces of a line"
+    return f"round(try_cast({sql} AS DOUBLE) / nullif(try_cast({pieces} AS DOUBLE), 0), 2)", note
 
 
 def _customer(column: SampledColumn, sql: str) -> tuple[str, list[str]]:
@@ -323,7 +383,8 @@ def _catalogue(events: Sequence[SampledView], left: Sequence[SampledView]) -> tu
         key = _key_of(view, sold)
         others = [column for column in view.columns if column is not key]
         found = roles_of(others, PRODUCT_ROLES[1:])
-        if key and len(found) > 0 and not best(view.columns, "basket_id"):
+        of_people = any(column.named("customer_id") >= 80 for column in view.columns)
+        if key and found and not of_people and not best(view.columns, "basket_id"):
             draft = Drafted(view.name)
             for role, column in ({"product_id": key} | found).items():
                 draft.columns[role] = _described(role, column)
@@ -343,7 +404,11 @@ _NOTHING = SampledColumn("", "", "", ())
 def _key_of(view: SampledView, sold: set[str]) -> SampledColumn | None:
     """The column of a view of products that has the ids of the events."""
     known = [(sum(value in sold for value in column.counts), column) for column in view.columns]
-    shared = [(count, column) for count, column in known if count > 0 and column.named("product_id")]
+    shared = [
+        (count, column)
+        for count, column in known
+        if count > 0 and (column.named("product_id") or re.fullmatch(f"(entity)?{ID}", compact(column.name)))
+    ]
     found = max(shared, key=lambda each: each[0])[1] if shared else best(view.columns, "product_id")
     if found is None:
         found = next((c for c in view.columns if compact(c.name) == "id"), None)
@@ -365,11 +430,12 @@ def _catalogue_of_events(view: SampledView, roles: Mapping[str, SampledColumn]) 
     """Products as their newest event names them."""
     draft = Drafted(view.name)
     product, _ = _described("product_id", roles["product_id"])
-    when, _ = _described("updated_at", roles["event_ts"])
+    when, _ = _described("updated_at", with_time_of_day(roles["event_ts"], view.columns))
     draft.columns["product_id"] = (product, "")
-    prices = roles_of(view.columns, ("price",)) if "price" not in roles else {}
-    for role, column in ({name: roles[name] for name in PRODUCT_ROLES[1:] if name in roles} | prices).items():
-        sql, _ = _described(role, column)
+    prices = roles_of(view.columns, ("quantity", "price")) if "price" not in roles else {}
+    told = {name: (roles | prices)[name] for name in PRODUCT_ROLES[1:] if name in roles | prices}
+    for role, column in told.items():
+        sql, _ = _price_of_piece(prices) if role == "price" and _is_of_line(column) else _described(role, column)
         some = f" FILTER (WHERE {column.sql} IS NOT NULL)" if column.blank else ""
         draft.columns[role] = (f"max_by({sql}, {when}){some}", "")
     # Sail finds no field of an exploded line in a WHERE.

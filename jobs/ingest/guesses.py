@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
 from typing import Any
@@ -85,6 +85,7 @@ NAMES: dict[str, tuple[tuple[int, str], ...]] = {
         (98, rf"(?:ship(?:ping|to)?|delivery|destination)?(?:address)?(?:{COUNTRY})"),
         (90, rf"(?:billing|bill|{PERSON}|user|geo|buyer)(?:address)?(?:{COUNTRY})"),
         (60, "locale|storeview|website|territory|channel|store(?:id|code|name)?"),
+        (40, "location|branch|filiale|outlet"),
     ),
     "quantity": (
         (
@@ -104,12 +105,14 @@ NAMES: dict[str, tuple[tuple[int, str], ...]] = {
             "price|preis|precio|prix|prezzo|prijs|pris|vk|(?:base|current|final|regular|retail|list|variant|actual)price",
         ),
         (60, "revenue|value|itemrevenue|amount|betrag|umsatz|sales|paid"),
+        (55, "(?:gross|net)(?:sales|amount|revenue)"),
     ),
     "currency": ((100, "(?:order|price)?(?:currency|currencycode|waehrung|moneda|devise|valuta)"),),
     "name": (
         (100, "(?:line)?(?:product|prod|item|article|artikel)(?:display)?(?:name|title|titel|bezeichnung|description)"),
         (90, "title|titel|titre|titulo|nombre|nom|productname|bezeichnung|name|displayname|label"),
         (60, "description|descripcion|beschreibung|desc|detaildesc|(?:product|artikel)(?:desc|beschreibung)"),
+        (50, "(?:line)?(?:item|product|article|artikel|produkt)"),
     ),
     "brand": (
         (100, "(?:product|item)?(?:brand|marke|marca|marque|merk)(?:name)?"),
@@ -155,6 +158,9 @@ NAMES: dict[str, tuple[tuple[int, str], ...]] = {
     "cancelled_at": ((100, "(?:cancell?ed|refunded|storniert)(?:at|on|date|am)?"),),
 }
 """Column of the contract -> (score, pattern of the names without blanks, signs and capitals)."""
+TIME_OF_DAY = re.compile(r"\d{1,2}:\d{2}(:\d{2})?( ?[AaPp][Mm])?")
+LINE_TOTAL = re.compile("(gross|net)(sales|amount|revenue)")
+"""Names of what all pieces of a line cost."""
 NO_EVENT_TIME = re.compile(
     "updat|modif|deliver|ship|approv|estimat|birth|expir|cancel|refund|launch|releas|end|limit|fulfil|geburt|return"
 )
@@ -165,14 +171,15 @@ EVENT_WORDS: dict[str, str] = {
     for kind, words in {
         "click": "view views viewed productview productviewed viewitem viewproduct pageview detail details "
         "productdetail productdetailview click clicks clicked pdpview pv browse visit itemview itempage viewcontent "
-        "selectitem ansicht viewproductdetail productpage look clickitems",
+        "selectitem ansicht viewproductdetail productpage look clickitems catalogproductview productpageview",
         "save": "wishlist addtowishlist addwishlist fav favorite favourite addtofavorites addtofavourites like liked "
-        "save saved bookmark heart merkzettel productaddedtowishlist wish wishlistadd collect",
+        "save saved bookmark heart merkzettel productaddedtowishlist wish wishlistadd collect "
+        "wishlistaddproduct",
         "bag": "cart carts addtocart addcart add addtobag bag basket addtobasket productadded warenkorb cartadd "
-        "inwarenkorb addtocarts bagadd",
+        "inwarenkorb addtocarts bagadd checkoutcartaddproduct productaddtocart",
         "purchase": "purchase purchased purchases buy bought order orders ordered ordercompleted orderplaced "
         "transaction sale sold checkoutcomplete checkoutcompleted completeorder kauf bestellung "
-        "conversion paid orderpaid",
+        "conversion paid orderpaid placeorder",
     }.items()
     for word in words.split()
 }
@@ -292,7 +299,7 @@ def _mostly(values: Sequence[str], test: Callable[[str], object], share: float =
 
 PLAIN_NUMBER = re.compile(r"[-+]?\d+(\.\d+)?([eE][-+]?\d+)?")
 MONEY = r"(?:[A-Z]{3}|[^\w\s.,-]{1,2}|kr\.?|zł|Kč|Ft|Rs\.?)?\s?"
-DECIMAL_COMMA = re.compile(rf"{MONEY}-?\d{{1,3}}(\.?\d{{3}})*,\d{{1,2}}\s?{MONEY}")
+DECIMAL_COMMA = re.compile(rf"{MONEY}-?\d{{1,3}}(\.?\d{{3}})*,(\d{{1,2}}|\d{{4,6}})\s?{MONEY}")
 WITH_SIGNS = re.compile(rf"{MONEY}-?{MONEY}\d{{1,3}}(,?\d{{3}})*(\.\d+)?\s?{MONEY}")
 
 
@@ -351,7 +358,7 @@ class SampledColumn:
     def named(self, role: str) -> int:
         """How well the name fits a role, 0 to 100."""
         path = re.split(r"[./]", self.name)
-        names = {compact(self.name): 0, compact("".join(path[-2:])): 5, compact(path[-1]): 10}
+        names = {compact(path[-1]): 10, compact("".join(path[-2:])): 5, compact(self.name): 0}
         return max(
             (
                 score - less
@@ -371,7 +378,8 @@ def _is_event_type(column: SampledColumn) -> bool:
     return known > (0.05 if column.named("event_type") >= 90 else 0.5) * len(column.present)
 
 
-def _is_unique(column: SampledColumn) -> bool:
+def is_unique(column: SampledColumn) -> bool:
+    """Whether each row has a value of its own."""
     return column.blank < 0.01 and len(column.counts) == len(column.present) > 1
 
 
@@ -391,12 +399,10 @@ VALUES: dict[str, Callable[[SampledColumn], bool]] = {
     "product_id": _has_values,
     "event_type": _is_event_type,
     "event_ts": lambda column: column.instant is not None and not NO_EVENT_TIME.search(compact(column.name)),
-    "event_id": _is_unique,
+    "event_id": is_unique,
     "basket_id": lambda column: bool(column.present) and _is_order(column),
     "market": lambda column: 0 < len(column.counts) <= MOST_MARKETS and column.number is None,
-    "quantity": lambda column: (
-        bool(column.number) and all("." not in v.removesuffix(".0") for v in column.present[:500])
-    ),
+    "quantity": lambda column: _mostly(column.present[:500], re.compile(r"[-+]?\d+([.,]0+)?").fullmatch, 1.0),
     "price": lambda column: bool(column.number) and not WHOLE_ORDER.search(compact(column.name)),
     "currency": lambda column: _mostly(column.present, re.compile("[A-Za-z]{3}").fullmatch),
     "name": lambda column: bool(column.present) and column.number is None,
@@ -419,7 +425,23 @@ def best(columns: Iterable[SampledColumn], role: str) -> SampledColumn | None:
     fitting = [(score, column) for score, column in scored if score and fits(column)]
     if role == "event_ts":  # of a date and a time of day the time
         fitting.sort(key=lambda each: -len(each[1].counts))
+    if role == "product_id":  # of a line's own number and its product's the latter
+        fitting.sort(key=lambda each: is_unique(each[1]))
     return max(fitting, key=lambda each: each[0])[1] if fitting else None
+
+
+def with_time_of_day(column: SampledColumn, columns: Iterable[SampledColumn]) -> SampledColumn:
+    """A column of days with the time that another column of its view tells; the column itself where none does."""
+    if any(":" in value for value in column.present):
+        return column
+    for other in columns:
+        if other.view == column.view and other.named("event_ts") and _mostly(other.present, TIME_OF_DAY.fullmatch):
+            both = [
+                f"{day} {time}" if day and time else None for day, time in zip(column.values, other.values, strict=True)
+            ]
+            found = replace(column, sql=f"concat({column.sql}, ' ', {other.sql})", values=tuple(both))
+            return found if found.instant else column
+    return column
 
 
 def roles_of(columns: Sequence[SampledColumn], roles: Iterable[str]) -> dict[str, SampledColumn]:

@@ -69,6 +69,8 @@ def test_a_column_is_known_by_its_name(role: str, name: str) -> None:
         ("market", "Shipping Country", "Billing Country"),
         ("category", "category_code", "category_id"),
         ("price", "UnitPrice", "Total"),
+        ("price", "Price", "Gross Sales"),
+        ("market", "Country", "Location"),
     ],
 )
 def test_of_two_columns_the_better_one_is_taken(role: str, better: str, worse: str) -> None:
@@ -138,6 +140,7 @@ def test_what_is_no_time_is_none(values: list[str]) -> None:
     [
         (["12.95", "-3", "1e3"], "{}"),
         (["12,95", "1.234,50"], "replace(regexp_replace({}, '[^0-9,-]', ''), ',', '.')"),
+        (["1,0000", "12,5000"], "replace(regexp_replace({}, '[^0-9,-]', ''), ',', '.')"),
         (["12,95 EUR"], "replace(regexp_replace({}, '[^0-9,-]', ''), ',', '.')"),
         (["$12.95", "$1,234.50"], "regexp_replace({}, '[^0-9.-]', '')"),
         (["free", "12"], None),
