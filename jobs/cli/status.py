@@ -36,7 +36,10 @@ def status(
     if nights < 1:
         raise UserError(f"--nights {nights}: give at least 1")
     console = Console()
-    show(status_of(Place(root).lake(), nights, now()), console if console.is_terminal else Console(width=WIDTH))
+    found = status_of(Place(root).lake(), nights, now())
+    show(found, console if console.is_terminal else Console(width=WIDTH))
+    if not found.nights:
+        typer.echo(f"This is the lake {root}; --root FOLDER or NIGHTRAIL_ROOT names another.")
 
 
 def show(found: Status, console: Console) -> None:

@@ -38,6 +38,8 @@ MOST_DAYS_OLD = 7
 FEW_IDS = 10
 """Customers or products among whom a large share of the events is no wonder."""
 MANY_EVENTS = 500
+CENTS = 100
+"""Prices that are all whole and at least this may be in cents."""
 FEW_EVENTS = 20
 """Events below which a market's lists say nothing."""
 ALIKE = ("customer_id", "product_id", "market")
@@ -70,6 +72,9 @@ class EventFacts(TypedDict):
     no_price: int
     free: int
     """Events at a price of 0."""
+    like_cents: int
+    """Events at a price that is a whole number and at least `CENTS`."""
+    mean_price: float | None
 
 
 @dataclass
@@ -129,7 +134,8 @@ def check_source(lake: Lake, config: IngestConfig, as_of: date | None, today: da
     rows = _validated(lake, run, parsed, folder.files, found)
     if rows is not None:
         _measure(rows, found)
-        if must_have_last and found.facts:
+        unread = {file.day for file in folder.files if file not in found.files}
+        if must_have_last and found.facts and run.as_of - timedelta(days=1) not in unread:
             with _stopping(found):
                 check_last_day(rows)
     return found
@@ -196,7 +202,10 @@ def _measure(rows: ValidatedRows, found: SourceCheck) -> None:
         if unread := summed_up(*rows.unread(table)):
             found.rejected.append(f"{table.name}, kept with null or in part: {unread}")
     if not rows.count(EVENTS, None):
-        found.stops.append(f"{found.raw} gives no valid event before {found.as_of}; check the source {found.source}")
+        if not found.stops:  # else it follows from what stops
+            found.stops.append(
+                f"{found.raw} gives no valid event before {found.as_of}; check the source {found.source}"
+            )
         return
     assert rows.events
     events = rows.events.rows.where(F.col("reason").isNull()).cache()
@@ -217,6 +226,7 @@ def _facts(events: DataFrame) -> EventFacts:
     flags = absent | {
         "priced": F.col("price").isNotNull(),
         "free": F.col("price") == 0,
+        "like_cents": (F.col("price") >= CENTS) & (F.col("price") == F.floor("price")),
         "midnight": F.date_format("event_ts", "HH:mm:ss") == "00:00:00",
     }
     row = (
@@ -227,6 +237,7 @@ def _facts(events: DataFrame) -> EventFacts:
             F.countDistinct("event_date").alias("days"),
             F.countDistinct("market").alias("markets"),
             F.countDistinct("basket_id").alias("baskets"),
+            F.avg("price").alias("mean_price"),
             *[F.sum(F.when(flag, 1).otherwise(0)).alias(name) for name, flag in flags.items()],
         )
         .toArrow()
@@ -342,6 +353,11 @@ def _odd_parts(found: SourceCheck, facts: EventFacts) -> Iterator[str]:
             yield f"{count / facts['events']:.0%} of the events have no {name} beside others that have one: {remedy}"
     if facts["priced"] and facts["free"] > facts["priced"] / 5:
         yield f"{facts['free'] / facts['priced']:.0%} of the prices are 0"
+    if facts["priced"] > FEW_EVENTS and facts["like_cents"] + facts["free"] == facts["priced"] > facts["free"]:
+        yield (
+            f"every price is a whole number of at least {CENTS}, {facts['mean_price']:,.0f} on average: if they are in "
+            "cents, round(try_cast(price AS DOUBLE) / 100, 2)"
+        )
     small = [name for name, count in found.markets.items() if count < FEW_EVENTS]
     if facts["events"] > MANY_EVENTS and len(small) * 2 > len(found.markets) > 2:
         yield (

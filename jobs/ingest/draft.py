@@ -426,7 +426,7 @@ def _described(role: str, column: SampledColumn) -> tuple[str, str]:
     return column.sql, ""
 
 
-def _catalogue_of_events(view: SampledView, roles: Mapping[str, SampledColumn]) -> Drafted:
+def _catalogue_of_events(view: SampledView, roles: dict[str, SampledColumn]) -> Drafted:
     """Products as their newest event names them."""
     draft = Drafted(view.name)
     product, _ = _described("product_id", roles["product_id"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -151,11 +152,12 @@ def _remedy(name: str) -> str:
 
 
 def _day(name: str) -> date | None:
-    found = re.search(r"\d{4}-\d{2}-\d{2}", name)
-    try:
-        return date.fromisoformat(found.group()) if found else None
-    except ValueError:
-        return None
+    """The day in a name; None where it names none, or two that are days apart: what a file of a week holds."""
+    days = []
+    for text in re.findall(r"\d{4}-\d{2}-\d{2}", name):
+        with suppress(ValueError):
+            days.append(date.fromisoformat(text))
+    return None if not days or max(days) - min(days) > timedelta(days=1) else days[0]
 
 
 def told(not_read: Iterable[NotRead]) -> str:

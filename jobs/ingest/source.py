@@ -7,6 +7,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cache
 from itertools import groupby
 from pathlib import Path
@@ -16,6 +17,7 @@ from pydantic import Field, NonNegativeInt
 
 from jobs.errors import UserError
 from jobs.settings import StepSettings
+from jobs.text import clean
 from models.settings import Share
 
 if TYPE_CHECKING:
@@ -140,10 +142,15 @@ def _directives(path: Path, text: str) -> Directives:
     try:
         values = tomllib.loads(toml)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UserError(f"{path}: the `--!` lines are not TOML: {error}") from None
+        raise UserError(
+            f"{path}: the `--!` lines are not TOML: {error}; they read {clean(toml.strip())[:200]!r}, and a text needs "
+            'quotes: --! delimiter = ";"'
+        ) from None
     unknown = set(values) - known
     if unknown:
-        raise UserError(f"{path}: unknown directive {sorted(unknown)}; known are {', '.join(sorted(known))}")
+        near = [name for wrong in sorted(unknown) for name in get_close_matches(wrong, known, 1)]
+        meant = f" (is {', '.join(near)} meant?)" if near else ""
+        raise UserError(f"{path}: unknown directive {sorted(unknown)}{meant}; known are {', '.join(sorted(known))}")
     try:
         return Directives(**values)
     except UserError as error:
@@ -220,6 +227,15 @@ def named_columns(statement: str) -> frozenset[str] | None:
     if any(not isinstance(star.parent, exp.Count) for star in tree.find_all(exp.Star)):
         return None
     return frozenset(column.name.lower() for column in tree.find_all(exp.Column))
+
+
+@cache
+def alternatives(statement: str) -> tuple[frozenset[str], ...]:
+    """Columns of which a SELECT takes the first that is there, `coalesce(a, b)`, in small letters."""
+    from sqlglot import exp
+
+    calls = _parsed(statement).find_all(exp.Coalesce)
+    return tuple(frozenset(column.name.lower() for column in call.find_all(exp.Column)) for call in calls)
 
 
 @cache

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from jobs.errors import UserError
 from jobs.ingest.files import RawFile
 from jobs.ingest.formats import Findings, format_of
-from jobs.ingest.source import Source, double_quoted, named_columns
+from jobs.ingest.source import Source, alternatives, double_quoted, named_columns
 from jobs.lake.lake import Lake
 from jobs.run import Run
 from jobs.text import clean
@@ -131,7 +131,8 @@ class StagedFiles:
         """One temporary view a folder of `every`, with the rows of `files`, for a SELECT.
 
         A file that lacks a column of another one has null there. Raises UserError where the SELECT names a column that
-        an earlier file of the folder has, and in double quotes one that any file has.
+        an earlier file of the folder has, without an alternative that the file has, and in double quotes one that any
+        file has.
         """
         self.stage(files)
         for view in sorted({file.view for file in every}):
@@ -155,6 +156,7 @@ class StagedFiles:
         for file in files:
             own = self.columns(file)
             gone = [name for name in found if name not in own and (named is None or name.lower() in named)]
+            gone = [name for name in gone if not self._renamed(statement, name, found[name], own)]
             if gone and file.kind != "jsonl":  # a JSON object may leave out what it has no value for
                 raise _lacks(file, gone, found[gone[0]], [name for name in own if name not in found])
             for name in own:
@@ -172,10 +174,16 @@ class StagedFiles:
             )
         return list(found)
 
+    def _renamed(self, statement: str, name: str, of: RawFile, own: Sequence[str]) -> bool:
+        """Whether the SELECT reads a column by another name too, which these columns have and its own file has not."""
+        new = {other.lower() for other in set(own) - set(self.columns(of))}
+        return any(name.lower() in either and either & new for either in alternatives(statement))
+
 
 def _lacks(file: RawFile, gone: Sequence[str], of: RawFile, new: Sequence[str]) -> UserError:
     return UserError(
         f"the raw file {file.name} lacks {', '.join(map(clean, gone))}, which {of.name} in the same folder has "
-        f"(it has new: {', '.join(map(clean, new)) or 'none'}). If they are of one kind, correct the file; if not, put "
-        "each kind of file into a sub-folder of its own, whose name is then its view's"
+        f"(it has new: {', '.join(map(clean, new)) or 'none'}). If they are of one kind, correct the file, or name "
+        "both where a column has another name now: coalesce(old, new); if not, put each kind of file into a sub-folder "
+        "of its own, whose name is then its view's"
     )

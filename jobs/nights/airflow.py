@@ -106,7 +106,7 @@ def run_night(plan: NightPlan, run_id: str, lake: Lake, inherited: dict[str, str
     }
     if about := newest_model_page(lake, plan.as_of):
         places["Models"] = about
-    places |= {"Tables": lake.root / "tables", "Log": log}
+    places |= {"Tables": lake.root / "tables", "Log": log, "--root": lake.root}
     print_summary(lake, plan.as_of, run_id, console, places)
     console.print(f"The night took {time.monotonic() - began:.0f} s.", highlight=False)
 

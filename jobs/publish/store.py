@@ -96,7 +96,7 @@ class OnlineStore:
     def client(self) -> Recommendations:
         """The services' client, over this store; raises UserError where no night was ever published."""
         if not self.live().seq:
-            raise UserError(f"no night of {self.root} is online; publish a night there first")
+            raise UserError(f"no night of {self.root} is online; publish a night there first, or name another lake")
         return Recommendations(self.backend, timeout=5.0)
 
     def service_client(self) -> Recommendations:

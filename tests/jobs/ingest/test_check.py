@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -83,6 +83,19 @@ def test_every_reason_that_would_stop_a_night_is_told_at_once(sail_lake: Lake, t
     assert len(found.stops) == 3 and found.facts and found.facts["events"] == 60
 
 
+def test_what_follows_from_another_reason_is_not_told_too(sail_lake: Lake, tmp_path: Path) -> None:
+    found = checked(sail_lake, shop(tmp_path, select=SELECT.replace(" at AS", " 'soon' AS")))
+    assert len(found.stops) == 1, "that no event is left follows from the rejections"
+
+
+def test_a_last_day_that_is_damaged_is_not_empty_too(sail_lake: Lake, tmp_path: Path) -> None:
+    config = shop(tmp_path)
+    (config.raw / "orders.csv").rename(config.raw / f"{NIGHT - timedelta(days=1)}.csv")
+    (config.raw / f"{NIGHT}.csv.gz").write_bytes(b"\x1f\x8b\x08 cut")
+    found = checked(sail_lake, config)
+    assert len(found.stops) == 1 and "deliver it again" in found.stops[0]
+
+
 @pytest.mark.parametrize(
     ("select", "told"),
     [
@@ -118,7 +131,7 @@ FACTS: EventFacts = {
     "events": 1000, "first": datetime(2026, 3, 1, 9, tzinfo=UTC), "last": datetime(2026, 4, 5, 20, tzinfo=UTC),
     "days": 36, "customers": 100, "products": 50, "markets": 2, "baskets": 300, "priced": 1000, "midnight": 0,
     "returning": 60, "float_customers": 0, "float_products": 0, "no_market": 0,
-    "no_basket": 0, "no_price": 0, "free": 0,
+    "no_basket": 0, "no_price": 0, "free": 0, "like_cents": 10, "mean_price": 39.95,
 }  # fmt: skip
 
 
@@ -139,6 +152,7 @@ def test_a_usual_shop_is_not_odd() -> None:
         ({"no_market": 500}, "50% of the events have no market beside others that have one"),
         ({"no_price": 400}, "40% of the events have no price beside others"),
         ({"free": 300}, "30% of the prices are 0"),
+        ({"free": 10, "like_cents": 990, "mean_price": 3995.0}, "if they are in cents"),
         ({"baskets": 1}, "every event has the same basket"),
         ({"midnight": 1000}, "every event is at 00:00:00"),
         ({"first": FACTS["last"]}, "every event is at the same instant, 2026-04-05 20:00"),

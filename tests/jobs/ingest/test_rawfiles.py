@@ -111,6 +111,19 @@ def test_a_number_that_is_no_day_is_no_day(tmp_path: Path) -> None:
     assert [f.day for f in list_raw_files(tmp_path, source()).files] == [None]
 
 
+@pytest.mark.parametrize(
+    ("name", "day"),
+    [
+        ("items-2026-03-30-2026-04-06.csv", None),  # a week
+        ("orders-2026-04-05-made-2026-04-06.csv", date(2026, 4, 5)),
+        ("2026-13-45_2026-04-05.csv", date(2026, 4, 5)),
+    ],
+)
+def test_a_file_of_several_days_is_of_no_day(name: str, day: date | None, tmp_path: Path) -> None:
+    write_text(tmp_path / name, "a\n")
+    assert [f.day for f in list_raw_files(tmp_path, source()).files] == [day]
+
+
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="gone is not there"):
         list_raw_files(tmp_path / "gone", source())

@@ -83,8 +83,11 @@ def test_there_are_shipped_sources() -> None:
         ("SELECT 'a;", ["shop.sql is no SQL", "Missing '"]),
         ("-- events\nDROP TABLE raw;", ["must be one SELECT", "DROP TABLE raw"]),
         ("-- events\nSELECT 1;\n-- availability\nINSERT INTO x VALUES (1);", ["availability", "must be one SELECT"]),
-        ('--! formatt = "csv"\nSELECT 1;', ["unknown directive ['formatt']", "known are", "max_rejected_share"]),
-        ("--! format = csv\nSELECT 1;", ["not TOML", "shop.sql"]),
+        (
+            '--! formatt = "csv"\nSELECT 1;',
+            ["unknown directive ['formatt']", "is format meant?", "known are", "max_rejected_share"],
+        ),
+        ("--! format = csv\nSELECT 1;", ["not TOML", "shop.sql", "format = csv", "needs quotes"]),
         ('--! format = "xml"\nSELECT 1;', ["'xml'", "'parquet'"]),
         ("--! max_rejected_share = 5\nSELECT 1;", ["shop.sql", "max_rejected_share = 5 must be less than"]),
         ('--! max_rejected_share = "5 %"\nSELECT 1;', ["shop.sql", "max_rejected_share"]),

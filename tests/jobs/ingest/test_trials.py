@@ -129,6 +129,16 @@ def test_a_column_may_be_added_later_and_stand_elsewhere(export: Export) -> None
     assert export.events()["customer_id"].to_pylist() == ["c1"] * 4 + ["c2"]
 
 
+def test_a_column_with_another_name_from_some_day_on_is_read_by_naming_both(export: Export) -> None:
+    export.file("2026-04-04.csv", HEADER + "o1,c1,p1,2026-04-04 10:00:00,click\n")
+    export.file("2026-04-05.csv", "id,client,p,t,ty\no2,c2,p1,2026-04-05 10:00:00,click\n")
+    export.refused("2026-04-05.csv lacks c, which 2026-04-04.csv", "it has new: client", "coalesce(old, new)")
+    select = SELECT.replace("c AS", "coalesce(c, client) AS")
+    export.refused("lacks c, which", select=select.replace("client", "p"))
+    assert export.ingest(select).rows_out == 2
+    assert export.events()["customer_id"].to_pylist() == ["c1", "c2"]
+
+
 @pytest.mark.parametrize("first", ["\n\n", "sep=;\n", ";;;;\n"])
 def test_lines_before_the_header_are_no_rows(export: Export, first: str) -> None:
     export.file("orders.csv", first + (HEADER + lines(20)).replace(",", ";"))

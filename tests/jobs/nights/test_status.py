@@ -17,6 +17,7 @@ from jobs.lake import locks
 from jobs.lake.lake import Lake
 from jobs.nights.status import status_of
 from jobs.tables.records import GATES, RUNS
+from tests.support.command_line import jobs
 from tests.support.nights_lake import nth, run_of, written
 from tests.support.repository import REPOSITORY
 from tests.support.toy_shop import HOSTILE
@@ -108,6 +109,7 @@ def test_an_empty_lake_has_a_status(tmp_path: Path) -> None:
         "No process writes to the lake.",
         "The ledger has no night yet.",
     ]
+    assert "NIGHTRAIL_ROOT names another" in jobs(tmp_path, "status").stdout
     assert list(tmp_path.iterdir()) == [], "who only looks leaves nothing behind"
 
 
