@@ -31,7 +31,7 @@ HISTORY = 8
 """Events shown of the customer's history, and products of the list."""
 Named = Sequence[tuple[Text, str]]
 """(name, price) of each product of a list; the price is empty where there is none."""
-STYLES = {"live": "bold green", "staged": "bold yellow", "failed": "bold red"}
+STYLES = {"live": "bold green", "past": "bold", "staged": "bold yellow", "failed": "bold red"}
 
 
 def print_summary(lake: Lake, as_of: date, run_id: str, console: Console, places: dict[str, Path]) -> None:
@@ -42,7 +42,7 @@ def print_summary(lake: Lake, as_of: date, run_id: str, console: Console, places
     steps = steps_of(lake, as_of, run_id)
     state = live_state_of(lake, as_of, steps, gates_of(lake, as_of))
     console.print()
-    title = Text.assemble((f"Night {as_of}", "bold"), "  ", (state.state, STYLES[state.state]))
+    title = Text.assemble((f"Night {as_of}", "bold"), "  ", (state.label, STYLES[state.state]))
     console.print(title, Text(state.sentence, style="dim"), sep="\n")
     _print_steps(console, steps)
     pages = product_examples(lake, as_of, PRODUCTS)

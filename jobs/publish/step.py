@@ -18,6 +18,7 @@ from jobs.lake.live import Published, live_night, publication_rows, publications
 from jobs.lake.reading import StoredRow
 from jobs.lake.rows import arrow_schema
 from jobs.publish.store import REPO, OnlineStore
+from jobs.report.marks import mark_pages
 from jobs.run import Counts, Run
 from jobs.tables.records import GATES, PUBLISHED
 from jobs.tables.shop import AVAILABILITY, RULE_EFFECTS
@@ -66,6 +67,7 @@ def execute(lake: Lake, run: Run, config: PublishConfig) -> Counts:
     # Services see the night from here on. If the run is killed before the commit to `published`, the next run finds
     # the night live online and makes that commit.
     _record(lake, _rows(shown, run, loaded.live.published_at))
+    mark_pages(lake)
     read, wrote, deleted = (sum(counts.values()) for counts in (loaded.read, loaded.written, loaded.deleted))
     how = "its rows were online" if loaded.moved else f"{wrote:,} of {read:,} rows written online"
     note = f"{run.as_of} is live: {how}, {len(SURFACES)} tables published"

@@ -13,11 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.gate.counts import Catalogue, ListCounts
+from jobs.lake.changes import unchanged
 from jobs.lake.lake import Lake
+from jobs.lake.live import Published, publications
 from jobs.lake.reading import StoredRow, Tally, Wanted, matching, of_night, scan
 from jobs.steps import STEPS
-from jobs.tables.records import EVALUATIONS, GATES, PUBLISHED, REJECTED, RUNS
-from jobs.tables.shop import RECOMMENDED_FOR_YOU, SOURCES, TITLES
+from jobs.tables.records import EVALUATIONS, GATES, REJECTED, RUNS
+from jobs.tables.shop import RECOMMENDED_FOR_YOU, SOURCES, TITLES, TOUCH_POINTS
+from jobs.tables.table import Table
 from jobs.text import clean
 
 RULES = {
@@ -35,16 +38,25 @@ LONGEST_CAUSE = 220
 """Characters of an error in the headline; the table of steps has all of it."""
 
 
+LABELS = {"live": "Went live", "past": "Was live", "staged": "Staged", "failed": "Failed"}
+"""State of a night's lists -> its label on a page, which is true for good."""
+
+
 @dataclass(frozen=True)
 class LiveState:
-    """Whether services see the night."""
+    """Whether services see the lists of a night, as some versions of the tables have them."""
 
     state: str
-    """live, staged or failed."""
+    """live, past, staged or failed."""
     sentence: str
     """The state in words."""
     model_id: str
     """The model behind the night's lists; empty where there are none."""
+
+    @property
+    def label(self) -> str:
+        """The state in two words."""
+        return LABELS[self.state]
 
 
 @dataclass(frozen=True)
@@ -131,11 +143,26 @@ def _step(row: StoredRow) -> LedgerStep:
     )
 
 
-def live_state_of(lake: Lake, as_of: date, steps: list[LedgerStep], gates: list[GateResult]) -> LiveState:
-    """The night's state; a step or gate that failed counts more than what an earlier run of the night published."""
-    surfaces = matching(lake, PUBLISHED, ("as_of", "run_id", "published_at"), Wanted())
-    live = surfaces[0] if surfaces else None
-    state = "live" if live and live["as_of"] == as_of else "staged"
+def list_versions(lake: Lake) -> dict[str, int]:
+    """Table of lists -> its Delta version as it is now."""
+    return {table.name: lake.version(table) for table in TOUCH_POINTS if lake.exists(table)}
+
+
+def live_state_of(
+    lake: Lake,
+    as_of: date,
+    steps: list[LedgerStep],
+    gates: list[GateResult],
+    versions: Mapping[str, int] | None = None,
+) -> LiveState:
+    """The state of the night's lists at some versions, by default as they are now.
+
+    A step or gate that failed counts more than what an earlier run of the night published.
+    """
+    versions = list_versions(lake) if versions is None else versions
+    known = publications(lake)
+    live = next((one for one in known if one.live), None)
+    shown = [one for one in known if one.night == as_of and _has_lists(lake, one, versions)]
     # `report` is running now, so its row in the ledger is of an earlier attempt.
     stopped = [step for step in steps if step.status == "failed" and step.name != "report"]
     trouble = [shorten(f"The step {step.name} failed: {step.note}", LONGEST_CAUSE) for step in stopped]
@@ -144,14 +171,35 @@ def live_state_of(lake: Lake, as_of: date, steps: list[LedgerStep], gates: list[
         trouble = [f"{len(failed)} of {len(gates)} gates failed: {', '.join(failed)}"]
     model = _model_of(lake, as_of)
     if trouble:
-        kept = f"the night {live['as_of']} (run {clean(live['run_id'])}) stays live" if live else "nothing is live yet"
+        kept = f"the night {live.night} (run {clean(live.run_id)}) stays live" if live else "nothing is live yet"
         return LiveState("failed", f"{trouble[0].rstrip('.')}. For services nothing changed: {kept}.", model)
-    if state == "live" and live:
-        since = f" since {moment(live['published_at'])}" if live["published_at"] else ""
-        return LiveState(state, f"Services and analysts read this night’s lists{since}.", model)
-    instead = f"services read the night {live['as_of']}" if live else "nothing has been published yet"
+    if live in shown:
+        return LiveState("live", f"The lists went live{_at(live)} for services and analysts.", model)
+    since = f"services and analysts read the night {live.night}, which went live{_at(live)}" if live else ""
+    if shown:
+        return LiveState("past", f"The lists were live{_at(shown[-1], 'from')}; now {since}.", model)
     staged = "The night has lists, but" if model else "The night has no lists yet;"
-    return LiveState(state, f"{staged} {instead}.", model)
+    if live and live.night == as_of:
+        since = f"they were made again after it went live{_at(live)}, and services read those of before"
+    return LiveState("staged", f"{staged} {since or 'nothing has been published yet'}.", model)
+
+
+def _has_lists(lake: Lake, one: Published, versions: Mapping[str, int]) -> bool:
+    """Whether a publication has the lists that the tables have at some versions."""
+    return all(
+        _same(lake, table, one.night, versions[table.name], one.versions.get(table.name))
+        for table in TOUCH_POINTS
+        if table.name in versions
+    )
+
+
+def _same(lake: Lake, table: Table, night: date, shown: int, published: int | None) -> bool:
+    first, last = sorted((shown, lake.version(table) if published is None else published))
+    return first == last or unchanged(lake.at({table.name: last}), table, first, night)
+
+
+def _at(one: Published | None, word: str = "at") -> str:
+    return f" {word} {moment(one.at)}" if one and one.at else ""
 
 
 def moment(at: datetime) -> str:

@@ -17,6 +17,7 @@ from jobs.report import drift
 from jobs.report.drift import DriftConfig
 from jobs.report.examples import customer_examples, product_examples
 from jobs.report.figures import GateResult, gates_of, live_state_of, rejections_of, shares_of, steps_of
+from jobs.report.marks import mark_of
 from jobs.report.model import page as model_page
 from jobs.report.model.page import Champion, ModelReportConfig
 from jobs.report.model.story import document
@@ -125,7 +126,8 @@ def _night_page(lake: Lake, run: Run, config: ReportConfig, recent: Recent, coun
             as_of=as_of,
             run_id=run.run_id,
             config=config,
-            live_state=state,
+            mark=mark_of(lake, "index", as_of, run.run_id),
+            model_id=state.model_id,
             steps=steps,
             gates=gates,
             gate_groups=_by_group(gates),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,9 +18,10 @@ from jobs.lake.engine import Engine
 from jobs.lake.lake import Lake
 from jobs.lake.live import live_table, publication, publications, staged_since
 from jobs.nights.status import status_of
+from jobs.report.pages import page_path
 from jobs.tables.records import GATES, PUBLISHED
 from jobs.tables.shop import YOU_MIGHT_ALSO_LIKE
-from tests.support.nights import FIRST, Shop
+from tests.support.nights import FIRST, SECOND, Shop
 
 SHORT = 3
 """Products of a list that is made again with other settings."""
@@ -109,3 +111,34 @@ def test_an_earlier_publication_is_loaded_where_the_store_lost_it(night: Shop, t
         path.unlink()
     assert "its rows were online" not in shop.step("publish", replace_newer=True, published_at=first.at).note
     assert longest(shop.lake) == (full, full, full) and online(shop) == full
+
+
+def label(shop: Shop) -> tuple[str, str]:
+    """What the night's two pages say of its lists: the label of one, and how the other calls them."""
+    pages = [page_path(shop.lake, FIRST, name).read_text("utf-8") for name in ("index", "shop")]
+    patterns = (r'class="state (\w+)"', r" as (\w+ \w+)")
+    words = [re.search(pattern, page) for pattern, page in zip(patterns, pages, strict=True)]
+    assert all(words) and all("</html>" in page for page in pages)
+    return words[0][1], words[1][1]  # type: ignore[index]
+
+
+def test_pages_say_what_is_live_and_are_marked_when_that_changes(night: Shop, tmp_path: Path) -> None:
+    shop = night.copy(tmp_path)
+    first = publication(shop.lake)
+    assert first and label(shop) == ("live", "shoppers see")
+    before = page_path(shop.lake, FIRST, "shop").read_text("utf-8")
+    shop.step("lists", top_n=SHORT)
+    shop.step("gate", accepted=ACCEPTED)
+    assert page_path(shop.lake, FIRST, "shop").read_text("utf-8") == before, "it shows what is still live"
+    shop.step("report")
+    assert label(shop) == ("staged", "they are")
+    assert "made again after it went live at" in page_path(shop.lake, FIRST).read_text("utf-8")
+    shop.step("publish")
+    assert label(shop) == ("live", "shoppers see")
+    shop.step("publish", replace_newer=True, published_at=first.at)
+    assert label(shop) == ("past", "shoppers see")
+    shop.step("report", SECOND)
+    assert label(shop) == ("past", "shoppers see")
+    forth = chosen_rollback(shop.lake, FIRST)
+    shop.step("publish", replace_newer=True, published_at=forth.at)
+    assert label(shop) == ("live", "shoppers see")

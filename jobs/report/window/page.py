@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from jobs.gate.counts import ListCounts, counts_of
 from jobs.lake.forgotten import own_salt
 from jobs.lake.lake import Lake
+from jobs.report.marks import mark_of
 from jobs.report.pages import environment, model_link
 from jobs.report.pictures import TEMPLATES
 from jobs.report.recent import Recent
@@ -59,6 +60,7 @@ def written_of(
             as_of=run.as_of,
             run_id=run.run_id,
             model_page=model_link(lake, run.as_of),
+            mark=mark_of(lake, "shop", run.as_of, run.run_id),
             left_out=_left_out(window, config.places),
             data={name: packed(value) for name, value in {"page": window.page, **window.lists}.items()},
             style=style,
