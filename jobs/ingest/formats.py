@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -208,7 +208,10 @@ def _check_swallowed(file: RawFile, dialect: Dialect, batch: pa.RecordBatch) -> 
 
 
 class JsonLines(RawFormat):
-    """One JSON object a line, whose keys are the columns; objects and arrays within it stay JSON."""
+    """One JSON object a line, whose keys are the columns; objects and arrays within it stay JSON.
+
+    JSON is UTF-8 (RFC 8259), or has a byte-order mark.
+    """
 
     def columns(self, file: RawFile) -> tuple[str, ...]:
         """The keys of all objects, in the order of their first."""
@@ -219,7 +222,7 @@ class JsonLines(RawFormat):
         return column_names(file, tuple(names))
 
     def _batches(self, file: RawFile, findings: Findings) -> Iterator[pa.RecordBatch]:
-        stream = Utf8Stream(file, self.directives)
+        stream = Utf8Stream(file, replace(self.directives, encoding="utf-8"))
         rows: list[dict[str, str | None]] = []
         names = _Names()
         size = 0

@@ -41,6 +41,7 @@ BROKEN_TEXT = "text with bytes of another encoding than the source names"
 REJECTED = {
     "missing customer": Remedy(
         "customer_id",
+        "empty, or a word such as nan that stands for nothing (missing = [..] in the source); "
         f"take it from the order's other lines, max(customer) OVER (PARTITION BY order_no), {EXCLUDE}",
     ),
     "missing product": Remedy("product_id", f"take it from another column, {EXCLUDE}"),

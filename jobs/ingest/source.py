@@ -30,6 +30,8 @@ MISSING = (
     *("n/a", "N/A", "#N/A", "#NULL!", "(not set)", "(none)"),
 )
 """Values that people and programs write where there is none; NA is not among them, since it is Namibia."""
+DIRECTIVE = re.compile(r"\s*--(?:!|\s+!(?=\s*\w+\s*=))(.*)")
+"""A line with a directive; with a blank before the mark only where `name =` follows, since it may be a comment."""
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 
 
@@ -48,7 +50,7 @@ class Directives(StepSettings):
     header: list[str] = field(default_factory=list)
     """Column names of delimited text that has no header line; by default its first line has them."""
     encoding: str = "utf-8"
-    """Of text without a byte-order mark, such as windows-1252; bytes that are no such text become U+FFFD."""
+    """Of delimited text that is not UTF-8, such as windows-1252; bytes that are no such text become U+FFFD."""
     missing: list[str] = field(default_factory=lambda: list(MISSING))
     """Values that stand for a missing one, exactly as written."""
     max_rejected_share: Share = 0.05
@@ -137,7 +139,7 @@ def _statements(path: Path, text: str) -> Iterator[tuple[str, str]]:
 
 
 def _directives(path: Path, text: str) -> Directives:
-    toml = "\n".join(line.strip()[3:] for line in text.splitlines() if line.strip().startswith("--!"))
+    toml = "\n".join(found[1] for line in text.splitlines() if (found := DIRECTIVE.match(line)))
     known = {f.name for f in dataclasses.fields(Directives)}
     try:
         values = tomllib.loads(toml)

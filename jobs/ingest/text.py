@@ -106,7 +106,8 @@ class Utf8Stream(io.RawIOBase):
 
 
 def encoding_of(start: bytes, given: str) -> tuple[str, int]:
-    """(encoding, bytes of the byte-order mark) of a file that begins so; `given` where the file does not tell.
+    """(encoding, bytes of the byte-order mark) of a file that begins so; `given` where the file does not tell, since a
+    source has one for all files.
 
     UTF-16 without a mark shows in the zero byte of every letter of the header.
     """
@@ -118,7 +119,17 @@ def encoding_of(start: bytes, given: str) -> tuple[str, int]:
         return "utf-16-le", 0
     if len(pairs) >= 8 and not any(pairs[::2]) and all(pairs[1::2]):
         return "utf-16-be", 0
-    return codecs.lookup(given).name, 0
+    encoding = codecs.lookup(given).name
+    return ("utf-8" if encoding != "utf-8" and _is_utf8(start) else encoding), 0
+
+
+def _is_utf8(start: bytes) -> bool:
+    """Whether bytes hold letters beyond ASCII that are UTF-8, which text of another encoding is not by chance."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(start)  # the last letter may be cut
+    except UnicodeDecodeError:
+        return False
+    return not start.isascii()
 
 
 @dataclass(frozen=True)

@@ -182,7 +182,10 @@ def delimited(folder: Path, rng: random.Random) -> None:
         ragged = {
             rng.randrange(len(rows)): ["r"] * rng.choice((2, len(names) + 1)) for _ in range(rng.choice((0, 0, 2)))
         }
-    path = packed(rng, folder / f"f.{rng.choice(('csv', 'txt'))}", written.of(names, rows, ragged))
+    content = written.of(names, rows, ragged)
+    if written.encoding in ("windows-1252", "latin-1") and content.decode("utf-8", "ignore").encode() == content:
+        return  # letters that are UTF-8 by chance, as CafÃ© is
+    path = packed(rng, folder / f"f.{rng.choice(('csv', 'txt'))}", content)
     found, findings = read(path, written.directives(len(names)))
     made = [dict(zip(names, row, strict=True)) for row in rows]
     assert len(found) == len(made), (written, found[:3], made[:3])

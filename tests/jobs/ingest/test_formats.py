@@ -164,6 +164,13 @@ def test_bytes_of_another_encoding_are_replaced_and_counted(tmp_path: Path) -> N
     assert findings.broken == 1
 
 
+def test_an_encoding_is_that_of_the_files_which_are_not_utf8(tmp_path: Path) -> None:
+    for name, content in (("a.csv", PLAIN.encode("windows-1252")), ("b.csv", PLAIN.encode())):
+        assert read(written(tmp_path, content, name), encoding="windows-1252")[1][0] == ("1", "Café")
+    path = written(tmp_path, '{"id": "1"}\n' * 200_000 + '{"id": "Café"}\n', "c.jsonl")
+    assert read(path, encoding="windows-1252")[1][-1] == ("Café",)
+
+
 def test_missing_values_are_null_whatever_stands_for_them(tmp_path: Path) -> None:
     words = ["", "nan", "NULL", "\\N", "(not set)", "N/A", "<NA>", "None"]
     content = "a,b\n" + "".join(f"{word},x\n" for word in words)

@@ -42,6 +42,12 @@ WITH newest AS (SELECT 1) SELECT * FROM newest;
     assert source.statements["catalogue"] == "WITH newest AS (SELECT 1) SELECT * FROM newest"
 
 
+def test_a_directive_may_have_a_blank_before_its_mark(tmp_path: Path) -> None:
+    path = tmp_path / "shop.sql"
+    path.write_text("-- ! delimiter = ';'\n-- !important: a comment\nSELECT 1")
+    assert read_source(path).directives.delimiter == ";"
+
+
 def test_a_single_select_without_label_is_the_one_for_events(tmp_path: Path) -> None:
     assert read_source(source_file(tmp_path, "select 1")).statements == {"events": "select 1"}
 
