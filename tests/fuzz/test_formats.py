@@ -14,7 +14,7 @@ import tempfile
 import unicodedata
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -183,8 +183,8 @@ def delimited(folder: Path, rng: random.Random) -> None:
             rng.randrange(len(rows)): ["r"] * rng.choice((2, len(names) + 1)) for _ in range(rng.choice((0, 0, 2)))
         }
     content = written.of(names, rows, ragged)
-    if written.encoding in ("windows-1252", "latin-1") and content.decode("utf-8", "ignore").encode() == content:
-        return  # letters that are UTF-8 by chance, as CafÃ© is
+    if content.decode("utf-8", "ignore").encode() == content:  # letters that are UTF-8 by chance, as CafÃ© is
+        content = content if content.isascii() else replace(written, encoding="utf-8").of(names, rows, ragged)
     path = packed(rng, folder / f"f.{rng.choice(('csv', 'txt'))}", content)
     found, findings = read(path, written.directives(len(names)))
     made = [dict(zip(names, row, strict=True)) for row in rows]
