@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,11 @@ class StoreSettings(BaseModel, ABC):
     @model_validator(mode="before")
     @classmethod
     def _without_unset(cls, given: dict[str, Any]) -> dict[str, Any]:
-        """A variable that is not set in the environment is still ${NAME} in the file: its default holds."""
+        """A variable that is not set in the environment is still ${NAME} in the file: its default holds.
+
+        An address has none.
+        """
+        check_set(str(given.get("path", "")))
         return {name: value for name, value in given.items() if value != "" and not str(value).startswith("${")}
 
     def for_services(self) -> StoreSettings:
@@ -35,23 +40,23 @@ class StoreSettings(BaseModel, ABC):
         return self
 
     @abstractmethod
-    def open(self, folder: Path) -> Backend:
-        """The store; relative paths are below `folder`. Raises StoreSettingsError where the address is missing."""
+    def open(self) -> Backend:
+        """The store. Raises StoreSettingsError where the address is missing."""
 
 
 class SqliteSettings(StoreSettings):
     """Settings of the embedded store."""
 
     path: str = ""
-    """The file; the first access creates it."""
+    """The file, from the working folder where it is relative; the first publication creates it."""
 
-    def open(self, folder: Path) -> Backend:
+    def open(self) -> Backend:
         """See StoreSettings."""
         from feature_repo.online.sqlite_backend import SqliteBackend
 
         if not self.path:
             raise StoreSettingsError("the online store has no path; set NIGHTRAIL_FEAST to the folder of its file")
-        return SqliteBackend(folder / self.path, self.prefix.encode())
+        return SqliteBackend(Path(self.path), self.prefix.encode())
 
 
 class RedisSettings(StoreSettings):
@@ -77,7 +82,7 @@ class RedisSettings(StoreSettings):
         short = {"timeout": 0.2, "connect_timeout": 0.2, "retries": 1}
         return self.model_copy(update={k: v for k, v in short.items() if k not in self.model_fields_set})
 
-    def open(self, folder: Path) -> Backend:
+    def open(self) -> Backend:
         """See StoreSettings. The first request connects."""
         from feature_repo.online.redis_backend import RedisBackend, redis_client
 
@@ -90,6 +95,16 @@ class RedisSettings(StoreSettings):
         options = {name: value for name, value in given.items() if value}
         client = redis_client(address, self.timeout, self.connect_timeout, self.retries, self.cluster, **options)
         return RedisBackend(client, self.prefix.encode())
+
+
+def check_set(path: str) -> None:
+    """Raise StoreSettingsError where a path holds a variable that the environment has not: it would name a folder."""
+    unset = re.search(r"\$\{?(\w+)", path)
+    if unset:
+        raise StoreSettingsError(
+            f"{unset[1]} is not set, which Feast's settings need for {path}; set it to a folder, as in "
+            f"{unset[1]}=var/lakes/sample/feast"
+        )
 
 
 KINDS: dict[str, type[StoreSettings]] = {

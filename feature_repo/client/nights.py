@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from feature_repo.client.answers import ProductList, Shown
 from feature_repo.client.views import CACHED, HEAD, Key, made_of, read_for
+from feature_repo.online.backend import StoreUnableError
 from feature_repo.online.versions import Publication
 
 if TYPE_CHECKING:  # it imports NumPy
@@ -32,7 +33,7 @@ MISSING: Any = object()
 
 
 class StoreAwayError(ConnectionError):
-    """The store does not answer, and this process has never reached it."""
+    """There is no store, or it does not answer or has no night, and this process has never reached one with a night."""
 
 
 class _AwayError(Exception):
@@ -131,6 +132,7 @@ class CachedReader:
     ) -> None:
         self.reader, self.refresh_seconds, self.cache_bytes = reader, refresh_seconds, cache_bytes
         self.timeout = timeout
+        self._away_errors: tuple[type[Exception], ...] = (*reader.backend.away, StoreUnableError)
         self._slots = threading.BoundedSemaphore(connections)
         self._turning = threading.Lock()
         self._checking = threading.Lock()
@@ -194,12 +196,13 @@ class CachedReader:
         try:
             ticket = next(self._tickets)
             answer = self.reader.read([read_for(key) for key in keys])
-        except self.reader.backend.away as error:
-            raise self._paused(type(error).__name__) from error
+        except self._away_errors as error:
+            raise self._paused(f"{type(error).__name__}: {error}") from error
         finally:
             self._slots.release()
-        if not answer.live.seq and self._now is not None and self._now.live.seq:
-            raise self._paused("it has lost the published nights")
+        if not answer.live.seq:
+            lost = "it has lost the published nights" if self._now else "no night was ever published there"
+            raise self._paused(f"{lost}; publish one, or correct the address or the prefix")
         self._away = False
         return answer, ticket
 
@@ -234,7 +237,7 @@ class CachedReader:
     def _without_store(self, keys: Sequence[Key], error: _AwayError) -> Lookup:
         nights = [night for night in (self._now, self._before) if night is not None]
         if not nights:
-            raise StoreAwayError(f"the online store was never reached: {error}") from error.__cause__
+            raise StoreAwayError(f"no night of the online store was ever reached: {error}") from error.__cause__
         found = [night.get(keys) for night in nights]
         best = min(range(len(nights)), key=lambda n: found[n].count(MISSING))  # the newer one of equals
         values = [None if value is MISSING else value for value in found[best]]

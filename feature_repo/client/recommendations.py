@@ -64,7 +64,10 @@ class Recommendations:
         timeout: float = 0.2,
         **options: Any,
     ) -> None:
-        """A client of the store at `address`: redis://.., rediss://.., host:port,.., sqlite:///PATH or a Backend.
+        """A client of the store at `address`: redis://.., rediss://.., host:port,.., or sqlite:// and then a path.
+
+        A Backend will do as well. A store of a file is opened read-only and never created. Raises StoreSettingsError
+        for an address that cannot be read; the first question raises StoreAwayError where there is no store.
 
         It asks which night is live every `refresh_seconds` at most, so it sees a publication at most that much later.
         It keeps up to `cache_bytes` of products' rows (0: none), and two nights' worth for a while after a

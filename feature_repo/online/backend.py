@@ -20,6 +20,10 @@ class StoreUnableError(RuntimeError):
     """The store cannot do this now; the message names the remedy."""
 
 
+class StoreMissingError(FileNotFoundError):
+    """There is no store where one should be read; the message names the place and the remedy."""
+
+
 class StoreSettingsError(ValueError):
     """The settings do not lead to a store; the message never holds a password."""
 

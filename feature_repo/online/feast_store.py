@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -46,7 +45,7 @@ class VersionedOnlineStore(OnlineStore):
     def backend(self, config: RepoConfig) -> Backend:
         """The opened store, which all requests share."""
         if self._backend is None:
-            self._backend = config.online_store.open(Path(config.repo_path or "."))
+            self._backend = config.online_store.open()
         return self._backend
 
     def reader(self, config: RepoConfig) -> Reader:

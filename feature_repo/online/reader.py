@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from feature_repo.online.backend import Backend
+from feature_repo.online.backend import Backend, StoreSettingsError, StoreUnableError
 from feature_repo.online.decode import UnknownCodeError, decode, read_text
 from feature_repo.online.layout import View, row_key
 from feature_repo.online.versions import EPOCH, GONE, NO_PUBLICATION, STAMPED, Publication, Record, newest_of
@@ -68,7 +69,8 @@ class Reader:
         prefix = self.backend.prefix
         data, live = self.backend.get([prefix + b"!views", prefix + b"!live"])
         self._parsed(live)
-        views = [View.of(plain) for plain in json.loads(data)] if data else []
+        with _readable():
+            views = [View.of(plain) for plain in json.loads(data)] if data else []
         names = {feature.words for view in views for layout in view.layouts for feature in layout if feature.words}
         self._words = {name: read_words(self.backend, name, self._words.get(name, [])) for name in sorted(names)}
         self._views = {view.name: view for view in views}
@@ -132,9 +134,20 @@ class Reader:
     def _parsed(self, data: bytes | None) -> Publication:
         before, live = self._live
         if data != before:
-            live = Publication.of(data) if data else NO_PUBLICATION
+            with _readable():
+                live = Publication.of(data) if data else NO_PUBLICATION
             self._live = (data, live)
         return live
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Turns the errors of values that nobody of ours wrote into StoreUnableError."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError):
+        fault = "it holds values that are not those of an online store; correct the address or the prefix"
+        raise StoreUnableError(fault) from None
 
 
 def _hidden(chains: Sequence[bytes | None], found: Sequence[Record | None]) -> bool:
@@ -161,7 +174,9 @@ def read_words(backend: Backend, name: str, known: Sequence[str] = ()) -> list[s
 
 
 def backend_at(address: str, prefix: str = "n", **options: Any) -> Backend:
-    """The backend at `address`: sqlite:///ABSOLUTE/PATH, or a connection to Redis.
+    """The backend at `address`: sqlite:// and then the path of a file, or a connection to Redis.
+
+    So sqlite:///srv/online.db is an absolute path, and sqlite://var/online.db one from the working folder.
 
     `options` are those of `redis_client` (timeout, connect_timeout, retries, cluster, and redis-py's own). Raises
     StoreSettingsError for an address that cannot be read.
@@ -169,7 +184,10 @@ def backend_at(address: str, prefix: str = "n", **options: Any) -> Backend:
     if address.startswith(SQLITE):
         from feature_repo.online.sqlite_backend import SqliteBackend
 
-        return SqliteBackend(Path(address.removeprefix(SQLITE)), prefix.encode())
+        path = address.removeprefix(SQLITE)
+        if not path or path.endswith("/"):
+            raise StoreSettingsError(f"{address} names no file; give sqlite:// and then the path of the store's file")
+        return SqliteBackend(Path(path), prefix.encode())
     from feature_repo.online.redis_backend import RedisBackend, redis_client
 
     return RedisBackend(redis_client(address, **options), prefix.encode())

@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 
-from feature_repo.online.backend import Merged, Renew, StoreBusyError, StoreUnableError
+from feature_repo.online.backend import Merged, Renew, StoreBusyError, StoreMissingError, StoreUnableError
 
 AT_ONCE = 500
 """Most keys of one SELECT."""
@@ -34,19 +34,44 @@ UPDATE = "ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 
 
 class SqliteBackend:
-    """A Backend in one file, which the first access creates; readers see the last commit while a batch is written."""
+    """A Backend in one file; readers see the last commit while a batch is written.
+
+    The first write creates the file. Reading opens it read-only and raises StoreMissingError where there is none.
+    """
 
     away: tuple[type[Exception], ...] = (sqlite3.Error, OSError)
     beside = True
 
     def __init__(self, path: Path, prefix: bytes = b"n", share: float = 0.5) -> None:
         """`share`: the most that `recent` may hold, as a share of the number of keys."""
-        self.path, self.prefix, self.share = path, prefix, share
+        self.path, self.prefix, self.share = path.absolute(), prefix, share
         self._of_thread = threading.local()
         self._all: list[sqlite3.Connection] = []
 
+    def _reading(self) -> sqlite3.Connection:
+        """This thread's connection for reading, which is that for writing where it has one."""
+        opened: sqlite3.Connection | None = getattr(self._of_thread, "connection", None) or getattr(
+            self._of_thread, "reading", None
+        )
+        if opened is None:
+            if not self.path.is_file():
+                raise StoreMissingError(_missing(self.path))
+            opened = sqlite3.connect(
+                f"{self.path.as_uri()}?mode=ro",
+                uri=True,
+                timeout=WAIT_SECONDS,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+            self._all.insert(0, opened)  # closed before a writing one, which moves the log into the file
+            tables = {name for (name,) in opened.execute("SELECT name FROM sqlite_master")}
+            if "online" in tables and not tables.issuperset(NAMES):
+                return self._connection()  # a store from before there were tables of added records gets them
+            self._of_thread.reading = opened
+        return opened
+
     def _connection(self) -> sqlite3.Connection:
-        """This thread's connection."""
+        """This thread's connection for writing."""
         opened: sqlite3.Connection | None = getattr(self._of_thread, "connection", None)
         if opened is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +88,7 @@ class SqliteBackend:
 
     def get(self, keys: Sequence[bytes], upto: int | None = None) -> list[bytes | None]:
         """See Backend. One statement, or one transaction, reads one instant."""
-        connection = self._connection()
+        connection = self._reading()
         if upto is not None and len(keys) <= NEWEST_AT_ONCE:
             return list(connection.execute(_newest(len(keys)), (upto, *keys)).fetchone()) if keys else []
         connection.execute("BEGIN")
@@ -199,7 +224,7 @@ class SqliteBackend:
         each = (f"SELECT key FROM {name} WHERE key >= ?1 AND key < ?2" for name in (*NAMES, "online"))  # noqa: S608
         query = f"{' UNION '.join(each)} ORDER BY key LIMIT 5001"
         while True:
-            found = [row[0] for row in self._connection().execute(query, (last, end))]
+            found = [row[0] for row in self._reading().execute(query, (last, end))]
             if found[:5000]:
                 yield found[:5000]
             if len(found) <= 5000:
@@ -215,6 +240,7 @@ class SqliteBackend:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise StoreBusyError(f"another process is writing to {self.path}; retry when it has ended") from None
+            self._connection()  # what a writer reads first is there
             yield lambda: None
 
     def close(self) -> None:
@@ -223,6 +249,15 @@ class SqliteBackend:
             connection.close()
         self._all.clear()
         self._of_thread = threading.local()
+
+
+def _missing(path: Path) -> str:
+    """What to say where there is no store."""
+    beside = Path(*path.parts[1:])
+    remedy = "publish a night there, or correct the address, which is sqlite:// and then the path"
+    if beside.is_file():
+        remedy = f"did you mean sqlite://{beside}, from the working folder?"
+    return f"there is no online store at {path}; {remedy}"
 
 
 @cache

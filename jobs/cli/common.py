@@ -178,7 +178,7 @@ class Place:
 
     def _set_feast_folder(self) -> None:
         """Feast's settings file names this variable; the lake decides where registry and embedded store lie."""
-        os.environ.setdefault("NIGHTRAIL_FEAST", str(self.work / "feast"))
+        os.environ["NIGHTRAIL_FEAST"] = os.environ.get("NIGHTRAIL_FEAST") or str(self.work / "feast")
 
     @property
     def changes(self) -> list[str]:

@@ -35,20 +35,21 @@ def status(
 
     if nights < 1:
         raise UserError(f"--nights {nights}: give at least 1")
-    console = Console()
-    found = status_of(Place(root).lake(), nights, now())
-    show(found, console if console.is_terminal else Console(width=WIDTH))
+    console, place = Console(), Place(root)
+    found = status_of(place.lake(), nights, now())
+    show(found, _online(place, found), console if console.is_terminal else Console(width=WIDTH))
     if not found.nights:
         typer.echo(f"This is the lake {root}; --root FOLDER or NIGHTRAIL_ROOT names another.")
 
 
-def show(found: Status, console: Console) -> None:
-    """Print the status; names from data are `Text`, in which rich looks for no markup."""
+def show(found: Status, online: str, console: Console) -> None:
+    """Print the status, with the line `online`; names from data are `Text`, in which rich looks for no markup."""
     from rich.text import Text
 
     from jobs.cli.operate import described
 
     console.print(Text(_live(found), style="bold"))
+    console.print(Text(online))
     if found.staged_since:
         tables = ", ".join(found.staged_since)
         console.print(Text(f"Made again since, and not published: {tables}", style="yellow"))
@@ -70,6 +71,18 @@ def _live(found: Status) -> str:
         return "Nothing is live yet."
     since = f" since {found.published_at:%Y-%m-%d %H:%M} UTC" if found.published_at else ""
     return f"Live: the night of {found.live}{since}; it knows nothing of the last {found.hours_old:,.0f} hours"
+
+
+def _online(place: Place, found: Status) -> str:
+    """What the online store shows, and whether that is the live night."""
+    try:
+        live = place.online_store().live()
+    except UserError as error:
+        return f"Online store: away. {error}"
+    if not live.seq:
+        return "Online store: no night was ever published there."
+    shown = f"Online store: the night of {live.as_of}, publication {live.seq}"
+    return shown if live.as_of == f"{found.live}" else f"{shown}, which is not the live one; publish it again"
 
 
 def _grid() -> Grid:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,12 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from feature_repo.client import Recommendations
-from feature_repo.online.backend import Backend, StoreBusyError, StoreSettingsError, StoreUnableError
+from feature_repo.online.backend import (
+    Backend,
+    StoreBusyError,
+    StoreMissingError,
+    StoreSettingsError,
+    StoreUnableError,
+)
 from feature_repo.online.reader import Reader
 from feature_repo.online.store import Writer, nights, writer
-from feature_repo.online.versions import Publication
+from feature_repo.online.versions import NO_PUBLICATION, Publication
 from feature_repo.served import OWNER
-from feature_repo.settings import StoreSettings, store_settings
+from feature_repo.settings import SqliteSettings, StoreSettings, store_settings
 from jobs.errors import UserError
 from jobs.lake.lake import Lake
 from jobs.publish.load import Loaded, load_night
@@ -88,7 +95,7 @@ class OnlineStore:
         """
         try:
             if self._backend is None:
-                self._backend = self._settings.open(self.settings.parent)
+                self._backend = self._settings.open()
             return self._backend
         except StoreSettingsError as error:
             raise UserError(str(error)) from None
@@ -109,12 +116,18 @@ class OnlineStore:
     def live(self) -> Publication:
         """The live publication; its number is 0 where none is live."""
         with self._answering():
-            return Reader(self.backend).live
+            try:
+                return Reader(self.backend).live
+            except StoreMissingError:
+                return NO_PUBLICATION
 
     def nights(self) -> list[Publication]:
         """The publications whose versions are online, oldest first."""
         with self._answering():
-            return nights(self.backend)
+            try:
+                return nights(self.backend)
+            except StoreMissingError:
+                return []
 
     def load(self, lake: Lake, run: Run, tables: Sequence[Table], batch_rows: int) -> Loaded:
         """Make the night `run.as_of` live online as a whole, writing only what differs from the live one.
@@ -155,6 +168,12 @@ class OnlineStore:
             yield
         except (StoreBusyError, StoreUnableError) as error:
             raise UserError(str(error)) from None
+        except sqlite3.Error as error:
+            file = self._settings.path if isinstance(self._settings, SqliteSettings) else ""
+            raise UserError(
+                f"the online store {file} cannot be used: {error}. Where the file is damaged, remove it and publish "
+                "the live night again"
+            ) from None
         except RedisError as error:
             raise UserError(
                 f"Redis, the online store, does not answer as it should: {error}. The live night stays live; start "

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from feature_repo.client import Recommendations
 from jobs.__main__ import app
 from jobs.ingest.source import read_source
 from jobs.lake.engine import Engine
@@ -50,7 +51,11 @@ def checkout(night: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 @pytest.mark.parametrize(("page", "code"), blocks("python"))
 def test_python(page: str, code: str, checkout: Path) -> None:
-    exec(compile(code, page, "exec"), {"__name__": "example"})
+    names = {"__name__": "example"}
+    exec(compile(code, page, "exec"), names)
+    if isinstance(shop := names.get("shop"), Recommendations):
+        best = shop.category_page("GB").list
+        assert best.product_ids and best.origin == "own list", "the address leads to the night"
 
 
 @pytest.mark.parametrize(("page", "arguments"), commands())

@@ -40,7 +40,7 @@ def lake(four: Lake, tmp_path: Path) -> Lake:
 def said(lake: Lake, nights: int = 14) -> str:
     """The status as plain text."""
     console = Console(file=io.StringIO(), width=200, color_system=None)
-    show(status_of(lake, nights, NOW), console)
+    show(status_of(lake, nights, NOW), "Online store: as said.", console)
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
 
@@ -57,8 +57,9 @@ def test_what_is_live_how_old_it_is_and_what_can_be_gone_back_to(four: Lake) -> 
     assert [one.night for one in found.back] == [nth(3), nth(1), nth(0)]
     lines = said(four).splitlines()
     assert lines[0] == f"Live: the night of {nth(2)} since {nth(2)} 02:00 UTC; it knows nothing of the last 60 hours"
-    assert lines[1] == f"Can be rolled back to: {nth(3)}, staged; {nth(1)}, staged; {nth(0)}, staged"
-    assert lines[2] == "No process writes to the lake."
+    assert lines[1] == "Online store: as said."
+    assert lines[2] == f"Can be rolled back to: {nth(3)}, staged; {nth(1)}, staged; {nth(0)}, staged"
+    assert lines[3] == "No process writes to the lake."
 
 
 def test_a_line_a_night_newest_first(four: Lake) -> None:
@@ -105,6 +106,7 @@ def test_a_lake_from_before_the_ledger_had_seconds_is_read_and_left_as_it_is(lak
 def test_an_empty_lake_has_a_status(tmp_path: Path) -> None:
     assert said(Lake(tmp_path)).splitlines() == [
         "Nothing is live yet.",
+        "Online store: as said.",
         "Can be rolled back to: nothing",
         "No process writes to the lake.",
         "The ledger has no night yet.",
