@@ -50,25 +50,33 @@ class SqliteBackend:
 
     def _reading(self) -> sqlite3.Connection:
         """This thread's connection for reading, which is that for writing where it has one."""
-        opened: sqlite3.Connection | None = getattr(self._of_thread, "connection", None) or getattr(
-            self._of_thread, "reading", None
-        )
+        of_thread = vars(self._of_thread)
+        opened: sqlite3.Connection | None = of_thread.get("connection") or of_thread.get("reading")
         if opened is None:
-            if not self.path.is_file():
-                raise StoreMissingError(_missing(self.path))
-            opened = sqlite3.connect(
-                f"{self.path.as_uri()}?mode=ro",
-                uri=True,
-                timeout=WAIT_SECONDS,
-                isolation_level=None,
-                check_same_thread=False,
-            )
-            self._all.insert(0, opened)  # closed before a writing one, which moves the log into the file
-            tables = {name for (name,) in opened.execute("SELECT name FROM sqlite_master")}
-            if "online" in tables and not tables.issuperset(NAMES):
-                return self._connection()  # a store from before there were tables of added records gets them
+            opened = self._opened_for_reading()
+            if opened is None:  # a store from before there were tables of added records gets them
+                return self._connection()
             self._of_thread.reading = opened
+            self._all.insert(0, opened)  # closed before a writing one, which moves the log into the file
         return opened
+
+    def _opened_for_reading(self) -> sqlite3.Connection | None:
+        """A new read-only connection; None where the store lacks tables. Raises StoreMissingError, StoreUnableError."""
+        if not self.path.is_file():
+            raise StoreMissingError(_missing(self.path))
+        address = f"{self.path.as_uri()}?mode=ro"
+        opened = sqlite3.connect(address, WAIT_SECONDS, isolation_level=None, check_same_thread=False, uri=True)
+        try:
+            tables = {name for (name,) in opened.execute("SELECT name FROM sqlite_master")}
+        except sqlite3.Error:
+            opened.close()
+            raise
+        if tables.issuperset((*NAMES, "online")):
+            return opened
+        opened.close()
+        if "online" in tables:
+            return None
+        raise StoreUnableError(f"{self.path} is no online store; correct the address, or publish a night there")
 
     def _connection(self) -> sqlite3.Connection:
         """This thread's connection for writing."""
@@ -88,7 +96,15 @@ class SqliteBackend:
 
     def get(self, keys: Sequence[bytes], upto: int | None = None) -> list[bytes | None]:
         """See Backend. One statement, or one transaction, reads one instant."""
-        connection = self._reading()
+        try:
+            return self._get(self._reading(), keys, upto)
+        except sqlite3.Error as error:
+            raise StoreUnableError(
+                f"{self.path} cannot be read: {error}. Where the file is damaged or no online store, remove it and "
+                "publish the live night again"
+            ) from error
+
+    def _get(self, connection: sqlite3.Connection, keys: Sequence[bytes], upto: int | None) -> list[bytes | None]:
         if upto is not None and len(keys) <= NEWEST_AT_ONCE:
             return list(connection.execute(_newest(len(keys)), (upto, *keys)).fetchone()) if keys else []
         connection.execute("BEGIN")

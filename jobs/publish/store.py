@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from feature_repo.online.reader import Reader
 from feature_repo.online.store import Writer, nights, writer
 from feature_repo.online.versions import NO_PUBLICATION, Publication
 from feature_repo.served import OWNER
-from feature_repo.settings import SqliteSettings, StoreSettings, store_settings
+from feature_repo.settings import StoreSettings, store_settings
 from jobs.errors import UserError
 from jobs.lake.lake import Lake
 from jobs.publish.load import Loaded, load_night
@@ -168,12 +167,6 @@ class OnlineStore:
             yield
         except (StoreBusyError, StoreUnableError) as error:
             raise UserError(str(error)) from None
-        except sqlite3.Error as error:
-            file = self._settings.path if isinstance(self._settings, SqliteSettings) else ""
-            raise UserError(
-                f"the online store {file} cannot be used: {error}. Where the file is damaged, remove it and publish "
-                "the live night again"
-            ) from None
         except RedisError as error:
             raise UserError(
                 f"Redis, the online store, does not answer as it should: {error}. The live night stays live; start "

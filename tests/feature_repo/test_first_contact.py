@@ -90,9 +90,9 @@ def test_an_empty_and_a_wrong_file_are_no_store(folder: Path) -> None:
             other.execute(f"CREATE TABLE {name} (key BLOB, seq INTEGER, value BLOB)")
         other.execute("INSERT INTO online VALUES (CAST('n!live' AS BLOB), 1, CAST('hello' AS BLOB))")
     for name, said in (
-        ("empty.db", "no such table"),
+        ("empty.db", "empty.db is no online store; correct the address"),
         ("text.db", "file is not a database"),
-        ("other.db", "no such table"),
+        ("other.db", "is no online store"),
         ("alike.db", "values that are not those of an online store"),
     ):
         with pytest.raises(StoreAwayError, match=said):
@@ -148,10 +148,11 @@ def test_status_and_lookup_say_that_nothing_is_online(
         (folder / "feast" / "online.db").write_text("no database" * 100 if damage == "wrong" else "")
     done = CliRunner().invoke(app, ["lookup", "--root", "lake", "--customer", "C1"])
     assert done.exit_code != 0
-    assert ("is online; publish a night there first" if damage == "none" else "cannot be used") in str(done.exception)
+    said = {"none": "is online; publish a night there first", "empty": "is no online store", "wrong": "cannot be read"}
+    assert said[damage] in str(done.exception)
     told = CliRunner().invoke(app, ["status", "--root", "lake"])
     assert told.exit_code == 0
-    said = {"none": "no night was ever published there", "empty": "away", "wrong": "away"}[damage]
-    assert f"Online store: {said}" in told.output, told.output
+    state = "no night was ever published there" if damage == "none" else "away"
+    assert f"Online store: {state}" in told.output, told.output
     assert (folder / "feast").exists() == (damage != "none")
     assert os.environ["NIGHTRAIL_FEAST"] == str(folder / "feast")
