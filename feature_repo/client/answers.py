@@ -11,7 +11,7 @@ OWN, DEFAULT_VARIANT, MARKET_ORDER, NOTHING = "own list", "default variant", "ma
 """Origin of a list: the list asked for; that of the variant `default`, where the one asked for has none; the market's
 most popular products, for an unknown customer or product; an empty list, where there is none of these."""
 LEFT_EMPTY = "the rules of this place leave no product of the market"
-NO_LIST = "the live night has no list here"
+NO_LIST = "the night has no list here"
 NO_ADD_ON = "nothing of another category, and at most half as dear as the bag, goes with it"
 EMPTY_BAG = "the bag is empty"
 STORE_AWAY = "the store is away, and this process has not cached the list"

@@ -12,7 +12,7 @@ from feast.infra.online_stores.online_store import OnlineStore
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import FloatList, Int64List, StringList, Value
 
-from feature_repo.online.backend import Backend
+from feature_repo.online.backend import Backend, StoreMissingError
 from feature_repo.online.encode import encode
 from feature_repo.online.layout import DOUBLE, FLOATS, SECONDS, TEXT, WORD, WORDS, row_key, uvarint
 from feature_repo.online.reader import OnlineRow, Reader
@@ -85,7 +85,12 @@ class VersionedOnlineStore(OnlineStore):
         keys = [
             (table.name, [key[name].string_val for name in _key(table)]) for table, _, some in asked for key in some
         ]
-        rows = iter(reader.read(keys).rows)
+        answer = reader.read(keys)
+        if not answer.live.seq:
+            raise StoreMissingError(
+                "no night was ever published in the online store; publish one, or correct its address"
+            )
+        rows = iter(answer.rows)
         return [[_features(reader, table.name, wanted, next(rows)) for _ in some] for table, wanted, some in asked]
 
     def online_write_batch(

@@ -157,7 +157,8 @@ def test_feasts_own_materialisation_gives_what_our_push_gave(
     with feast_below(tmp_path):
         second.store.apply(definitions(night.lake.root))
     probe = keys_of(night.rows(RECOMMENDED_FOR_YOU), "customer_id", "market")
-    assert second.read("home_v1", probe[:1])[0]["product_ids"] is None, "the second store is not empty to begin with"
+    with pytest.raises(UserError, match="publish a night there first"):
+        second.read("home_v1", probe[:1])
     second.store.materialize(datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
     for service, (_, tables) in SERVICES.items():
         wanted = keys_of(night.rows(tables[0]), *tables[0].key)
@@ -198,7 +199,7 @@ def test_a_lookup_of_a_variant_without_lists_says_what_a_service_shows(night: Sh
     text = printed(lambda console: print_product(client, row["product_id"], row["market"], console, "untold"))
     assert "variant untold" in text and text.count("a service shows the default variant") == 2
     text = printed(lambda console: print_product(client, row["product_id"], "Atlantis", console))
-    assert text.count("nothing for market Atlantis: the live night has no list here") == 2
+    assert text.count("nothing for market Atlantis: the night has no list here") == 2
 
 
 def test_lookups_of_the_unknown_say_so(online: FeastStore) -> None:

@@ -59,9 +59,14 @@ class Shop {
     return { name: table, places, variant, short, model, run };
   }
 
-  /** The list of a product or category in a market, in the variant asked for, else in the first that has one. */
+  /** The list of a product or category in a market, in the variant asked for, else in the default one. */
   inVariant(table, owner, market, variant) {
-    const found = [variant, ...this.variants.keys()].map((each) => this.list(table, `${owner},${market},${each}`));
+    const found = this.inVariants(variant).map((each) => this.list(table, `${owner},${market},${each}`));
     return found.find(Boolean) ?? null;
+  }
+
+  /** The variants that are asked one after the other, as services do. */
+  inVariants(variant) {
+    return [variant, this.variants.indexOf("default")];
   }
 }

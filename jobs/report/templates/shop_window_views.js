@@ -17,11 +17,14 @@ function shortness(list) {
   return told.join(" ");
 }
 
+/** Why there is nothing to show, in the words of the services' client. */
+const nothing = (title, list) => note(`${title}: nothing in ${marketName()}: ${list ? shop.empty.rules : shop.empty.noList}.`);
+
 function productRail(name, product) {
   const title = shop.titles[name];
   if (!shop.has(name)) return note(`${title}: the night has no lists of this kind.`);
   const list = shop.inVariant(name, product.number, state.market, state.variant);
-  if (!list?.places.length) return note(`${title}: no list for this product in ${marketName()}.`);
+  if (!list?.places.length) return nothing(title, list);
   const why = reasons(list, `in ${title}, on the page of ${product.name}, market ${marketName()}`);
   return rail(title, list.places, why, { lead: shortness(list) });
 }
@@ -57,7 +60,7 @@ async function categoryView() {
   const list = shop.inVariant(shop.rankingList, at, state.market, state.variant);
   const title = state.category === "*" ? "Everything" : capital(state.category);
   const lead = h("p", { class: "lead" }, `The first products for customers without a history in ${marketName()}.`);
-  if (!list?.places.length) return [heading(title), note(`No order of this page was made for ${marketName()}.`)];
+  if (!list?.places.length) return [heading(title), nothing("Most wanted", list)];
   const why = reasons(list, `on the page ${title}, market ${marketName()}`);
   return [heading(title), lead, rail("Most wanted", list.places, why, { grid: true, lead: shortness(list) })];
 }
@@ -84,26 +87,31 @@ function pastEvents(customer) {
 const EVENTS_FIRST = 8;
 
 async function customerView() {
-  await shop.load([shop.customerList]);
+  await shop.load([shop.customerList, shop.rankingList]);
   const number = shop.customers.findIndex((each) => each.id === state.customer);
   if (number < 0) return [heading("No such customer"), note(`${state.customer || "No customer"} is not on this page.`)];
   const customer = shop.customers[number];
   const list = shop.list(shop.customerList, number);
   const title = shop.titles[shop.customerList];
   const bought = new Set(customer.events.map(([product]) => product));
-  const shown = list?.places.length
+  const order = list ? null : shop.inVariant(shop.rankingList, shop.categories.indexOf("*"), customer.market, shop.variants.indexOf("default"));
+  const shown = order?.places.length
+    ? rail(title, order.places, reasons(order, `in the order of market ${customer.marketName}`),
+      { grid: true, lead: "No list of their own: services show the market’s order." })
+    : list?.places.length
     ? rail(title, list.places, reasons(list, `in ${title} of customer ${customer.id}, market ${customer.marketName}`),
       { grid: true, lead: [shop.variants.length > 1 ? `This customer sees variant ${list.variant}.` : "", list.short ? `Short: ${list.short}.` : ""].filter(Boolean).join(" "),
         extra: (place) => bought.has(place.product) ? "in the history" : null })
-    : note("No list was made for this customer.");
+    : note(`${title}: nothing in ${customer.marketName}: ${list ? shop.empty.rules : shop.empty.noList}.`);
   return [heading(`Customer ${customer.id}`), h("p", { class: "lead" }, `Market ${customer.marketName}`),
     h("div", { class: "beside" }, pastEvents(customer), shown)];
 }
 
 /** Places of the whole bag's list, each with the lists it comes from. */
 function bagPlaces(products) {
-  const lists = products.map((product) => shop.inVariant("bag_extras", product.number, state.market, state.variant));
-  const inputs = lists.map((list) => (list?.places ?? []).map((place) => ({ ...shop.product(place.product), ...place })));
+  const inVariant = (variant) => products.map((product) => shop.list("bag_extras", `${product.number},${state.market},${variant}`));
+  const lists = shop.inVariants(state.variant).map(inVariant).find((found) => found.some(Boolean)) ?? [];
+  const inputs = products.map((_, at) => lists[at]).map((list) => (list?.places ?? []).map((place) => ({ ...shop.product(place.product), ...place })));
   const places = combineBag(products, inputs, shop.places).map((found, at) => {
     const parts = inputs.flatMap((list, nr) => list.filter((each) => each.id === found.id).map((each) =>
       `${each.score.toPrecision(4)} as ${ordinal(each.place)} extra of ${products[nr].name}`));
@@ -132,7 +140,7 @@ async function bagView() {
   if (!shop.has("bag_extras")) return [...top, note("A Little Something Extra: the night has no lists of this kind.")];
   if (!products.length) return top;
   const { places, list } = bagPlaces(products);
-  if (!places.length) return [...top, note(`A Little Something Extra: nothing small goes with this bag in ${marketName()}.`)];
+  if (!places.length) return [...top, note(`A Little Something Extra: nothing in ${marketName()}: ${list ? shop.empty.addOns : shop.empty.noList}.`)];
   const why = reasons(list, `in A Little Something Extra of a bag of ${products.length}, market ${marketName()}`);
   return [...top, rail(shop.titles.bag_extras, places, why, { lead: "One of each category at most, none that the bag has already, nothing dearer than half of it." })];
 }

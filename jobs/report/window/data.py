@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from feature_repo.client.answers import LEFT_EMPTY, NO_ADD_ON, NO_LIST
 from jobs.gate.counts import ListCounts
 from jobs.lake.forgotten import Salt
 from jobs.lake.lake import Lake
@@ -144,6 +145,7 @@ def read_window(
         "signs": SIGNS,
         "silhouettes": SILHOUETTES,
         "reasons": _reasons(lake, as_of),
+        "empty": {"rules": LEFT_EMPTY, "noList": NO_LIST, "addOns": NO_ADD_ON},
     }
     page["catalogue"] = _catalogue(lake, as_of, texts.products.texts)
     page["sources"], page["rules"] = _cleaned(texts.sources.texts), _cleaned(texts.rules.texts)

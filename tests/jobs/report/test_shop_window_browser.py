@@ -159,7 +159,7 @@ def test_a_market_and_a_variant_are_chosen(browser: Browser, address: str) -> No
     browser.until("location.hash.includes('market=FR')")
     browser.until("document.querySelector('#window').innerText.includes('few are sold here')")
     assert rails(browser)["You Might Also Like"] == [HOSTILE, "Wool Scarf"]
-    assert "People Also Bought: no list for this product in FR" in said(browser, "#window")
+    assert "People Also Bought: nothing in FR: the night has no list here" in said(browser, "#window")
 
 
 def test_a_customer_has_history_and_list_beside_each_other(browser: Browser, address: str) -> None:
@@ -213,7 +213,7 @@ def test_a_category_page_shows_the_markets_order(browser: Browser, address: str)
     browser.open(f"{address}#market=GB&category=scarves", DRAWN)
     assert rails(browser)["Most wanted"] == ["Long Scarf", "Wool Scarf"]
     browser.open(f"{address}#market=FR&category=scarves", DRAWN)
-    assert "No order of this page was made for FR" in said(browser, "#window")
+    assert "Most wanted: nothing in FR: the night has no list here" in said(browser, "#window")
 
 
 @pytest.mark.parametrize(
@@ -311,7 +311,7 @@ def test_a_part_that_is_missing_is_one_sentence(browser: Browser, tmp_path: Path
     path.write_text(written_of(lake, RUN, replace(ShopWindowConfig(), places=2)), "utf-8")
     for view, sentence in (
         ("bag=p1", "A Little Something Extra: the night has no lists of this kind."),
-        ("category=", "No order of this page"),
+        ("category=", "Most wanted: nothing in"),
         ("pair=1", "No product was computed in two customers’ contexts"),
         ("customer=nobody", "nobody is not on this page"),
     ):  # fmt: skip
