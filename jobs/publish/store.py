@@ -108,7 +108,7 @@ class OnlineStore:
     def service_client(self) -> Recommendations:
         """A client with connections of its own and the short waits of a service; nothing is asked yet."""
         try:
-            return Recommendations(self._settings.for_services().open(self.settings.parent))
+            return Recommendations(self._settings.for_services().open())
         except StoreSettingsError as error:
             raise UserError(str(error)) from None
 

@@ -1,10 +1,11 @@
-"""The client, the command line and the shop window give the same lists to the same questions, and the same reasons."""
+"""Client, command line, HTTP API and shop window give the same lists to the same questions, and the same reasons."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from jobs.report.window.page import written_of
 from jobs.tables.shop import MARKET_RANKING, PEOPLE_ALSO_BOUGHT, TITLES
 from tests.support.asking import printed
 from tests.support.browser import CHROMIUM, MISSING, Browser, chromium
+from tests.support.http_shop import HttpShop, served
 from tests.support.toy_shop import RUN, listed
 from tests.support.window_shop import WHO, window_lake
 
@@ -110,9 +112,19 @@ QUESTIONS = {
 }
 
 
+@dataclass(frozen=True)
+class Made:
+    """A night of a small shop."""
+
+    folder: Path
+    """Holds the lake, the online store and the shop window."""
+    client: Recommendations
+    window: str
+    """The address of its shop window."""
+
+
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recommendations, str]:
-    """A night of a small shop: its client, and the address of its shop window."""
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("night")
     lake = window_lake(folder / "lake")
     bought = [("p4", 0.5), ("p5", 0.25)]
@@ -132,7 +144,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recommendations, str
     load_night(lake, backend_at(address), RUN, [table for table in ONLINE if lake.exists(table)], 100, 7)
     page = folder / "shop.html"
     page.write_text(written_of(lake, RUN, ShopWindowConfig(), []), "utf-8")
-    return Recommendations(address), page.as_uri()
+    return Made(folder, Recommendations(address), page.as_uri())
+
+
+@pytest.fixture(scope="module")
+def over_http(made: Made) -> Iterator[HttpShop]:
+    """A client of the HTTP API, which runs."""
+    with served(made.folder / "lake", NIGHTRAIL_FEAST=str(made.folder)) as server:
+        yield HttpShop(server.url)
 
 
 @pytest.fixture(scope="module")
@@ -174,16 +193,21 @@ def of_window(browser: Browser, address: str, question: Question, lists: int) ->
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
-def test_client_and_command_line_give_the_same_answer(name: str, made: tuple[Recommendations, str]) -> None:
+def test_client_and_command_line_give_the_same_answer(name: str, made: Made) -> None:
     question = QUESTIONS[name]
-    answer = of_client(made[0], question)
+    answer = of_client(made.client, question)
     assert {title: reason for title, (_, reason) in answer.items() if reason} == question.empty
     assert all(bool(products) != bool(reason) for products, reason in answer.values())
     if question.printed:
-        assert of_text(question.printed(made[0])) == answer
+        assert of_text(question.printed(made.client)) == answer
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
-def test_the_shop_window_gives_the_same_answer(name: str, made: tuple[Recommendations, str], browser: Browser) -> None:
-    answer = of_client(made[0], QUESTIONS[name])
-    assert of_window(browser, made[1], QUESTIONS[name], len(answer)) == answer
+def test_the_http_api_gives_the_same_answer(name: str, made: Made, over_http: HttpShop) -> None:
+    assert QUESTIONS[name].client(over_http) == QUESTIONS[name].client(made.client)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_the_shop_window_gives_the_same_answer(name: str, made: Made, browser: Browser) -> None:
+    answer = of_client(made.client, QUESTIONS[name])
+    assert of_window(browser, made.window, QUESTIONS[name], len(answer)) == answer
