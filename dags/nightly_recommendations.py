@@ -10,7 +10,10 @@ cluster can run it with an operator of its own. The parameter `settings` changes
 A failed task is retried where that can help. `InputWrong` (exit code 2) names a mistake in the night's input or
 settings and `GateFailed` (3) the gate that stopped the night, with figure and limit; both fail at once, and the live
 night stays live. See the table `gates`; `python -m jobs gate --as-of DATE --accept GATE` lets one failed gate pass.
-`LakeBusy` (4) waits for another process that writes to the lake. The XCom `return_value` of a task is the last line of
+`LakeBusy` (4) waits for another process that writes to the lake. What is away (6: Redis, object storage, a raw file,
+room on a disk) is looked for every five minutes, without holding a worker, for `NIGHTRAIL_WAIT` minutes (default 120);
+then the task is retried as any other (`Away`). `LakeDamaged` (7) names a broken file, and fails at once. The
+XCom `return_value` of a task is the last line of
 its command, with its figures; `stopped` is the reason of a failure.
 
 Airflow's own processes read these variables when they parse this file:
@@ -28,19 +31,23 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, Param, chain
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowRescheduleException
 
 from jobs.steps import GPU_POOL, NIGHT, Step
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ALERT_SECONDS = 60.0
 """Time limit of an alert command."""
+AWAY = 6
+"""Exit code of a command that misses what may come by itself."""
+LOOK_AGAIN = timedelta(minutes=5)
+"""Pause between two looks for what is away; the task holds no worker meanwhile."""
 
 
 class InputWrong(AirflowFailException):
@@ -51,6 +58,14 @@ class GateFailed(AirflowFailException):
     """A gate stopped the night; the live night stays live."""
 
 
+class LakeDamaged(AirflowFailException):
+    """A file of the lake or the online store is broken; a person has to put that right."""
+
+
+class Away(AirflowException):
+    """A service, a raw file or room on a disk is still missing after NIGHTRAIL_WAIT; retried."""
+
+
 class LakeBusy(AirflowException):
     """Another process writes to the lake; retried later."""
 
@@ -59,7 +74,7 @@ class StepFailed(AirflowException):
     """Any other failure, or a killed process; retried."""
 
 
-STOPPED: dict[int, type[AirflowException]] = {2: InputWrong, 3: GateFailed, 4: LakeBusy}
+STOPPED: dict[int, type[AirflowException]] = {2: InputWrong, 3: GateFailed, 4: LakeBusy, 6: Away, 7: LakeDamaged}
 """Exit code of `python -m jobs` -> exception of the task."""
 
 
@@ -76,7 +91,16 @@ class StepOperator(BashOperator):
         why = f"{result.output.removeprefix('error: ')} (exit code {result.exit_code})"
         if task := context.get("ti"):
             task.xcom_push("stopped", why)
+            if result.exit_code == AWAY and (again := look_again(task, context)):
+                raise AirflowRescheduleException(again)
         raise STOPPED.get(result.exit_code, StepFailed)(why)
+
+
+def look_again(task: Any, context: Any) -> datetime | None:
+    """When the task shall look again for what was away; None once it has waited for NIGHTRAIL_WAIT minutes."""
+    began, now = task.get_first_reschedule_date(context), datetime.now(UTC)
+    until = (began or now) + timedelta(minutes=float(os.environ.get("NIGHTRAIL_WAIT", "120")))
+    return min(now + LOOK_AGAIN, until) if now < until else None
 
 
 def alert(context: Any) -> None:

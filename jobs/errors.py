@@ -25,3 +25,15 @@ class EngineLostError(UserError):
     """Spark does not answer, or not any more; no table is half written, and a later try can succeed."""
 
     exit_code = 5
+
+
+class AwayError(UserError):
+    """A service, a raw file or room on a disk is missing for now; nothing is half done, and a later try can succeed."""
+
+    exit_code = 6
+
+
+class DamageError(UserError):
+    """A file of the lake or of the online store is broken or gone; only a person can put that right."""
+
+    exit_code = 7

@@ -19,6 +19,7 @@ import typer
 
 from jobs.errors import UserError
 from jobs.lake import locks, storage
+from jobs.lake.damage import damage_named
 from jobs.nights.progress import StepLines
 from jobs.steps import STEPS
 
@@ -37,6 +38,8 @@ WORK = Path("var/work")
 """Holds what a lake in object storage keeps on this machine, unless NIGHTRAIL_WORK names another folder."""
 NIGHT_TOKEN = "NIGHTRAIL_NIGHT_TOKEN"  # noqa: S105 - a name, no secret
 """Variable that tells the lock which night a step belongs to."""
+BEGIN = ("ingest", "night", "backfill", "apply", "policy")
+"""What may write to a lake that is not there yet."""
 OLDEST_YEAR, NEWEST_YEAR = 1990, 2999
 """Limits of a night's year: dates are counted around a night, and the first and last years have none."""
 PROCESS_DEFAULTS = {
@@ -56,8 +59,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help=f"Nightrail: a fashion shop's recommendation night. A night is the steps {', '.join(STEPS)}, in this order, "
     "each for one date. Exit codes: 0 done, 1 a bug, 2 a mistake in what you gave (the message says which), 3 a gate "
-    "stopped the night, 4 another process writes to the lake, 5 Spark does not answer. After 4 and 5 nothing is half "
-    "done: try again later.",
+    "stopped the night, 4 another process writes to the lake, 5 Spark does not answer, 6 a service, a raw file or room "
+    "on a disk is missing for now, 7 a file of the lake or the online store is damaged (the message says which). After "
+    "4, 5 and 6 nothing is half done: try again later.",
 )
 
 PLACE: dict[str, Any] = {"parser": storage.place, "metavar": "FOLDER|s3://.."}
@@ -121,7 +125,9 @@ def command(name: str | None = None, **options: Any) -> Callable[[Callable[..., 
         def call(**given: Any) -> None:
             for parameter, group in groups.items():
                 given[parameter] = group(**{field.name: given.pop(field.name) for field in fields(group)})
-            function(**given)
+            root = given.get("root") or getattr(given.get("place"), "root", None)
+            with damage_named(root):
+                function(**given)
 
         call.__name__, call.__doc__ = function.__name__, function.__doc__
         call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -150,16 +156,29 @@ class Place:
             return self.root.resolve()
         return Path(os.environ.get("NIGHTRAIL_WORK") or WORK / str(self.root).removeprefix(storage.SCHEME)).resolve()
 
-    def lake(self) -> Lake:
-        """The lake, which starts the engine when a step first needs it.
+    def check_there(self) -> None:
+        """Raise UserError where there is no lake, so that a mistyped root is told and nothing is made there."""
+        storage.check_reachable(self.root)
+        # The first night of a lake holds its lock before it has written a table.
+        if not any((self.root / name).is_dir() for name in ("tables", storage.LOCKS)):
+            raise UserError(
+                f"there is no lake at {self.root}: give --root (NIGHTRAIL_ROOT) the folder of one, or begin one with "
+                "`python -m jobs night`"
+            )
 
-        Raises UserError where the lake or the raw files are in object storage that does not answer.
+    def lake(self, doing: str = "") -> Lake:
+        """The lake, which starts the engine when a step first needs it; of those in BEGIN, `doing` may begin one.
+
+        Raises UserError where there is none, AwayError where object storage with the lake or the raw files does not
+        answer.
         """
         from jobs.lake.lake import Lake
 
         spark, work = os.environ.get("SPARK_REMOTE"), self.work
         remote = [place for place in (self.root, self.raw) if storage.is_remote(place)]
         storage.check_reachable(*remote)
+        if doing not in BEGIN:
+            self.check_there()
 
         def start() -> Engine:
             from jobs.lake.engine import start as start_engine
@@ -202,10 +221,13 @@ class Place:
         return replace(config, publish=replace(config.publish, feature_store=feature_store_file()))
 
     def writing(self, doing: str, night: date | str = "", token: str = "") -> AbstractContextManager[None]:
-        """Hold the lake's lock; raises BusyError (exit code 4) where another process holds it.
+        """Hold the lake's lock; raises BusyError (exit code 4) where another process holds it, UserError where there is
+        no lake and `doing` does not begin one.
 
         `token` is that of the night in this process that the command belongs to; else the environment names the night.
         """
+        if doing not in BEGIN:
+            self.check_there()
         owner = locks.here(doing, str(night), f"{now():%Y-%m-%d %H:%M:%S} UTC")
         return locks.writing(self.root.resolve(), owner, token or os.environ.get(NIGHT_TOKEN, ""))
 
@@ -215,7 +237,7 @@ class Place:
 
     def run_step(self, step: str, as_of: str, **changes: Any) -> None:
         """Run one step. The run's identity comes from the settings before `changes`, which only let things through."""
-        night, settings, lake = day_of(as_of), self.settings(), self.lake()
+        night, settings, lake = day_of(as_of), self.settings(), self.lake(step)
         try:
             self.run_in(lake, step, night, settings, **changes)
         finally:
@@ -237,7 +259,7 @@ class Place:
         """
         from jobs.ingest.lake_shop import record_shop
 
-        with reported(step), self.writing(step, night, token):
+        with reported(step), damage_named(self.root), self.writing(step, night, token):
             shop = self.shop(adopt) if step == "ingest" else None
             _run_in(lake, step, night, settings, **changes)
             if shop:

@@ -208,7 +208,7 @@ def night(
     place = _of_its_own(root, source, raw or SAMPLE_RAW, engine, config, changed)
     settings, as_of = place.settings(), as_of or _last_night(SIZES["sample"])
     plan = _plan(place, day_of(as_of), make_sample=raw is None)
-    lake = place.lake()
+    lake = place.lake("night")
     with place.whole_night("night", plan.as_of) as token:
         ingest = replace(settings.ingest, allow_empty_day=allow_empty_day or settings.ingest.allow_empty_day)
         _check_first(place, ingest if own else None, as_of, adopt)
@@ -290,7 +290,7 @@ def backfill(
     changes: dict[str, dict[str, Any]] = {name: accepted(name, own_gates(name, accept)) for name in ("ingest", "gate")}
     changes["ingest"] |= {"allow_empty_day": True} if allow_empty_day else {}
     steps = [name for name in STEPS if name in (step or STEPS)]
-    lines, lake = lines_of("backfill"), place.lake()
+    lines, lake = lines_of("backfill"), place.lake("backfill")
     with reported("backfill"), place.whole_night("backfill", f"{first} to {last}") as token:
         place.shop(adopt)
 

@@ -45,7 +45,7 @@ def policy(
 
     place, day = Place(root), now().date() if as_of is None else day_of(as_of)
     with place.writing("policy") if file and not check else nullcontext():
-        run_policy(place.lake(), day, file, check, show, Console())
+        run_policy(place.lake("policy" if file else ""), day, file, check, show, Console())
 
 
 @command()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.cli.common import LAKE, Place, Root, command, now
-from jobs.errors import UserError
+from jobs.errors import DamageError, UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,6 +40,8 @@ def status(
     show(found, _online(place, found), console if console.is_terminal else Console(width=WIDTH))
     if not found.nights:
         typer.echo(f"This is the lake {root}; --root FOLDER or NIGHTRAIL_ROOT names another.")
+    if found.damaged:
+        raise typer.Exit(DamageError.exit_code)
 
 
 def show(found: Status, online: str, console: Console) -> None:
@@ -48,6 +50,8 @@ def show(found: Status, online: str, console: Console) -> None:
 
     from jobs.cli.operate import described
 
+    for damage in found.damaged:
+        console.print(Text(damage, style="bold red"))
     console.print(Text(_live(found), style="bold"))
     console.print(Text(online))
     if found.staged_since:
@@ -68,7 +72,7 @@ def show(found: Status, online: str, console: Console) -> None:
 
 def _live(found: Status) -> str:
     if found.live is None:
-        return "Nothing is live yet."
+        return "What is live cannot be told." if found.damaged else "Nothing is live yet."
     since = f" since {found.published_at:%Y-%m-%d %H:%M} UTC" if found.published_at else ""
     return f"Live: the night of {found.live}{since}; it knows nothing of the last {found.hours_old:,.0f} hours"
 

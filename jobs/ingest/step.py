@@ -11,7 +11,7 @@ from pathlib import Path
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.errors import UserError
+from jobs.errors import AwayError, UserError
 from jobs.ingest import figures, rules
 from jobs.ingest.events import write_events
 from jobs.ingest.files import RawFile
@@ -81,7 +81,7 @@ def check_files(folder: RawFolder, source: Source, as_of: date, allow_empty_day:
     last = as_of - timedelta(days=1)
     may_be_empty = allow_empty_day or last.strftime("%A").lower() in source.directives.closed_weekdays
     if all(days) and not may_be_empty and last not in days:
-        raise UserError(
+        raise AwayError(
             f"there is no raw file for {last}, the day before the night {as_of}; the newest in {folder.path} is of "
             f"{max(filter(None, days))}. Deliver it, or pass --allow-empty-day if the shop was closed (closed_weekdays "
             "in the source if it is every week). If the day in a file's name is the day of its export, take it out of "

@@ -21,6 +21,7 @@ from deltalake.transaction import AddAction, CommitProperties, RemoveAction
 from pyarrow.fs import FileSystem
 
 from jobs.errors import UserError
+from jobs.lake.damage import log_damage
 from jobs.lake.prefetch import prefetched
 from jobs.lake.rows import arrow_schema, identity_of, in_key_order, night, stamped_batch
 from jobs.lake.snapshot import BATCH_ROWS, Pick, Snapshot
@@ -108,19 +109,25 @@ class Lake:
         return found
 
     def exists(self, table: Table) -> bool:
-        """Whether the table was ever written."""
-        return DeltaTable.is_deltatable(str(self.path(table)))
+        """Whether the table was ever written; raises DamageError where it was and its log is gone."""
+        if DeltaTable.is_deltatable(str(self.path(table))):
+            return True
+        if found := log_damage(self.path(table)):
+            raise found
+        return False
 
     def delta(self, table: Table, version: int | None = None) -> DeltaTable:
         """The Delta handle, at a version if one is given; raises UserError where the table is not there yet, or not as
         it was (`at`).
 
-        Raises LookupError where the log does not go back to the given version.
+        Raises LookupError where the log does not go back to the given version, DamageError where it is broken.
         """
         was = self.versions.get(table.name)
         try:
             return DeltaTable(str(self.path(table)), was if version is None else version)
         except DeltaError as error:
+            if found := log_damage(self.path(table), whole=True):
+                raise found from None
             if version is not None:
                 raise LookupError(f"{table.name} has no version {version} any more: {error}") from None
             if was is not None:

@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
-from jobs.errors import BusyError, UserError
+from jobs.errors import AwayError, BusyError, UserError
 from jobs.lake import storage
 from jobs.lake.storage import is_remote, put_if, signed_url
 
@@ -254,9 +254,10 @@ def _found(path: Path) -> _Found | None:
     except urllib.error.HTTPError as error:
         if error.code == 404:
             return None
-        raise UserError(f"the lease {path} cannot be read: the answer is {error.code} {error.reason}") from None
+        kind = AwayError if error.code >= 500 else UserError
+        raise kind(f"the lease {path} cannot be read: the answer is {error.code} {error.reason}") from None
     except OSError as error:
-        raise UserError(f"the lease {path} cannot be read: {type(error).__name__}") from None
+        raise AwayError(f"the lease {path} cannot be read: {type(error).__name__}") from None
 
 
 @contextmanager

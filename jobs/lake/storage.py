@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from obstore.fsspec import BufferedFile, FsspecStore
 
-from jobs.errors import UserError
+from jobs.errors import AwayError, UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,6 +44,8 @@ ZIP, ENCRYPTED = b"PK\x03\x04", 1
 CANNOT_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EXDEV)
 ANSWER_SECONDS = 10
 """Time in which object storage has to answer a first request."""
+OVERLOADED = ("SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout")
+"""Codes of answers that pass by themselves."""
 REMEDY = (
     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (AWS_SESSION_TOKEN for a temporary key), AWS_REGION, and for "
     "another service than Amazon's AWS_ENDPOINT_URL (with AWS_ALLOW_HTTP=true for http://)"
@@ -75,7 +77,7 @@ def is_remote(path: object) -> bool:
 
 
 def check_reachable(*paths: Path) -> None:
-    """Raise UserError if object storage does not answer or refuses; local paths are not checked."""
+    """Raise AwayError if object storage does not answer, UserError if it refuses; local paths are not checked."""
     from obstore.exceptions import BaseError
 
     for path in filter(is_remote, paths):
@@ -86,7 +88,8 @@ def check_reachable(*paths: Path) -> None:
             # The whole response may quote what was signed; its code is enough.
             found = re.search(r"<Code>(\w+)</Code>", str(error))
             why = f"the answer is {found[1]}" if found else "there is no answer"
-            raise UserError(f"{path} cannot be read: {why}; check the bucket's name, and {REMEDY}") from None
+            kind = UserError if found and found[1] not in OVERLOADED else AwayError
+            raise kind(f"{path} cannot be read: {why}; check the bucket's name, and {REMEDY}") from None
 
 
 @lru_cache

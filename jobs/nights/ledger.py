@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import resource
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from jobs.config import NightConfig
+from jobs.lake.damage import damage_named, log_damage
 from jobs.lake.engine import told_if_lost
 from jobs.lake.lake import Lake
 from jobs.nights.execute import execute
@@ -38,17 +40,21 @@ def run_step(
     }
     _record(lake, run, row)
     try:
-        with told_if_lost():
+        with told_if_lost(), damage_named(lake.root):
             counts = execute(step, lake, run, config)
     except Exception as error:
-        _record(lake, run, row | _end(run, FAILED, Counts(note=f"{type(error).__name__}: {error}"), clock()))
+        with suppress(Exception):  # a full disk takes no row either; the first error is the one to tell
+            _record(lake, run, row | _end(run, FAILED, Counts(note=f"{type(error).__name__}: {error}"), clock()))
         raise
     _record(lake, run, row | _end(run, DONE, counts, clock()))
     return counts
 
 
 def versions_of(lake: Lake) -> dict[str, int]:
-    """Table name -> Delta version, for every table that exists."""
+    """Table name -> Delta version, for every table that exists; raises DamageError where a log is damaged."""
+    for table in ALL:
+        if found := log_damage(lake.path(table)):  # deltalake takes a log whose newest file is empty for an older one
+            raise found
     return {table.name: lake.version(table) for table in ALL if lake.exists(table)}
 
 

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jobs.errors import DamageError
+from jobs.lake.damage import damage_named, log_damage
 from jobs.lake.lake import Lake
 from jobs.lake.live import Published, publication, staged_since
 from jobs.lake.locks import LockOwner, lock_owners
 from jobs.lake.reading import Wanted, matching, scan
+from jobs.lake.storage import is_remote
 from jobs.steps import STEPS
 from jobs.tables.records import GATES, RUNS
-from jobs.tables.shop import PRODUCT_EMBEDDINGS
+from jobs.tables.shop import ALL, PRODUCT_EMBEDDINGS
 from jobs.tables.table import Table
 from jobs.text import clean
 
+_T = TypeVar("_T")
 KILLED = "killed"
 """State of a step whose row says running while no process holds the lake's lock."""
 
@@ -75,38 +79,67 @@ class Status:
     back: tuple[Published, ...]
     """What can be rolled back to, newest first, without what is live."""
     at_work: tuple[LockOwner, ...]
+    damaged: tuple[str, ...] = ()
+    """What is broken of the lake's tables, and what to do."""
+
+
+class _Damages:
+    """Collects what is broken, so that the rest can be shown."""
+
+    def __init__(self, lake: Lake) -> None:
+        self.root = lake.root
+        whole = not is_remote(lake.root)
+        self.found = [str(found) for table in ALL if (found := log_damage(lake.path(table), whole))]
+
+    def read(self, read: Callable[[], _T]) -> _T | None:
+        """What `read` returns; None where what it reads is broken."""
+        try:
+            with damage_named(self.root):
+                return read()
+        except DamageError as error:
+            self.found = list(dict.fromkeys([*self.found, str(error)]))
+            return None
 
 
 def status_of(lake: Lake, nights: int, now: datetime) -> Status:
-    """The newest `nights` nights of the ledger, and the live one at `now`."""
+    """The newest `nights` nights of the ledger, and the live one at `now`; what is broken is left out and told."""
     from jobs.publish.step import rollbacks
 
-    known = sorted({row["as_of"] for row in matching(lake, RUNS, ("as_of",), Wanted())}, reverse=True)[:nights]
+    damages = _Damages(lake)
+    known = damages.read(lambda: _newest(lake, nights)) or []
     since = pc.field("as_of") >= pa.scalar(known[-1] if known else date.max)
-    runs, gates = _rows(lake, RUNS, since), _rows(lake, GATES, since)
+    runs = damages.read(lambda: _rows(lake, RUNS, since)) or []
+    gates = damages.read(lambda: _rows(lake, GATES, since)) or []
     at_work = tuple(lock_owners(lake.root))
-    live = publication(lake)
+    live = damages.read(lambda: publication(lake))
     night = live.night if live else None
     old = now - datetime.combine(night, time(), UTC) if night else None
-    back = rollbacks(lake) if live else []
+    back = (damages.read(lambda: rollbacks(lake)) or []) if live else []
+    since_then = (damages.read(lambda: staged_since(lake, live)) or []) if live else []
+    models = damages.read(lambda: {one: _model(lake, one) for one in known}) or {}
     return Status(
         nights=tuple(
             _night(
-                lake,
                 one,
                 [row for row in runs if row["as_of"] == one],
                 [row for row in gates if row["as_of"] == one],
                 bool(at_work),
+                models.get(one, ""),
             )
             for one in known
         ),
         live=night,
         published_at=live.at if live else None,
         hours_old=old.total_seconds() / 3600 if old else 0.0,
-        staged_since=tuple(name for name in staged_since(lake, live) if name != GATES.name) if live else (),
+        staged_since=tuple(name for name in since_then if name != GATES.name),
         back=tuple(one for one in reversed(back) if not one.live),
         at_work=at_work,
+        damaged=tuple(damages.found),
     )
+
+
+def _newest(lake: Lake, nights: int) -> list[date]:
+    return sorted({row["as_of"] for row in matching(lake, RUNS, ("as_of",), Wanted())}, reverse=True)[:nights]
 
 
 def _rows(lake: Lake, table: Table, where: pc.Expression) -> list[dict[str, Any]]:
@@ -119,7 +152,7 @@ def _rows(lake: Lake, table: Table, where: pc.Expression) -> list[dict[str, Any]
 
 
 def _night(
-    lake: Lake, as_of: date, runs: Sequence[dict[str, Any]], gates: Sequence[dict[str, Any]], at_work: bool
+    as_of: date, runs: Sequence[dict[str, Any]], gates: Sequence[dict[str, Any]], at_work: bool, model_id: str
 ) -> NightState:
     newest = max(runs, key=lambda row: row["started_at"])["run_id"]
     rows = {row["step"]: row for row in runs if row["run_id"] == newest}
@@ -127,7 +160,7 @@ def _night(
     failed = [clean(gate["gate"]) for gate in gates if not gate["passed"] and not gate["accepted"]]
     order = [*STEPS, *sorted(set(rows) - set(STEPS))]
     steps = {name: _step(rows[name], at_work) for name in order if name in rows}
-    return NightState(as_of, clean(newest), steps, len(gates), tuple(failed), tuple(accepted), _model(lake, as_of))
+    return NightState(as_of, clean(newest), steps, len(gates), tuple(failed), tuple(accepted), model_id)
 
 
 def _step(row: dict[str, Any], at_work: bool) -> StepState:

@@ -23,7 +23,7 @@ from feature_repo.online.store import Writer, nights, writer
 from feature_repo.online.versions import NO_PUBLICATION, Publication
 from feature_repo.served import OWNER
 from feature_repo.settings import StoreSettings, store_settings
-from jobs.errors import UserError
+from jobs.errors import AwayError, BusyError, DamageError, UserError
 from jobs.lake.lake import Lake
 from jobs.publish.load import Loaded, load_night
 from jobs.run import Run
@@ -160,18 +160,41 @@ class OnlineStore:
 
     @contextmanager
     def _answering(self) -> Iterator[None]:
-        """Turns the errors of a store that does not answer, or that another process writes to, into UserError."""
-        from redis.exceptions import RedisError
+        """Turns the errors of a store that does not answer, that another process writes to, or that is damaged, into
+        UserError and its kinds.
+        """
+        from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
         try:
             yield
-        except (StoreBusyError, StoreUnableError) as error:
+        except StoreBusyError as error:
+            raise BusyError(str(error)) from None
+        except StoreUnableError as error:
             raise UserError(str(error)) from None
         except RedisError as error:
-            raise UserError(
+            kind = UserError if isinstance(error, (AuthenticationError, NoPermissionError)) else AwayError
+            raise kind(
                 f"Redis, the online store, does not answer as it should: {error}. The live night stays live; start "
                 "Redis and run the same command again, which continues where this one stopped"
             ) from None
+        except self.backend.away as error:
+            if isinstance(error, OSError):
+                raise
+            raise self._told(error) from error
+
+    def _told(self, error: Exception) -> UserError:
+        """What an error of SQLite says about the store's file."""
+        file, why = getattr(self.backend, "path", self.settings), str(error)
+        if "locked" in why:
+            return BusyError(f"the online store {file} is in use by another process ({why}); try again later")
+        if "full" in why:
+            return AwayError(f"there is no room left for the online store {file}; make room there, and run it again")
+        if "readonly" in why or "unable to open" in why:
+            return UserError(f"the online store {file} cannot be written ({why}): let this process write the file")
+        return DamageError(
+            f"the online store {file} is damaged: {why}. Put it back from a backup, or move it away and run `python -m "
+            "jobs publish` again for the live night, which loads it whole"
+        )
 
 
 def _definitions_digest() -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import BusyError, EngineLostError, GateError, UserError
+from jobs.errors import AwayError, BusyError, DamageError, EngineLostError, GateError, UserError
 from jobs.steps import STEPS
 from jobs.tables.shop import CATALOGUE, CUSTOMER_SEQUENCES
 from tests.support.command_line import jobs, jobs_process, python_process
@@ -53,6 +53,7 @@ MISTAKES = {
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_one_readable_line(mistake: str, tmp_path: Path) -> None:
     arguments, words = MISTAKES[mistake]
+    (tmp_path / "tables").mkdir()
     done = jobs(tmp_path, *arguments)
     said = done.stderr.strip().splitlines()
     assert done.returncode == 2, done.stderr
@@ -68,8 +69,28 @@ def test_the_process_ends_with_the_exit_code_of_the_mistake(tmp_path: Path) -> N
 
 def test_the_help_names_every_exit_code(tmp_path: Path) -> None:
     text = " ".join(jobs(tmp_path, "--help").stdout.split())
-    for code, error in ((2, UserError), (3, GateError), (4, BusyError), (5, EngineLostError)):
+    errors = (UserError, GateError, BusyError, EngineLostError, AwayError, DamageError)
+    for code, error in enumerate(errors, start=2):
         assert error.exit_code == code and f" {code} " in text
+
+
+OF_A_LAKE = {
+    "status": (), "models": (), "sql": ("SELECT 1",),
+    "explain": ("--product", "P1", "--market", "GB", "--position", "1"),
+    "rollback": ("--dry-run",), "policy": ("--show",), "clean": ("--dry-run", "--as-of", "2026-04-06"),
+    "sequences": ("--as-of", "2026-04-06"), "report": ("--as-of", "2026-04-06"), "forget": ("--customer", "C1"),
+    "promote": ("amf-1", "--from", "2026-04-06", "--reason", "asked for"),
+    "demote": ("--from", "2026-04-06", "--reason", "-"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", OF_A_LAKE)
+def test_a_mistyped_root_is_told_and_nothing_is_made_there(command: str, tmp_path: Path) -> None:
+    root = tmp_path / "lakes" / "smaple"
+    done = jobs(root, command, *OF_A_LAKE[command])
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert done.stderr.startswith(f"error: there is no lake at {root}: give --root")
+    assert list(tmp_path.iterdir()) == []
 
 
 QUESTIONS = {
@@ -102,6 +123,7 @@ def test_a_missing_option_is_a_users_mistake_too(tmp_path: Path) -> None:
 
 
 def test_spark_without_java_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "tables").mkdir()
     done = jobs(tmp_path, "sequences", "--as-of", "2026-04-06", "--engine", "spark", PATH="/nowhere", JAVA_HOME="/none")
     assert done.returncode == 2, done.stderr
     assert "needs Java 17 or 21; install it, or use the engine 'sail'" in done.stderr

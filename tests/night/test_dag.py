@@ -168,8 +168,12 @@ def test_a_users_mistake_and_a_failed_gate_are_not_tried_again(dag: dict[str, An
     named = {code: (found["error"], found["final"]) for code, found in outcomes.items() if code != "0"}
     assert named == {
         "1": ("StepFailed", False), "2": ("InputWrong", True), "3": ("GateFailed", True), "4": ("LakeBusy", False),
-        "99": ("StepFailed", False),
+        "6": ("Away", False), "7": ("LakeDamaged", True), "99": ("StepFailed", False),
     }  # fmt: skip
+
+
+def test_what_is_away_is_looked_for_again_until_the_time_is_over(dag: dict[str, Any]) -> None:
+    assert dag["waits"] == [5.0, 2.0, None]
 
 
 def test_a_failed_gate_says_its_figure_and_limit_where_airflow_shows_it(dag: dict[str, Any]) -> None:
@@ -181,7 +185,7 @@ def test_a_failed_gate_says_its_figure_and_limit_where_airflow_shows_it(dag: dic
 def test_a_failure_for_good_alerts_in_one_line(dag: dict[str, Any], set_dag: dict[str, Any]) -> None:
     assert {tuple(task["alerts"]) for task in dag["tasks"].values()} == {("alert",)}
     lines = (set_dag["home"] / "alerts").read_text("utf-8").splitlines()
-    assert len(lines) == 5
+    assert len(lines) == 7
     assert lines[2] == (
         "nightrail: alert: the night 2026-04-06 stopped at exits_3: GateFailed: the figure is 3, must be at most 2 "
         "(exit code 3)"

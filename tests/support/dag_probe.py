@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,7 +29,8 @@ def facts(dags: Path) -> dict[str, Any]:
         "doc": dag.doc_md,
         "tasks": {task.task_id: task_facts(task) for task in dag.tasks},
         "as_of": {text: accepted(dag, text) for text in AS_OF},
-        "exit_codes": {code: outcome(dags, code) for code in (0, 1, 2, 3, 4, 99)},
+        "waits": waits(dags),
+        "exit_codes": {code: outcome(dags, code) for code in (0, 1, 2, 3, 4, 6, 7, 99)},
     }
 
 
@@ -55,6 +57,20 @@ def task_facts(task: Any) -> dict[str, Any]:
 AS_OF = ("", "2026-04-06", "tomorrow", "2026-13-01", "2026-4-6", '2026-04-06"; rm -rf /; "', "$(id)")
 
 
+AWAY = 6
+
+
+def waits(dags: Path) -> list[float | None]:
+    """Minutes after which a task looks again for what is away: at first, after 118 minutes, and after 121."""
+    module, now = dag_module(dags), datetime.now(UTC)
+    found = []
+    for since in (None, now - timedelta(minutes=118), now - timedelta(minutes=121)):
+        task = SimpleNamespace(get_first_reschedule_date=lambda _, since=since: since)
+        again = module.look_again(task, {})
+        found.append(again and round((again - now).total_seconds() / 60, 1))
+    return found
+
+
 def accepted(dag: Any, text: str) -> bool:
     """Whether the parameter as_of takes a text; the empty one stands for none."""
     from airflow.sdk.exceptions import ParamValidationError
@@ -72,7 +88,10 @@ def outcome(dags: Path, code: int) -> dict[str, Any]:
     pushed: dict[str, str] = {}
     command = f"echo something; echo 'error: the figure is 3, must be at most 2' >&2; exit {code}"
     task = module.StepOperator(task_id=f"exits_{code}", bash_command=command, env={"NIGHTRAIL_AS_OF": "2026-04-06"})
-    instance = SimpleNamespace(task=task, task_id=task.task_id, xcom_push=pushed.__setitem__)
+    began = datetime.now(UTC) - timedelta(minutes=130 if code == AWAY else 0)
+    instance = SimpleNamespace(
+        task=task, task_id=task.task_id, xcom_push=pushed.__setitem__, get_first_reschedule_date=lambda _: began
+    )
     try:
         return {"result": task.execute({"ti": instance})}
     except Exception as error:
