@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.publish.step import SURFACES
+from jobs.lake.changes import unchanged
+from jobs.publish.step import BESIDE, SURFACES
 from jobs.steps import STEPS
 from jobs.tables.records import CORRECTED, EVALUATIONS, GATES, INPUTS, MODELS, PUBLISHED, RAW_FILES, REJECTED, RUNS
 from jobs.tables.shop import (
@@ -67,12 +68,12 @@ def test_events_are_the_shops_clean_rows(night: Shop, tiny_raw: object) -> None:
 
 def test_the_night_is_live_on_every_surface(night: Shop) -> None:
     rows = night.rows(PUBLISHED)
-    assert {row["surface"] for row in rows} == {table.name for table in SURFACES}
+    assert {row["surface"] for row in rows} == {table.name for table in (*SURFACES, *BESIDE)} and rows[0]["live"]
     assert {row["as_of"] for row in rows} == {FIRST}
     assert len({row["published_at"] for row in rows}) == 1
     for row in rows:
-        table = next(t for t in SURFACES if t.name == row["surface"])
-        assert row["table_version"] == night.lake.version(table)
+        table = next(t for t in (*SURFACES, *BESIDE) if t.name == row["surface"])
+        assert unchanged(night.lake, table, row["table_version"], FIRST)
         if row["index_path"]:
             assert (night.lake.root / row["index_path"] / "manifest.json").is_file()
 

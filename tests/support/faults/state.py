@@ -15,6 +15,7 @@ import pyarrow as pa
 from jobs.gate.counts import FILE as COUNTS
 from jobs.index import read_index
 from jobs.lake.lake import Lake
+from jobs.lake.live import publication_rows
 from jobs.publish.step import SURFACES
 from jobs.publish.store import REPO
 from jobs.run import Run
@@ -46,7 +47,9 @@ def published(lake: Lake) -> dict[str, Any]:
         return {}
     by_name = {table.name: table for table in SURFACES}
     found = {}
-    for row in lake.arrow(PUBLISHED, ("surface", "as_of", "index_path")).to_pylist():
+    for row in publication_rows(lake):
+        if not row["live"] or row["surface"] not in by_name:
+            continue
         table, night = by_name[row["surface"]], row["as_of"]
         run = Run(night, "", datetime.min)
         index = read_index(lake, run, table).manifest["files"] if row["index_path"] else None
