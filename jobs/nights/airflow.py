@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -31,6 +32,8 @@ DAG = "nightly_recommendations"
 LOG_WIDTH = 110
 POOLS = {SPARK_POOL: "Steps that run on Spark", GPU_POOL: "Training, encoding and lists"}
 """Airflow pools with their descriptions, of one slot each: one step of a kind at a time, of whichever night."""
+WORKERS = 4
+"""Processes of the local Airflow that wait for tasks; a night has one task at a time."""
 PLAIN_SECONDS = 10.0
 """Least time between two progress lines where the output is no terminal."""
 Show = Callable[[str, str], None]
@@ -123,7 +126,12 @@ def run_airflow(plan: NightPlan, port: int, inherited: dict[str, str]) -> None:
 
     Not `airflow standalone`, whose scheduler and triggerer serve their logs on every network address.
     """
+    if _answers(port):
+        raise UserError(f"port {port} of 127.0.0.1 is taken, by another Airflow perhaps; end that, or give --port")
+    for stop in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(stop, signal.default_int_handler)  # as Ctrl-C does, so that no part outlives us
     environment = plan.environment(inherited) | {
+        "AIRFLOW__CORE__PARALLELISM": str(WORKERS),
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": str(port),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
@@ -176,7 +184,8 @@ def _answers(port: int) -> bool:
 def _part(arguments: list[str], environment: dict[str, str], sink: TextIO) -> Iterator[subprocess.Popen[str]]:
     """One of Airflow's processes, which ends with the block."""
     command = _python_tool(["airflow", *arguments])
-    process = subprocess.Popen(command, env=environment, stdout=sink, stderr=subprocess.STDOUT, text=True)
+    # The umask keeps the generated password from other users of the machine.
+    process = subprocess.Popen(command, env=environment, stdout=sink, stderr=subprocess.STDOUT, text=True, umask=0o077)
     try:
         yield process
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,14 @@ def test_a_mistyped_root_is_told_and_nothing_is_made_there(command: str, tmp_pat
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert done.stderr.startswith(f"error: there is no lake at {root}: give --root")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_airflow_refuses_a_taken_port_before_anything_runs(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = jobs(tmp_path / "lake", "airflow", "--port", str(port), "--root", str(tmp_path / "lake"))
+    assert done.returncode == 2 and f"port {port} of 127.0.0.1 is taken" in done.stderr, done.stderr
+    assert not (tmp_path / "lake" / "airflow").exists()
 
 
 QUESTIONS = {
