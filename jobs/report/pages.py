@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from jobs.lake import storage
 from jobs.lake.lake import Lake
@@ -17,9 +17,14 @@ from jobs.report.figures import moment
 from jobs.report.pictures import TEMPLATES, drawing
 from jobs.tables.records import MODELS
 
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
 
 def environment() -> Environment:
     """Jinja with every value escaped, and an error for a name the template misspells."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
     jinja = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
