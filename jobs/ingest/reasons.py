@@ -30,7 +30,7 @@ class Remedy:
     """What a person needs to know about a reason."""
 
     column: str | None
-    """The column whose values show the fault; None where the whole row does."""
+    """The column whose values show the fault; None where only the whole row does, which may name a customer."""
     text: str
 
 
@@ -77,7 +77,7 @@ REJECTED = {
         "CASE WHEN price >= 0 THEN price END AS price keeps the row without its price",
     ),
     "duplicate event": Remedy(
-        None,
+        "product_id",
         "lines that are equal in every column count as one event; if each is a piece of its own, yield an event_id "
         "(order and line number) or count them as quantity (GROUP BY .., count(*) AS quantity)",
     ),

@@ -156,12 +156,13 @@ class ValidatedRows:
         found: dict[str, list[str]] = {}
         for staged, row in self.malformed(table):
             if len(found.setdefault(row.reason, [])) < SHOWN:
-                found[row.reason].append(f"{staged.file.name}, line {row.line}: {row.text}")
+                # Not its text, which may name a customer: it is in `rejected`, and examples are in logs and on pages.
+                found[row.reason].append(f"{staged.file.name}, line {row.line}")
         reasons = [reason for reason in self.faults(table) if reason not in found]
         if not reasons:
             return found
         columns = {reason: remedy_of(reason).column for reason in reasons}
-        value = F.col("raw")
+        value = F.lit(None).cast("string")
         for reason, column in columns.items():
             if column:
                 value = F.when(F.col("reason") == reason, F.get_json_object("raw", f"$.{column}")).otherwise(value)
