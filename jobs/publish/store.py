@@ -170,6 +170,8 @@ class OnlineStore:
         except StoreBusyError as error:
             raise BusyError(str(error)) from None
         except StoreUnableError as error:
+            if isinstance(error.__cause__, self.backend.away):
+                raise self._told(error.__cause__) from error
             raise UserError(str(error)) from None
         except RedisError as error:
             kind = UserError if isinstance(error, (AuthenticationError, NoPermissionError)) else AwayError

@@ -142,13 +142,13 @@ def test_status_and_lookup_say_that_nothing_is_online(
     damage: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NIGHTRAIL_FEAST", str(folder / "feast"))
-    (folder / "lake").mkdir()
+    (folder / "lake" / "tables").mkdir(parents=True)
     if damage != "none":
         (folder / "feast").mkdir()
         (folder / "feast" / "online.db").write_text("no database" * 100 if damage == "wrong" else "")
     done = CliRunner().invoke(app, ["lookup", "--root", "lake", "--customer", "C1"])
     assert done.exit_code != 0
-    said = {"none": "is online; publish a night there first", "empty": "is no online store", "wrong": "cannot be read"}
+    said = {"none": "is online; publish a night there first", "empty": "is no online store", "wrong": "is damaged"}
     assert said[damage] in str(done.exception)
     told = CliRunner().invoke(app, ["status", "--root", "lake"])
     assert told.exit_code == 0

@@ -12,6 +12,7 @@ from jobs.errors import GateError
 from jobs.policy.parse import rules_of
 from jobs.policy.variants import Variant, variant_of
 from jobs.tables.shop import (
+    AVAILABILITY,
     CATALOGUE,
     CUSTOMER_SEQUENCES,
     EVENTS,
@@ -48,7 +49,8 @@ def ruled(night: Shop, favourite: str, repeated: str, tmp_path_factory: pytest.T
     """The lists made again under a policy, for two variants."""
     shop = night.copy(tmp_path_factory.mktemp("ruled"))
     brand = next(r["brand"] for r in night.rows(CATALOGUE) if r["product_id"] == favourite)
-    pinned = next(r["product_id"] for r in night.rows(CATALOGUE) if r["product_id"] != favourite)
+    sold = {r["product_id"] for r in night.rows(AVAILABILITY)}
+    pinned = next(r["product_id"] for r in night.rows(CATALOGUE) if r["product_id"] in sold - {favourite})
     rules = [
         {"rule_id": "recall", "kind": "exclude", "attribute": "product_id", "value": favourite},
         {"rule_id": "launch", "kind": "include", "touch_point": "people_also_bought", "attribute": "product_id",

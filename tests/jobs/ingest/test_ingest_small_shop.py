@@ -141,7 +141,7 @@ def test_too_many_rejected_rows_are_refused_with_their_reasons(shop: SmallShop, 
     write_text(shop.raw / "events" / f"{DAYS[-1]}.csv.gz", HEADER + lines)
     parts = (
         "75.0% of the 4 rows for events",
-        "missing customer (2): take it",
+        "missing customer (2): empty, or a word such as nan",
         "unparseable timestamp (1: 'soon'): 2026-04-05",
         "limit of 5.0%",
     )
