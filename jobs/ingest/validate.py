@@ -22,6 +22,7 @@ from jobs.ingest.reasons import BROKEN_TEXT, NOT_READ, SHOWN, remedy_of
 from jobs.ingest.source import Source, first_line
 from jobs.ingest.staging import StagedFile, StagedFiles
 from jobs.ingest.text import BROKEN
+from jobs.lake.damage import told_apart
 from jobs.lake.engine import is_lost
 from jobs.lake.forgotten import leave_out
 from jobs.lake.lake import Lake
@@ -61,7 +62,7 @@ class ValidatedRows:
         try:
             self._validate_all(dated)
         except PySparkException as error:
-            if is_lost(error):
+            if is_lost(error) or told_apart(error, self.lake.root):  # which is named where the step ends
                 raise
             raise UserError(
                 f"{self.source.path}: a SELECT fails on a row of the raw files: {first_line(error)}; functions such "
