@@ -15,7 +15,8 @@ from rich.table import Table as Grid
 from jobs.errors import UserError
 from jobs.lake.lake import Lake
 from jobs.lake.rows import arrow_schema
-from jobs.policy.compile import Names, Rulebooks, policy_on, stored_rules, unknown_names
+from jobs.model_inputs import read_availability
+from jobs.policy.compile import Names, Rulebooks, policy_on, stored_rules
 from jobs.policy.parse import read_rules
 from jobs.policy.rules import COLUMNS, Rule
 from jobs.policy.variants import Variant
@@ -74,24 +75,26 @@ def _stored_rows(lake: Lake) -> dict[str, dict[str, object]]:
 
 
 def notes(lake: Lake, rules: Sequence[Rule], as_of: date) -> list[str]:
-    """Notes on names that nothing has in the newest catalogue up to a day, and on included products that another rule
-    excludes; none without a catalogue."""
+    """Notes on rules that can have no effect, by the newest catalogue up to a day; none without a catalogue."""
     nights = [night for night in lake.nights(CATALOGUE) if night <= as_of]
     if not nights:
         return []
-    products = lake.arrow(CATALOGUE, ("product_id", "brand", "category", "department"), nights[-1])
-    names = Names(*(Vocabulary.build(column) for column in products.columns))
+    night, labels = nights[-1], ("brand", "category", "department")
+    products = lake.arrow(CATALOGUE, ("product_id", *labels, "launched_at"), night)
+    names = Names(*(Vocabulary.build(products[name]) for name in ("product_id", *labels)))
     brand, category, department = (
-        names.of(attribute).encode(products[attribute], missing="negative").astype(np.int64)
-        for attribute in ("brand", "category", "department")
+        names.of(label).encode(products[label], missing="negative").astype(np.int64) for label in labels
     )
     nothing = np.zeros(len(products), dtype=bool)
     attributes = Attributes(brand, category, department, np.full(len(products), np.nan, np.float32), nothing)
-    markets = None
-    if lake.exists(AVAILABILITY):
-        markets = Vocabulary.build(lake.arrow(AVAILABILITY, ("market",), nights[-1])["market"])
     compiled = Rulebooks(policy_on(rules, as_of), names, attributes)
-    return unknown_names(rules, names, markets) + compiled.hidden_includes()
+    if night not in lake.nights(AVAILABILITY):
+        return compiled.notes()
+    try:
+        _, markets, available = read_availability(lake, night, products)
+    except UserError:  # no market sells anything, which is for the night to say
+        return compiled.notes()
+    return compiled.notes(markets, available)
 
 
 def state(rule: Rule, as_of: date) -> str:

@@ -18,7 +18,7 @@ from jobs.lists.product_lists import read_indexes, stage_product_lists
 from jobs.lists.touch_points import RANKED_PAGE
 from jobs.model_inputs import ProductVectors
 from jobs.policy.compile import note as policy_note
-from jobs.policy.compile import read_policy, unknown_names
+from jobs.policy.compile import read_policy
 from jobs.policy.variants import DEFAULT
 from jobs.run import Counts, Run
 from jobs.tables.shop import (
@@ -84,8 +84,8 @@ def _counts(builder: ListBuilder, written: int, lacking: list[str]) -> Counts:
     if moved := sum(count.moved for count in builder.counts.values()):
         note += f"; rules moved {moved:,} positions"
     if rules := builder.policy.rules:
-        unmatched = unknown_names(rules, builder.rulebooks.names, builder.assortment.markets)
-        note += f"; {policy_note(len(rules), unmatched + builder.rulebooks.hidden_includes())}"
+        notes = builder.rulebooks.notes(builder.assortment.markets, builder.assortment.available)
+        note += f"; {policy_note(len(rules), notes)}"
     note = "; ".join([note, *lacking])
     return Counts(int(builder.assortment.available.sum()), built - product_lists + written, note=note)
 

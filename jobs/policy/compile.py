@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from difflib import get_close_matches
@@ -126,7 +126,7 @@ def read_policy(lake: Lake, as_of: date, variants: Sequence[Variant] | None = No
     return policy
 
 
-# Notes on valid rules that name a product attribute or market which the night does not have.
+# Notes on valid rules that can have no effect tonight.
 
 
 def unknown_names(rules: Iterable[Rule], names: Names, markets: Vocabulary | None = None) -> list[str]:
@@ -153,13 +153,18 @@ def _nearest(what: str, value: str, known: set[str]) -> str:
     return f", but {clean(spelt[close[0]])!r}" if close else ""
 
 
-def note(rules: int, unmatched: list[str], shown: int = 3) -> str:
-    """One line for the ledger: the number of rules, and the first of the names that fit nothing."""
+def note(rules: int, notes: Sequence[str], shown: int = 3) -> str:
+    """One line for the ledger: the number of rules, and the first of the notes on them."""
     counted = f"{rules} rule" + ("" if rules == 1 else "s")
-    if not unmatched:
+    if not notes:
         return counted
-    more = f" and {len(unmatched) - shown} more" if len(unmatched) > shown else ""
-    return f"{counted}; {len(unmatched)} of their names fit nothing: {'; '.join(unmatched[:shown])}{more}"
+    said = "1 note" if len(notes) == 1 else f"{len(notes)} notes"
+    return f"{counted}; {said}: {_some(notes, shown, '; ')}"
+
+
+def _some(texts: Sequence[str], shown: int, between: str = ", ") -> str:
+    more = f" and {len(texts) - shown} more" if len(texts) > shown else ""
+    return between.join(texts[:shown]) + more
 
 
 # Rulebooks. Legend: P products, C categories, D departments.
@@ -211,6 +216,39 @@ class Rulebooks:
         holding = self.policy.holding(touch_point, market, variant)
         return self._compiled(holding, variant.standing.get(touch_point, defaults))
 
+    def notes(self, markets: Vocabulary | None = None, available: BoolMask | None = None) -> list[str]:
+        """Notes on rules that can have no effect tonight, or not everywhere: names that nothing has, products that the
+        rule's market does not sell, and includes that an exclusion wins over.
+
+        `available` [M, P] is what the `markets` sell; without both, markets are not looked at.
+        """
+        found = unknown_names(self.policy.rules, self.names, markets)
+        if markets is not None and available is not None:
+            found += self._unsold(markets, available)
+        return found + self.hidden_includes()
+
+    def _unsold(self, markets: Vocabulary, available: BoolMask) -> Iterator[str]:
+        """A note for each value of a rule of whose products the rule's market sells none; an include is looked at in
+        every market.
+        """
+        for rule in self.policy.rules:
+            row = -1 if rule.market is None else markets.encode([rule.market], missing="negative")[0]
+            if rule.market is not None and row < 0:
+                continue  # noted as unknown
+            rows = np.arange(len(markets)) if rule.market is None else np.array([row])
+            for attribute, value in rule.selects:
+                selected = self._having(attribute, value)
+                lacking = rows[~available[np.ix_(rows, selected)].any(axis=1)]
+                if len(selected) and (len(lacking) == len(rows) or (rule.kind == "include" and len(lacking))):
+                    where = markets.decode(lacking).to_pylist()
+                    everywhere = rule.market is None and len(lacking) == len(rows)
+                    place = "any market" if everywhere else _some([clean(name) for name in where], 3)
+                    what = (
+                        repr(clean(value)) if attribute == "product_id" else f"nothing of {attribute} {clean(value)!r}"
+                    )
+                    unsold = "is not sold in" if attribute == "product_id" else "is sold in"
+                    yield f"{clean(rule.rule_id)}: {what} {unsold} {place} tonight"
+
     def hidden_includes(self) -> list[str]:
         """A note for each include whose product another rule excludes in some of its lists; exclusion wins."""
         shown_at = (None, *KINDS["include"].touch_points)
@@ -232,8 +270,11 @@ class Rulebooks:
 
     def _selected(self, rule: Rule) -> Rows:
         """Products with the rule's value, ascending."""
-        attribute = str(rule.attribute)
-        number = self._number(attribute, rule.value)
+        return self._having(str(rule.attribute), rule.value)
+
+    def _having(self, attribute: str, value: str | None) -> Rows:
+        """Products with a value of an attribute, ascending."""
+        number = self._number(attribute, value)
         if number < 0 or attribute == "product_id":
             return np.array([number] if number >= 0 else [], dtype=np.int64)
         return np.flatnonzero(getattr(self.attributes, attribute) == number)

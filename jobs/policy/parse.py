@@ -16,16 +16,22 @@ from jobs.policy.rules import COLUMNS, KINDS, MOST_RULES, AnyRule, Rule
 
 Cells = Mapping[str, object]
 """Column -> what a row has there."""
+Line = list[str] | str
+"""The cells of a line of a file, without outer blanks, or why it has none."""
+NO_KIND = ("union_tag_invalid", "union_tag_not_found")
+"""Pydantic's errors of a row whose kind is unknown or empty."""
+EVERY_KIND = ("rule_id", "touch_point", "market", "variant", "starts_on", "ends_on", "reason")
+"""Columns that rules of every kind may have."""
 _RULE = TypeAdapter[Rule](Annotated[AnyRule, Field(discriminator="kind")])
 
 
 def rules_of(
-    rows: Sequence[Cells], variants: Sequence[str] | None = None, lines: Sequence[int] | None = None
+    rows: Sequence[Cells | str], variants: Sequence[str] | None = None, lines: Sequence[int] | None = None
 ) -> list[Rule]:
     """The rows as rules, in their order.
 
-    Numbers and dates may be text, as in a CSV file. `variants` are the names that a rule may give
-    (None: any); `lines` are the rows' lines in their file, for the messages.
+    Numbers and dates may be text, as in a CSV file; a row that could not be read is its mistake in words. `variants`
+    are the names that a rule may give (None: any); `lines` are the rows' lines in their file, for the messages.
     Raises UserError with every mistake of every row.
     """
     if len(rows) > MOST_RULES:
@@ -35,13 +41,16 @@ def rules_of(
     names: dict[object, str] = {}
     for number, row in enumerate(rows, start=1):
         place = f"row {number}" if lines is None else f"line {lines[number - 1]}"
+        if isinstance(row, str):
+            mistakes.append(f"{place}: {row}")
+            continue
         given = {column: row.get(column) for column in COLUMNS if row.get(column) not in (None, "")}
         name = given.get("rule_id")
         start = place if name is None else f"{place}, rule {_shown(name)}"
         try:
             rules[place] = _RULE.validate_python(given, context=variants)
         except ValidationError as error:
-            mistakes += [f"{start}: {_mistake(each, given)}" for each in error.errors(include_url=False)]
+            mistakes += [f"{start}: {_mistake(each, given)}" for each in _errors(error, given, variants)]
         if isinstance(name, str) and names.setdefault(name, place) != place:
             mistakes.append(f"{start}: rule_id = {_shown(name)} is that of {names[name]} as well; rename one of them")
     mistakes += _colliding_includes(rules)
@@ -56,20 +65,35 @@ def _shown(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
+def _errors(found: ValidationError, given: Cells, variants: Sequence[str] | None) -> list[ErrorDetails]:
+    """The mistakes of a row; where its kind is one, also those in the columns that every kind has."""
+    errors = found.errors(include_url=False)
+    if errors[0]["type"] not in NO_KIND:
+        return errors
+    try:
+        Rule.model_validate(
+            {name: given[name] for name in EVERY_KIND if name in given} | {"kind": ""}, context=variants
+        )
+    except ValidationError as others:
+        errors += others.errors(include_url=False)
+    return errors
+
+
 def _mistake(error: ErrorDetails, given: Cells) -> str:
     """One mistake in words: the column, its value and the remedy."""
-    kind = given.get("kind")
-    column = str(error["loc"][-1]) if error["type"] not in ("union_tag_invalid", "union_tag_not_found") else "kind"
+    kind = str(given.get("kind"))
+    who = kind if kind in KINDS else "a rule"
+    column = str(error["loc"][-1]) if error["type"] not in NO_KIND else "kind"
     value = f"{column} = {_shown(given[column])}" if column in given else column
     if column == "kind":
         return f"{value} is {'unknown' if column in given else 'empty'}; it must be one of {', '.join(KINDS)}"
     if error["type"] == "value_error":
         return f"{value} {error['ctx']['error']}"
-    needed = KINDS[str(kind)].model_fields[column].description
+    needed = KINDS.get(kind, Rule).model_fields[column].description
     if error["type"] == "missing":
-        return f"{column} is empty; {kind} needs it" + (f": {needed}" if needed else "")
+        return f"{column} is empty; {who} needs it" + (f": {needed}" if needed else "")
     if needed:
-        return f"{value} is not allowed; {kind} needs {needed}"
+        return f"{value} is not allowed; {who} needs {needed}"
     return f"{value} is not allowed; {error['msg'].replace('Input should be', 'it must be')}"
 
 
@@ -102,22 +126,28 @@ def _colliding_includes(rules: Mapping[str, Rule]) -> Iterator[str]:
 def read_rules(path: Path, variants: list[str] | None = None) -> list[Rule]:
     """The checked rules of a CSV file of one rule a line, in its order.
 
-    Raises UserError where it cannot be read as CSV, or with every mistake in its rules.
+    Raises UserError where it is no text or has no header, or else with every mistake in its rules.
     """
     lines = _lines(path)
-    header = _header(path, next(lines, (1, []))[1])
+    first, cells = next(lines, (1, [""]))
+    if isinstance(cells, str):
+        raise UserError(f"{path}, line {first}: the header {cells}")
+    header = _header(path, cells)
     rows = [(line, cells) for line, cells in lines if any(cells)]
-    if uneven := [f"line {line} has {len(cells)}" for line, cells in rows if len(cells) != len(header)]:
-        raise UserError(
-            f"{path}: the header has {len(header)} fields, but {', '.join(uneven)}; put a text with commas in double "
-            "quotes"
-        )
-    given = [dict(zip(header, cells, strict=True)) for _, cells in rows]
-    return rules_of(given, variants, [line for line, _ in rows])
+    return rules_of([_row(header, cells) for _, cells in rows], variants, [line for line, _ in rows])
 
 
-def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """(line on which it begins, cells without outer blanks) of each row."""
+def _row(header: list[str], cells: Line) -> Cells | str:
+    if isinstance(cells, str):
+        return cells
+    if len(cells) != len(header):
+        count = "1 field" if len(cells) == 1 else f"{len(cells)} fields"
+        return f"has {count}, and the header has {len(header)}; put a text with commas in double quotes"
+    return dict(zip(header, cells, strict=True))
+
+
+def _lines(path: Path) -> Iterator[tuple[int, Line]]:
+    """(line on which it begins, its cells) of each row."""
     try:
         data = path.read_bytes()
         text = data.decode("utf-8-sig")
@@ -132,12 +162,16 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise UserError(f"{path}, line {line}: the file has a NUL character; save it as CSV UTF-8")
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     start = 1
-    try:
-        for cells in reader:
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:  # the reader goes on with the next line
+            yield start, f"is no csv: {error}; check its double quotes"
+        else:
             yield start, [cell.strip() for cell in cells]
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise UserError(f"{path}: the row on line {start} is no csv: {error}; check its double quotes") from None
+        start = reader.line_num + 1
 
 
 def _header(path: Path, cells: list[str]) -> list[str]:

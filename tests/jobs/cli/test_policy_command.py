@@ -46,6 +46,18 @@ def test_an_include_that_another_rule_excludes_is_noted(bare_lake: Lake, rules_f
     assert said_by(bare_lake, rules_file(text)).splitlines()[1:] == ["note: r1: 'P1' is excluded by r2"]
 
 
+def test_a_pin_that_its_market_does_not_sell_is_noted(bare_lake: Lake, rules_file: Any) -> None:
+    with_shop(bare_lake)
+    rows = [("P1", "GB", True), ("P1", "FR", False), ("P9", "FR", True)]
+    sold = [dict(zip(("product_id", "market", "available"), row, strict=True)) for row in rows]
+    night = [row | {"as_of": NIGHT, "run_id": "r"} for row in sold]
+    bare_lake.overwrite(AVAILABILITY, pa.Table.from_pylist(night, schema=arrow_schema(AVAILABILITY)))
+    text = "rule_id,kind,market,attribute,value,amount\nr1,include,FR,product_id,P1,3\nr2,include,GB,product_id,P1,3\n"
+    assert said_by(bare_lake, rules_file(text), check=True).splitlines()[1:] == [
+        "note: r1: 'P1' is not sold in FR tonight"
+    ]
+
+
 def test_show_prints_every_rule_with_its_state(bare_lake: Lake) -> None:
     said_by(bare_lake, SAMPLE)
     said = said_by(bare_lake, show=True)

@@ -40,12 +40,10 @@ UNREADABLE: dict[str, tuple[str | bytes, str]] = {
     "no UTF-8": (BOOST.encode() + b"r2,boost,brand,Caf\xe9,3\n", "line 3: byte 0xe9 is no UTF-8; save the file as"),
     "UTF-16": (BOOST.encode("utf-16"), "line 1: byte 0xff is no UTF-8; save the file as CSV UTF-8"),
     "NUL": (BOOST + "r2,boost,brand,A\0cme,3\n", "line 3: the file has a NUL character; save it as CSV UTF-8"),
-    "uneven": (
-        BOOST + "r2,boost\nr3,exclude,brand,Acme,,extra\n",
-        "the header has 5 fields, but line 3 has 2, line 4 has 6; put a text with commas in double quotes",
+    "an open quote in the header": (
+        'rule_id,"kind\n',
+        "line 1: the header is no csv: unexpected end of data; check its",
     ),
-    "an open quote": (BOOST + 'r2,boost,brand,"Acme,3\nr3\n', "the row on line 3 is no csv: "),
-    "text after a quote": (BOOST + 'r2,boost,brand,"Ac"me,3\n', "the row on line 3 is no csv: "),
 }
 
 
@@ -74,6 +72,27 @@ def test_mistakes_are_said_by_the_line_of_the_file(rules_file: Any) -> None:
         "the policy has 1 mistake; no rule was taken from it:\n"
         "  line 6, rule 'r2': amount = '0' is not allowed; boost needs a whole number from 1 to 1000 (places to move)"
     )
+
+
+def test_lines_that_cannot_be_read_hide_no_mistake_of_others(rules_file: Any) -> None:
+    text = BOOST + 'r2,boost\nr3,boosts,brand,Acme,3\nr4,bury,brand,"Ac"me,3\nr5,exclude,brand,Acme,,extra\n'
+    with pytest.raises(UserError) as error:
+        read_rules(rules_file(text + 'r6,boost,brand,Acme,0\nr7,boost,brand,"Acme,3\nr8\n'))
+    said = str(error.value).splitlines()
+    assert said[0] == "the policy has 6 mistakes; no rule was taken from it:"
+    for line, words in zip(
+        said[1:],
+        (
+            "line 3: has 2 fields, and the header has 5; put a text with commas in double quotes",
+            "line 4, rule 'r3': kind = 'boosts' is unknown; it must be one of exclude, ",
+            "line 5: is no csv: ",
+            "line 6: has 6 fields, and the header has 5; ",
+            "line 7, rule 'r6': amount = '0' is not allowed; ",
+            "line 8: is no csv: unexpected end of data; check its double quotes",
+        ),
+        strict=True,
+    ):
+        assert line.strip().startswith(words)
 
 
 def test_what_spreadsheets_write_is_read(rules_file: Any) -> None:

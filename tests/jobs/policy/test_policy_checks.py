@@ -192,6 +192,17 @@ def test_all_mistakes_of_all_rows_are_said_at_once() -> None:
     assert "rule_id = 'r1' is that of row 2 as well; rename one of them" in said[-1]
 
 
+def test_an_unknown_kind_hides_no_mistake_in_the_columns_that_every_kind_has() -> None:
+    bad = {
+        **row(touch_point="home", variant="c", starts_on="soon", amount="many"),
+        "kind": "boots",
+        "rule_id": "x" * 101,
+    }
+    said = [line.split(": ")[1].split()[0] for line in mistakes(bad, variants=["a"])]
+    assert said == ["kind", "rule_id", "touch_point", "variant", "starts_on"]
+    assert "a rule needs it: a name of its own" in mistakes({"market": "GB"})[1]
+
+
 def test_a_long_value_is_cut_in_the_message() -> None:
     (said,) = mistakes({**row(), "kind": "k" * 10_000})
     assert len(said) < 400

@@ -246,4 +246,32 @@ def test_names_that_nothing_has_are_said_and_no_error() -> None:
     ]
     assert unknown_names(rules.policy.rules, NAMES) == said[:3]
     assert note(1, []) == "1 rule"
-    assert note(4, said) == "4 rules; 4 of their names fit nothing: " + "; ".join(said[:3]) + " and 1 more"
+    assert note(4, said) == "4 rules; 4 notes: " + "; ".join(said[:3]) + " and 1 more"
+
+
+def test_rules_about_what_their_market_does_not_sell_are_said() -> None:
+    rules = books(
+        on("product_id", "P0", "include", amount=1, market="FR"),
+        on("product_id", "P1", "include", amount=2),
+        on("product_id", "P2", "include", amount=3),
+        on("brand", "Best", "boost", amount=3, market="FR"),
+        on("category", "hats", "exclude"),
+        mix("men", "children") | {"market": "GB"},
+        on("product_id", "P9", "include", amount=4),
+        on("product_id", "P0", "boost", amount=1, market="UK"),
+    )
+    available = np.array([[0, 1, 0, 0, 1], [1, 1, 0, 0, 0]], dtype=bool)
+    said = rules.notes(Vocabulary(["FR", "GB"]), available)
+    assert said[:-2] == [
+        "r6: no product_id 'P9' tonight",
+        "r7: no market 'UK' tonight",
+        "r0: 'P0' is not sold in FR tonight",
+        "r2: 'P2' is not sold in any market tonight",
+        "r3: nothing of brand 'Best' is sold in FR tonight",
+        "r5: nothing of department 'men' is sold in GB tonight",
+        "r5: nothing of department 'children' is sold in GB tonight",
+    ]
+    assert said[-2:] == rules.hidden_includes()
+    (partly,) = books(on("product_id", "P0", "include", amount=1)).notes(Vocabulary(["FR", "GB"]), available)
+    assert partly == "r0: 'P0' is not sold in FR tonight"
+    assert books(on("brand", "Acme", "boost", amount=1)).notes(Vocabulary(["FR", "GB"]), available) == []
