@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from jobs.errors import GateError
 from jobs.lake.lake import Lake
+from jobs.lake.reading import Wanted, matching_old
 from jobs.lake.rows import night
 from jobs.run import Run
 from jobs.tables.records import GATES
+from jobs.text import clean
 
 ACCEPT = "NIGHTRAIL_ACCEPT"
 """Environment variable: gates that may fail in a whole night, separated by commas."""
@@ -69,3 +72,53 @@ def decide(lake: Lake, run: Run, step: str, checks: Sequence[Check], accepted: C
             f"let it through on purpose, which is recorded: `python -m jobs {step} --as-of {run.as_of} {options}`, or "
             f"{ACCEPT}={','.join(c.gate for c in stopping)} in the environment of the whole night or backfill"
         )
+
+
+# --- what a night's gates came to: every page and command counts them here
+
+PASSED, FAILED, ACCEPTED = "passed", "failed", "accepted"
+
+
+def gates_of(lake: Lake, rows: Wanted) -> list[dict[str, Any]]:
+    """The recorded checks of some nights, those of the input among them; older lakes lack columns, which are null."""
+    return matching_old(lake, GATES, GATES.names, rows)
+
+
+def outcome_of(gate: Mapping[str, Any]) -> str:
+    """PASSED, FAILED, or ACCEPTED: it failed and an operator let it pass. `gate` is a row of GATES."""
+    if gate["accepted"]:
+        return ACCEPTED
+    return PASSED if gate["passed"] else FAILED
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """How a night's gates came out."""
+
+    checked: int
+    failed: tuple[str, ...]
+    """Gates that stopped it."""
+    accepted: tuple[str, ...]
+    """Gates that failed and that an operator let pass."""
+
+    @property
+    def passed(self) -> int:
+        """Gates whose figure is within the limit: an accepted one is not."""
+        return self.checked - len(self.failed) - len(self.accepted)
+
+    def __str__(self) -> str:
+        """84 of 86 gates passed; failed: NAME; accepted: NAME."""
+        parts = [f"{self.passed} of {self.checked} gates passed"]
+        parts += [
+            f"{word}: {', '.join(map(clean, of))}"
+            for word, of in ((FAILED, self.failed), (ACCEPTED, self.accepted))
+            if of
+        ]
+        return "; ".join(parts)
+
+
+def outcomes(gates: Iterable[Mapping[str, Any]]) -> Outcomes:
+    """The outcomes of one night's rows of GATES."""
+    found = [(row["gate"], outcome_of(row)) for row in gates]
+    failed, accepted = (tuple(name for name, of in found if of == word) for word in (FAILED, ACCEPTED))
+    return Outcomes(len(found), failed, accepted)

@@ -122,12 +122,10 @@ def _nights(found: Status) -> Grid:
 def _gates(one: NightState) -> Text:
     from rich.text import Text
 
-    if not one.gates:
+    found = one.gates
+    if not found.checked:
         return Text("-", style="dim")
-    parts = [f"{one.gates - len(one.failed) - len(one.accepted)} of {one.gates} passed"]
-    parts += [f"failed: {', '.join(one.failed)}"] if one.failed else []
-    parts += [f"accepted: {', '.join(one.accepted)}"] if one.accepted else []
-    return Text("; ".join(parts), style="bold red" if one.failed else "yellow" if one.accepted else "")
+    return Text(str(found), style="bold red" if found.failed else "yellow" if found.accepted else "")
 
 
 def _steps(one: NightState) -> Grid:

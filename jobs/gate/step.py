@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.checks import Check, decide
+from jobs.checks import Check, decide, gates_of, outcomes
 from jobs.errors import UserError
 from jobs.gate.config import GateConfig
 from jobs.gate.counts import AT_ONCE, delete_counts, stamp_of, write_counts
@@ -22,6 +22,7 @@ from jobs.gate.models import model_checks
 from jobs.index_manifest import check_index, read_manifest
 from jobs.lake.lake import Lake
 from jobs.lake.live import Published, compared_with
+from jobs.lake.reading import of_night
 from jobs.run import Counts, Run
 from jobs.steps import STAGING
 from jobs.tables.records import GATES, RUNS
@@ -89,7 +90,7 @@ def execute(lake: Lake, run: Run, config: GateConfig) -> Counts:
         raise UserError(f"--accept {sorted(unknown)}: no such gate; there are {', '.join(c.gate for c in checks)}")
     decide(lake, run, "gate", checks, config.accepted)
     write_counts(lake, run.as_of, counts)
-    return Counts(len(checks), len(checks), note=f"{len(checks)} gates passed")
+    return Counts(len(checks), len(checks), note=str(outcomes(gates_of(lake, of_night(run.as_of)))))
 
 
 def _figures(lake: Lake, live: Published | None) -> dict[str, float]:

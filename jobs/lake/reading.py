@@ -49,6 +49,16 @@ def matching(lake: Lake, table: Table, columns: Sequence[str], rows: Wanted) -> 
     return sorted(found, key=lambda row: tuple(str(row[key]) for key in table.key))
 
 
+def matching_old(lake: Lake, table: Table, columns: Sequence[str], rows: Wanted) -> list[StoredRow]:
+    """The same as `matching` for a table of an older lake as well: a column that it lacks is null."""
+    if not lake.exists(table):
+        return []
+    there = set(lake.dataset(table).schema.names)
+    return [
+        dict.fromkeys(columns) | row for row in matching(lake, table, [name for name in columns if name in there], rows)
+    ]
+
+
 def count_rows(lake: Lake, table: Table, as_of: date) -> int:
     """Rows of a night; 0 if the table was never written."""
     return lake.count(table, as_of) if lake.exists(table) else 0

@@ -10,17 +10,17 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jobs.checks import Outcomes, gates_of, outcomes
 from jobs.errors import DamageError
 from jobs.lake.damage import damage_named, log_damage
 from jobs.lake.lake import Lake
 from jobs.lake.live import Published, publication, staged_since
 from jobs.lake.locks import LockOwner, lock_owners
-from jobs.lake.reading import Wanted, matching, scan
+from jobs.lake.reading import Wanted, matching, matching_old, scan
 from jobs.lake.storage import is_remote
 from jobs.steps import STEPS
 from jobs.tables.records import GATES, RUNS
 from jobs.tables.shop import ALL, PRODUCT_EMBEDDINGS
-from jobs.tables.table import Table
 from jobs.text import clean
 
 _T = TypeVar("_T")
@@ -50,11 +50,7 @@ class NightState:
     as_of: date
     run_id: str
     steps: dict[str, StepState]
-    gates: int
-    failed: tuple[str, ...]
-    """Gates that stopped it."""
-    accepted: tuple[str, ...]
-    """Gates that failed and that an operator let pass."""
+    gates: Outcomes
     model_id: str
     """The champion behind its vectors; empty where it has none."""
 
@@ -106,17 +102,17 @@ def status_of(lake: Lake, nights: int, now: datetime) -> Status:
     from jobs.publish.step import rollbacks
 
     damages = _Damages(lake)
-    known = damages.read(lambda: _newest(lake, nights)) or []
-    since = pc.field("as_of") >= pa.scalar(known[-1] if known else date.max)
-    runs = damages.read(lambda: _rows(lake, RUNS, since)) or []
-    gates = damages.read(lambda: _rows(lake, GATES, since)) or []
+    newest = damages.read(lambda: _newest(lake, nights)) or []
+    since = Wanted(where=pc.field("as_of") >= pa.scalar(newest[-1] if newest else date.max))
+    runs = damages.read(lambda: matching_old(lake, RUNS, RUNS.names, since)) or []
+    gates = damages.read(lambda: gates_of(lake, since)) or []
     at_work = tuple(lock_owners(lake.root))
     live = damages.read(lambda: publication(lake))
     night = live.night if live else None
     old = now - datetime.combine(night, time(), UTC) if night else None
     back = (damages.read(lambda: rollbacks(lake)) or []) if live else []
     since_then = (damages.read(lambda: staged_since(lake, live)) or []) if live else []
-    models = damages.read(lambda: {one: _model(lake, one) for one in known}) or {}
+    models = damages.read(lambda: {one: _model(lake, one) for one in newest}) or {}
     return Status(
         nights=tuple(
             _night(
@@ -126,7 +122,7 @@ def status_of(lake: Lake, nights: int, now: datetime) -> Status:
                 bool(at_work),
                 models.get(one, ""),
             )
-            for one in known
+            for one in newest
         ),
         live=night,
         published_at=live.at if live else None,
@@ -142,25 +138,14 @@ def _newest(lake: Lake, nights: int) -> list[date]:
     return sorted({row["as_of"] for row in matching(lake, RUNS, ("as_of",), Wanted())}, reverse=True)[:nights]
 
 
-def _rows(lake: Lake, table: Table, where: pc.Expression) -> list[dict[str, Any]]:
-    """The rows with every column; a column that an older lake lacks is null, and is not added to it."""
-    if not lake.exists(table):
-        return []
-    there = lake.dataset(table).schema.names
-    found = matching(lake, table, [name for name in table.names if name in there], Wanted(where=where))
-    return [dict.fromkeys(table.names) | row for row in found]
-
-
 def _night(
     as_of: date, runs: Sequence[dict[str, Any]], gates: Sequence[dict[str, Any]], at_work: bool, model_id: str
 ) -> NightState:
     newest = max(runs, key=lambda row: row["started_at"])["run_id"]
     rows = {row["step"]: row for row in runs if row["run_id"] == newest}
-    accepted = [clean(gate["gate"]) for gate in gates if gate["accepted"]]
-    failed = [clean(gate["gate"]) for gate in gates if not gate["passed"] and not gate["accepted"]]
     order = [*STEPS, *sorted(set(rows) - set(STEPS))]
     steps = {name: _step(rows[name], at_work) for name in order if name in rows}
-    return NightState(as_of, clean(newest), steps, len(gates), tuple(failed), tuple(accepted), model_id)
+    return NightState(as_of, clean(newest), steps, outcomes(gates), model_id)
 
 
 def _step(row: dict[str, Any], at_work: bool) -> StepState:

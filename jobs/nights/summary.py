@@ -21,7 +21,7 @@ from jobs.report.examples import (
     customer_examples,
     product_examples,
 )
-from jobs.report.figures import LedgerStep, gates_of, live_state_of, steps_of
+from jobs.report.figures import LedgerStep, live_state_of, outcomes_of, steps_of
 from jobs.text import clean
 
 PRODUCTS = 3
@@ -40,7 +40,7 @@ def print_summary(lake: Lake, as_of: date, run_id: str, console: Console, places
     Names from data are printed as `Text`, in which rich looks for no markup, and without control characters.
     """
     steps = steps_of(lake, as_of, run_id)
-    state = live_state_of(lake, as_of, steps, gates_of(lake, as_of))
+    state = live_state_of(lake, as_of, steps, outcomes_of(lake, as_of))
     console.print()
     title = Text.assemble((f"Night {as_of}", "bold"), "  ", (state.label, STYLES[state.state]))
     console.print(title, Text(state.sentence, style="dim"), sep="\n")

@@ -121,7 +121,7 @@ class Series:
         """The last value beside the usual one, in words."""
         usual, last = self.usual, self.points[-1].value
         if usual is None:
-            return "first night"
+            return "first figure"
         if usual == last:
             return "as usual"
         return f"{last / usual - 1:+.1%}" if usual > 0 else f"from {usual:g}"

@@ -12,10 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import PositiveInt
 
+from jobs.checks import PASSED, outcome_of
 from jobs.gate.counts import ListCounts, read_counts
 from jobs.lake.lake import Lake
-from jobs.lake.reading import StoredRow, Wanted, matching
+from jobs.lake.reading import StoredRow, Wanted, matching, matching_old, of_night
 from jobs.report.charts import Point, Series
+from jobs.report.figures import GATE_GROUPS, group_of
 from jobs.report.pages import environment
 from jobs.run import Run
 from jobs.settings import StepSettings
@@ -39,11 +41,13 @@ class DriftConfig(StepSettings):
 def written_of(lake: Lake, run: Run, config: DriftConfig) -> str:
     """The page of a night as HTML."""
     nights = nights_of(lake, run.as_of, config.nights)
+    history = first_load(lake, nights)
+    left_out = f" {_left_out(lake, history)}" if history else ""
     sections = (
         (
             "input",
             "The input",
-            "Figures of each night’s input. A slice of a figure is a market, a type of event or a column.",
+            f"Figures of each night’s input. A slice of a figure is a market, a type of event or a column.{left_out}",
             input_panels(lake, nights, config.slices),
         ),
         (
@@ -58,7 +62,7 @@ def written_of(lake: Lake, run: Run, config: DriftConfig) -> str:
             "The figure of each check; the broken line is its limit.",
             gate_panels(lake, nights),
         ),
-        ("steps", "The steps", "Seconds of each step, and rejected rows.", step_panels(lake, nights)),
+        ("steps", "The steps", f"Seconds of each step, and rejected rows.{left_out}", step_panels(lake, nights)),
     )
     marked = [
         (panel.title, series.name, point.mark, series.change)
@@ -89,12 +93,20 @@ WATCHED = {
     "input_products": ("catalogue products", "all"),
     "input_pairs": ("available pairs", "all"),
     "input_market_pairs": ("available pairs", "market "),
-    "input_prices": ("mean price", ""),
-    "input_nulls": ("null share", ""),
+    "input_prices": ("mean product price", ""),
+    "input_nulls": ("share of nulls", ""),
     "input_columns": ("columns", ""),
-    "input_age": ("newest event age", "all"),
+    "input_age": ("days since newest event", "all"),
 }
 """Gate of the input -> (the figure it checks, the start of the names of its slices)."""
+EVENTS_READ = "events"
+OF_THE_LOAD = (
+    EVENTS_READ, "late events", "corrected events", "retracted events", "known events", "rejected rows",
+    "excluded rows", "raw files", "customers",
+)  # fmt: skip
+"""Figures that count what a night read: they compare with other nights', but not with the load of a whole history."""
+NOT_DRAWN = ("events version",)
+"""Figures that are no quantity."""
 
 
 @dataclass(frozen=True)
@@ -115,12 +127,20 @@ def nights_of(lake: Lake, as_of: date, most: int) -> list[date]:
     return sorted(known)[-most:]
 
 
+def first_load(lake: Lake, nights: Sequence[date]) -> date | None:
+    """The night that read the shop's whole history, if it is among `nights` and is not the only one with events."""
+    events = (pc.field("figure") == EVENTS_READ) & (pc.field("slice") == "all") & (pc.field("value") > 0)
+    loads = sorted({row["as_of"] for row in matching(lake, INPUTS, ("as_of",), _until(nights[-1]) & events)})
+    return loads[0] if len(loads) > 1 and loads[0] in nights else None
+
+
 def input_panels(lake: Lake, nights: Sequence[date], most: int) -> list[DriftPanel]:
     """One panel for each figure of `inputs`, with at most `most` slices: those that moved most."""
-    marks = _input_marks(lake, nights)
+    marks, history = _input_marks(lake, nights), first_load(lake, nights)
     found: dict[str, dict[str, list[Point]]] = defaultdict(lambda: defaultdict(list))
     for row in _rows(lake, INPUTS, ("figure", "slice", "value", "as_of"), nights):
-        if row["value"] is not None:
+        whole = row["as_of"] == history and row["figure"] in OF_THE_LOAD
+        if row["value"] is not None and row["figure"] not in NOT_DRAWN and not whole:
             key = clean(row["figure"]), clean(row["slice"])
             found[key[0]][key[1]].append(Point(row["as_of"], row["value"], marks.get((*key, row["as_of"]), "")))
     order = list(dict.fromkeys(figure for figure, _ in WATCHED.values()))
@@ -132,23 +152,25 @@ def gate_panels(lake: Lake, nights: Sequence[date]) -> list[DriftPanel]:
     """One panel for the input, the model and each touch point, with the figure and limit of each check."""
     found: dict[str, dict[str, list[Point]]] = defaultdict(lambda: defaultdict(list))
     rules = {}
-    for row in _rows(lake, GATES, ("gate", "value", "rule", "passed", "accepted", "as_of"), nights):
+    for row in _rows(lake, GATES, GATES.names, nights):
         if row["value"] is not None:
             name = clean(row["gate"])
-            table = next((table for table in TITLES if name.startswith(table)), "")
-            title = TITLES.get(table, "Input" if name.startswith("input_") else "Model and vectors")
-            found[title][name].append(Point(row["as_of"], row["value"], _mark(row)))
+            found[group_of(name)][name].append(Point(row["as_of"], row["value"], _mark(row)))
             rules[name] = clean(row["rule"])
-    order = ["Input", "Model and vectors", *TITLES.values()]
     return [
         _folded(title, [Series(name, tuple(points), rules[name]) for name, points in sorted(found[title].items())])
-        for title in order
+        for title in GATE_GROUPS
         if title in found
     ]
 
 
 def step_panels(lake: Lake, nights: Sequence[date]) -> list[DriftPanel]:
-    """Seconds of each step, and rejected rows, of the newest run of each night; failed steps are marked."""
+    """Seconds of each step, and rejected rows, of the newest run of each night; failed steps are marked.
+
+    Without the first load, whose steps have a whole history to do.
+    """
+    history = first_load(lake, nights)
+    nights = [night for night in nights if night != history]
     newest: dict[tuple[date, str], StoredRow] = {}
     columns = ("step", "status", "started_at", "ended_at", "rejected", "as_of")
     for row in sorted(_rows(lake, RUNS, columns, nights), key=lambda row: row["started_at"]):
@@ -225,7 +247,7 @@ def _input_marks(lake: Lake, nights: Sequence[date]) -> dict[tuple[str, str, dat
     """(figure, slice, night) -> mark of the slices that a gate of the input names as wrong."""
     marks = {}
     slices = {(row["figure"], row["slice"]) for row in _rows(lake, INPUTS, ("figure", "slice"), nights)}
-    for row in _rows(lake, GATES, ("gate", "passed", "accepted", "detail", "as_of"), nights):
+    for row in _rows(lake, GATES, GATES.names, nights):
         if row["gate"] not in WATCHED or not _mark(row):
             continue
         figure, prefix = WATCHED[row["gate"]]
@@ -236,20 +258,25 @@ def _input_marks(lake: Lake, nights: Sequence[date]) -> dict[tuple[str, str, dat
 
 
 def _mark(gate: StoredRow) -> str:
-    if gate["accepted"]:
-        return "accepted"
-    return "" if gate["passed"] else "failed"
+    outcome = outcome_of(gate)
+    return "" if outcome == PASSED else outcome
 
 
 def _rows(lake: Lake, table: Table, columns: Sequence[str], nights: Sequence[date]) -> list[StoredRow]:
     """The rows of some nights, oldest night first; a column that an older table lacks is null."""
-    if not lake.exists(table):
-        return []
-    there = set(lake.dataset(table).schema.names)
     wanted = Wanted(where=pc.field("as_of").isin(pa.array(nights, pa.date32())))
-    known = [name for name in dict.fromkeys((*columns, "as_of")) if name in there]
-    rows = [dict.fromkeys(columns) | row for row in matching(lake, table, known, wanted)]
+    rows = matching_old(lake, table, tuple(dict.fromkeys((*columns, "as_of"))), wanted)
     return sorted(rows, key=lambda row: row["as_of"])
+
+
+def _left_out(lake: Lake, history: date) -> str:
+    """Why the first load is not drawn, with its size."""
+    events = (pc.field("figure") == EVENTS_READ) & (pc.field("slice") == "all")
+    (row,) = matching(lake, INPUTS, ("value",), of_night(history) & events)
+    return (
+        f"The night of {history} read the whole history, {row['value']:,.0f} events: what counts rows or seconds "
+        "of a load is drawn, and compared, without it."
+    )
 
 
 def _until(as_of: date) -> Wanted:

@@ -12,13 +12,15 @@ from textwrap import shorten
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jobs.checks import ACCEPTED, FAILED, PASSED, Outcomes, outcome_of, outcomes
+from jobs.checks import gates_of as recorded_gates
 from jobs.gate.counts import Catalogue, ListCounts
 from jobs.lake.changes import unchanged
 from jobs.lake.lake import Lake
 from jobs.lake.live import Published, publications
 from jobs.lake.reading import StoredRow, Tally, Wanted, matching, of_night, scan
 from jobs.steps import STEPS
-from jobs.tables.records import EVALUATIONS, GATES, REJECTED, RUNS
+from jobs.tables.records import EVALUATIONS, REJECTED, RUNS
 from jobs.tables.shop import RECOMMENDED_FOR_YOU, SOURCES, TITLES, TOUCH_POINTS
 from jobs.tables.table import Table
 from jobs.text import clean
@@ -38,6 +40,8 @@ LONGEST_CAUSE = 220
 """Characters of an error in the headline; the table of steps has all of it."""
 
 
+GATE_GROUPS = ("Input", "Model and vectors", *TITLES.values())
+"""What gates are about, in the order of the night."""
 LABELS = {"live": "Went live", "past": "Was live", "staged": "Staged", "failed": "Failed"}
 """State of a night's lists -> its label on a page, which is true for good."""
 
@@ -94,7 +98,8 @@ class GateResult:
     """The list it is about, as customers know it."""
     value: float
     rule: str
-    passed: bool
+    outcome: str
+    """passed, failed or accepted."""
     detail: str
 
 
@@ -152,7 +157,7 @@ def live_state_of(
     lake: Lake,
     as_of: date,
     steps: list[LedgerStep],
-    gates: list[GateResult],
+    gates: Outcomes,
     versions: Mapping[str, int] | None = None,
 ) -> LiveState:
     """The state of the night's lists at some versions, by default as they are now.
@@ -166,9 +171,8 @@ def live_state_of(
     # `report` is running now, so its row in the ledger is of an earlier attempt.
     stopped = [step for step in steps if step.status == "failed" and step.name != "report"]
     trouble = [shorten(f"The step {step.name} failed: {step.note}", LONGEST_CAUSE) for step in stopped]
-    failed = [gate.gate for gate in gates if not gate.passed]
-    if failed and not trouble:
-        trouble = [f"{len(failed)} of {len(gates)} gates failed: {', '.join(failed)}"]
+    if gates.failed and not trouble:
+        trouble = [f"{len(gates.failed)} of {gates.checked} gates failed: {', '.join(map(clean, gates.failed))}"]
     model = _model_of(lake, as_of)
     if trouble:
         kept = f"the night {live.night} (run {clean(live.run_id)}) stays live" if live else "nothing is live yet"
@@ -224,19 +228,28 @@ def rejections_of(lake: Lake, as_of: date) -> list[Rejection]:
     ]
 
 
+def outcomes_of(lake: Lake, as_of: date) -> Outcomes:
+    """How the night's gates came out."""
+    return outcomes(recorded_gates(lake, of_night(as_of)))
+
+
 def gates_of(lake: Lake, as_of: date) -> list[GateResult]:
-    """The night's checks, failed ones first, then by list."""
-    rows = matching(lake, GATES, ("gate", "value", "rule", "passed", "detail"), of_night(as_of))
-    gates = [_gate(row) for row in rows]
-    groups = ["Model", *TITLES.values()]
-    return sorted(gates, key=lambda gate: (gate.passed, groups.index(gate.group), gate.gate))
+    """The night's checks: failed ones, then accepted ones, then by what they are about."""
+    order = (FAILED, ACCEPTED, PASSED)
+    gates = [_gate(row) for row in recorded_gates(lake, of_night(as_of))]
+    return sorted(gates, key=lambda gate: (order.index(gate.outcome), GATE_GROUPS.index(gate.group), gate.gate))
 
 
 def _gate(row: StoredRow) -> GateResult:
     name = clean(row["gate"])
-    group = next((title for table, title in TITLES.items() if name.startswith(table)), "Model")
     value = math.nan if row["value"] is None else row["value"]
-    return GateResult(name, group, value, clean(row["rule"]), bool(row["passed"]), clean(row["detail"]))
+    return GateResult(name, group_of(name), value, clean(row["rule"]), outcome_of(row), clean(row["detail"]))
+
+
+def group_of(gate: str) -> str:
+    """What a gate is about, one of GATE_GROUPS."""
+    title = next((title for table, title in TITLES.items() if gate.startswith(table)), "")
+    return title or ("Input" if gate.startswith("input_") else "Model and vectors")
 
 
 def quality_of(lake: Lake, as_of: date, model_id: str) -> list[Quality]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jobs.lake import storage
 from jobs.lake.lake import Lake
-from jobs.report.figures import LiveState, gates_of, list_versions, live_state_of, steps_of
+from jobs.report.figures import LiveState, list_versions, live_state_of, outcomes_of, steps_of
 from jobs.report.pages import environment, page_path, write_page
 
 MARKED = {"index": "state.html", "shop": "shop_state.html"}
@@ -23,7 +23,7 @@ MARK = re.compile(r"<!--state (.*?)-->(.*?)<!--/state-->", re.DOTALL)
 def mark_of(lake: Lake, page: str, as_of: date, run_id: str, versions: Mapping[str, int] | None = None) -> str:
     """The mark of a page that shows the night's lists at some versions of the tables, by default as they are now."""
     versions = list_versions(lake) if versions is None else versions
-    state = live_state_of(lake, as_of, steps_of(lake, as_of, run_id), gates_of(lake, as_of), versions)
+    state = live_state_of(lake, as_of, steps_of(lake, as_of, run_id), outcomes_of(lake, as_of), versions)
     return _mark(page, as_of, run_id, versions, state)
 
 

@@ -10,13 +10,22 @@ from pathlib import Path
 
 from pydantic import PositiveInt
 
+from jobs.checks import PASSED
 from jobs.gate.counts import Catalogue, ListCounts, counts_of, read_catalogue, read_counts, write_counts
 from jobs.lake.lake import Lake
 from jobs.lake.reading import count_rows, matching, of_night
 from jobs.report import drift
 from jobs.report.drift import DriftConfig
 from jobs.report.examples import customer_examples, product_examples
-from jobs.report.figures import GateResult, gates_of, live_state_of, rejections_of, shares_of, steps_of
+from jobs.report.figures import (
+    GateResult,
+    gates_of,
+    live_state_of,
+    outcomes_of,
+    rejections_of,
+    shares_of,
+    steps_of,
+)
 from jobs.report.marks import mark_of
 from jobs.report.model import page as model_page
 from jobs.report.model.page import Champion, ModelReportConfig
@@ -29,7 +38,7 @@ from jobs.report.window.contexts import context_pairs
 from jobs.run import Counts, Run
 from jobs.settings import StepSettings
 from jobs.tables.records import MODELS
-from jobs.tables.shop import CATALOGUE, CUSTOMER_SEQUENCES, EVENTS, LISTS
+from jobs.tables.shop import CATALOGUE, CUSTOMER_SEQUENCES, EVENTS, LISTS, SOURCES
 
 Counted = tuple[dict[str, ListCounts], Catalogue]
 PARTS = 5
@@ -115,8 +124,8 @@ def _counted(lake: Lake, as_of: date) -> Counted:
 
 def _night_page(lake: Lake, run: Run, config: ReportConfig, recent: Recent, counted: Counted) -> str:
     as_of = run.as_of
-    steps, gates = steps_of(lake, as_of, run.run_id), gates_of(lake, as_of)
-    state = live_state_of(lake, as_of, steps, gates)
+    steps, gates, came_out = steps_of(lake, as_of, run.run_id), gates_of(lake, as_of), outcomes_of(lake, as_of)
+    state = live_state_of(lake, as_of, steps, came_out)
     rejections = rejections_of(lake, as_of)
     shares = shares_of(*counted, config.groups)
     return (
@@ -129,12 +138,13 @@ def _night_page(lake: Lake, run: Run, config: ReportConfig, recent: Recent, coun
             mark=mark_of(lake, "index", as_of, run.run_id),
             model_id=state.model_id,
             steps=steps,
-            gates=gates,
+            outcomes=came_out,
             gate_groups=_by_group(gates),
             faults=[rejection for rejection in rejections if not rejection.expected],
             exclusions=[rejection for rejection in rejections if rejection.expected],
             compared=model_page.read_comparison(lake, as_of, state.model_id),
             shares=shares,
+            sources=SOURCES,
             products=product_examples(lake, as_of, config.examples, markup_name=True, recent=recent),
             customers=customer_examples(lake, as_of, config.customers, recent),
             model_page=model_link(lake, as_of),
@@ -148,8 +158,8 @@ def _night_page(lake: Lake, run: Run, config: ReportConfig, recent: Recent, coun
 
 
 def _by_group(gates: list[GateResult]) -> dict[str, list[GateResult]]:
-    """Heading -> its gates in their order; those that failed have a heading of their own, first."""
+    """Heading -> its gates in their order; those that failed, or were accepted, have headings of their own, first."""
     groups: dict[str, list[GateResult]] = {}
     for gate in gates:
-        groups.setdefault(gate.group if gate.passed else "Failed", []).append(gate)
+        groups.setdefault(gate.group if gate.outcome == PASSED else gate.outcome.capitalize(), []).append(gate)
     return groups

@@ -82,8 +82,15 @@ def test_live_is_what_was_published_until_it_is_published_again(shop: Shop) -> N
         shop.step("gate")
     assert gates_of(shop)["you_might_also_like_churn"] == refused["you_might_also_like_churn"], "not with the refused"
 
-    shop.step("gate", accepted=ACCEPTED)
+    note = shop.step("gate", accepted=ACCEPTED).note
+    counted = status_of(lake, 1, datetime(2026, 5, 2, tzinfo=UTC)).nights[0].gates
+    assert (
+        note == str(counted)
+        and set(counted.accepted) <= set(ACCEPTED)
+        and counted.passed + len(counted.accepted) == counted.checked
+    )
     shop.step("publish")
+    assert label(shop) == ("past", "shoppers see"), "the page shows the lists of before"
     assert longest(lake) == (SHORT, SHORT, SHORT) and online(shop) == SHORT
     assert [(one.night, one.live) for one in publications(lake)] == [(FIRST, False), (FIRST, True)]
     shop.step("clean")
@@ -93,6 +100,7 @@ def test_live_is_what_was_published_until_it_is_published_again(shop: Shop) -> N
     assert (back.night, back.at) == (FIRST, first.at)
     assert "its rows were online" in shop.step("publish", replace_newer=True, published_at=back.at).note
     assert longest(lake) == (full, full, full) and online(shop) == full
+    assert label(shop) == ("live", "shoppers see")
     forth = chosen_rollback(lake, FIRST)
     shop.step("publish", replace_newer=True, published_at=forth.at)
     assert longest(lake) == (SHORT, SHORT, SHORT) and online(shop) == SHORT

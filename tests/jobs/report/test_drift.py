@@ -30,15 +30,18 @@ from tests.support.toy_shop import HOSTILE
 
 NIGHTS = 12
 LAST = NIGHTS - 1
+WHOLE = 400
+"""Days of the first load."""
 WITHOUT_REPORT = 6
 
 
 def history(root: Path) -> Lake:
-    """Twelve nights of figures; on the last one Germany is missing, which a person let pass."""
+    """Twelve nights of figures, the first of all history; on the last Germany is missing, which was accepted."""
     lake = Lake(root)
     for place in range(NIGHTS):
         run, last = run_of(place), place == LAST
-        british, german = 600 + 37 * place % 101, 0 if last else 400 + 53 * place % 89
+        load = 1 if place else WHOLE
+        british, german = load * (600 + 37 * place % 101), 0 if last else load * (400 + 53 * place % 89)
         figures = {("events", "all"): british + german, ("events", "market GB"): british,
                    ("events", "market DE"): german, ("null share", "column events.price"): 0.25,
                    ("catalogue products", "all"): 900 + place, (HOSTILE, "market <b>"): place}  # fmt: skip
@@ -54,7 +57,8 @@ def history(root: Path) -> Lake:
         lake.replace_rows(GATES, gates, run)
         ledger = [
             {"step": step, "status": "failed" if (step, place) == ("gate", 3) else "done", "started_at": run.started_at,
-             "ended_at": run.started_at + timedelta(seconds=20 + n * 7 + place), "rejected": 5 * place}
+             "ended_at": run.started_at + timedelta(seconds=load * (20 + n * 7 + place)),
+             "rejected": 5 * (load + place)}
             for n, step in enumerate(("ingest", "lists", "gate"))
         ]  # fmt: skip
         lake.replace_rows(RUNS, ledger, run)
@@ -88,10 +92,26 @@ def test_the_nights_end_with_the_one_asked_for(lake: Lake) -> None:
 def test_a_missing_market_comes_first_marked_as_let_through(lake: Lake, nights: list[date]) -> None:
     events = next(panel for panel in input_panels(lake, nights, 12) if panel.title == "events")
     assert [series.name for series in events.series] == ["all", "market DE", "market GB"]
-    assert [point.mark for point in events.series[1].points] == [""] * LAST + ["accepted"]
+    assert [point.mark for point in events.series[1].points] == [""] * (LAST - 1) + ["accepted"]
     assert not any(point.mark for point in events.series[2].points)
     assert events.series[1].change == "-100.0%"
     assert float(events.note.split("stability index ")[1].split()[0]) > 0.25
+
+
+def test_the_first_load_is_compared_with_nothing_and_the_page_says_so(lake: Lake) -> None:
+    second = nights_of(lake, nth(1), 28)
+    panels = [*input_panels(lake, second, 12), *step_panels(lake, second)]
+    drawn = {(panel.title, series.name): series for panel in panels for series in panel.series}
+    assert [point.at for point in drawn["events", "all"].points] == [nth(1)]
+    assert drawn["events", "all"].change == drawn["Seconds of each step", "lists"].change == "first figure"
+    assert [point.at for point in drawn["catalogue products", "all"].points] == second, "which no load makes smaller"
+    assert [name for name, series in drawn.items() if abs(series.moved) > 0.5 and name[0] != HOSTILE] == []
+    said = Page(written_of(lake, run_of(1), DriftConfig())).text
+    assert said.count(f"The night of {nth(0)} read the whole history, 400,000 events") == 2
+    assert "whole history" not in written_of(lake, run_of(0), DriftConfig()), "alone it is drawn"
+    assert "whole history" not in written_of(lake, run_of(LAST), DriftConfig(nights=5)), "nor where it is long ago"
+    alone = {panel.title: panel for panel in input_panels(lake, [nth(0)], 12)}
+    assert alone["events"].series[0].points[0].value == 400_000
 
 
 def test_what_never_changes_is_named_and_not_drawn(lake: Lake, nights: list[date]) -> None:
@@ -119,9 +139,9 @@ def test_gates_have_their_limit_and_the_night_they_failed(lake: Lake, nights: li
 def test_steps_show_their_seconds_and_the_one_that_failed(lake: Lake, nights: list[date]) -> None:
     seconds, rejected = step_panels(lake, nights)
     assert [series.name for series in seconds.series] == ["ingest", "lists", "gate"]
-    assert [point.value for point in seconds.series[1].points] == [27.0 + place for place in range(NIGHTS)]
+    assert [point.value for point in seconds.series[1].points] == [27.0 + place for place in range(1, NIGHTS)]
     assert [point.at for point in seconds.series[2].points if point.mark] == [nth(3)]
-    assert rejected.series[0].points[-1].value == 5 * LAST
+    assert rejected.series[0].points[-1].value == 5 * (1 + LAST)
 
 
 def test_lists_show_their_length_and_sources(lake: Lake, nights: list[date]) -> None:

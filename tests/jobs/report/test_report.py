@@ -8,14 +8,20 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
 from jobs.errors import UserError
 from jobs.lake.lake import Lake
+from jobs.nights.status import status_of
 from jobs.report.charts import Axis
+from jobs.report.figures import outcomes_of
 from jobs.report.pages import page_path
-from jobs.report.pictures import PAINT, paint
+from jobs.report.pictures import PAINT, TEMPLATES, paint
 from jobs.report.step import ReportConfig, execute
+from jobs.tables.records import GATES
+from jobs.tables.shop import SOURCES
 from tests.support.page import Page
 from tests.support.toy_shop import HOSTILE, MODEL, NAMES, NIGHT, RUN, finish, shop
 
@@ -120,11 +126,60 @@ def test_a_size_below_one_is_refused() -> None:
         ReportConfig(examples=0)
 
 
-def test_every_source_of_a_position_is_in_the_legend(tmp_path: Path) -> None:
-    from jobs.tables.shop import SOURCES
+def test_every_source_of_a_position_is_in_the_legend_in_words_and_a_colour(tmp_path: Path) -> None:
+    text = written(shop(tmp_path))
+    said = Page(text).text
+    assert [source for source, why in SOURCES.items() if source not in said or why not in said] == []
+    legend = text.split('class="legend sources"')[1].split("</dl>")[0]
+    assert re.findall(r'class="(s\d)"', legend) == [f"s{place}" for place in range(len(SOURCES))]
+    stack = text.split('class="stack"')[1].split("</div>")[0]
+    assert re.findall(r'class="(s\d)"', stack) == ["s0", "s4"], "model, market popularity"
 
-    text = Page(written(shop(tmp_path))).text
-    assert [source for source in SOURCES if source not in text] == []
+
+COLOUR_VISION = {
+    "full": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    "no red": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "no green": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "no blue": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+"""Light as eyes without one kind of cone see it: Machado and others 2009, severity 1."""
+LEAST_DISTANCE = 0.1
+"""Of two colours in Oklab, where 0.02 is just seen."""
+
+
+def oklab(light: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """[n, 3] linear sRGB as Oklab."""
+    cones = [[0.41222, 0.53633, 0.05145], [0.21190, 0.68070, 0.10740], [0.08830, 0.28172, 0.62998]]
+    axes = [[0.21045, 0.79362, -0.00407], [1.97800, -2.42859, 0.45059], [0.02590, 0.78277, -0.80868]]
+    return np.cbrt(light @ np.transpose(cones)) @ np.transpose(axes)
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize("vision", COLOUR_VISION)
+def test_colours_of_sources_differ_for_every_eye(scheme: int, vision: str) -> None:
+    style = (TEMPLATES / "report.css").read_text("utf-8")
+    found = [re.findall(rf"--s{place}: #(\w{{6}});", style)[scheme] for place in range(len(SOURCES))]
+    srgb = np.array([[int(colour[at : at + 2], 16) / 255 for at in (0, 2, 4)] for colour in found])
+    light = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    seen = oklab(np.clip(light @ np.transpose(COLOUR_VISION[vision]), 0, 1))
+    apart = np.sqrt(((seen[:, None] - seen[None]) ** 2).sum(axis=-1))[np.triu_indices(len(SOURCES), 1)]
+    assert apart.min() >= LEAST_DISTANCE
+
+
+def test_accepted_gates_are_said_and_counted_as_status_counts_them(tmp_path: Path) -> None:
+    lake = shop(tmp_path)
+    finish(lake)
+    outcomes = (("input_events", True, False), ("bag_extras_churn", True, True), ("one_model", False, False))
+    gates = [{"gate": name, "value": 0.1, "rule": "at least 0.9", "passed": passed, "accepted": accepted}
+             for name, passed, accepted in outcomes]  # fmt: skip
+    lake.replace_rows(GATES, gates, RUN)
+    said = re.sub(r"\s+", " ", Page(written(lake)).text)
+    headline = "1 of 3 gates failed: one_model"
+    for part in ("of 3 gates passed, 1 failed and 1 accepted", "✕ failed", "○ accepted", headline):
+        assert part in said, part
+    counted = status_of(lake, 1, RUN.started_at).nights[0].gates
+    assert str(counted) == "1 of 3 gates passed; failed: one_model; accepted: bag_extras_churn"
+    assert counted == outcomes_of(lake, NIGHT)
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed: apt-get install chromium")
