@@ -1,10 +1,12 @@
-"""Answers an analyst's SELECT over the tables as they are live."""
+"""Answers an analyst's SELECT over the tables as they are live, and over those that keep history."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.csv
@@ -19,19 +21,26 @@ from sqlglot.errors import SqlglotError
 from jobs.errors import UserError
 from jobs.lake.engine import told_if_lost
 from jobs.lake.lake import Lake
-from jobs.lake.live import live_frame, table_named, tables_there
+from jobs.lake.live import history_frame, keeps_history, live_frame, table_named, tables_there
 from jobs.lake.storage import write_whole
+from jobs.tables.table import Table
 from jobs.text import clean
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
 
 LIVE = "live"
 """The schema that queries name: `live.you_might_also_like`."""
 DIALECT = "spark"
+Frame = Callable[[Lake, Table], "DataFrame"]
 CELL = 60
 """Characters of a value that are shown."""
 
 
 def answer(lake: Lake, query: str, most: int | None = None) -> pa.Table:
     """The rows of a SELECT over tables named `live.NAME`, the first `most` of them if given.
+
+    A table that keeps history has all of it under its plain NAME.
 
     Raises UserError where it is no single SELECT, names another table, or the engine refuses it.
     """
@@ -40,8 +49,8 @@ def answer(lake: Lake, query: str, most: int | None = None) -> pa.Table:
     tables = _tables_of(lake, query)
     with told_if_lost():
         try:
-            for name in tables:
-                live_frame(lake, table_named(lake, name)).createOrReplaceTempView(name)
+            for name, frame in tables.items():
+                frame(lake, table_named(lake, name)).createOrReplaceTempView(name)
             found = lake.spark.sql(_without_schema(query))
             return (found if most is None else found.limit(most)).toArrow()
         except PySparkException as error:
@@ -81,8 +90,8 @@ def print_answer(rows: pa.Table, most: int, console: Console) -> None:
         console.print(f"{rows.num_rows:,} rows")
 
 
-def _tables_of(lake: Lake, query: str) -> set[str]:
-    """Names of the live tables that a query reads."""
+def _tables_of(lake: Lake, query: str) -> dict[str, Frame]:
+    """Name -> rows of each table that a query reads."""
     try:
         parsed = [tree for tree in sqlglot.parse(query, dialect=DIALECT) if tree is not None]
     except SqlglotError as error:
@@ -90,14 +99,18 @@ def _tables_of(lake: Lake, query: str) -> set[str]:
     if len(parsed) != 1 or not isinstance(parsed[0], exp.Query):
         raise UserError("give one SELECT; tables are only read here, never changed")
     own = {cte.alias_or_name for cte in parsed[0].find_all(exp.CTE)}
-    found = set()
+    found: dict[str, Frame] = {}
     for table in parsed[0].find_all(exp.Table):
         if not isinstance(table.this, exp.Identifier) or (not table.db and table.name in own):
             continue  # a function such as range(10), or a WITH of the query
-        if table.db.lower() != LIVE or table.catalog:
-            there = ", ".join(f"{LIVE}.{name}" for name in tables_there(lake))
+        frame = live_frame if table.db.lower() == LIVE else history_frame
+        plain = {one for one in tables_there(lake) if keeps_history(table_named(lake, one))}
+        if table.catalog or (frame is history_frame and (table.db or table.name not in plain)):
+            there = ", ".join([*(f"{LIVE}.{one}" for one in tables_there(lake)), *sorted(plain)])
             raise UserError(f"the query reads {table.sql(DIALECT)}; tables to read are: {there}")
-        found.add(table_named(lake, table.name).name)
+        name = table_named(lake, table.name).name
+        if found.setdefault(name, frame) is not frame:
+            raise UserError(f"the query reads {name} and {LIVE}.{name}; read one of them, and choose nights by as_of")
     return found
 
 

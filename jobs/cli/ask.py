@@ -133,7 +133,9 @@ def explain(
 
 @command(rich_help_panel=PANEL)
 def sql(
-    query: Annotated[str, typer.Argument(help="A SELECT over tables named live.NAME.")],
+    query: Annotated[
+        str, typer.Argument(help="A SELECT over tables named live.NAME; NAME has all nights' rows of some.")
+    ],
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Write all rows to a .csv or .parquet file.")
     ] = None,

@@ -21,12 +21,16 @@ from jobs.lake.lake import Lake
 from jobs.lake.reading import StoredRow, Wanted, matching
 from jobs.lake.rows import arrow_schema
 from jobs.lake.storage import place
-from jobs.tables.records import PUBLISHED
-from jobs.tables.shop import ALL, MARKET_RANKING
+from jobs.tables.records import GATES, PUBLISHED
+from jobs.tables.shop import ALL, MARKET_RANKING, RULE_EFFECTS
 from jobs.tables.table import Table
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
+
+
+OF_A_NIGHT = (RULE_EFFECTS, GATES)
+"""Tables that keep the history of all nights, and are published with each."""
 
 
 @dataclass(frozen=True)
@@ -136,9 +140,9 @@ def live_table(
 ) -> pa.Table:
     """The live rows of the table `name` of the lake at `root`, in key order.
 
-    `columns` are all by default; `where` is an Arrow expression over any of the table's columns. Tables with a row or
-    partition for each night have those of the night that is live, at the Delta version that was published. Tables
-    that record history have all rows.
+    `columns` are all by default; `where` is an Arrow expression over any of the table's columns. Tables of a night's
+    rows have those of the night that is live, at the Delta version that was published. Tables that record history
+    (`keeps_history`) have all rows; of `gates` and `rule_effects`, which are both, the live night's.
 
     Raises UserError where nothing was published yet, and for a table or column that is not there.
     """
@@ -163,6 +167,16 @@ def live_frame(lake: Lake, table: Table) -> DataFrame:
     return lake.at({table.name: lake.version(table)}).frame(table, as_of)
 
 
+def history_frame(lake: Lake, table: Table) -> DataFrame:
+    """All rows of a table that `keeps_history`, likewise."""
+    return lake.at({table.name: lake.version(table)}).frame(table)
+
+
+def keeps_history(table: Table) -> bool:
+    """Whether rows of a table are read without asking what was published: events, ledgers and figures of all nights."""
+    return table.partition != ("as_of",)
+
+
 def tables_there(lake: Lake) -> list[str]:
     """Names of the tables that were written."""
     return [table.name for table in ALL if lake.exists(table)]
@@ -179,6 +193,6 @@ def table_named(lake: Lake, name: str) -> Table:
 
 def _live_rows(lake: Lake, table: Table) -> tuple[Lake, date | None]:
     """(the lake that has the table's live rows, the night they are of); no night for a table that records history."""
-    if table.partition != ("as_of",):
+    if keeps_history(table) and table not in OF_A_NIGHT:
         return lake, None
     return live_lake(lake), live_night(lake)

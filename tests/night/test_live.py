@@ -20,7 +20,8 @@ from jobs.lake.live import live_table, publication, publications, staged_since
 from jobs.nights.status import status_of
 from jobs.report.pages import page_path
 from jobs.tables.records import GATES, PUBLISHED
-from jobs.tables.shop import YOU_MIGHT_ALSO_LIKE
+from jobs.tables.shop import PEOPLE_ALSO_BOUGHT, YOU_MIGHT_ALSO_LIKE
+from tests.support.damages import with_manifest
 from tests.support.nights import FIRST, SECOND, Shop
 
 SHORT = 3
@@ -119,6 +120,24 @@ def test_an_earlier_publication_is_loaded_where_the_store_lost_it(night: Shop, t
         path.unlink()
     assert "its rows were online" not in shop.step("publish", replace_newer=True, published_at=first.at).note
     assert longest(shop.lake) == (full, full, full) and online(shop) == full
+
+
+def test_a_live_night_made_again_counts_its_baskets_against_those_that_were_published(
+    night: Shop, tmp_path: Path
+) -> None:
+    shop = night.copy(tmp_path)
+    baskets = gates_of(shop)["co_purchase_baskets"]["value"]
+    with_manifest(shop, PEOPLE_ALSO_BOUGHT, FIRST, baskets=2 * int(baskets))  # the index step ran again on late files
+    for _ in range(2):  # also against those of the night that was made again and not published
+        shop.step("gate")
+        rows = gates_of(shop)
+        assert rows["co_purchase_baskets"]["value"] == 2 * baskets > 0
+        assert "the model counts over 20% more baskets" in rows["people_also_bought_churn"]["detail"]
+        assert rows["people_also_bought_churn"]["rule"] == "at most 0.9"
+        assert "the model is the same" in rows["market_ranking_churn"]["detail"]
+    shop.step("publish")
+    shop.step("gate")
+    assert "the model is the same" in gates_of(shop)["people_also_bought_churn"]["detail"]
 
 
 def label(shop: Shop) -> tuple[str, str]:

@@ -18,8 +18,8 @@ from jobs.errors import UserError
 from jobs.lake.lake import Lake
 from jobs.lake.live import live_night, live_table
 from jobs.lake.rows import arrow_schema
-from jobs.tables.records import PUBLISHED, RAW_FILES
-from jobs.tables.shop import CATALOGUE, YOU_MIGHT_ALSO_LIKE
+from jobs.tables.records import GATES, PUBLISHED, RAW_FILES
+from jobs.tables.shop import CATALOGUE, RULE_EFFECTS, YOU_MIGHT_ALSO_LIKE
 from tests.conftest import run_of
 
 FIRST, LIVE, LATER = date(2026, 3, 1), date(2026, 3, 2), date(2026, 3, 3)
@@ -51,15 +51,21 @@ def live(lake: Lake) -> Lake:
     for night, price in ((FIRST, 1.0), (LIVE, 2.0), (LATER, 3.0)):
         lake.replace_rows(CATALOGUE, [{"product_id": "P1", "name": "hat", "price": price}], run_of(night))
         lake.replace_rows(RAW_FILES, [{"path": f"{night}.csv", "bytes": 1}], run_of(night))
-    published = {
-        "surface": TABLE.name,
-        "since": FIRST,
-        "table_version": lake.version(TABLE),
-        "as_of": LIVE,
-        "run_id": "r",
-        "published_at": datetime(2026, 3, 2, tzinfo=UTC),
-    }
-    lake.overwrite(PUBLISHED, pa.Table.from_pylist([published], schema=arrow_schema(PUBLISHED)))
+        lake.replace_rows(GATES, [{"gate": "stale", "value": price}], run_of(night))
+        lake.replace_rows(RULE_EFFECTS, [{"rule_id": "r1", "changed": int(price)}], run_of(night))
+    published = [
+        {
+            "surface": table.name,
+            "since": FIRST,
+            "table_version": lake.version(table),
+            "as_of": LIVE,
+            "run_id": "r",
+            "published_at": datetime(2026, 3, 2, tzinfo=UTC),
+        }
+        for table in (TABLE, GATES, RULE_EFFECTS)
+    ]
+    lake.overwrite(PUBLISHED, pa.Table.from_pylist(published, schema=arrow_schema(PUBLISHED)))
+    lake.replace_rows(GATES, [{"gate": "stale", "value": 9.0}], run_of(LIVE))
     stage(lake, LIVE, {"P1": ["staged again"], "P2": ["staged again"]}, since=FIRST)
     stage(lake, LATER, {"P1": ["staged later"]}, since=FIRST)
     return lake
@@ -86,6 +92,18 @@ def test_sql_and_the_call_read_the_rows_that_were_published(live: Lake) -> None:
     assert older.num_rows == 0, "an older row does not come back where the newer one does not match"
 
 
+def test_figures_of_a_night_are_those_of_what_is_live_and_all_of_them_under_the_plain_name(live: Lake) -> None:
+    assert live_table(live.root, "gates", ["value"]).to_pylist() == [{"value": 2.0}], (
+        "not those of the night made again"
+    )
+    assert live_table(live.root, "rule_effects", ["changed"]).to_pylist() == [{"changed": 2}]
+    query = "SELECT g.value, e.changed FROM live.gates AS g CROSS JOIN live.rule_effects AS e"
+    assert answer(live, query).to_pylist() == [{"value": 2.0, "changed": 2}]
+    history = answer(live, "SELECT as_of, gates.value FROM gates ORDER BY value")
+    assert history["as_of"].to_pylist() == [FIRST, LATER, LIVE]
+    assert answer(live, "SELECT sum(changed) AS n FROM rule_effects").to_pylist() == [{"n": 6}]
+
+
 @pytest.mark.parametrize(
     ("query", "words"),
     [
@@ -95,6 +113,8 @@ def test_sql_and_the_call_read_the_rows_that_were_published(live: Lake) -> None:
         ("SELECT FROM WHERE", "this is no SQL"),
         ("SELECT * FROM live.shoes", "no table 'shoes'; its tables are: raw_files, catalogue, you_might_also_like"),
         ("SELECT * FROM catalogue", "reads catalogue; tables to read are: live."),
+        ("SELECT * FROM old.gates", r"reads old\.gates; tables to read are: live\.raw_files, .*, gates, published,"),
+        ("SELECT * FROM gates, live.gates", r"reads gates and live\.gates; read one of them, and choose nights"),
         ("SELECT * FROM parquet.`/etc/passwd`", "tables to read are: live."),
         ("SELECT colour_of_hat FROM live.catalogue", "the query failed: .*colour_of_hat"),
     ],
