@@ -5,15 +5,16 @@ from __future__ import annotations
 import inspect
 import os
 import shlex
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import UTC, date, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from jobs.lake.lake import Lake
     from jobs.publish.store import OnlineStore
 
+Held = TypeVar("Held")
 REPOSITORY = Path(__file__).resolve().parents[2]
 LAKE = Path("var/lakes/sample")
 SAMPLE_SQL = REPOSITORY / "jobs" / "sources" / "sample.sql"
@@ -160,7 +162,7 @@ class Place:
         """Raise UserError where there is no lake, so that a mistyped root is told and nothing is made there."""
         storage.check_reachable(self.root)
         # The first night of a lake holds its lock before it has written a table.
-        if not any((self.root / name).is_dir() for name in ("tables", storage.LOCKS)):
+        if not (self.root / "tables").is_dir() and not locks.lock_owners(self.root):
             raise UserError(
                 f"there is no lake at {self.root}: give --root (NIGHTRAIL_ROOT) the folder of one, or begin one with "
                 "`python -m jobs night`"
@@ -228,12 +230,29 @@ class Place:
         """
         if doing not in BEGIN:
             self.check_there()
-        owner = locks.here(doing, str(night), f"{now():%Y-%m-%d %H:%M:%S} UTC")
-        return locks.writing(self.root.resolve(), owner, token or os.environ.get(NIGHT_TOKEN, ""))
+        owner, token = locks.here(doing, str(night), _clock()), token or os.environ.get(NIGHT_TOKEN, "")
+        held = locks.writing(self.root.resolve(), owner, token)
+        return held if token else self._beginning(held)
 
     def whole_night(self, doing: str, night: date | str) -> AbstractContextManager[str]:
         """Hold the lake for one night or several; yields the token (NIGHT_TOKEN) for the processes of the steps."""
-        return locks.whole_night(self.root.resolve(), locks.here(doing, str(night), f"{now():%Y-%m-%d %H:%M:%S} UTC"))
+        return self._beginning(locks.whole_night(self.root.resolve(), locks.here(doing, str(night), _clock())))
+
+    @contextmanager
+    def _beginning(self, held: AbstractContextManager[Held]) -> Iterator[Held]:
+        """`held`; where a mistake ends it and no lake was there before, nothing stays: the root may be mistyped."""
+        root = self.root.resolve()
+        made = [] if storage.is_remote(root) else [path for path in (root, *root.parents) if not path.exists()]
+        with held as given:
+            try:
+                yield given
+            except UserError as error:
+                if made and error.exit_code == UserError.exit_code and _has_only_failed(root):
+                    shutil.rmtree(root, ignore_errors=True)
+                    with suppress(OSError):  # a folder that another process has begun to use
+                        for path in made[1:]:
+                            path.rmdir()
+                raise
 
     def run_step(self, step: str, as_of: str, **changes: Any) -> None:
         """Run one step. The run's identity comes from the settings before `changes`, which only let things through."""
@@ -332,6 +351,18 @@ def secret(name: str) -> str | None:
 def now() -> datetime:
     """The time, UTC: for ledgers, decisions and progress lines, never for what is computed."""
     return datetime.now(UTC)
+
+
+def _clock() -> str:
+    return f"{now():%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _has_only_failed(root: Path) -> bool:
+    """Whether a lake has nothing but locks, logs and the ledger's row of the command that was to begin it."""
+    tables = root / "tables"
+    return {path.name for path in root.iterdir()} <= {storage.LOCKS, "tables", "logs"} and (
+        not tables.is_dir() or {path.name for path in tables.iterdir()} <= {"runs"}
+    )
 
 
 def lines_of(step: str) -> StepLines:

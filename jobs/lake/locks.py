@@ -148,7 +148,8 @@ def _taken(file: int, kind: int, tries: int = TRIES) -> bool:
     for attempt in range(tries):
         with suppress(BlockingIOError):
             fcntl.flock(file, kind | fcntl.LOCK_NB)
-            return True
+            # A command that failed to begin a lake removes what it made: the lock of a file that is gone is none.
+            return os.fstat(file).st_nlink > 0
         if attempt + 1 < tries:
             time.sleep(PAUSE)
     return False

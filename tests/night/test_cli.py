@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.cli.common import Place
 from jobs.errors import AwayError, BusyError, DamageError, EngineLostError, GateError, UserError
 from jobs.steps import STEPS
 from jobs.tables.shop import CATALOGUE, CUSTOMER_SEQUENCES
@@ -92,6 +93,26 @@ def test_a_mistyped_root_is_told_and_nothing_is_made_there(command: str, tmp_pat
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert done.stderr.startswith(f"error: there is no lake at {root}: give --root")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mistake_in_what_may_begin_a_lake_leaves_nothing_at_a_mistyped_root(tmp_path: Path) -> None:
+    root, missing = tmp_path / "lakes" / "smaple", tmp_path / "none"
+    done = jobs(root, "ingest", "--as-of", "2026-04-06", "--raw", str(missing))
+    assert (done.returncode, done.stderr) == (2, f"error: the raw folder {missing} is not there; give the folder that "
+                                                  "holds the shop's raw files\n")  # fmt: skip
+    assert list(tmp_path.iterdir()) == []
+    place = Place(root)
+    with place.writing("ingest"):
+        Place(root).check_there()  # the first night of a lake, which has no table yet
+    with pytest.raises(AwayError, match="not there yet"), place.writing("ingest"):
+        raise AwayError("the raw file of the first night is not there yet")
+    assert [path.name for path in root.iterdir()] == ["locks"]
+    with pytest.raises(UserError, match="there is no lake at"):
+        place.check_there()
+    (root / "tables" / "runs").mkdir(parents=True)
+    with pytest.raises(UserError, match="wrong"), place.whole_night("night", "2026-04-06"):
+        raise UserError("a lake that was there before stays, whatever is wrong")
+    place.check_there()
 
 
 def test_airflow_refuses_a_taken_port_before_anything_runs(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -44,6 +46,21 @@ def held_elsewhere(kind: str, root: Path, doing: str, token: str = "") -> Iterat
             yield process, said
         finally:
             process.stdin.close()
+
+
+def test_the_lock_of_a_file_that_was_removed_meanwhile_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = fcntl.flock
+
+    def removed_first(file: int, kind: int) -> None:  # by a command that failed to begin the lake
+        shutil.rmtree(tmp_path / storage.LOCKS, ignore_errors=True)
+        taken(file, kind)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fcntl, "flock", removed_first)
+        with pytest.raises(BusyError, match="in use by another process"):
+            locks.writing(tmp_path, holder("lists")).__enter__()
+    with locks.writing(tmp_path, holder("lists")):
+        assert [one.doing for one in locks.lock_owners(tmp_path)] == ["lists"]
 
 
 def holder(doing: str) -> locks.LockOwner:
