@@ -97,6 +97,8 @@ class Series:
     points: tuple[Point, ...]
     rule: str = ""
     """Its limit in words: at least 0.9, at most 0.3."""
+    near_zero: bool = False
+    """Whether it is usually near 0 and may be any part of its limit: its change is a difference and no percentage."""
 
     @property
     def steady(self) -> bool:
@@ -110,10 +112,12 @@ class Series:
 
     @property
     def moved(self) -> float:
-        """By how much the last value differs from the usual one, as a share of the larger of the two."""
+        """By how much the last value differs from the usual one: a share of the larger of the two, or a difference."""
         if self.usual is None:
             return 0.0
         last = self.points[-1].value
+        if self.near_zero:
+            return last - self.usual
         return (last - self.usual) / (max(abs(self.usual), abs(last)) or 1.0)
 
     @property
@@ -124,6 +128,8 @@ class Series:
             return "first figure"
         if usual == last:
             return "as usual"
+        if self.near_zero:
+            return f"{last - usual:+.2f}"
         return f"{last / usual - 1:+.1%}" if usual > 0 else f"from {usual:g}"
 
 

@@ -86,6 +86,7 @@ def stability(before: Sequence[float], now: Sequence[float]) -> float:
     return math.fsum((new - old) * math.log(new / old) for old, new in zip(*shares, strict=True))
 
 
+AGE = "days since newest event"
 WATCHED = {
     "input_events": ("events", "all"),
     "input_markets": ("events", "market "),
@@ -96,7 +97,7 @@ WATCHED = {
     "input_prices": ("mean product price", ""),
     "input_nulls": ("share of nulls", ""),
     "input_columns": ("columns", ""),
-    "input_age": ("days since newest event", "all"),
+    "input_age": (AGE, "all"),
 }
 """Gate of the input -> (the figure it checks, the start of the names of its slices)."""
 EVENTS_READ = "events"
@@ -158,7 +159,13 @@ def gate_panels(lake: Lake, nights: Sequence[date]) -> list[DriftPanel]:
             found[group_of(name)][name].append(Point(row["as_of"], row["value"], _mark(row)))
             rules[name] = clean(row["rule"])
     return [
-        _folded(title, [Series(name, tuple(points), rules[name]) for name, points in sorted(found[title].items())])
+        _folded(
+            title,
+            [
+                Series(name, tuple(points), rules[name], near_zero=name == "input_age")
+                for name, points in sorted(found[title].items())
+            ],
+        )
         for title in GATE_GROUPS
         if title in found
     ]
@@ -208,7 +215,7 @@ def _shares(looked: Mapping[date, ListCounts], name: str) -> tuple[Point, ...]:
 
 
 def _panel(figure: str, slices: Mapping[str, Sequence[Point]], most: int) -> DriftPanel:
-    series = [Series(name, tuple(points)) for name, points in slices.items()]
+    series = [Series(name, tuple(points), near_zero=figure == AGE) for name, points in slices.items()]
     first = [one for one in series if one.name == "all"]
     rest = [one for one in series if one.name != "all"]
     panel = _folded(figure, rest)

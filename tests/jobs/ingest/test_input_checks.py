@@ -12,6 +12,7 @@ from jobs.ingest import figures as names
 from jobs.ingest.figures import COLUMNS
 from jobs.ingest.gates import GATES, InputGates, check_inputs
 from jobs.lake.lake import Lake
+from jobs.report import drift
 from jobs.run import Run
 from jobs.tables.records import INPUTS
 
@@ -175,3 +176,10 @@ def test_the_worst_slice_is_named_and_the_others_after_it(lake: Lake) -> None:
     check = checks(lake)["input_types"]
     assert check.value == pytest.approx(0.01)
     assert check.detail == "type purchase: 1 events, usually 100; also type click"
+
+
+def test_the_page_of_drift_knows_the_figures_by_their_names() -> None:
+    known = {value for name, value in vars(names).items() if name.isupper() and isinstance(value, str)}
+    named = {figure for figure, _ in drift.WATCHED.values()} | {*drift.OF_THE_LOAD, *drift.NOT_DRAWN}
+    assert named <= known
+    assert set(drift.WATCHED) == set(GATES)

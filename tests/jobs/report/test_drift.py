@@ -201,6 +201,13 @@ def test_a_far_limit_does_not_flatten_the_line() -> None:
     assert line_chart(series, [nth(0), nth(1)]).limit is None
 
 
+def test_the_change_of_an_age_is_a_difference() -> None:
+    points = tuple(Point(nth(place), value) for place, value in enumerate((0.002, 0.035)))
+    assert Series("all", points).change == "+1650.0%"
+    aged = Series("all", points, near_zero=True)
+    assert (aged.change, round(aged.moved, 3)) == ("+0.03", 0.033)
+
+
 def test_stability_index_by_hand() -> None:
     assert stability([50, 50], [50, 50]) == 0
     # (0.6 - 0.5) ln(0.6 / 0.5) + (0.4 - 0.5) ln(0.4 / 0.5)
