@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
 from contextlib import nullcontext
 from datetime import date
 from pathlib import Path
@@ -17,6 +18,7 @@ from jobs.errors import UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from jobs.forget.step import Forgotten
     from jobs.lake.lake import Lake
     from jobs.lake.live import Published
     from jobs.publish.store import OnlineStore
@@ -167,30 +169,39 @@ def forget(
     file: Annotated[Path | None, typer.Option(help="File with one customer id a line.")] = None,
     root: Root = LAKE,
 ) -> None:
-    """Remove customers from every table, old version, page, log and the online store, and keep them out."""
+    """Remove customers from every table, old version, page, log and the online store, and keep them out.
+
+    Pages that showed them are written anew.
+    """
     from rich.console import Console
 
     from jobs.forget.step import forget as run
+    from jobs.report.step import ReportConfig, write_missing_pages
     from jobs.text import clean
 
     ids = [*(customer or []), *(ids_in(file) if file else [])]
     if not ids:
         raise UserError("no customer is named; give --customer ID, or --file with one id a line")
-    place = Place(root)
+    place, lines, console = Place(root), lines_of("forget"), Console()
     with place.writing("forget"):
-        done = run(place.lake(), place.online_store(), ids, now(), lines_of("forget"))
-    lines = [
-        f"{customer}: {', '.join(f'{n:,} of {name}' for name, n in sorted(rows.items())) or 'nothing was there'}"
-        for customer, rows in done.rows.items()
-    ]
-    lines += [f"deleted: {path}" for path in done.deleted]
-    lines += [
-        f"note: {where} has the same text, {count:,} times, as the name of something else"
-        for where, count in sorted(done.elsewhere.items())
-    ]
-    lines += [f"read back {done.files:,} files: none names them; recorded in forgotten"]
-    for line in lines:
-        Console().print(clean(line), highlight=False, markup=False, soft_wrap=True)
+        lake = place.lake()
+        for line in forgotten_lines(run(lake, place.online_store(), ids, now(), lines)):
+            console.print(clean(line), highlight=False, markup=False, soft_wrap=True)
+        for page in write_missing_pages(lake, now(), ReportConfig(), lines):
+            console.print(f"written again: {lake.relative(page)}", highlight=False, markup=False, soft_wrap=True)
+
+
+def forgotten_lines(done: Forgotten) -> Iterator[str]:
+    """What a call of `forget` did, for people."""
+    for customer, rows in done.rows.items():
+        found = ", ".join(f"{n:,} of {name}" for name, n in sorted(rows.items()))
+        before = "nothing was left; removed earlier: " if customer in done.earlier else "removed "
+        yield f"{customer}: {before + found if found else 'nothing was there'}"
+    for path in done.deleted:
+        yield f"deleted: {path}"
+    for where, count in sorted(done.elsewhere.items()):
+        yield f"note: {where} has the same text, {count:,} times, as the name of something else"
+    yield f"read back {done.files:,} files: none names them; recorded in forgotten"
 
 
 def ids_in(file: Path) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -32,6 +32,8 @@ class Forgotten:
 
     rows: dict[str, dict[str, int]]
     """Customer id -> rows removed, by table; empty for an id that was nowhere."""
+    earlier: frozenset[str]
+    """Customers of whom this call found nothing any more: an earlier one had removed those rows."""
     deleted: list[str]
     """Pages, logs and left-over folders that were deleted, as paths below the root."""
     elsewhere: dict[str, int]
@@ -53,7 +55,8 @@ def forget(
         raise UserError(f"{lake.root} is not a lake: it has no tables; give --root FOLDER")
     spellings = Spellings(_checked(ids))
     salt = own_salt(lake)
-    rows = _begun(lake, salt, spellings.ids)
+    there = rows_of(lake, spellings.ids)
+    rows = _begun(lake, salt, spellings.ids, there)
     _record(lake, salt, rows, now, {"state": "begun"})
     _check_store(lake, online)
     progress("parts forgotten", 1, STEPS)
@@ -67,7 +70,8 @@ def forget(
     shown = Spellings([*spellings.ids, *map(salt.pseudonym, spellings.ids)])
     deleted = delete_files(lake, shown)
     progress("parts forgotten", 3, STEPS)
-    for customer, keys in online.forget(spellings.ids).items():
+    keys_there = online.forget(spellings.ids)
+    for customer, keys in keys_there.items():
         rows[customer][ONLINE] = max(rows[customer][ONLINE], keys)
     _record(lake, salt, rows, now, {"state": "begun"})
     online.scrub()  # always: an earlier call may have been killed before this line
@@ -83,7 +87,9 @@ def forget(
     _record(lake, salt, rows, now, {"state": "done", "files_read_back": files, "left": 0})
     progress("parts forgotten", STEPS, STEPS)
     removed = {customer: {name: n for name, n in rows[customer].items() if n} for customer in spellings.ids}
-    return Forgotten(removed, deleted, elsewhere, files)
+    found = {customer for counts in [*there.values(), keys_there] for customer in counts if counts[customer]}
+    earlier = frozenset(customer for customer, counts in removed.items() if counts and customer not in found)
+    return Forgotten(removed, earlier, deleted, elsewhere, files)
 
 
 def _check_store(lake: Lake, online: OnlineStore) -> None:
@@ -106,9 +112,8 @@ def _checked(ids: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(trimmed))
 
 
-def _begun(lake: Lake, salt: Salt, ids: Sequence[str]) -> dict[str, Counter[str]]:
-    """Customer -> rows by table: as found now, or by an earlier or killed call if it found more."""
-    there = rows_of(lake, ids)
+def _begun(lake: Lake, salt: Salt, ids: Sequence[str], there: Mapping[str, Counter[str]]) -> dict[str, Counter[str]]:
+    """Customer -> rows by table: as found `there`, or by an earlier or killed call if it found more."""
     before = records(lake, map(salt.digest, ids))
     found: dict[str, Counter[str]] = {}
     for customer in ids:

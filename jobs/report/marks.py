@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
-from jobs.lake import storage
 from jobs.lake.lake import Lake
 from jobs.report.figures import LiveState, list_versions, live_state_of, outcomes_of, steps_of
-from jobs.report.pages import environment, page_path, write_page
+from jobs.report.pages import environment, page_path, reported_nights, write_page
 
 MARKED = {"index": "state.html", "shop": "shop_state.html"}
 """Page with a mark -> the template of the mark."""
@@ -30,8 +29,7 @@ def mark_of(lake: Lake, page: str, as_of: date, run_id: str, versions: Mapping[s
 def mark_pages(lake: Lake) -> int:
     """Let the pages of all nights say what is live now; returns how many were written. Others stay as they are."""
     changed = 0
-    for folder in sorted((lake.root / storage.REPORTS).glob("as_of=*")):
-        as_of = date.fromisoformat(folder.name.removeprefix("as_of="))
+    for as_of in reported_nights(lake):
         changed += sum(_marked_anew(lake, page, page_path(lake, as_of, page), as_of) for page in MARKED)
     return changed
 

@@ -47,6 +47,12 @@ def environment() -> Environment:
     return jinja
 
 
+def reported_nights(lake: Lake) -> list[date]:
+    """The nights with a folder of pages, oldest first."""
+    folders = (lake.root / storage.REPORTS).glob("as_of=*")
+    return sorted(date.fromisoformat(folder.name.removeprefix("as_of=")) for folder in folders)
+
+
 def page_path(lake: Lake, as_of: date, name: str = "index") -> Path:
     """The path of a night's page: index, shop, drift or model."""
     return lake.directory(storage.REPORTS, as_of) / f"{name}.html"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
 from pydantic import PositiveInt
@@ -30,14 +30,14 @@ from jobs.report.marks import mark_of
 from jobs.report.model import page as model_page
 from jobs.report.model.page import Champion, ModelReportConfig
 from jobs.report.model.story import document
-from jobs.report.pages import comparison_path, environment, model_link, page_path, write_page
+from jobs.report.pages import comparison_path, environment, model_link, page_path, reported_nights, write_page
 from jobs.report.recent import RECENT_CUSTOMERS, Recent
 from jobs.report.window import page as window_page
 from jobs.report.window.choice import ShopWindowConfig
 from jobs.report.window.contexts import context_pairs
-from jobs.run import Counts, Run
+from jobs.run import Counts, Progress, Run, silent
 from jobs.settings import StepSettings
-from jobs.tables.records import MODELS
+from jobs.tables.records import MODELS, RUNS
 from jobs.tables.shop import CATALOGUE, CUSTOMER_SEQUENCES, EVENTS, LISTS, SOURCES
 
 Counted = tuple[dict[str, ListCounts], Catalogue]
@@ -98,6 +98,29 @@ def execute(lake: Lake, run: Run, config: ReportConfig) -> Counts:
     names = ", ".join(page.name for page in pages)
     note = f"{names} in {lake.relative(pages[-1].parent)}, {size:,.0f} KiB"
     return Counts(sum(one.lists for one in counts.values()), len(pages), note=note)
+
+
+def write_missing_pages(lake: Lake, now: datetime, config: ReportConfig, progress: Progress = silent) -> list[Path]:
+    """Write the pages anew of nights that have some of them and lack others, as `forget` leaves them.
+
+    Returns the pages that were missing and are there again. They name the night's newest run.
+    """
+    lacking = {night: missing for night in reported_nights(lake) if (missing := _missing(lake, night))}
+    for place, (night, missing) in enumerate(lacking.items()):
+        runs = matching(lake, RUNS, ("run_id", "started_at"), of_night(night))
+        newest = max(runs, key=lambda row: row["started_at"], default={"run_id": f"{night}-again"})
+        run = Run(night, newest["run_id"], now)
+        execute(lake, run, config)
+        if not all(page.exists() for page in missing):
+            write_model_page(lake, run, config)  # it was asked for on a night that compared no models
+        progress("nights with pages written again", place + 1, len(lacking))
+    return [page for missing in lacking.values() for page in missing]
+
+
+def _missing(lake: Lake, night: date) -> list[Path]:
+    """The pages that a night's folder lacks; a page about the model has a document beside it that names nobody."""
+    names = ["index", "shop", "drift", *(["model"] if comparison_path(lake, night).exists() else [])]
+    return [path for path in (page_path(lake, night, name) for name in names) if not path.exists()]
 
 
 def write_model_page(lake: Lake, run: Run, config: ReportConfig) -> Path:

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.cli.operate import forgotten_lines
 from jobs.errors import UserError
 from jobs.forget import step as forgetting
 from jobs.forget.step import Forgotten, forget
@@ -27,6 +28,7 @@ from jobs.lake.lake import Lake
 from jobs.run import Progress, Run, silent
 from jobs.tables.records import FORGOTTEN, RAW_FILES, REJECTED
 from jobs.tables.shop import CUSTOMER_SEQUENCES, EVENTS, RECOMMENDED_FOR_YOU
+from tests.support.command_line import jobs
 from tests.support.nights import FIRST, SECOND, Shop, feast_below
 from tests.support.tables import assert_same_rows
 
@@ -184,6 +186,23 @@ def test_no_night_brings_them_back(done: tuple[Shop, Forgotten], known: str, tmp
     assert_same_rows(shop.lake.arrow(EVENTS), before[0], ("after", "before"))
     after = shop.lake.arrow(CUSTOMER_SEQUENCES, as_of=SECOND).drop_columns(stamps)
     assert_same_rows(after, before[1], ("after", "before"))
+
+
+def test_pages_are_written_anew_without_them(done: tuple[Shop, Forgotten], known: str, tmp_path: Path) -> None:
+    shop, told = done[0].copy(tmp_path), done[1]
+    assert told.earlier == frozenset()
+    assert next(forgotten_lines(told)).startswith(f"{known}: removed ")
+    pages = [path for path in told.deleted if path.endswith(("index.html", "shop.html"))]
+    assert pages and not any((shop.lake.root / path).exists() for path in pages)
+    again = jobs(shop.lake.root, "forget", "--customer", known)
+    assert again.returncode == 0, again.stderr
+    assert f"{known}: nothing was left; removed earlier: " in again.stdout
+    assert {line.removeprefix("written again: ") for line in again.stdout.splitlines() if "again: " in line} >= set(
+        pages
+    )
+    assert naming(shop.lake.root, on_page(shop.lake, known)) == []
+    page = (shop.lake.directory("reports", SECOND) / "index.html").read_text("utf-8")
+    assert shop.run_of(SECOND).run_id in page and "Went live" in page and "no step of this run" not in page
 
 
 def test_a_rollback_does_not_bring_them_back(done: tuple[Shop, Forgotten], known: str, tmp_path: Path) -> None:
