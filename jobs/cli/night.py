@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -196,6 +197,7 @@ def night(
 ) -> None:
     """Run a whole night under Airflow and print what came out: the main job."""
     from jobs.nights.airflow import run_night
+    from jobs.nights.processes import all_ended
     from jobs.sample_shop import SIZES
 
     own = source.resolve() != SAMPLE_SQL
@@ -207,13 +209,14 @@ def night(
         raise UserError(f"give --raw FOLDER: the raw files that {source} reads")
     place = _of_its_own(root, source, raw or SAMPLE_RAW, engine, config, changed)
     settings, as_of = place.settings(), as_of or _last_night(SIZES["sample"])
-    plan = _plan(place, day_of(as_of), make_sample=raw is None)
+    plan = _plan(place, day_of(as_of), raw is None)
     lake = place.lake("night")
     with place.whole_night("night", plan.as_of) as token:
         ingest = replace(settings.ingest, allow_empty_day=allow_empty_day or settings.ingest.allow_empty_day)
         _check_first(place, ingest if own else None, as_of, adopt)
         more = {NIGHT_TOKEN: token} | ({"NIGHTRAIL_ALLOW_EMPTY_DAY": "1"} if allow_empty_day else {})
-        run_night(plan, f"{plan.as_of}-{settings.hash[:8]}", lake, dict(os.environ) | more)
+        with all_ended():
+            run_night(plan, f"{plan.as_of}-{settings.hash[:8]}", lake, dict(os.environ) | more)
 
 
 def _check_first(place: Place, unread: IngestConfig | None, as_of: str, adopt: bool) -> None:
@@ -244,13 +247,20 @@ def airflow(
     adopt: Adopt = False,
 ) -> None:
     """Run a local Airflow, scheduler and UI, with the DAG scheduled nightly; stop it with Ctrl-C."""
+    from jobs.lake.locks import here
     from jobs.nights.airflow import run_airflow
+    from jobs.nights.processes import all_ended
+    from jobs.sample_shop import SIZES
 
     place = _of_its_own(root, source, raw, engine, config, changed)
     place.settings()
     storage.check_reachable(place.root)
     place.shop(adopt)
-    run_airflow(_plan(place, date.min), port, dict(os.environ))
+    sample = (place.source.resolve(), place.raw) == (SAMPLE_SQL, SAMPLE_RAW.absolute())
+    plan = _plan(place, day_of(_last_night(SIZES["sample"])) if sample else date.min, sample)
+    owner = here("airflow", "", f"{now():%Y-%m-%d %H:%M:%S} UTC")
+    with suppress(KeyboardInterrupt, SystemExit), all_ended():
+        run_airflow(plan, port, owner, dict(os.environ))
 
 
 def _of_its_own(
@@ -261,11 +271,11 @@ def _of_its_own(
     return Place(lake.resolve(), source.absolute(), raw.absolute(), engine, config, changed)
 
 
-def _plan(place: Place, as_of: date, make_sample: bool = False) -> NightPlan:
+def _plan(place: Place, as_of: date, sample: bool) -> NightPlan:
     from jobs.nights.airflow import NightPlan
 
     paths = place.root, place.work, place.source, place.raw
-    return NightPlan(as_of, *paths, place.engine, place.config, REPOSITORY, tuple(place.changes), make_sample)
+    return NightPlan(as_of, *paths, place.engine, place.config, REPOSITORY, tuple(place.changes), sample)
 
 
 @command()

@@ -92,10 +92,15 @@ class LocalServer:
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
+        # However our process ends, its end of this pipe is closed.
+        watch, quiet = f"read _; kill {process.pid}", subprocess.DEVNULL
+        self._watch = subprocess.Popen(["sh", "-c", watch], stdin=subprocess.PIPE, stdout=quiet, stderr=quiet)
         atexit.register(self.stop)
 
     def stop(self) -> None:
         """End the process and wait for it."""
+        self._watch.kill()
+        self._watch.wait()
         self.process.terminate()
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(20)

@@ -30,7 +30,7 @@ from jobs.errors import AwayError, BusyError, UserError
 from jobs.lake import storage
 from jobs.lake.storage import is_remote, put_if, signed_url
 
-NIGHT, STEP = "night", "step"
+NIGHT, STEP, AIRFLOW = "night", "step", "airflow"
 TRIES, PAUSE = 5, 0.05
 """`lock_owners` takes a lock for an instant, which must not turn a writer away."""
 
@@ -81,6 +81,23 @@ def whole_night(root: Path, owner: LockOwner) -> Iterator[str]:
     """
     with _lease_whole_night(root, owner) if is_remote(root) else _flock_whole_night(root, owner):
         yield owner.token
+
+
+@contextmanager
+def one_airflow(work: Path, owner: LockOwner) -> Iterator[int]:
+    """Lock the lake's folder `work` on this machine for one Airflow; yields the lock's open file.
+
+    A process that inherits the file holds the lock, too. Raises BusyError, at once, while another Airflow has it.
+    """
+    with _opened(work, AIRFLOW) as file:
+        if not _taken(file, fcntl.LOCK_EX):
+            other = _read(file)
+            raise BusyError(
+                f"an Airflow of the lake {work} runs already: {other or 'parts of it'}; nothing was started. End that "
+                "first: two schedulers would run every night twice"
+            )
+        with _signed(file, owner):
+            yield file
 
 
 def lock_owners(root: Path) -> list[LockOwner]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import signal
 import socket
 import subprocess
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -23,6 +22,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from jobs.errors import UserError
 from jobs.lake.lake import Lake
+from jobs.lake.locks import LockOwner, one_airflow
 from jobs.nights.progress import LINE
 from jobs.nights.summary import print_summary
 from jobs.report.pages import newest_model_page, page_path
@@ -55,8 +55,8 @@ class NightPlan:
     repository: Path
     changes: tuple[str, ...] = ()
     """Settings that differ from the config's, as --set takes them."""
-    make_sample: bool = False
-    """Whether `raw` is the synthetic sample shop, to be written where it is missing."""
+    sample: bool = False
+    """Whether this is the synthetic sample shop, which gets no new files by itself."""
 
     def environment(self, inherited: dict[str, str]) -> dict[str, str]:
         """The caller's environment with the settings of Airflow and of the night."""
@@ -67,7 +67,7 @@ class NightPlan:
             "AIRFLOW_HOME": str(self.work / "airflow"),
             "AIRFLOW__CORE__DAGS_FOLDER": str(self.repository / "dags"),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": str(self.sample),
             "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
             "PYTHONPATH": str(self.repository),
@@ -95,13 +95,18 @@ def run_night(plan: NightPlan, run_id: str, lake: Lake, inherited: dict[str, str
     environment["NIGHTRAIL_WAIT"] = "0"  # a person looks on
     began = time.monotonic()
     with log.open("w", encoding="utf-8") as sink:
-        if plan.make_sample:
+        if plan.sample:
             _make_sample(plan, console)
         console.print(
             f"Night {plan.as_of}: the DAG {DAG} for {plan.raw}; its log is {log}", soft_wrap=True, highlight=False
         )
         _call(["airflow", "db", "migrate"], environment, sink, log)
-        failure = _run_dag(plan, environment, sink, console)
+        try:
+            failure = _run_dag(plan, environment, sink, console)
+        except (KeyboardInterrupt, SystemExit):
+            with suppress(OSError):  # after SIGHUP there may be no terminal any more
+                console.print(f"The night {plan.as_of} was stopped; nothing is half done: the same command goes on.")
+            raise
     if failure is not None:
         raise UserError(f"the night {plan.as_of} stopped. {failure} Airflow's log: {log}")
     places = {
@@ -121,15 +126,15 @@ def _console() -> Console:
     return console if console.is_terminal else Console(width=LOG_WIDTH)
 
 
-def run_airflow(plan: NightPlan, port: int, inherited: dict[str, str]) -> None:
+def run_airflow(plan: NightPlan, port: int, owner: LockOwner, inherited: dict[str, str]) -> None:
     """Run Airflow's parts on loopback until interrupted; prints the UI's address and the file of its password.
 
-    Not `airflow standalone`, whose scheduler and triggerer serve their logs on every network address.
+    Not `airflow standalone`, whose scheduler and triggerer serve their logs on every network address. Raises UserError
+    for a taken port, BusyError where an Airflow of the lake runs already.
     """
     if _answers(port):
         raise UserError(f"port {port} of 127.0.0.1 is taken, by another Airflow perhaps; end that, or give --port")
-    for stop in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(stop, signal.default_int_handler)  # as Ctrl-C does, so that no part outlives us
+    when = inherited.get("NIGHTRAIL_SCHEDULE", "none" if plan.sample else "0 2 * * *")
     environment = plan.environment(inherited) | {
         "AIRFLOW__CORE__PARALLELISM": str(WORKERS),
         "AIRFLOW__API__HOST": "127.0.0.1",
@@ -138,40 +143,49 @@ def run_airflow(plan: NightPlan, port: int, inherited: dict[str, str]) -> None:
         # On a busy machine tasks fail before they begin with the default of 5 s.
         "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
         "NIGHTRAIL_POOLS": "1",
+        "NIGHTRAIL_SCHEDULE": when,
     }
-    when = inherited.get("NIGHTRAIL_SCHEDULE", "0 2 * * *")
-    home = Path(environment["AIRFLOW_HOME"])
-    home.mkdir(parents=True, exist_ok=True)
-    Console().print(
-        f"Airflow starts on http://127.0.0.1:{port} (Ctrl-C stops it). User admin; its password is in "
-        f"{home / 'simple_auth_manager_passwords.json.generated'}.\nThe DAG {DAG} runs at {when} (cron, UTC) for "
-        f"{plan.raw} into {plan.root}; the last one that is due starts at once. It needs the raw files of the day "
-        "before, and stops at ingest where there are none.\n"
-        "Trigger it with the parameter as_of for any other night.",
-        soft_wrap=True,
-        highlight=False,
-    )
-    log = plan.work / "logs" / "airflow.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a", encoding="utf-8") as sink, ExitStack() as running:
-        _call(["airflow", "db", "migrate"], environment, sink, log)
-        pools = home / "pools.json"
-        pools.write_text(
-            json.dumps(
-                {name: {"slots": 1, "description": text, "include_deferred": False} for name, text in POOLS.items()}
+    log, home = plan.work / "logs" / "airflow.log", Path(environment["AIRFLOW_HOME"])
+    with one_airflow(plan.work, owner) as lock:
+        for folder in (log.parent, home):
+            folder.mkdir(parents=True, exist_ok=True)
+        Console().print(_introduction(plan, port, when, home), soft_wrap=True, highlight=False)
+        with log.open("a", encoding="utf-8") as sink:
+            _call(["airflow", "db", "migrate"], environment, sink, log)
+            pools = home / "pools.json"
+            pools.write_text(
+                json.dumps(
+                    {name: {"slots": 1, "description": text, "include_deferred": False} for name, text in POOLS.items()}
+                )
             )
-        )
-        _call(["airflow", "pools", "import", str(pools)], environment, sink, log)
-        parts = [running.enter_context(_part(["api-server"], environment, sink))]
-        with suppress(KeyboardInterrupt):
+            _call(["airflow", "pools", "import", str(pools)], environment, sink, log)
+            # The umask keeps the generated password from other users of the machine.
+            parts = [_part(["api-server"], environment, sink, lock, umask=0o077)]
             # A task gets its work from the server: it fails where the server does not answer yet.
             while not _answers(port) and parts[0].poll() is None:
                 time.sleep(0.5)
             for part in (["dag-processor"], ["scheduler", "--skip-serve-logs"], ["triggerer", "--skip-serve-logs"]):
-                parts.append(running.enter_context(_part(part, environment, sink)))
+                parts.append(_part(part, environment, sink, lock))
             while all(part.poll() is None for part in parts):
                 time.sleep(1)
-            raise UserError(f"a part of Airflow stopped; its output is in {log}")
+    raise UserError(f"a part of Airflow stopped; its output is in {log}")
+
+
+def _introduction(plan: NightPlan, port: int, when: str, home: Path) -> str:
+    begin = (
+        "It starts paused, because the sample shop gets no new files by itself: unpause it (the switch beside its name "
+        f"in the UI), and trigger it with the parameter as_of, such as {plan.as_of}. `python -m jobs sample` writes "
+        "the sample's files."
+        if plan.sample
+        else "The last night that is due starts at once. A night needs the raw files of the day before, and waits for "
+        "them. Trigger the DAG with the parameter as_of for any other night."
+    )
+    runs = "by hand only" if when == "none" else f"at {when} (cron, UTC)"
+    return (
+        f"Airflow starts on http://127.0.0.1:{port} (Ctrl-C stops it). User admin; its password is in "
+        f"{home / 'simple_auth_manager_passwords.json.generated'}.\nThe DAG {DAG} runs {runs}, for {plan.raw} into "
+        f"{plan.root}. {begin}"
+    )
 
 
 def _answers(port: int) -> bool:
@@ -180,20 +194,18 @@ def _answers(port: int) -> bool:
     return False
 
 
-@contextmanager
-def _part(arguments: list[str], environment: dict[str, str], sink: TextIO) -> Iterator[subprocess.Popen[str]]:
-    """One of Airflow's processes, which ends with the block."""
-    command = _python_tool(["airflow", *arguments])
-    # The umask keeps the generated password from other users of the machine.
-    process = subprocess.Popen(command, env=environment, stdout=sink, stderr=subprocess.STDOUT, text=True, umask=0o077)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
+def _part(
+    arguments: list[str], environment: dict[str, str], sink: TextIO, lock: int, umask: int = -1
+) -> subprocess.Popen[bytes]:
+    """Start one of Airflow's processes, which holds the lock as well, should it outlive this process."""
+    return subprocess.Popen(
+        _python_tool(["airflow", *arguments]),
+        env=environment,
+        stdout=sink,
+        stderr=subprocess.STDOUT,
+        umask=umask,
+        pass_fds=(lock,),
+    )
 
 
 def _make_sample(plan: NightPlan, console: Console) -> None:
@@ -228,30 +240,26 @@ def _run_dag(plan: NightPlan, environment: dict[str, str], sink: TextIO, console
     command = _python_tool(["airflow", "dags", "test", DAG, plan.as_of.isoformat()])
     said: dict[str, str] = {}
     tail: deque[str] = deque(maxlen=15)
-    with (
-        subprocess.Popen(
-            command,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            cwd=plan.repository,
-        ) as process,
-        _status(console, STEPS) as show,
-    ):
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                sink.write(line)
-                tail.append(line.rstrip())
-                found = LINE.search(line)
-                if found and found["step"] in STEPS and said.get(found["step"]) != found["text"]:
-                    said[found["step"]] = found["text"]
-                    show(found["step"], found["text"])
-        except KeyboardInterrupt:
-            process.terminate()
-            raise
+    # Not as a context, which would wait for it while `all_ended` is about to end it.
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        cwd=plan.repository,
+    )
+    assert process.stdout is not None
+    with _status(console, STEPS) as show:
+        for line in process.stdout:
+            sink.write(line)
+            tail.append(line.rstrip())
+            found = LINE.search(line)
+            if found and found["step"] in STEPS and said.get(found["step"]) != found["text"]:
+                said[found["step"]] = found["text"]
+                show(found["step"], found["text"])
+    process.wait()
     unfinished = [step for step in STEPS if not said.get(step, "").startswith("done")]
     if process.returncode == 0 and not unfinished:
         return None

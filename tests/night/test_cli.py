@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from jobs.cli.common import Place
 from jobs.errors import AwayError, BusyError, DamageError, EngineLostError, GateError, UserError
+from jobs.lake.locks import here, one_airflow
 from jobs.steps import STEPS
 from jobs.tables.shop import CATALOGUE, CUSTOMER_SEQUENCES
 from tests.support.command_line import jobs, jobs_process, python_process
@@ -115,11 +117,16 @@ def test_a_mistake_in_what_may_begin_a_lake_leaves_nothing_at_a_mistyped_root(tm
     place.check_there()
 
 
-def test_airflow_refuses_a_taken_port_before_anything_runs(tmp_path: Path) -> None:
+def test_airflow_refuses_a_taken_port_and_a_second_start_before_anything_runs(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        done = jobs(tmp_path / "lake", "airflow", "--port", str(port), "--root", str(tmp_path / "lake"))
+        command = ("airflow", "--port", str(port), "--root", str(tmp_path / "lake"))
+        done = jobs(tmp_path / "lake", *command)
     assert done.returncode == 2 and f"port {port} of 127.0.0.1 is taken" in done.stderr, done.stderr
+    with one_airflow(tmp_path / "lake", here("airflow", "", "today")):
+        done = jobs(tmp_path / "lake", *command)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (4, "", 1), done.stderr
+    assert re.search(rf"runs already: airflow, process {os.getpid()} on \S+ since today; nothing", done.stderr)
     assert not (tmp_path / "lake" / "airflow").exists()
 
 

@@ -25,4 +25,14 @@ def test_the_night_is_the_one_after_the_samples_last_day(
     write_days(Path("var/raw/sample"), SAMPLE, range(last, last + 1), lambda *_: None)
     done = CliRunner().invoke(app, ["night"])
     assert done.exit_code == 0, done.output
-    assert [(plan.as_of, plan.make_sample) for plan in plans] == [(SAMPLE.date_of(SAMPLE.days + further), True)]
+    assert [(plan.as_of, plan.sample) for plan in plans] == [(SAMPLE.date_of(SAMPLE.days + further), True)]
+
+
+def test_only_the_samples_dag_starts_paused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plans: list[airflow.NightPlan] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(airflow, "run_airflow", lambda plan, *_: plans.append(plan))
+    for options in ([], ["--raw", str(tmp_path), "--root", "own"]):
+        done = CliRunner().invoke(app, ["airflow", *options])
+        assert done.exit_code == 0, done.output
+    assert [plan.environment({})["AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION"] for plan in plans] == ["True", "False"]
