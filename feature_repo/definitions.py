@@ -1,4 +1,4 @@
-"""Defines Feast's entities, feature views and feature services over the lake's live rows.
+"""Defines Feast's entities, feature views and feature services over the lake's published rows.
 
 `python -m jobs apply` registers them. Their names are a contract with services: add a `_v2` service beside a `_v1`
 that is in use.
@@ -11,15 +11,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from feast import Entity, FeatureService, FeatureView, Field, ValueType
-from feast.infra.offline_stores.contrib.spark_offline_store.spark_source import SparkSource
+from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueType
+from feast.data_format import DeltaFormat
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.types import Array, FeastType, Float32, Float64, String, UnixTimestamp
 
 from feature_repo.served import NIGHT, ONLINE, OWNER, RANKING, RANKING_VIEW, SERVICES, TIMESTAMP
-from jobs.tables.records import PUBLISHED
 from jobs.tables.shop import CUSTOMER_EMBEDDINGS, PRODUCT_EMBEDDINGS
-from jobs.tables.table import GONE, Table, newest_rows
+from jobs.tables.table import Table
 
 TYPES: dict[str, FeastType] = {
     "STRING": String,
@@ -28,25 +27,6 @@ TYPES: dict[str, FeastType] = {
     "ARRAY<FLOAT>": Array(Float32),
     "ARRAY<TIMESTAMP>": Array(UnixTimestamp),
 }
-
-
-def live_rows(root: Path, table: Table) -> str:
-    """Spark SQL for the published night's rows of a table, stamped with its publication.
-
-    A row of a table of changes may be older than the published night, which `night` names.
-    """
-    ends = (GONE,) if table.has_ends else ()
-    columns = ", ".join(f"t.{name}" for name in (*table.key, *ONLINE[table], *ends))
-    # Every part of the SQL is a constant, none comes from data.
-    rows = (
-        f"SELECT {columns}, t.as_of, CAST(p.as_of AS STRING) AS {NIGHT}, p.published_at AS {TIMESTAMP} "  # noqa: S608
-        f"FROM delta.`{root / 'tables' / table.name}` AS t JOIN delta.`{root / 'tables' / PUBLISHED.name}` AS p "
-        f"ON p.surface = '{table.name}' AND coalesce(p.live, true) AND "
-    )
-    names = (*table.key, *ONLINE[table], NIGHT, TIMESTAMP)
-    if not table.changes_of:
-        return f"SELECT {', '.join(names)} FROM ({rows} t.as_of = p.as_of)"  # noqa: S608
-    return newest_rows(table, f"{rows} t.as_of BETWEEN coalesce(p.since, p.as_of) AND p.as_of", names)
 
 
 def definitions(root: Path) -> list[Any]:
@@ -72,7 +52,13 @@ def _view(root: Path, table: Table, entities: dict[str, Entity]) -> FeatureView:
         name=table.name,
         entities=[entities[name] for name in table.key],
         schema=schema,
-        source=SparkSource(name=f"{table.name}_live", query=live_rows(root, table), timestamp_field=TIMESTAMP),
+        # The offline store knows which rows of the table were published, and when: their TIMESTAMP is no column.
+        source=FileSource(
+            name=f"{table.name}_published",
+            path=str(root.absolute() / "tables" / table.name),
+            file_format=DeltaFormat(),
+            timestamp_field=TIMESTAMP,
+        ),
         ttl=timedelta(days=0),  # a list is served until a newer night replaces it
         online=True,
         description=table.comment,

@@ -88,7 +88,7 @@ def chosen_rollback(lake: Lake, to: date | None, staged: bool = False) -> Publis
     if staged:
         if to is None:
             raise UserError("--staged needs the night; give --to DATE as well")
-        return Published(to, "", None, False, {})
+        return Published(to, "", None, None, False, {})
     at = next((place for place, one in enumerate(known) if one.live), 0)
     found = [one for one in known if one.night == to and not one.live] if to else known[:at]
     if not found:

@@ -42,6 +42,8 @@ class Published:
     """The run that made its lists."""
     at: datetime | None
     """UTC; None where older code did not say."""
+    until: datetime | None
+    """When another publication took its place, UTC; None while it is live."""
     live: bool
     versions: Mapping[str, int]
     """Delta version of each table that has the published rows, by name; tables that are not named are as published."""
@@ -52,15 +54,17 @@ def publications(lake: Lake) -> list[Published]:
     found: dict[datetime | None, list[StoredRow]] = {}
     for row in publication_rows(lake):
         found.setdefault(row["published_at"], []).append(row)
+    following = [*found, None][1:]  # older code did not say when another one took its place
     return [
         Published(
             rows[0]["as_of"],
             next((row for row in rows if row["surface"] == MARKET_RANKING.name), rows[0])["run_id"],
             at,
+            None if rows[0]["live"] else rows[0]["replaced_at"] or after,
             rows[0]["live"],
             {row["surface"]: row["table_version"] for row in rows if row["table_version"] is not None},
         )
-        for at, rows in found.items()
+        for (at, rows), after in zip(found.items(), following, strict=True)
     ]
 
 

@@ -102,7 +102,7 @@ def rollbacks(lake: Lake) -> list[Published]:
     kept = [one for one in found.values() if readable(lake, one)]
     known = {one.night for one in kept}
     staged = set.intersection(*(set(lake.nights(table)) for table in SURFACES)) - known
-    kept += [Published(night, "", None, False, {}) for night in staged if _passed(lake, night)]
+    kept += [Published(night, "", None, None, False, {}) for night in staged if _passed(lake, night)]
     order = {id(one): place for place, one in enumerate(kept)}
     return sorted(kept, key=lambda one: (one.night, order[id(one)]))
 
@@ -118,7 +118,11 @@ def _passed(lake: Lake, night: date) -> bool:
 def _record(lake: Lake, rows: list[StoredRow]) -> None:
     """Write the live publication and keep the others, in one commit."""
     at = rows[0]["published_at"]
-    others = [row | {"live": False} for row in publication_rows(lake) if row["published_at"] not in (at, None)]
+    others = [
+        row | {"live": False, "replaced_at": at if row["live"] else row["replaced_at"]}
+        for row in publication_rows(lake)
+        if row["published_at"] not in (at, None)
+    ]
     lake.overwrite(PUBLISHED, pa.Table.from_pylist([*others, *rows], schema=arrow_schema(PUBLISHED)))
 
 
@@ -141,6 +145,7 @@ def _rows(lake: Lake, run: Run, published_at: datetime) -> list[StoredRow]:
                 "index_path": lake.relative(index) if index.is_dir() else None,
                 "published_at": published_at,
                 "live": True,
+                "replaced_at": None,
             }
         )
     return rows

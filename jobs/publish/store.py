@@ -48,9 +48,8 @@ class OnlineStore:
     def store(self) -> Any:
         """Feast's FeatureStore."""
         from feast import FeatureStore
-        from feast.infra.offline_stores.contrib.spark_offline_store import spark  # noqa: F401 - see below
 
-        # Feast's modules switch their own warnings on when they are imported; an operator has no use for them.
+        # Feast switches its own warnings on when it is imported; an operator has no use for them.
         warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"feast\.")
         self.work.joinpath("feast").mkdir(parents=True, exist_ok=True)
         return FeatureStore(repo_path=str(self.settings.parent), fs_yaml_file=self.settings)

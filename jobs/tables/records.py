@@ -137,6 +137,7 @@ table_version BIGINT     Delta version of the table that has the published rows;
 index_path    STRING     folder of the index, below the lake's root; null if none
 published_at  TIMESTAMP  time of publication, UTC; of the live one also the event timestamp of every row online
 live          BOOLEAN    true if it is live; null, as older code wrote it, means true
+replaced_at   TIMESTAMP  time when another publication took its place, UTC; null while it is live, and in old rows
 """,
 )
 

@@ -39,10 +39,14 @@ def commands() -> Iterator[tuple[str, str]]:
 
 
 @pytest.fixture
-def checkout(night: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory in which the tiny night lies where the docs have the sample shop's."""
+def checkout(night: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Path:
+    """A working directory in which the tiny night lies where the docs have the sample shop's; two nights for code that
+    trains on the past.
+    """
+    code = request.node.callspec.params.get("code", "")
+    made = request.getfixturevalue("second_night") if "get_historical_features" in code else night
     (tmp_path / "var" / "lakes").mkdir(parents=True)
-    (tmp_path / "var" / "lakes" / "sample").symlink_to(night.copy(tmp_path).lake.root)
+    (tmp_path / "var" / "lakes" / "sample").symlink_to(made.copy(tmp_path).lake.root)
     (tmp_path / "feature_repo").symlink_to(REPOSITORY / "feature_repo")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NIGHTRAIL_FEAST", str(tmp_path / "var" / "lakes" / "sample" / "feast"))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow.compute as pc
 import pytest
 
 from jobs.ask.explain import explain
@@ -15,6 +17,7 @@ from jobs.ask.sql import answer
 from jobs.cli.operate import chosen_rollback
 from jobs.errors import GateError
 from jobs.lake.engine import Engine
+from jobs.lake.known import known_at
 from jobs.lake.lake import Lake
 from jobs.lake.live import live_table, publication, publications, staged_since
 from jobs.nights.status import status_of
@@ -106,6 +109,20 @@ def test_live_is_what_was_published_until_it_is_published_again(shop: Shop) -> N
     shop.step("publish", replace_newer=True, published_at=forth.at)
     assert longest(lake) == (SHORT, SHORT, SHORT) and online(shop) == SHORT
     assert {row["live"] for row in lake.arrow(PUBLISHED).to_pylist()} == {True, False}
+    assert known(lake, timedelta(seconds=-1)) == [None, full, SHORT, full]
+    assert known(lake, timedelta(0)) == known(lake, timedelta(microseconds=1)) == [full, SHORT, full, SHORT]
+
+
+def known(lake: Lake, later: timedelta) -> list[int | None]:
+    """Products of the longest list that was live a while after each publication."""
+    rows = live_table(lake.root, YOU_MIGHT_ALSO_LIKE.name, YOU_MIGHT_ALSO_LIKE.key)
+    found: list[int | None] = []
+    for one in publications(lake):
+        assert one.at
+        times = np.full(rows.num_rows, one.at.replace(tzinfo=None) + later, "datetime64[us]")
+        lists = known_at(lake, YOU_MIGHT_ALSO_LIKE, rows, times, ["product_ids"])["product_ids"]
+        found.append(pc.max(pc.list_value_length(lists)).as_py())
+    return found
 
 
 def test_an_earlier_publication_is_loaded_where_the_store_lost_it(night: Shop, tmp_path: Path) -> None:

@@ -142,16 +142,10 @@ def test_a_service_of_ours_that_is_defined_no_more_goes(night: Shop, tmp_path: P
     assert "product_page_v1" not in names and {"product_page_v2", "ranking_v1", "somebody_elses"} <= names
 
 
-def test_feasts_own_materialisation_gives_what_our_push_gave(
-    night: Shop, online: FeastStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from feast.infra.offline_stores.contrib.spark_offline_store import spark
-
+def test_feasts_own_materialisation_gives_what_our_push_gave(night: Shop, online: FeastStore, tmp_path: Path) -> None:
     from feature_repo.definitions import definitions
     from feature_repo.served import SERVICES
 
-    # Feast takes the thread's active Spark session; in this process that may be the other engine's.
-    monkeypatch.setattr(spark, "get_spark_session_or_start_new_with_repoconfig", lambda _: night.lake.spark)
     second = FeastStore(night.lake.root, REPO / "feature_store.yaml")
     (tmp_path / "feast").mkdir()
     with feast_below(tmp_path):

@@ -66,13 +66,10 @@ def odd(night: Shop, tmp_path_factory: pytest.TempPathFactory) -> Shop:
 
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])
 def test_every_service_gives_what_feasts_own_stores_give(
-    odd: Shop, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    odd: Shop, kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    from feast.infra.offline_stores.contrib.spark_offline_store import spark
-
     from feature_repo.definitions import definitions
 
-    monkeypatch.setattr(spark, "get_spark_session_or_start_new_with_repoconfig", lambda _: odd.lake.spark)
     if kind == "redis":
         server = request.getfixturevalue("redis_server")
         server.client().flushall()

@@ -23,7 +23,7 @@ from typing import Any
 
 SLOW = (
     "deltalake.table", "faiss", "feast", "feast.infra.registry.file", "feast.infra.online_stores.sqlite",
-    "feast.infra.offline_stores.contrib.spark_offline_store.spark", "feature_repo.definitions", "pandas",
+    "feature_repo.definitions", "pandas",
     "pyspark.sql.connect.readwriter", "pyspark.sql.connect.session", "pyarrow.dataset", "pyarrow.parquet",
 )  # fmt: skip
 """What steps import inside functions."""
