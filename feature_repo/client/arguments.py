@@ -28,6 +28,13 @@ def check(**texts: str) -> None:
         _check_text(name, text)
 
 
+def check_count(name: str, count: int) -> None:
+    """Raise ArgumentError where the argument of that name is no whole number, or below 0."""
+    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+        fault = "below 0" if isinstance(count, int) and count < 0 else _shown(count)
+        raise ArgumentError(name, f"is {fault}; give a whole number, 0 or more")
+
+
 def distinct(name: str, products: Sequence[str]) -> list[str]:
     """Every non-empty id once, in the given order.
 

@@ -28,7 +28,7 @@ from feature_repo.client.answers import (
     Ranking,
     Shown,
 )
-from feature_repo.client.arguments import ArgumentError, check, distinct
+from feature_repo.client.arguments import check, check_count, distinct
 from feature_repo.client.bag import BagList, combine
 from feature_repo.client.nights import CachedReader, Lookup
 from feature_repo.client.ranking import ALL_PRODUCTS, in_order, inner_products
@@ -137,9 +137,8 @@ class Recommendations:
         A bag that nothing small goes with gets none.
         """
         check(market=market, variant=variant)
+        check_count("places", places)
         bag, variants = distinct("product_ids", product_ids), _variants(variant)
-        if isinstance(places, bool) or not isinstance(places, int) or places < 0:
-            raise ArgumentError("places", f"is {places!r}; give a whole number, 0 or more")
         keys: list[Key] = [(views.EXTRAS, (product, market, one)) for one in variants for product in bag]
 
         def add_ons(look: Look) -> ProductList | None:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from jobs.lists.assortment import Assortment
+from jobs.lists.short import short_reasons
 from jobs.lists.touch_points import CATEGORY, FOR_YOU, GLOBAL, MARKET, POLICY, RANKED_PAGE, TouchPoint
 from jobs.policy.compile import Names, Policy, Rulebooks
 from jobs.policy.variants import Variant
@@ -146,7 +147,8 @@ class ListBuilder:
         length = filled.sum(axis=1)
         offsets = pa.array(np.concatenate(([0], np.cumsum(length))).astype(np.int32))
         products = lists.rows[filled]
-        reasons = [f"only {n} products of the market may be shown" for n in range(lists.rows.shape[1])]
+        reasons = [*short_reasons(group.point, self.book(group), lists.rows.shape[1]), None]
+        whole = (length > 0) & (length >= self._sold(group, len(length)))
         rules = np.where(lists.rules < 0, len(names), lists.rules)[filled]
         columns = dict(keys) | {
             "market": assortment.markets.coded(np.full(len(length), group.market)),
@@ -155,13 +157,22 @@ class ListBuilder:
             "sources": pa.ListArray.from_arrays(offsets, _SOURCES.coded(lists.labels[filled])),
             "rules": pa.ListArray.from_arrays(offsets, Vocabulary([*names, NO_RULE]).coded(rules)),
             "variant": pa.repeat(group.variant.name, len(length)),
-            "short_reason": pa.array([*reasons, None], pa.string()).take(pa.array(length)),
+            "short_reason": pa.array(reasons, pa.string()).take(pa.array(np.where(whole, len(reasons) - 1, length))),
             "model_id": pa.repeat(model_id, len(length)),
         }
         if "categories" in group.point.table.names:
             category = assortment.categories.coded(assortment.attributes.category[products])
             columns["categories"] = pa.ListArray.from_arrays(offsets, category)
         return pa.RecordBatch.from_pydict(columns)
+
+    def _sold(self, group: ListGroup, lists: int) -> Rows:
+        """[lists], products that the market sells: other ones than a list's own, of a page those of its category."""
+        available = self.assortment.available[group.market]
+        if group.point is not RANKED_PAGE:
+            return np.full(lists, available.sum() - (group.point.table.key[0] == "product_id"))
+        category = self.assortment.attributes.category[available]
+        of_each = np.bincount(category[category >= 0], minlength=len(self.assortment.categories))
+        return np.append(of_each, available.sum())
 
     def category_pages(self, market: int, most: int) -> Candidates:
         """The `most` most popular products of every category, in the order of the categories, then of all products."""

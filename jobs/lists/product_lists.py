@@ -23,6 +23,7 @@ from jobs.lists.builder import ListBuilder, ListGroup
 from jobs.lists.candidates import CandidateRetriever
 from jobs.lists.config import ListsConfig
 from jobs.lists.digests import Group, GroupDigests, read_digests
+from jobs.lists.short import short_reasons
 from jobs.lists.touch_points import CAROUSELS, TouchPoint
 from jobs.run import Run
 from jobs.tables.shop import SOURCES
@@ -118,13 +119,15 @@ def digester(assortment: Assortment, table: Table, model_id: str) -> Callable[[A
     of_row, of_label = of_texts(assortment.products.ids)[:, 0].copy(), of_words(list(SOURCES))
     if "categories" in table.names:
         add_values(of_row, of_words([*assortment.categories.ids.to_pylist(), None])[assortment.attributes.category])
-    start = begun(1)
+    start, point = begun(1), next(point for point in CAROUSELS if point.table is table)
     add_values(start, of_words([model_id]))
 
     def digests(lists: Assembled, book: Rulebook) -> Digests:
         found, of_rule = np.repeat(start, len(lists.rows)), of_words([*book.names, None])
         bits, rules = lists.scores.view(np.uint32), lists.rules.astype(np.int16)
         add_places(found, lists.rows, bits, lists.labels, rules, of_row, of_label, of_rule)
+        reasons = of_words([*short_reasons(point, book, lists.rows.shape[1]), None])
+        add_values(found, reasons[(lists.rows >= 0).sum(axis=1)])
         return np.where(found == 0, np.uint64(1), found)
 
     return digests

@@ -33,7 +33,7 @@ scores       ARRAY<FLOAT>   score of each position by its source; only scores of
 sources      ARRAY<STRING>  the source that each position comes from (docs/merchandisers.md)
 rules        ARRAY<STRING>  the rule that moved each position: a rule_id of policy or a default rule; '' if none did
 variant      STRING         A/B variant the list belongs to
-short_reason STRING         why the list is shorter than the limit; null for a full list
+short_reason STRING         why the list is shorter than the limit; null for one that is full or shows all there is
 model_id     STRING         the model whose vectors the list was computed from
 """
 

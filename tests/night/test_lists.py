@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 import pytest
 
+from feature_repo.client.ranking import ALL_PRODUCTS
 from jobs.lists.touch_points import TOUCH_POINTS
 from jobs.policy.variants import DefaultRules, Variant
 from jobs.sample_shop import SIZES, truth
@@ -56,6 +57,12 @@ class Shelves:
         return Counter(market for _, market in self.live)
 
     @cached_property
+    def in_category(self) -> Counter[tuple[str, str]]:
+        """How many products of each (category, market) can be sold, of all categories too."""
+        category = {row["product_id"]: row["category"] for row in self.shop.rows(CATALOGUE)}
+        return Counter((name, market) for product, market in self.live for name in (category[product], ALL_PRODUCTS))
+
+    @cached_property
     def bought(self) -> set[tuple[str, str]]:
         """(customer, product) of every purchase before the night."""
         rows = self.shop.lake.arrow(EVENTS, ("customer_id", "product_id", "event_type", "event_ts")).to_pylist()
@@ -77,11 +84,16 @@ def owner_of(row: dict[str, object]) -> str:
 
 
 @each_table
-def test_a_list_is_full_or_says_why_not(table: Table, night: Shop) -> None:
+def test_a_list_is_full_or_says_why_not(table: Table, night: Shop, shelves: Shelves) -> None:
     top_n = next(p.places for p in TOUCH_POINTS if p.table is table) or night.config.lists.top_n
     rows = night.rows(table)
     wrong = [owner_of(r) for r in rows if len(r["product_ids"]) > top_n]
-    wrong += [owner_of(r) for r in rows if (len(r["product_ids"]) == top_n) != (r["short_reason"] is None)]
+    if table is MARKET_RANKING:  # a page shows all of its category
+        there = [shelves.in_category[r["category"], r["market"]] for r in rows]
+        assert min(there) < top_n and not any(r["short_reason"] for r, n in zip(rows, there, strict=True) if n)
+        wrong += [owner_of(r) for r, n in zip(rows, there, strict=True) if len(r["product_ids"]) != min(n, top_n)]
+    else:
+        wrong += [owner_of(r) for r in rows if (len(r["product_ids"]) == top_n) != (r["short_reason"] is None)]
     assert wrong == []
 
 
@@ -246,7 +258,9 @@ def test_a_list_longer_than_the_market_shows_all_of_it_and_says_so(copied_night:
     copied_night.step("lists", top_n=400, variants=(Variant(standing=free),), beside_places=0)
     for table in (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT, RECOMMENDED_FOR_YOU):
         for row in copied_night.rows(table):
-            assert str(len(row["product_ids"])) in row["short_reason"], owner_of(row)
+            bought = shelves.in_market[row["market"]] - len(row["product_ids"]) if "customer_id" in row else 0
+            said = f"only {len(row['product_ids'])} products fit: nothing that the customer bought" if bought else None
+            assert row["short_reason"] == said, owner_of(row)
             assert len(set(row["product_ids"])) == len(row["product_ids"])
             hidden = _hidden(row, shelves)
             assert len(row["product_ids"]) == shelves.in_market[row["market"]] - hidden, owner_of(row)

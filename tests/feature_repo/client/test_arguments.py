@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from feature_repo.client import ArgumentError, Recommendations, TooManyError
-from feature_repo.client.answers import ListPage
+from feature_repo.client.answers import BagPage, History, ListPage, Product, ProductPage, Ranking
 from feature_repo.online.reader import backend_at
 from tests.support.synthetic import Shape, publish
 
@@ -34,6 +35,23 @@ ODD: list[Callable[[random.Random], Any]] = [
 ]
 
 
+METHODS: dict[str, Callable[..., Any]] = {
+    "product_page": Recommendations.product_page,
+    "home": Recommendations.home,
+    "category_page": Recommendations.category_page,
+    "bag": Recommendations.bag,
+    "rank": Recommendations.rank,
+    "history": Recommendations.history,
+    "product": Recommendations.product,
+    "products": Recommendations.products,
+}
+RIGHT = {
+    "product_id": "P000001", "customer_id": "C00000001", "product_ids": ["P000001"], "market": "M0", "category": "*",
+    "variant": "default", "places": 24,
+}  # fmt: skip
+"""A right value of every argument."""
+
+
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Recommendations:
     """Of a small store."""
@@ -44,26 +62,15 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Recommendations:
 
 def test_ten_thousand_hostile_ids_get_a_list_or_an_error_that_names_the_argument(client: Recommendations) -> None:
     rng, answered, refused = random.Random(20), 0, list[tuple[str, str, str]]()
-    requests: list[tuple[str, Callable[[Any], Any]]] = [
-        ("product_id", lambda odd: client.product_page(odd, "M0").people_also_bought.product_ids),
-        ("market", lambda odd: client.product_page("P000001", odd).you_might_also_like.product_ids),
-        ("variant", lambda odd: client.product_page("P000001", "M0", odd).you_might_also_like.product_ids),
-        ("customer_id", lambda odd: client.home(odd, "M0").list.product_ids),
-        ("market", lambda odd: client.home("C00000001", odd).list.product_ids),
-        ("category", lambda odd: client.category_page("M0", odd).list.product_ids),
-        ("product_ids", lambda odd: client.bag([odd, "P000001"], "M0").list.product_ids),
-        ("product_ids", lambda odd: client.bag(odd, "M0").list.product_ids),
-        ("customer_id", lambda odd: client.rank(odd, ["P000001"], "M0").places),
-        ("product_ids", lambda odd: client.rank("C00000001", ["P000001", odd], "M0").places),
-        ("customer_id", lambda odd: client.history(odd).product_ids),
-        ("product_id", lambda odd: (client.product(odd).name,)),
-        ("product_ids", lambda odd: tuple(client.products([odd]))),
-    ]
+    arguments = {name: [*inspect.signature(method).parameters][1:] for name, method in METHODS.items()}
+    requests = [(name, argument) for name, each in arguments.items() for argument in each]
+    assert METHODS.keys() == {name for name in dir(Recommendations) if name[0] != "_"} - {"close"}
     for number in range(10_000):
-        argument, request = requests[number % len(requests)]
-        odd = ODD[rng.randrange(len(ODD))](rng)
+        (name, argument), odd = requests[number % len(requests)], ODD[rng.randrange(len(ODD))](rng)
+        given = odd if argument != "product_ids" or rng.random() < 0.3 else ["P000001", odd]
         try:
-            assert isinstance(request(odd), tuple)
+            answer = METHODS[name](client, **({one: RIGHT[one] for one in arguments[name]} | {argument: given}))
+            assert isinstance(answer, ProductPage | ListPage | BagPage | Ranking | History | Product | list)
             answered += 1
         except ArgumentError as error:
             refused.append((argument, error.argument, str(error)))
@@ -83,7 +90,7 @@ def test_errors_say_what_is_wrong(client: Recommendations) -> None:
         (lambda: client.product("\ud83d"), "product_id has half of a character (a lone surrogate); give UTF-8"),
         (lambda: client.bag("P000001", "M0"), "product_ids is of type str; give a list of ids"),
         (lambda: client.bag(["P", None], "M0"), "product_ids[1] is None; give a text"),  # type: ignore[list-item]
-        (lambda: client.bag(["P"], "M0", places=-1), "places is -1; give a whole number, 0 or more"),
+        (lambda: client.bag(["P"], "M0", places=-1), "places is below 0; give a whole number, 0 or more"),
     ):
         with pytest.raises(ArgumentError) as failed:
             call()

@@ -165,7 +165,10 @@ def test_hostile_ids_get_a_list_or_a_line_that_names_the_field(api: Served, coun
             ("GET", f"/categories/{part}?market=M0&variant={part}"),
             ("POST", "/bags", json.dumps({"product_ids": [text, PRODUCT], "market": "M0"}).encode()),
             ("POST", "/rank", json.dumps({"customer_id": text, "product_ids": [text], "market": text}).encode()),
-        )[n % 5])  # fmt: skip
+            ("POST", "/bags", json.dumps(BAG | {"market": text, "variant": text}).encode()),
+            ("POST", "/rank", json.dumps(RANK | {"market": "M0", "category": text, "variant": text}).encode()),
+            ("GET", f"/products/{PRODUCT}?market={part}&variant={part}"),
+        )[n % 8])  # fmt: skip
         found = json.loads(answer)
         assert status in seen, (name, answer)
         if status == 400:
