@@ -75,7 +75,8 @@ def _counts(builder: ListBuilder, written: int, lacking: list[str]) -> Counts:
     parts = []
     for (table, variant), count in builder.counts.items():
         name = table.name if variant == DEFAULT else f"{table.name} {variant}"
-        parts.append(f"{count.lists:,} {name}" + (f" ({count.short:,} short)" if count.short else ""))
+        short = count.short and table is not RANKED_PAGE.table  # a page shows all of its category
+        parts.append(f"{count.lists:,} {name}" + (f" ({count.short:,} short)" if short else ""))
     note = f"{', '.join(parts)} in {len(builder.assortment.markets)} markets"
     built = sum(count.lists for count in builder.counts.values())
     product_lists = sum(count.lists for (table, _), count in builder.counts.items() if table in PRODUCT_LISTS)

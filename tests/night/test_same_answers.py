@@ -133,7 +133,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         [
             listed({"product_id": "p1"}, bought),
             listed({"product_id": "p2", "variant": "calm"}, bought),
-            listed({"product_id": "p3"}, [], short_reason="only 0 products of the market may be shown"),
+            listed({"product_id": "p3"}, [], short_reason="no product fits: its department"),
         ],
         RUN,
     )
