@@ -107,8 +107,8 @@ class Outcomes:
         return self.checked - len(self.failed) - len(self.accepted)
 
     def __str__(self) -> str:
-        """84 of 86 gates passed; failed: NAME; accepted: NAME."""
-        parts = [f"{self.passed} of {self.checked} gates passed"]
+        """84 of 86 passed; failed: NAME; accepted: NAME."""
+        parts = [f"{self.passed} of {self.checked} passed"]
         parts += [
             f"{word}: {', '.join(map(clean, of))}"
             for word, of in ((FAILED, self.failed), (ACCEPTED, self.accepted))

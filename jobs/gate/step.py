@@ -96,7 +96,7 @@ def execute(lake: Lake, run: Run, config: GateConfig) -> Counts:
         raise UserError(f"--accept {sorted(unknown)}: no such gate; there are {', '.join(c.gate for c in checks)}")
     decide(lake, run, "gate", checks, config.accepted)
     write_counts(lake, run.as_of, counts)
-    return Counts(len(checks), len(checks), note=str(outcomes(gates_of(lake, of_night(run.as_of)))))
+    return Counts(len(checks), len(checks), note=f"gates: {outcomes(gates_of(lake, of_night(run.as_of)))}")
 
 
 def _figures(lake: Lake, live: Published | None) -> dict[str, float]:

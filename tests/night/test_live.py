@@ -89,7 +89,7 @@ def test_live_is_what_was_published_until_it_is_published_again(shop: Shop) -> N
     note = shop.step("gate", accepted=ACCEPTED).note
     counted = status_of(lake, 1, datetime(2026, 5, 2, tzinfo=UTC)).nights[0].gates
     assert (
-        note == str(counted)
+        note == f"gates: {counted}"
         and set(counted.accepted) <= set(ACCEPTED)
         and counted.passed + len(counted.accepted) == counted.checked
     )

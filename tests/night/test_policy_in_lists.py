@@ -152,4 +152,4 @@ def test_the_gates_catch_a_rule_that_leaves_lists_short_and_no_other(ruled: Shop
     with pytest.raises(GateError, match="recommended_for_you_full is 0") as stopped:
         ruled.step("gate")
     assert str(stopped.value).count("--accept") == 1
-    assert "gates passed" in ruled.step("gate", accepted=["recommended_for_you_full"]).note
+    assert "accepted: recommended_for_you_full" in ruled.step("gate", accepted=["recommended_for_you_full"]).note

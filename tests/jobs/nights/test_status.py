@@ -91,7 +91,7 @@ def test_gates_that_failed_and_gates_that_were_let_pass(lake: Lake) -> None:
     lake.replace_rows(GATES, gates, run_of(3))
     night = status_of(lake, 1, NOW).nights[0]
     assert night.gates == Outcomes(3, ("c_rows",), ("b_churn",))
-    assert "1 of 3 gates passed; failed: c_rows; accepted: b_churn" in " ".join(said(lake).split())
+    assert "1 of 3 passed; failed: c_rows; accepted: b_churn" in " ".join(said(lake).split())
 
 
 def test_a_lake_from_before_the_ledger_had_seconds_is_read_and_left_as_it_is(lake: Lake) -> None:

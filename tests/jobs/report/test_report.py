@@ -178,7 +178,7 @@ def test_accepted_gates_are_said_and_counted_as_status_counts_them(tmp_path: Pat
     for part in ("of 3 gates passed, 1 failed and 1 accepted", "✕ failed", "○ accepted", headline):
         assert part in said, part
     counted = status_of(lake, 1, RUN.started_at).nights[0].gates
-    assert str(counted) == "1 of 3 gates passed; failed: one_model; accepted: bag_extras_churn"
+    assert str(counted) == "1 of 3 passed; failed: one_model; accepted: bag_extras_churn"
     assert counted == outcomes_of(lake, NIGHT)
 
 
