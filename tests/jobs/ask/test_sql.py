@@ -97,11 +97,8 @@ def test_figures_of_a_night_are_those_of_what_is_live_and_all_of_them_under_the_
         "not those of the night made again"
     )
     assert live_table(live.root, "rule_effects", ["changed"]).to_pylist() == [{"changed": 2}]
-    query = "SELECT g.value, e.changed FROM live.gates AS g CROSS JOIN live.rule_effects AS e"
-    assert answer(live, query).to_pylist() == [{"value": 2.0, "changed": 2}]
-    history = answer(live, "SELECT as_of, gates.value FROM gates ORDER BY value")
-    assert history["as_of"].to_pylist() == [FIRST, LATER, LIVE]
-    assert answer(live, "SELECT sum(changed) AS n FROM rule_effects").to_pylist() == [{"n": 6}]
+    query = "SELECT gates.as_of, e.changed FROM gates CROSS JOIN live.rule_effects AS e ORDER BY value"
+    assert [tuple(row.values()) for row in answer(live, query).to_pylist()] == [(FIRST, 2), (LATER, 2), (LIVE, 2)]
 
 
 @pytest.mark.parametrize(
