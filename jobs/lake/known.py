@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from jobs.lake.lake import Lake
 from jobs.lake.live import Published, publications, readable
-from jobs.lake.rows import arrow_schema, codes_of
+from jobs.lake.rows import arrow_schema
 from jobs.lake.snapshot import Pick
 from jobs.tables.table import Table
 from models.arrays import BoolMask, Rows
@@ -52,7 +52,7 @@ def published_rows(
     kept any more. With `wanted` of those keys, and of some that share their parts.
     """
     names = [*dict.fromkeys([*columns, *table.key])]
-    if not readable(lake, one):
+    if not readable(lake, one, (table,)):
         return nothing(table, names)
     snapshot = lake.at(one.versions).snapshot(table)
     picked = None if wanted is None else _pick(wanted)
@@ -96,8 +96,12 @@ def _pick(wanted: pa.Table) -> Pick:
     def picked(batch: pa.RecordBatch) -> BoolMask:
         there = np.ones(batch.num_rows, bool)
         for name, values in parts.items():
-            codes, words = codes_of(batch[name])
-            there &= np.asarray(pc.is_in(pa.array(words, pa.string()), value_set=values))[codes]
+            texts = batch[name]
+            if pa.types.is_dictionary(texts.type):
+                found = pc.is_in(texts.dictionary, value_set=values).take(texts.indices)
+            else:
+                found = pc.is_in(texts, value_set=values)
+            there &= np.asarray(pc.fill_null(found, False))
         return there
 
     return picked

@@ -125,10 +125,10 @@ def live_lake(lake: Lake) -> Lake:
     return lake.at(one.versions)
 
 
-def readable(lake: Lake, one: Published) -> bool:
-    """Whether the published rows of every table are still there."""
+def readable(lake: Lake, one: Published, tables: Collection[Table] = ALL) -> bool:
+    """Whether the published rows of every one of `tables` are still there."""
     try:
-        return all(lake.delta(table, one.versions[table.name]) for table in ALL if table.name in one.versions)
+        return all(lake.delta(table, one.versions[table.name]) for table in tables if table.name in one.versions)
     except LookupError:
         return False
 

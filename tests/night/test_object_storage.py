@@ -14,7 +14,7 @@ from jobs.config import quick
 from jobs.forget.step import forget
 from jobs.lake import storage
 from jobs.lake.engine import Engine, start
-from jobs.lake.live import live_night
+from jobs.lake.live import live_night, publications
 from jobs.nights.status import status_of
 from jobs.publish.step import rollbacks
 from jobs.tables.records import PUBLISHED
@@ -84,7 +84,12 @@ def test_models_pages_and_the_online_store_can_be_read(both_nights: Shop) -> Non
     assert len(model.vocabulary)
     assert "</html>" in (lake.directory("reports", SECOND) / "shop.html").read_text("utf-8")
     with feast_below(lake.work):
-        assert both_nights.online().live().as_of == SECOND.isoformat()
+        store = both_nights.online()
+        assert store.live().as_of == SECOND.isoformat()
+        keys = lake.arrow(RECOMMENDED_FOR_YOU, RECOMMENDED_FOR_YOU.key, SECOND).to_pandas()
+        times = keys.assign(event_timestamp=[one.at for one in publications(lake)][-1])
+        found = store.store.get_historical_features(times, [f"{RECOMMENDED_FOR_YOU.name}:night"]).to_df()
+        assert len(found) and set(found["night"]) == {SECOND.isoformat()}
     assert status_of(lake, 5, datetime(2026, 5, 3, tzinfo=UTC)).at_work == ()
 
 
