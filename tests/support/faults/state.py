@@ -25,7 +25,9 @@ from tests.support.feast_store import FeastStore
 
 OF_THE_NIGHT = {
     RUNS.name: ("as_of", "run_id", "step", "status", "config_hash"),
-    PUBLISHED.name: tuple(name for name in PUBLISHED.names if name not in ("published_at", "table_version")),
+    PUBLISHED.name: tuple(
+        name for name in PUBLISHED.names if name not in ("published_at", "replaced_at", "table_version")
+    ),
 }
 """Columns of the tables that also tell when, how often and how fast something was run."""
 UNNAMED = (".tmp", ".aside", ".writing")
