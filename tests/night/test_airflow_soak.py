@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import psutil
 import pytest
 
 from jobs.lake.lake import Lake
+from jobs.lake.locks import lock_owners
 from jobs.nights.airflow import DAG
 from jobs.run import Run
 from jobs.sample_shop import SIZES, write_shop
@@ -17,6 +23,7 @@ from jobs.steps import STEPS
 from jobs.tables.records import PUBLISHED
 from jobs.tables.shop import RECOMMENDED_FOR_YOU
 from tests.support.airflow_server import Airflow, running, wait_for
+from tests.support.repository import REPOSITORY
 
 
 def live(root: Path) -> date | None:
@@ -57,21 +64,52 @@ def test_nights_under_a_real_scheduler(source: Path, tmp_path: Path) -> None:
     settings = {
         "SCHEDULE": f"{at.minute} {at.hour} * * *",
         "RETRY_SECONDS": "2",
+        "WAIT": "0.5",
         "ALERT_COMMAND": f"cat >> {alerts}",
     }
-    with running(root, source, raw, **settings) as airflow:
+    with running(root, source, raw, signal.SIGTERM, **settings) as airflow:
         wait_for("Airflow to read the DAG", airflow.ready)
-        run = scheduled_without_its_last_file(airflow, alerts, today)
+        run = scheduled_without_its_last_file(airflow, today)
         shutil.move(tmp_path / late.name, late)
-        airflow.clear(run, only_failed=True)
         assert airflow.ended(run) == "success"
+        assert airflow.tasks(run)["ingest"]["try_number"] == 1
         assert "rows written online" in airflow.xcom(run, "publish", "return_value")
         assert live(root) == today
         by_hand_with_a_killed_step(airflow, today - timedelta(days=6))
-        assert alerts.read_text("utf-8").count("\n") == 1, "a retry that helped is nothing to be told of"
+        assert not alerts.exists(), "a file that came late, or a retry that helped, is nothing to be told of"
         a_failed_gate(airflow, alerts, run, today)
         backfill_of_two_nights(airflow, today)
         assert live(root) == today
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(("stop", "code", "step", "engine"), [
+    (signal.SIGTERM, 143, "train", "sail"), (signal.SIGHUP, 129, "ingest", "spark"),
+])  # fmt: skip
+def test_a_night_that_is_stopped_leaves_no_process_and_no_lock(
+    stop: signal.Signals, code: int, step: str, engine: str, source: Path, raw: Path, tmp_path: Path
+) -> None:
+    if engine == "spark" and not shutil.which("java"):
+        pytest.skip("the engine spark needs Java")
+    root = tmp_path / "lake"
+    command = [sys.executable, "-m", "jobs", "night", "--as-of", str(SIZES["tiny"].as_of), "--root", str(root)]
+    command += ["--source", str(source), "--raw", str(raw), "--config", "quick", "--engine", engine]
+    with subprocess.Popen(command, cwd=REPOSITORY) as process:
+        night = psutil.Process(process.pid)
+
+        def at_work() -> list[psutil.Process]:
+            found = night.children(recursive=True)
+            lines = [" ".join(one.cmdline()) for one in found if one.status() != psutil.STATUS_ZOMBIE]
+            there = any(f"-m jobs {step} " in line and not line.startswith("bash") for line in lines)
+            return found if there and (engine == "sail" or any("SparkConnectServer" in line for line in lines)) else []
+
+        wait_for(step, at_work, every=0.2)
+        time.sleep(1)
+        started = night.children(recursive=True)
+        process.send_signal(stop)
+        assert process.wait(15) == code
+    assert len(started) >= 2 and [one for one in started if one.is_running()] == []
+    assert lock_owners(root) == []
 
 
 def by_hand_with_a_killed_step(airflow: Airflow, night: date) -> None:
@@ -86,18 +124,11 @@ def by_hand_with_a_killed_step(airflow: Airflow, night: date) -> None:
     assert airflow.xcom(run, "publish", "return_value").count("staged, not published") == 1
 
 
-def scheduled_without_its_last_file(airflow: Airflow, alerts: Path, night: date) -> str:
-    """The scheduled run stops at its input, at once and for good, and says so."""
+def scheduled_without_its_last_file(airflow: Airflow, night: date) -> str:
+    """The scheduled run waits for its last file, holds no worker meanwhile, and says what it waits for."""
     run: str = wait_for("the scheduled run", lambda: airflow.runs("scheduled"))[0]["dag_run_id"]
-    assert airflow.ended(run) == "failed"
-    tasks = airflow.tasks(run)
-    assert (tasks["ingest"]["state"], tasks["ingest"]["try_number"]) == ("failed", 1)
-    assert {tasks[step]["state"] for step in STEPS[1:]} == {"upstream_failed"}
-    why = f"there is no raw file for {night - timedelta(days=1)}"
-    assert airflow.xcom(run, "ingest", "stopped").startswith(why)
-    told = wait_for("the alert", lambda: alerts.exists() and alerts.read_text("utf-8"))
-    assert told.startswith(f"nightrail: alert: the night {night} stopped at ingest: InputWrong: {why}")
-    assert told.count("\n") == 1
+    wait_for("the first look", lambda: airflow.tasks(run)["ingest"]["state"] == "up_for_reschedule")
+    assert airflow.xcom(run, "ingest", "stopped").startswith(f"there is no raw file for {night - timedelta(days=1)}")
     assert live(airflow.root) is None
     return run
 
@@ -111,7 +142,9 @@ def a_failed_gate(airflow: Airflow, alerts: Path, run: str, night: date) -> None
     assert (gate["state"], gate["try_number"]) == ("failed", 2), "the second time that it ran, not a retry"
     why = airflow.xcom(run, "gate", "stopped")
     assert "recommended_for_you_repeats is 1, must be at most 0" in why and why.endswith("(exit code 3)")
-    wait_for("the alert", lambda: "GateFailed: " in alerts.read_text("utf-8"))
+    told = wait_for("the alert", lambda: alerts.exists() and alerts.read_text("utf-8"))
+    assert told.startswith(f"nightrail: alert: the night {night} stopped at gate: GateFailed: ")
+    assert told.count("\n") == 1
 
 
 def backfill_of_two_nights(airflow: Airflow, today: date) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from jobs.forget.step import forget
 from jobs.lake import storage
 from jobs.lake.engine import Engine, start
 from jobs.lake.live import live_night, publications
+from jobs.lake.locks import STEP
 from jobs.nights.status import status_of
 from jobs.publish.step import rollbacks
 from jobs.tables.records import PUBLISHED
@@ -25,7 +29,7 @@ from tests.benchmarks.cluster.nights import compare, run_night
 from tests.night.test_night_again import contents, differing
 from tests.support.nights import FIRST, SECOND, STAGING, LakeFactory, Shop, feast_below
 from tests.support.repository import REPOSITORY
-from tests.support.s3_server import SECRET, S3Server
+from tests.support.s3_server import SECRET, Door, S3Server
 
 
 def put_folder(folder: Path, place: Path) -> None:
@@ -174,3 +178,32 @@ def test_a_night_under_airflow_is_that_of_a_local_lake(raw: Path, s3_root: Path,
     assert compare(local, distant) == []
     kept = [path for path in work.rglob("*") if path.is_file()]
     assert kept and not [path for path in kept if SECRET.encode() in path.read_bytes()]
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("step", ["sequences", "lists", "publish"])
+def test_storage_that_goes_away_in_the_midst_of_a_step_is_waited_for(
+    step: str, copied: Shop, s3_server: S3Server
+) -> None:
+    door = Door(s3_server.port)
+    command = [sys.executable, "-m", "jobs", step, "--as-of", str(SECOND), "--root", str(copied.lake.root)]
+    command += ["--source", str(copied.config.ingest.source), "--raw", str(copied.config.ingest.raw)]
+    command += ["--config", "quick"]
+    there = os.environ | {"NIGHTRAIL_WORK": str(copied.lake.work), "AWS_ENDPOINT_URL": f"http://127.0.0.1:{door.port}"}
+
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, env=there, cwd=REPOSITORY, capture_output=True, text=True, timeout=400)
+
+    done = run()
+    assert done.returncode == 0, done.stderr[-2000:]
+    whole = door.passed
+    for share in (0.3, 0.7):
+        door.passed, door.most = 0, int(whole * share)
+        done = run()
+        assert done.returncode == 6, done.stdout[-1000:] + done.stderr[-3000:]
+        assert done.stderr.splitlines()[-1].startswith("error: ") and "Traceback" not in done.stderr
+        door.open()
+        # The lease could not be given back; it runs out after two minutes.
+        s3_server.age(copied.lake.root / storage.LOCKS / STEP, timedelta(minutes=3))
+    done = run()
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from jobs.nights.airflow import DAG
 from tests.support.repository import REPOSITORY
 
@@ -132,8 +134,10 @@ class Airflow:
 
 
 @contextmanager
-def running(root: Path, source: Path, raw: Path, **settings: str) -> Iterator[Airflow]:
-    """Airflow with the DAG on a lake, stopped as Ctrl-C does."""
+def running(
+    root: Path, source: Path, raw: Path, stop: signal.Signals = signal.SIGINT, **settings: str
+) -> Iterator[Airflow]:
+    """Airflow with the DAG on a lake, stopped as Ctrl-C does; no process of it is left then."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -149,8 +153,7 @@ def running(root: Path, source: Path, raw: Path, **settings: str) -> Iterator[Ai
         try:
             yield Airflow(root, port, mine, process)
         finally:
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(90)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            started = psutil.Process(process.pid).children(recursive=True)
+            process.send_signal(stop)
+            assert process.wait(60) == 0
+            assert [one for one in started if one.is_running()] == []

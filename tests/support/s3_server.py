@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread
 from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import escape
@@ -59,6 +60,50 @@ class S3Server:
     def age(self, path: Path, by: timedelta) -> None:
         """Let an object have been written longer ago."""
         self._put(AGE, f"{by.total_seconds()} {str(path).removeprefix('s3://')}".encode())
+
+
+class Door:
+    """A way to a server on loopback that can be shut, as a network that fails, and opened again."""
+
+    def __init__(self, port: int) -> None:
+        self.behind, self.passed, self.most = port, 0, 0
+        """The server's port; pieces that were passed to it; how many of them shut the door, 0 for none."""
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._open: list[socket.socket] = []
+        Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def shut(self) -> None:
+        """Refuse new connections, and cut those there are."""
+        for one in (self._listener, *self._open):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+        self._open = []
+
+    def open(self) -> None:
+        """Let everybody in again, at the same address."""
+        self.passed = self.most = 0
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def _accept(self, listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                client, server = listener.accept()[0], socket.create_connection(("127.0.0.1", self.behind))
+                self._open += [client, server]
+                for ends in ((client, server), (server, client)):
+                    Thread(target=self._pass, args=ends, daemon=True).start()
+
+    def _pass(self, source: socket.socket, to: socket.socket) -> None:
+        with suppress(OSError):
+            while piece := source.recv(65_536):
+                if to.getpeername()[1] == self.behind:
+                    self.passed += 1
+                    if self.passed == self.most:
+                        self.shut()
+                to.sendall(piece)
+            to.shutdown(socket.SHUT_WR)
 
 
 @contextmanager
