@@ -13,7 +13,7 @@ from typing import Any
 import redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import LockError, RedisError
+from redis.exceptions import LockError, RedisClusterException, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
@@ -46,7 +46,7 @@ def redis_client(
     `connection` is a URL (redis://, rediss:// for TLS, unix://) or host:port[,password=..][,ssl=true][,db=0]; times
     are seconds. Raises StoreSettingsError, whose message leaves the connection out: it may hold a password.
     """
-    settings = {
+    settings: dict[str, Any] = {
         "socket_timeout": timeout,
         "socket_connect_timeout": connect_timeout,
         "socket_keepalive": True,
@@ -55,10 +55,13 @@ def redis_client(
         "retry_on_error": [RedisConnectionError, RedisTimeoutError],
     } | options
     try:
-        kind: Any = redis.RedisCluster if cluster else redis.Redis
-        if "://" in connection:
-            return kind.from_url(connection, **settings)
-        return kind(**settings | _pairs(connection))
+        url = "://" in connection
+        if url:
+            redis.ConnectionPool.from_url(connection)  # which reads it and connects to nothing yet
+        settings |= {"url": connection} if url else _pairs(connection)
+        if cluster:
+            return LazyCluster(settings)
+        return redis.Redis.from_url(**settings) if url else redis.Redis(**settings)
     except (ValueError, TypeError):
         raise StoreSettingsError(
             "the connection to Redis cannot be read; give redis://[:password@]host:port/0 (rediss:// for TLS, special "
@@ -77,15 +80,35 @@ def _pairs(connection: str) -> dict[str, Any]:
     return found
 
 
+class LazyCluster:
+    """A Redis Cluster's client that looks for the nodes when it is first asked: a service may start while they are
+    away.
+    """
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._settings = settings
+        self._made: redis.RedisCluster | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        if self._made is None:
+            self._made = redis.RedisCluster(**self._settings)
+        return getattr(self._made, name)
+
+    def close(self) -> None:
+        """Close connections, where there are any."""
+        if self._made is not None:
+            self._made.close()
+
+
 class RedisBackend:
     """A Backend over a redis-py client."""
 
-    away: tuple[type[Exception], ...] = (RedisError, OSError)
+    away: tuple[type[Exception], ...] = (RedisError, RedisClusterException, OSError)
     beside = False
 
     def __init__(self, client: Any, prefix: bytes = b"n", lock_seconds: float = LOCK_SECONDS) -> None:
         self.client, self.prefix, self.lock_seconds = client, prefix, lock_seconds
-        self._cluster = isinstance(client, redis.RedisCluster)
+        self._cluster = isinstance(client, LazyCluster)
 
     def get(self, keys: Sequence[bytes], upto: int | None = None) -> list[bytes | None]:
         """See Backend. One MGET reads one instant; a cluster's keys are on several servers."""

@@ -162,7 +162,7 @@ class OnlineStore:
         """Turns the errors of a store that does not answer, that another process writes to, or that is damaged, into
         UserError and its kinds.
         """
-        from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
+        from redis.exceptions import AuthenticationError, NoPermissionError, RedisClusterException, RedisError
 
         try:
             yield
@@ -172,7 +172,7 @@ class OnlineStore:
             if isinstance(error.__cause__, self.backend.away):
                 raise self._told(error.__cause__) from error
             raise UserError(str(error)) from None
-        except RedisError as error:
+        except (RedisError, RedisClusterException) as error:
             kind = UserError if isinstance(error, (AuthenticationError, NoPermissionError)) else AwayError
             raise kind(
                 f"Redis, the online store, does not answer as it should: {error}. The live night stays live; start "

@@ -78,16 +78,22 @@ class RedisServer:
 
 
 @contextmanager
-def running_redis(password: str = "", options: tuple[str, ...] = (), tls: bool = False) -> Iterator[RedisServer]:
-    """A server on a free port of loopback."""
+def running_redis(
+    password: str = "", options: tuple[str, ...] = (), tls: bool = False, like: RedisServer | None = None
+) -> Iterator[RedisServer]:
+    """A server on a free port of loopback; with TLS it has the certificate of `like`, or one of its own."""
     folder = Path(tempfile.mkdtemp(prefix="r", dir="/tmp"))
     server = RedisServer(folder, _free_port(), password, options, tls)
     if tls:
-        key, authority = str(folder / "key.pem"), str(server.certificate)
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", authority,
-                        "-days", "2", "-subj", "/CN=redis", "-addext", "subjectAltName=IP:127.0.0.1"],
-                       check=True, capture_output=True)  # fmt: skip
-        server.options += ("--tls-cert-file", authority, "--tls-key-file", key, "--tls-ca-cert-file", authority,
+        key, authority = folder / "key.pem", str(server.certificate)
+        if like:
+            for file in (key, server.certificate):
+                shutil.copy(like.folder / file.name, file)
+        else:
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(key),
+                            "-out", authority, "-days", "2", "-subj", "/CN=redis", "-addext",
+                            "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)  # fmt: skip
+        server.options += ("--tls-cert-file", authority, "--tls-key-file", str(key), "--tls-ca-cert-file", authority,
                            "--tls-auth-clients", "no")  # fmt: skip
     try:
         server.start()
@@ -98,12 +104,17 @@ def running_redis(password: str = "", options: tuple[str, ...] = (), tls: bool =
 
 
 @contextmanager
-def running_redis_cluster(nodes: int = 3) -> Iterator[list[RedisServer]]:
-    """The nodes of a Redis Cluster without replicas, which share all slots."""
+def running_redis_cluster(nodes: int = 3, tls: bool = False) -> Iterator[list[RedisServer]]:
+    """The nodes of a Redis Cluster without replicas, which share all slots, and with TLS one certificate."""
     with ExitStack() as running:
         options = ("--cluster-enabled", "yes", "--cluster-require-full-coverage", "yes")
-        servers = [running.enter_context(running_redis(options=options)) for _ in range(nodes)]
-        create = ["redis-cli", "--cluster", "create", *(f"127.0.0.1:{server.port}" for server in servers)]
+        options += ("--tls-cluster", "yes", "--tls-replication", "yes") if tls else ()
+        servers: list[RedisServer] = []
+        for _ in range(nodes):
+            like = servers[0] if servers else None
+            servers.append(running.enter_context(running_redis(options=options, tls=tls, like=like)))
+        secure = ["--tls", "--cacert", str(servers[0].certificate)] if tls else []
+        create = ["redis-cli", *secure, "--cluster", "create", *(f"127.0.0.1:{server.port}" for server in servers)]
         subprocess.run([*create, "--cluster-yes"], check=True, capture_output=True, timeout=60)
         deadline = time.monotonic() + 30
         while not all(server.client().cluster("info")["cluster_state"] == "ok" for server in servers):

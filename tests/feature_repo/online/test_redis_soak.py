@@ -132,6 +132,26 @@ def test_a_cluster_with_a_node_away_is_away_until_it_is_back(of_cluster: Any, cl
     assert pages(client)[1].list == there[1].list
 
 
+def test_a_cluster_over_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not shutil.which("redis-server") or not shutil.which("openssl"):
+        pytest.skip(MISSING)
+    with running_redis_cluster(tls=True) as servers:
+        authority = str(servers[0].certificate)
+        monkeypatch.setenv("NIGHTRAIL_REDIS", servers[0].url)
+        monkeypatch.setenv("NIGHTRAIL_REDIS_CLUSTER", "true")
+        monkeypatch.setenv("NIGHTRAIL_REDIS_CA", authority)
+        publish(store_settings(REPO / "redis.yaml").open(), SHAPE, 4)
+        assert all(server.client().dbsize() > 20 for server in servers)
+        client = Recommendations(servers[1].url, cluster=True, ssl_ca_certs=authority)
+        assert {night for page in pages(client) for night in nights_in(page)} == {4}
+        untrusting = Recommendations(servers[1].url, cluster=True)
+        with pytest.raises(StoreAwayError, match="CERTIFICATE_VERIFY_FAILED"):
+            untrusting.home(CUSTOMERS[0], "M0")
+        early = Recommendations(servers[1].url, cluster=True, ssl_ca_certs=authority)
+    with pytest.raises(StoreAwayError, match="no night of the online store was ever reached"):
+        early.home(CUSTOMERS[0], "M0")
+
+
 def test_over_tls_with_a_password(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     if not shutil.which("redis-server") or not shutil.which("openssl"):
         pytest.skip(MISSING)
