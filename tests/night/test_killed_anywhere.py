@@ -136,6 +136,7 @@ KILLS = (
 """(steps that are run, where the last of them is killed), one after the other: the whole of it is one night."""
 
 
+@pytest.mark.soak
 def test_a_night_killed_six_times_ends_as_if_undisturbed(
     night: Shop, second_night: Shop, nights: Nights, raw_with_a_new_day: Path, tmp_path: Path
 ) -> None:

@@ -62,6 +62,7 @@ def gates_of(shop: Shop) -> dict[str, dict[str, Any]]:
     return {row["gate"]: row for row in shop.rows(GATES)}
 
 
+@pytest.mark.parametrize("engine", ["sail", pytest.param("spark", marks=pytest.mark.soak)], indirect=True)
 def test_live_is_what_was_published_until_it_is_published_again(shop: Shop) -> None:
     lake = shop.lake
     (full, *_), first = longest(lake), publication(lake)

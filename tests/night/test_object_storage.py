@@ -66,11 +66,13 @@ def copied(both_nights: Shop, s3_server: S3Server, lake_factory: LakeFactory, tm
     return Shop(lake_factory(lake.engine, root, tmp_path / "work"), both_nights.config)
 
 
+@pytest.mark.soak
 def test_both_nights_are_those_of_a_local_lake(both_nights: Shop, second_night: Shop) -> None:
     assert both_nights.config.hash == second_night.config.hash, "where it lies is no part of what is computed"
     assert differing(contents(both_nights), contents(second_night)) == []
 
 
+@pytest.mark.soak
 def test_the_indexes_are_those_of_a_local_lake(both_nights: Shop, second_night: Shop) -> None:
     def files(shop: Shop) -> dict[str, bytes]:
         folder = shop.lake.directory("indexes", SECOND)
@@ -80,6 +82,7 @@ def test_the_indexes_are_those_of_a_local_lake(both_nights: Shop, second_night: 
     assert files(both_nights) == files(second_night)
 
 
+@pytest.mark.soak
 def test_models_pages_and_the_online_store_can_be_read(both_nights: Shop) -> None:
     lake = both_nights.lake
     published = both_nights.rows(PUBLISHED, SECOND)
@@ -97,6 +100,7 @@ def test_models_pages_and_the_online_store_can_be_read(both_nights: Shop) -> Non
     assert status_of(lake, 5, datetime(2026, 5, 3, tzinfo=UTC)).at_work == ()
 
 
+@pytest.mark.soak
 def test_only_what_this_machine_alone_needs_is_on_it(both_nights: Shop) -> None:
     lake = both_nights.lake
     assert {path.name for path in lake.work.iterdir()} <= {"feast", "logs"}
@@ -105,11 +109,13 @@ def test_only_what_this_machine_alone_needs_is_on_it(both_nights: Shop) -> None:
     assert not (REPOSITORY / "s3:").exists() and not Path("s3:").exists()
 
 
+@pytest.mark.soak
 def test_no_file_holds_the_secret_key(both_nights: Shop) -> None:
     for place in (both_nights.lake.root, both_nights.lake.work):
         assert [path for path, _ in storage.files(place) if SECRET.encode() in path.read_bytes()] == []
 
 
+@pytest.mark.soak
 def test_an_earlier_night_is_made_live_again(copied: Shop) -> None:
     assert FIRST in [one.night for one in rollbacks(copied.lake)]
     copied.step("publish", FIRST, replace_newer=True)
@@ -118,6 +124,7 @@ def test_an_earlier_night_is_made_live_again(copied: Shop) -> None:
         assert copied.online().live().as_of == FIRST.isoformat()
 
 
+@pytest.mark.soak
 def test_clean_takes_an_old_night_away(copied: Shop) -> None:
     lake = copied.lake
     (lake.root / "models" / ".amf.aside" / "weights").write_bytes(b"left by a training that was killed")
@@ -129,6 +136,7 @@ def test_clean_takes_an_old_night_away(copied: Shop) -> None:
     assert live_night(lake) == SECOND
 
 
+@pytest.mark.soak
 def test_a_forgotten_customer_is_in_no_object(copied: Shop) -> None:
     lake = copied.lake
     customer = lake.arrow(RECOMMENDED_FOR_YOU, as_of=SECOND)["customer_id"][0].as_py()

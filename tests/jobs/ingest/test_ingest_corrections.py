@@ -240,6 +240,7 @@ def copy_of(shop: Shop, folder: Path) -> Shop:
     return Shop(lake_on(shop.lake.engine, folder / "lake"), folder)
 
 
+@pytest.mark.soak
 def test_an_ingest_that_is_cut_short_loses_nothing(shop: Shop, tmp_path: Path) -> None:
     """After each of its commits: run again it ends as if undisturbed; and where only the next night is run, every
     event and every correction is there."""
