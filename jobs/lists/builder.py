@@ -147,8 +147,7 @@ class ListBuilder:
         length = filled.sum(axis=1)
         offsets = pa.array(np.concatenate(([0], np.cumsum(length))).astype(np.int32))
         products = lists.rows[filled]
-        reasons = [*short_reasons(group.point, self.book(group), lists.rows.shape[1]), None]
-        whole = (length > 0) & (length >= self._sold(group, len(length)))
+        reasons, reason_of = self.reasons(group, lists)
         rules = np.where(lists.rules < 0, len(names), lists.rules)[filled]
         columns = dict(keys) | {
             "market": assortment.markets.coded(np.full(len(length), group.market)),
@@ -157,13 +156,22 @@ class ListBuilder:
             "sources": pa.ListArray.from_arrays(offsets, _SOURCES.coded(lists.labels[filled])),
             "rules": pa.ListArray.from_arrays(offsets, Vocabulary([*names, NO_RULE]).coded(rules)),
             "variant": pa.repeat(group.variant.name, len(length)),
-            "short_reason": pa.array(reasons, pa.string()).take(pa.array(np.where(whole, len(reasons) - 1, length))),
+            "short_reason": pa.array(reasons, pa.string()).take(pa.array(reason_of)),
             "model_id": pa.repeat(model_id, len(length)),
         }
         if "categories" in group.point.table.names:
             category = assortment.categories.coded(assortment.attributes.category[products])
             columns["categories"] = pa.ListArray.from_arrays(offsets, category)
         return pa.RecordBatch.from_pydict(columns)
+
+    def reasons(self, group: ListGroup, lists: Assembled) -> tuple[list[str | None], Rows]:
+        """(reasons why lists of a group are short, [lists] which of them each has); the last one, None, is that of a
+        list that is full or shows all there is.
+        """
+        length = (lists.rows >= 0).sum(axis=1)
+        reasons = [*short_reasons(group.point, self.book(group), lists.rows.shape[1]), None]
+        whole = (length > 0) & (length >= self._sold(group, len(length)))
+        return reasons, np.where(whole, len(reasons) - 1, length)
 
     def _sold(self, group: ListGroup, lists: int) -> Rows:
         """[lists], products that the market sells: other ones than a list's own, of a page those of its category."""

@@ -23,19 +23,17 @@ from jobs.lists.builder import ListBuilder, ListGroup
 from jobs.lists.candidates import CandidateRetriever
 from jobs.lists.config import ListsConfig
 from jobs.lists.digests import Group, GroupDigests, read_digests
-from jobs.lists.short import short_reasons
 from jobs.lists.touch_points import CAROUSELS, TouchPoint
 from jobs.run import Run
 from jobs.tables.shop import SOURCES
 from jobs.tables.table import GONE, Table
 from models.arrays import BoolMask, Digests, Rows
 from models.assembly.assembly import Assembled, Owners
-from models.assembly.rulebook import Rulebook
 from models.contract import Compute
 from models.digests import begun, of_texts, of_words
 from models.vocabulary import Vocabulary
 
-LAYOUT = 3
+LAYOUT = 4
 """Raised when equal lists have other digests than before: the next night then writes all of them."""
 AT_ONCE = 2
 """Markets whose lists are built at the same time."""
@@ -112,22 +110,23 @@ def _known(
     return found
 
 
-def digester(assortment: Assortment, table: Table, model_id: str) -> Callable[[Assembled, Rulebook], Digests]:
-    """A function from lists to digests [lists] of all that their rows contain."""
+def digester(builder: ListBuilder, table: Table, model_id: str) -> Callable[[Assembled, ListGroup], Digests]:
+    """A function from lists of a group to digests [lists] of all that their rows contain."""
     from models.digest_kernels import add_places, add_values
 
+    assortment = builder.assortment
     of_row, of_label = of_texts(assortment.products.ids)[:, 0].copy(), of_words(list(SOURCES))
     if "categories" in table.names:
         add_values(of_row, of_words([*assortment.categories.ids.to_pylist(), None])[assortment.attributes.category])
-    start, point = begun(1), next(point for point in CAROUSELS if point.table is table)
+    start = begun(1)
     add_values(start, of_words([model_id]))
 
-    def digests(lists: Assembled, book: Rulebook) -> Digests:
-        found, of_rule = np.repeat(start, len(lists.rows)), of_words([*book.names, None])
+    def digests(lists: Assembled, group: ListGroup) -> Digests:
+        found, of_rule = np.repeat(start, len(lists.rows)), of_words([*builder.book(group).names, None])
         bits, rules = lists.scores.view(np.uint32), lists.rules.astype(np.int16)
         add_places(found, lists.rows, bits, lists.labels, rules, of_row, of_label, of_rule)
-        reasons = of_words([*short_reasons(point, book, lists.rows.shape[1]), None])
-        add_values(found, reasons[(lists.rows >= 0).sum(axis=1)])
+        reasons, reason_of = builder.reasons(group, lists)
+        add_values(found, of_words(reasons)[reason_of])
         return np.where(found == 0, np.uint64(1), found)
 
     return digests
@@ -186,14 +185,14 @@ class _TouchPointBuild:
         builder, assortment, point = self.builder, self.builder.assortment, self.point
         n = builder.places(point)
         retriever = CandidateRetriever(point, self.index, assortment, self.cold, n * self.config.search_depth)
-        digests = digester(assortment, point.table, self.model_id)
+        digests = digester(builder, point.table, self.model_id)
 
         def build(group: ListGroup) -> _BuiltGroup:
             live = np.flatnonzero(assortment.available[group.market])
             name = (builder.market_name(group.market), group.variant.name)
             owners = Owners.of_products(live, self.shown[point.beside][name] if point.beside else None)
             lists = builder.build(group, retriever.in_market(group.market, n), owners)
-            return _BuiltGroup(group, name, live, lists, digests(lists, builder.book(group)))
+            return _BuiltGroup(group, name, live, lists, digests(lists, group))
 
         retriever.prepare()
         with ThreadPoolExecutor(AT_ONCE) as pool:

@@ -12,7 +12,7 @@ import psutil
 STOPS = (signal.SIGTERM, signal.SIGHUP)
 """Signals that leave a block as Ctrl-C does."""
 ROUNDS, ROUND_SECONDS = 10, 0.5
-"""How often and how far apart one looks whether processes have ended, before they are killed."""
+"""Rounds of waiting for processes to end, and seconds of each, before they are killed."""
 PR_SET_CHILD_SUBREAPER = 36
 
 

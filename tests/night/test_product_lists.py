@@ -79,6 +79,23 @@ def test_a_night_of_what_differs_equals_all_lists_made_anew(copied_second: Shop,
         assert ended > 0 if moved else ended is not None
 
 
+def test_a_list_says_why_it_is_short_once_its_market_sells_what_it_may_not_show(copied_second: Shop) -> None:
+    of_department: dict[str, list[str]] = {}
+    for row in copied_second.rows(CATALOGUE, SECOND):
+        of_department.setdefault(row["department"], []).append(row["product_id"])
+    alike, others = sorted(of_department.values(), key=len)[-1][:3], sorted(of_department.values(), key=len)[0][:1]
+    market = copied_second.rows(AVAILABILITY, FIRST)[0]["market"]
+    for night, sold in ((FIRST, alike), (SECOND, alike + others)):
+        here = [{"product_id": product, "market": market, "available": True} for product in sold]
+        copied_second.rewrite(AVAILABILITY, lambda rows, h=here: [r for r in rows if r["market"] != market] + h, night)
+        copied_second.step("lists", night)
+        of_market = [r for r in copied_second.rows(YOU_MIGHT_ALSO_LIKE, night) if r["market"] == market]
+        lists = [row for row in of_market if row["product_id"] in alike]
+        assert [len(row["product_ids"]) for row in lists] == [2, 2, 2]
+        assert {row["short_reason"] is None for row in lists} == {night == FIRST}
+    assert copied_second.lake.since(YOU_MIGHT_ALSO_LIKE, SECOND) == FIRST
+
+
 def test_nights_after_one_that_is_made_again_are_no_ground_to_go_on_from(copied_second: Shop) -> None:
     lake = copied_second.lake
     staged(copied_second, THIRD)

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from jobs.ingest.guesses import SampledColumn, best, instant_of, number_sql, quoted_name, sampled_view
+from jobs.ingest.guesses import SampledColumn, best, quoted_name, sampled_view
+from jobs.ingest.value_forms import instant_of, number_sql
 
 VALUES = {
     "customer_id": ["17", "18", "19"],
