@@ -18,7 +18,8 @@ from jobs.publish.step import rollbacks
 from jobs.steps import STEPS
 from jobs.tables.records import CHAMPIONS, MODELS, PUBLISHED, RUNS
 from jobs.tables.shop import ALL, RECOMMENDED_FOR_YOU
-from tests.support.nights import FIRST, SECOND, STAGING, LakeFactory, Shop, tick
+from tests.support.clock import tick
+from tests.support.nights import FIRST, SECOND, STAGING, LakeFactory, Shop
 
 TIMED = {PUBLISHED.name, RUNS.name, CHAMPIONS.name}
 """Tables that hold times of the run itself."""

@@ -8,8 +8,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
-from itertools import count
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from jobs.steps import STAGING as STAGING
 from jobs.steps import STEPS
 from jobs.tables.records import PUBLISHED
 from jobs.tables.table import Table
+from tests.support.clock import tick
 from tests.support.feast_store import FeastStore
 from tests.support.once import copy_of_lake
 from tests.support.repository import REPOSITORY
@@ -33,12 +33,6 @@ SECOND = FIRST + timedelta(days=1)
 """The steps that only stage."""
 Rows = list[dict[str, Any]]
 LakeFactory = Callable[..., Lake]
-_seconds = count()
-
-
-def tick() -> datetime:
-    """A clock that goes on by one second each time it is read."""
-    return datetime(2026, 5, 1, tzinfo=UTC) + timedelta(seconds=next(_seconds))
 
 
 @contextmanager

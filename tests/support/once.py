@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.clock import go_on_from, seconds_gone
+
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
     """The folder that `make` fills, in one worker of the run; the others wait for it. Copy it before changing it."""
@@ -23,7 +25,8 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             make(folder)
-            made.touch()
+            made.write_text(str(seconds_gone()))
+        go_on_from(int(made.read_text()))
     return folder
 
 
