@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from jobs.errors import UserError
 from jobs.lake import storage
@@ -20,6 +21,7 @@ from jobs.lake.live import live_night
 from jobs.lake.reading import Wanted, matching, scan
 from jobs.lake.rows import night as night_predicate
 from jobs.settings import StepSettings
+from jobs.tables.impressions import IMPRESSIONS, OUTCOMES
 from jobs.tables.records import CHAMPIONS, CORRECTED, GATES, INPUTS, MODELS, PUBLISHED, REJECTED, RUNS
 from jobs.tables.shop import (
     AVAILABILITY,
@@ -61,6 +63,8 @@ class RetentionConfig(StepSettings):
     """Days for which rejected and corrected rows, figures, gates and the ledger are kept."""
     events_days: NonNegativeInt = 0
     """Days for which events are kept, at least 366; 0: for good. A full rebuild sees only kept events."""
+    impressions_days: Annotated[int, Field(ge=14)] = 120
+    """Days for which impressions and their outcomes are kept."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -124,14 +128,19 @@ class Retention:
             nights = self.expired(table) if table in DATED else self._old_records(table, oldest)
             if nights:
                 where = pc.field("as_of").isin(pa.array(nights, pa.date32()))
-                spoken = f"{nights[0]}" if len(nights) == 1 else f"{len(nights)} nights, {nights[0]} to {nights[-1]}"
-                yield self._rows(table, " OR ".join(map(night_predicate, nights)), where, spoken)
-        if self.config.events_days and self.lake.exists(EVENTS):
-            first = self.as_of - timedelta(days=self.config.events_days)
-            where = pc.field("event_date") < pa.scalar(first)
-            found = self._rows(EVENTS, f"event_date < '{first}'", where, f"before {first}")
-            if found.rows:
-                yield found
+                dates = f"{nights[0]}" if len(nights) == 1 else f"{len(nights)} nights, {nights[0]} to {nights[-1]}"
+                yield self._rows(table, " OR ".join(map(night_predicate, nights)), where, f"of {dates}")
+        for table, days in (
+            (EVENTS, self.config.events_days),
+            (IMPRESSIONS, self.config.impressions_days),
+            (OUTCOMES, self.config.impressions_days),
+        ):
+            if days and self.lake.exists(table):
+                (day,), first = table.partition, self.as_of - timedelta(days=days)
+                where = pc.field(day) < pa.scalar(first)
+                found = self._rows(table, f"{day} < '{first}'", where, f"before {first}")
+                if found.rows:
+                    yield found
 
     def _old_records(self, table: Table, oldest: date) -> list[date]:
         return [night for night in self.lake.nights(table) if night < oldest and night not in self.kept]

@@ -21,7 +21,7 @@ from jobs.lake.lake import Lake
 from jobs.lake.live import keep_up, publications
 from jobs.run import Counts, Run
 from jobs.settings import StepSettings
-from jobs.tables.shop import ALL, EVENTS
+from jobs.tables.shop import ALL
 from jobs.tables.table import Table
 
 
@@ -162,8 +162,7 @@ def planned(lake: Lake, run: Run, config: CleanConfig) -> Iterator[str]:
     kept = sorted(retention.kept)
     yield f"kept: {len(kept)} nights{f', {kept[0]} to {kept[-1]}' if kept else ''}"
     for expired in retention.rows():
-        rest = "" if expired.table is EVENTS else "of "
-        yield f"rows: {expired.rows:,} of {expired.table.name}, {rest}{expired.reason}"
+        yield f"rows: {expired.rows:,} of {expired.table.name}, {expired.reason}"
     for path in retention.directories():
         yield f"directory: {lake.relative(path)}, {storage.size(path) / 1e6:,.1f} MB"
     for path in retention.models():

@@ -5,6 +5,7 @@ It is inert data: DAGs, feature definitions and tests can import it at no cost.
 
 from __future__ import annotations
 
+from jobs.tables.impressions import IMPRESSIONS, OUTCOMES
 from jobs.tables.records import (
     CHAMPIONS,
     CORRECTED,
@@ -256,6 +257,8 @@ SOURCES = {
 """Texts of the column `sources` -> why the product is in the list. Arrays store a source's position here."""
 ALL = (
     EVENTS,
+    IMPRESSIONS,
+    OUTCOMES,
     REJECTED,
     CORRECTED,
     RAW_FILES,

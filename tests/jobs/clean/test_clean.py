@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -24,6 +24,7 @@ from jobs.errors import UserError
 from jobs.lake.lake import Lake
 from jobs.lake.live import live_table, publication, publications
 from jobs.lake.rows import arrow_schema
+from jobs.tables.impressions import IMPRESSIONS
 from jobs.tables.records import MODELS, PUBLISHED, RUNS
 from jobs.tables.shop import ALL, CUSTOMER_SEQUENCES, EVENTS, RECOMMENDED_FOR_YOU, YOU_MIGHT_ALSO_LIKE
 from jobs.tables.table import Table
@@ -129,9 +130,13 @@ def test_records_go_when_they_are_old_but_not_those_of_a_kept_night(lake: Lake) 
 
 def test_events_go_only_where_somebody_says_so(lake: Lake) -> None:
     later = nth(LAST + 362)
+    for days in (120, 121):
+        shown = {"impression_id": f"{days}", "shown_date": later - timedelta(days=days)}
+        lake.replace_rows(IMPRESSIONS, [shown], run_of(LAST), where=f"impression_id = '{days}'")
     execute(lake, replace(run_of(LAST), as_of=later), CleanConfig(RetentionConfig(events_days=366)))
     days = sorted(set(lake.arrow(EVENTS, ("event_date",))["event_date"].to_pylist()))
     assert (later - days[0]).days == 366 and days[-1] == nth(7)
+    assert lake.arrow(IMPRESSIONS, ("impression_id",)).to_pylist() == [{"impression_id": "120"}]
     with pytest.raises(UserError, match="events_days = 30"):
         RetentionConfig(events_days=30)
 
