@@ -162,6 +162,8 @@ def _what_comes_out(found: SourceCheck) -> Iterator[tuple[str, str]]:
         others = {name: count for name, count in found.catalogue.items() if count and name != "product_id"}
         told = ", ".join(f"{name} {count / max(whole, 1):.0%}" for name, count in others.items())
         yield "catalogue", f"{whole:,} products: {told or 'ids alone'}"
+    if found.touch_points:
+        yield "impressions", f"{sum(found.touch_points.values()):,}: {_shares(found.touch_points)}"
     if found.left_out:
         told = ", ".join(f"{reason} ({count:,})" for reason, count in _first(found.left_out))
         yield "left out", f"{sum(found.left_out.values()):,} rows by the source: {told}"

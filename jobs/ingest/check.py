@@ -24,6 +24,7 @@ from jobs.ingest.step import IngestConfig, check_files, check_last_day, excessiv
 from jobs.ingest.validate import ValidatedRows
 from jobs.lake.lake import Lake
 from jobs.run import Progress, Run
+from jobs.tables.impressions import IMPRESSIONS
 from jobs.tables.shop import CATALOGUE, EVENTS
 from jobs.text import clean
 
@@ -98,6 +99,8 @@ class SourceCheck:
     top_products: dict[str, int] = field(default_factory=dict)
     catalogue: dict[str, int] = field(default_factory=dict)
     """Column of the catalogue -> products that have it; product_id counts them all."""
+    touch_points: dict[str, int] = field(default_factory=dict)
+    """Touch point -> impressions."""
     left_out: dict[str, int] = field(default_factory=dict)
     """The source's own reason -> rows."""
     later: int = 0
@@ -196,6 +199,8 @@ def _measure(rows: ValidatedRows, found: SourceCheck) -> None:
             name = reason.removeprefix("excluded: ")
             found.left_out[name] = found.left_out.get(name, 0) + count
     found.later = rows.count(EVENTS, rules.LATER)
+    if IMPRESSIONS in rows.tables():
+        found.touch_points = _counted(rows.good(IMPRESSIONS), "touch_point")
     for table in rows.tables():
         if faults := rows.faults(table):
             found.rejected.append(f"{table.name}: {summed_up(faults, rows.examples(table))}")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from feature_repo.client.list_ids import FORM
 from jobs.errors import UserError
 from jobs.ingest.files import RawFile
 from jobs.ingest.formats import Findings, format_of
@@ -22,6 +23,7 @@ from jobs.ingest.guesses import (
     best,
     compact,
     is_unique,
+    mostly,
     quoted_name,
     roles_of,
     sampled_view,
@@ -54,6 +56,7 @@ MOST_HEADERS = 50
 """Files of a folder whose headers are compared."""
 MOST_NAMES = 12
 """Columns that a comment lists."""
+PLACE = re.compile("place|position|rank|slot")
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 KINDS_OF_VIEWS = (
     ("purchase", "buy|order|purchase|transaction|sale|invoice|kauf|bestell|rechnung"),
@@ -101,7 +104,8 @@ def draft_source(views: Sequence[SampledView], about: str) -> str:
 
     It parses where rows with a product were found: what no column tells is null, beside a TODO.
     """
-    events, left = _events_of(views)
+    shown = [view for view in views if _lists_of(view)]
+    events, left = _events_of([view for view in views if view not in shown] or views)
     drafts = [_events_select(view) for view in events]
     wanted = [n for n in (*EVENT_COLUMNS, "excluded") if any(n in d.columns for d in drafts)]
     if any(draft.excluded for draft in drafts):
@@ -123,6 +127,9 @@ def draft_source(views: Sequence[SampledView], about: str) -> str:
         if available := _availability(used, ordered):
             parts[-1] += ";"
             parts += ["", "-- availability", available.text()]
+    for view in shown[:1] if shown != events else ():
+        parts[-1] += ";"
+        parts += ["", "-- impressions", _impressions(view).text()]
     parts += [f"-- not used: the folder {view.name} ({_names(view)})" for view in left if view is not used]
     return "\n".join(parts) + "\n"
 
@@ -457,6 +464,31 @@ def _availability(view: SampledView | None, events: Sequence[Drafted]) -> Drafte
     draft.columns["market"] = ("'all'", "guess: the events name no market")
     sql = f"try_cast({stock.sql} AS DOUBLE) > 0" if stock.number and set(stock.counts) - {"0", "1"} else stock.sql
     draft.columns["available"] = (sql, "")
+    return draft
+
+
+def _lists_of(view: SampledView) -> SampledColumn | None:
+    """The column of a view that says which list was shown, as the client names lists."""
+    known = re.compile(FORM).match
+    return next((column for column in view.columns if mostly(column.present, known)), None)
+
+
+def _impressions(view: SampledView) -> Drafted:
+    """What pages logged of what they showed."""
+    shown = _lists_of(view)
+    assert shown
+    roles = roles_of(
+        [column for column in view.columns if column is not shown], ("customer_id", "product_id", "event_ts")
+    )
+    draft = Drafted(view.name)
+    for role, name in (("customer_id", "customer_id"), ("product_id", "product_id"), ("event_ts", "shown_at")):
+        todo = ("CAST(NULL AS STRING)", f"TODO: which is it? There are {_names(view, roles)}")
+        draft.columns[name] = (
+            _described("updated_at" if role == "event_ts" else role, roles[role]) if role in roles else todo
+        )
+    draft.columns["list_id"] = (shown.sql, "")
+    if place := next((column for column in view.columns if PLACE.search(compact(column.name))), None):
+        draft.columns["place"] = (place.sql, "")
     return draft
 
 

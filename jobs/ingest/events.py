@@ -97,7 +97,7 @@ def write_events(lake: Lake, run: Run, found: ReconciledEvents) -> None:
     restores = found.restored.limit(1).count() > 0
     there = lake.frame(CORRECTED).where(night(run.as_of)).select(columns)
     wanted = replaced.unionByName(found.restored.select(columns)) if restores else replaced
-    if not _equal(there, wanted):
+    if not equal_rows(there, wanted):
         lake.replace_frame(CORRECTED, wanted, run)
     _write_rows(lake, run, found)
     if restores:
@@ -112,7 +112,7 @@ def _write_rows(lake: Lake, run: Run, found: ReconciledEvents) -> None:
     moved = gone.select(F.to_date("event_ts").alias("day")).union(back.select(F.col("event_date").alias("day")))
     days = sorted(row["day"] for row in moved.distinct().collect())
     if not days:
-        if not _equal(events.where(night(run.as_of)), own):
+        if not equal_rows(events.where(night(run.as_of)), own):
             lake.replace_frame(EVENTS, found.good, run)
         return
     # Whole days are written anew, in one commit: a list of event_ids would be too long a predicate.
@@ -170,7 +170,7 @@ def _of_days(days: Iterable[date]) -> Column:
     return F.col("event_date").isin(wanted)
 
 
-def _equal(left: DataFrame, right: DataFrame) -> bool:
+def equal_rows(left: DataFrame, right: DataFrame) -> bool:
     """Whether two frames without repeated rows hold the same rows."""
     names = left.columns
     if not left.limit(1).count():

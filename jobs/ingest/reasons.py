@@ -81,6 +81,15 @@ REJECTED = {
         "lines that are equal in every column count as one event; if each is a piece of its own, yield an event_id "
         "(order and line number) or count them as quantity (GROUP BY .., count(*) AS quantity)",
     ),
+    "duplicate impression": Remedy(
+        "product_id", "lines that are equal in every column are one impression; log each with its place and time"
+    ),
+    "missing touch point": Remedy(None, "give the list_id that the answer had, or the touch_point"),
+    "unknown touch point": Remedy(
+        "touch_point",
+        "you_might_also_like, people_also_bought, bag_extras, recommended_for_you and market_ranking are read; "
+        "CASE touch_point WHEN 'home' THEN 'recommended_for_you' .. END",
+    ),
     "availability is neither true nor false": Remedy(
         "available", "true, t, yes, y, 1 and false, f, no, n, 0 are read; stock > 0 AS available"
     ),
@@ -100,6 +109,10 @@ UNREAD = {
     "updated_at": f"{TIMES}; {OTHER_TIMES}",
     "market": "at most 200 characters of text are read",
     "basket_id": "at most 200 characters of text are read",
+    "variant": "at most 200 characters of text are read",
+    "owner": "at most 200 characters of text are read",
+    "list_id": "a list_id as an answer of the client or the HTTP API has it is read, whole",
+    "place": "a whole number from 1 on is read",
     "event_id": "at most 200 characters of text are read; the row's content was taken",
 }
 """Optional column -> explanation of values that were not used, whose rows were."""

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
+from feature_repo.client import list_ids
 from jobs.errors import UserError
 from jobs.ingest.text import BROKEN
 from jobs.lake.forgotten import LEFT_OUT
-from jobs.tables.shop import AVAILABILITY, CATALOGUE, EVENTS
+from jobs.tables.impressions import IMPRESSIONS
+from jobs.tables.shop import AVAILABILITY, CATALOGUE, EVENTS, TOUCH_POINTS
 
 EVENT_COLUMNS = tuple(name for name in EVENTS.names if name not in ("event_date", "as_of", "run_id"))
+IMPRESSION_COLUMNS = tuple(n for n in IMPRESSIONS.names if n not in ("counted", "as_of", "run_id"))
 CATALOGUE_COLUMNS = tuple(name for name in CATALOGUE.names if name not in ("as_of", "run_id"))
 EVENT_TYPES = ("click", "save", "bag", "purchase")
 REQUIRED = {
     EVENTS.name: ("customer_id", "product_id", "event_type", "event_ts"),
     CATALOGUE.name: ("product_id",),
     AVAILABILITY.name: ("product_id", "market", "available"),
+    IMPRESSIONS.name: ("customer_id", "product_id", "shown_at"),
 }
 OPTIONAL = {
     EVENTS.name: (*(name for name in EVENT_COLUMNS if name not in REQUIRED[EVENTS.name]), "excluded"),
     CATALOGUE.name: (*CATALOGUE_COLUMNS[1:], "updated_at", "excluded"),
     AVAILABILITY.name: ("updated_at",),
+    IMPRESSIONS.name: ("list_id", "touch_point", "market", "variant", "owner", "place", "excluded"),
 }
 """Columns that a SELECT may leave out; `excluded` is the author's own reason to leave a row out."""
 DESCRIBING = ("name", "brand", "category", "department", "colour")
@@ -33,6 +39,8 @@ KEYS = {CATALOGUE.name: CATALOGUE.key, AVAILABILITY.name: AVAILABILITY.key}
 ONLY_MARKET = "all"
 """Market of the events of a shop that names none."""
 LONGEST_ID = 200
+LONGEST_LIST = 2_000
+CONTROL = "[\\x00-\\x1f\\x7f]"
 OLDEST_YEAR = 1990
 UNIT, RECORD = "\x1f", "\x1e"
 """Between column and value in `unread`, and between several of them."""
@@ -69,9 +77,9 @@ def contract_rows(selected: DataFrame, kind: str, where: str) -> DataFrame:
     return texts.select("*", F.struct(*selected.columns).alias("given"), *absent)
 
 
-def repeated_ids(rows: DataFrame) -> DataFrame:
-    """`hash` of the event_ids that more than one row has."""
-    return _repeated(rows, F.xxhash64(_event_id()))
+def repeated_ids(rows: DataFrame, kind: str = EVENTS.name) -> DataFrame:
+    """`hash` of the ids of events, or of impressions, that more than one row has."""
+    return _repeated(rows, F.xxhash64(_event_id() if kind == EVENTS.name else _impression_id()))
 
 
 def repeated_keys(rows: DataFrame, kind: str) -> DataFrame:
@@ -131,15 +139,11 @@ def validate_events(
         ),
         F.to_json("given").alias("raw"),
     ).withColumn("event_date", F.to_date("event_ts"))
-    if products is not None:
-        listed = products.select(F.col("product_id").alias("listed_id"))
-        typed = typed.join(listed, typed["product_id"] == listed["listed_id"], "left")
-    else:
-        typed = typed.withColumn("listed_id", F.col("product_id"))
+    typed = _listed(typed, products)
     midnight = F.lit(as_of).cast("timestamp")
     not_yet = F.when(F.col("event_ts") >= midnight, F.lit("future timestamp" if dated else LATER))
     days_late = F.datediff(F.lit(oldest or date.min), F.col("event_date"))
-    too_late = F.when(days_late > late_days, f"more than {late_days} days late")
+    too_late = F.when(days_late > late_days, _too_late(late_days))
     validated = typed.withColumn("reason", F.coalesce(_excluded(), _event_fault(), not_yet, too_late))
     validated = _flagged(validated, F.xxhash64("event_id"), repeated)
     return validated.select(
@@ -158,17 +162,41 @@ def validate_events(
 def _event_fault() -> Column:
     """Only what a row cannot do without rejects it."""
     return F.coalesce(
-        F.when(F.col("customer_id").isNull(), "missing customer"),
-        F.when(F.col("product_id").isNull(), "missing product"),
-        *[_id_fault(name) for name in ("customer_id", "product_id")],
+        *_fault_of_ids(),
         F.when(~F.col("event_type").isin(*EVENT_TYPES) | F.col("event_type").isNull(), "unknown event type"),
-        F.when(F.col("event_ts").isNull(), "unparseable timestamp"),
-        F.when(F.year("event_ts") < OLDEST_YEAR, f"timestamp before {OLDEST_YEAR}"),
+        *_fault_of_time("event_ts"),
         F.when(F.col("listed_id").isNull(), "unknown product"),
         # These can be read, and say that the row is a return or a correction.
         F.when(F.col("quantity") < 1, "quantity below 1"),
         F.when(F.col("price") < 0, "negative price"),
     )
+
+
+def _listed(typed: DataFrame, products: DataFrame | None) -> DataFrame:
+    """`listed_id`: the product where it is one of `products` (None: every product is)."""
+    if products is None:
+        return typed.withColumn("listed_id", F.col("product_id"))
+    listed = products.select(F.col("product_id").alias("listed_id"))
+    return typed.join(listed, typed["product_id"] == listed["listed_id"], "left")
+
+
+def _fault_of_ids() -> list[Column]:
+    return [
+        F.when(F.col("customer_id").isNull(), "missing customer"),
+        F.when(F.col("product_id").isNull(), "missing product"),
+        *[_id_fault(name) for name in ("customer_id", "product_id")],
+    ]
+
+
+def _fault_of_time(name: str) -> list[Column]:
+    return [
+        F.when(F.col(name).isNull(), "unparseable timestamp"),
+        F.when(F.year(name) < OLDEST_YEAR, f"timestamp before {OLDEST_YEAR}"),
+    ]
+
+
+def _too_late(late_days: int) -> str:
+    return f"more than {late_days} days late"
 
 
 def main_market(events: DataFrame) -> str | None:
@@ -192,13 +220,81 @@ def with_markets(events: DataFrame, none: Column, own: DataFrame, main: str) -> 
     return joined.select(*[market.alias(name) if name == "market" else name for name in events.columns])
 
 
-def without_repeats(validated: DataFrame) -> DataFrame:
-    """Give a reason to every good row whose event_id an earlier row has; only rows that are `repeated` can have one."""
-    first = Window.partitionBy("event_id").orderBy(F.col("reason").isNotNull(), "event_ts", "raw")
+def without_repeats(validated: DataFrame, kind: str = EVENTS.name) -> DataFrame:
+    """Give a reason to every good event, or impression, whose id an earlier row has; only rows that are `repeated` can
+    have one.
+    """
+    id, at, reason = ("event_id", "event_ts", "duplicate event")
+    if kind == IMPRESSIONS.name:
+        id, at, reason = ("impression_id", "shown_at", "duplicate impression")
+    first = Window.partitionBy(id).orderBy(F.col("reason").isNotNull(), at, "raw")
     return (
         validated.withColumn("copy", F.row_number().over(first))
-        .withColumn("reason", F.coalesce("reason", F.when(F.col("copy") > 1, "duplicate event")))
+        .withColumn("reason", F.coalesce("reason", F.when(F.col("copy") > 1, reason)))
         .drop("copy")
+    )
+
+
+def validate_impressions(
+    rows: DataFrame,
+    as_of: date,
+    products: DataFrame | None,
+    oldest: date | None,
+    late_days: int,
+    repeated: DataFrame | None,
+) -> DataFrame:
+    """Typed impressions; arguments and further columns are those of `validate_events`, without `late` and `absent`.
+
+    What a readable list_id says goes before the columns of its row.
+    """
+    code, market, variant, key = _parts_of_list()
+    place = F.when(_whole_number("place") >= 1, _whole_number("place"))
+    read = {"market": _sound("market"), "variant": _sound("variant"), "owner": _sound("owner"), "place": place}
+    named = F.coalesce(_named(code, list_ids.PLACES), F.lower(_blank_to_null("touch_point")))
+    typed = rows.select(
+        *[_blank_to_null(name).alias(name) for name in ("customer_id", "product_id", "excluded")],
+        _impression_id().alias("impression_id"),
+        named.alias("touch_point"),
+        F.coalesce(market, read["market"]).alias("market"),
+        F.coalesce(variant, read["variant"]).alias("variant"),
+        F.when(code.isNotNull(), F.trim("list_id")).alias("list_id"),
+        F.coalesce(key, read["owner"]).alias("owner"),
+        place.alias("place"),
+        _timestamp("shown_at").alias("shown_at"),
+        _unread({"list_id": code} | read),
+        F.to_json("given").alias("raw"),
+    ).withColumn("shown_date", F.to_date("shown_at"))
+    typed = _listed(typed, products)
+    midnight = F.lit(as_of).cast("timestamp")
+    not_yet = F.when(F.col("shown_at") >= midnight, F.lit("future timestamp" if oldest else LATER))
+    too_late = F.when(F.datediff(F.lit(oldest or date.min), F.col("shown_date")) > late_days, _too_late(late_days))
+    fault = F.coalesce(
+        *_fault_of_ids(),
+        F.when(F.col("touch_point").isNull(), "missing touch point"),
+        F.when(~F.col("touch_point").isin(*[table.name for table in TOUCH_POINTS]), "unknown touch point"),
+        *_fault_of_time("shown_at"),
+        F.when(F.col("listed_id").isNull(), "unknown product"),
+    )
+    validated = typed.withColumn("reason", F.coalesce(_excluded(), fault, not_yet, too_late))
+    return _flagged(validated, F.xxhash64("impression_id"), repeated).select(
+        *IMPRESSION_COLUMNS,
+        F.when(F.col("reason").isNotNull() | F.col("repeated"), F.col("raw")).alias("raw"),
+        "reason",
+        F.col("excluded").isNotNull().alias("expected"),
+        "unread",
+        "repeated",
+    )
+
+
+def busy_customers(impressions: DataFrame, most_a_minute: int, most_a_day: int) -> DataFrame:
+    """(busy_id, busy_date) of customers with more impressions in a minute or on a day than any person sees."""
+    minutes = impressions.groupBy(
+        "customer_id", "shown_date", F.date_trunc("MINUTE", F.col("shown_at")).alias("minute")
+    )
+    days = minutes.count().groupBy("customer_id", "shown_date")
+    busy = days.agg(F.max("count").alias("most"), F.sum("count").alias("all"))
+    return busy.where((F.col("most") > most_a_minute) | (F.col("all") > most_a_day)).select(
+        F.col("customer_id").alias("busy_id"), F.col("shown_date").alias("busy_date")
     )
 
 
@@ -298,6 +394,22 @@ def without_superseded(validated: DataFrame, kind: str) -> DataFrame:
     )
 
 
+def _parts_of_list() -> tuple[Column, Column, Column, Column]:
+    """(code of the place, market, variant, key) of a list_id; null where there is none or it is no such name."""
+    text = F.trim("list_id")
+    parts = [F.split_part(text, F.lit("."), F.lit(place)) for place in (2, 3, 4, 5)]
+    texts = [F.try_url_decode(F.translate(part, "~", "%")) for part in parts[1:]]
+    sound = text.rlike(list_ids.FORM) & (F.length(text) <= LONGEST_LIST)
+    for part in texts:
+        sound &= part.isNotNull() & ~part.contains(BROKEN) & ~part.rlike(CONTROL) & (F.length(part) <= LONGEST_ID)
+    code, market, variant, key = (F.when(sound, F.nullif(part, F.lit(""))) for part in (parts[0], *texts))
+    return code, market, variant, key
+
+
+def _named(code: Column, names: Mapping[str, str]) -> Column:
+    return F.coalesce(*[F.when(code == one, name) for one, name in names.items()])
+
+
 def _excluded() -> Column:
     return F.when(F.col("excluded").isNotNull(), F.concat(F.lit("excluded: "), F.col("excluded")))
 
@@ -306,7 +418,7 @@ def _id_fault(name: str) -> Column:
     value = F.col(name)
     return F.coalesce(
         F.when(value.contains(BROKEN), f"broken encoding in {name}"),
-        F.when((F.length(value) > LONGEST_ID) | value.rlike("[\\x00-\\x1f\\x7f]"), f"malformed {name}"),
+        F.when((F.length(value) > LONGEST_ID) | value.rlike(CONTROL), f"malformed {name}"),
     )
 
 
@@ -366,6 +478,11 @@ def _timestamp(name: str) -> Column:
 
 def _event_id() -> Column:
     return F.coalesce(_sound("event_id"), _content_id())
+
+
+def _impression_id() -> Column:
+    names = ("customer_id", "product_id", "shown_at", *OPTIONAL[IMPRESSIONS.name][:-1])
+    return F.substring(F.sha2(F.concat_ws("\x1f", *[F.coalesce(F.col(n), F.lit("\x1e")) for n in names]), 256), 1, 24)
 
 
 def _content_id() -> Column:

@@ -13,7 +13,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, NonNegativeInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from jobs.errors import UserError
 from jobs.settings import StepSettings
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sqlglot.expressions import Expr
 
 DIALECT = "spark"
-STATEMENTS = ("events", "catalogue", "availability")
+STATEMENTS = ("events", "catalogue", "availability", "impressions")
 MISSING = (
     *("nan", "NaN", "NAN", "null", "Null", "NULL", "none", "None", "NONE", "<NA>", "<null>", "\\N", "undefined"),
     *("n/a", "N/A", "#N/A", "#NULL!", "(not set)", "(none)"),
@@ -61,7 +61,10 @@ class Directives(StepSettings):
     """Days by which an event may come after the files of its day; a later one is rejected."""
     live_days: Annotated[int, Field(ge=1, le=36_500)] = 90
     """Without an availability SELECT: a product is live where it had an event in so many days."""
-
+    bot_impressions_minute: PositiveInt = 600
+    """A customer with more impressions in a minute is no person: none of that day count."""
+    bot_impressions_day: PositiveInt = 10_000
+    """The same of a day."""
     max_file_mb: Annotated[int, Field(ge=1, le=1 << 20)] = 1024
     """Most MiB that one raw file may hold when it is unpacked: the engine has a night's new rows in memory."""
 

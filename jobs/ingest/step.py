@@ -16,6 +16,7 @@ from jobs.ingest import figures, rules
 from jobs.ingest.events import write_events
 from jobs.ingest.files import RawFile
 from jobs.ingest.gates import InputGates, check_inputs, decide_inputs
+from jobs.ingest.impressions import write_impressions
 from jobs.ingest.raw_files import RawFolder, list_raw_files, read_by, told
 from jobs.ingest.reasons import SHOWN, explained, summed_up
 from jobs.ingest.source import Source, read_source
@@ -23,6 +24,7 @@ from jobs.ingest.validate import ValidatedRows
 from jobs.lake.lake import Lake
 from jobs.lake.storage import emptied
 from jobs.run import Counts, Run
+from jobs.tables.impressions import IMPRESSIONS
 from jobs.tables.records import INPUTS, RAW_FILES, REJECTED
 from jobs.tables.shop import AVAILABILITY, CATALOGUE, EVENTS
 from jobs.text import clean
@@ -144,6 +146,8 @@ def _write(rows: ValidatedRows, read: list[RawFile], folder: RawFolder) -> Count
     version = lake.version(EVENTS) if lake.exists(EVENTS) else None
     if rows.events:
         write_events(lake, run, rows.events)
+    if IMPRESSIONS.name in rows.kept:
+        write_impressions(lake, run, rows.good(IMPRESSIONS))
     before = lake.frame(EVENTS).where(F.col("event_ts") < F.lit(run.midnight.isoformat()).cast("timestamp"))
     catalogue = rows.good(CATALOGUE) if CATALOGUE.name in source.statements else sold_products(before)
     lake.replace_frame(CATALOGUE, catalogue, run)
@@ -188,9 +192,11 @@ def _counts(rows: ValidatedRows, found: figures.Figures, folder: RawFolder) -> C
     note = ", ".join(f"{n:,} {name}" for name, n in good.items()) + f" from {len(rows.new):,} new files"
     for name in (figures.LATE, figures.CORRECTED, figures.RETRACTED):
         note += f"; {totals[name]:,} {name}" if totals.get(name) else ""
-    other = rows.count(EVENTS, rules.LATER, rules.KNOWN)
+    if IMPRESSIONS in rows.tables() and (bots := rows.good(IMPRESSIONS).where("NOT counted").count()):
+        note += f"; {bots:,} impressions of customers who had more than any person sees count nowhere"
+    other = sum(rows.count(table, rules.LATER, rules.KNOWN) for table in (EVENTS, IMPRESSIONS))
     note += f"; {other:,} rows belong to other nights" if other else ""
-    forgotten = rows.count(EVENTS, rules.FORGOTTEN)
+    forgotten = sum(rows.count(table, rules.FORGOTTEN) for table in (EVENTS, IMPRESSIONS))
     note += f"; {forgotten:,} rows of customers who asked to be forgotten" if forgotten else ""
     return Counts(sum(rows.counts.values()), sum(good.values()), bad, "; ".join([note, *_told(rows, folder)]))
 
@@ -203,6 +209,8 @@ def _told(rows: ValidatedRows, folder: RawFolder) -> Iterator[str]:
             f"{none / max(every, 1):.0%} of the events have no market beside others that have one: they take that of "
             f"their basket, else {clean(main)}, which has most events"
         )
+    if IMPRESSIONS.name in rows.source.statements and IMPRESSIONS.name not in rows.kept:
+        yield "no new file of impressions"
     for table in rows.tables():
         if faults := rows.faults(table):
             yield f"rejected for {table.name}: {summed_up(faults, rows.examples(table))}"

@@ -17,9 +17,10 @@ from jobs.ingest import rules
 from jobs.ingest.events import ReconciledEvents, read_staged, reconcile, stage
 from jobs.ingest.files import RawFile
 from jobs.ingest.formats import MalformedRow
+from jobs.ingest.impressions import counted, without_known
 from jobs.ingest.raw_files import read_by
 from jobs.ingest.reasons import BROKEN_TEXT, NOT_READ, SHOWN, remedy_of
-from jobs.ingest.source import Source, first_line
+from jobs.ingest.source import Source, first_line, relations
 from jobs.ingest.staging import StagedFile, StagedFiles
 from jobs.ingest.text import BROKEN
 from jobs.lake.damage import told_apart
@@ -27,6 +28,7 @@ from jobs.lake.engine import is_lost
 from jobs.lake.forgotten import leave_out
 from jobs.lake.lake import Lake
 from jobs.run import Run
+from jobs.tables.impressions import IMPRESSIONS
 from jobs.tables.shop import AVAILABILITY, CATALOGUE, EVENTS
 from jobs.tables.table import Table
 from jobs.text import clean
@@ -86,6 +88,8 @@ class ValidatedRows:
         self.run.progress("statements validated", 2, steps)
         if self.new:
             self._validate_events(dated, products)
+            if IMPRESSIONS.name in self.source.statements:
+                self._validate_impressions(products)
         self.run.progress("statements validated", steps, steps)
 
     def _validate_events(self, dated: bool, products: DataFrame | None) -> None:
@@ -100,6 +104,21 @@ class ValidatedRows:
         of_rows = once.where("event_date IS NOT NULL").select("event_date").distinct().toArrow()["event_date"]
         self.events = reconcile(self.lake, self.run, once, [*days, *of_rows.to_pylist()], self.scratch)
         self._keep(EVENTS, self.events.rows)
+
+    def _validate_impressions(self, products: DataFrame | None) -> None:
+        views = relations(self.source.statements[IMPRESSIONS.name])
+        of_view, new = ([f for f in some if f.view.lower() in views] for some in (self.files, self.new))
+        if not new:
+            return
+        rows = leave_out(self._select(IMPRESSIONS, self.new), self.lake)
+        oldest = min((f.day for f in new if f.day), default=self.run.as_of) if all(f.day for f in of_view) else None
+        directives, repeated = self.source.directives, self._repeated(IMPRESSIONS, rows)
+        validated = rules.validate_impressions(rows, self.run.as_of, products, oldest, directives.late_days, repeated)
+        once = self._once(IMPRESSIONS, validated, lambda rows: rules.without_repeats(rows, IMPRESSIONS.name))
+        good = once.where("reason IS NULL")
+        busy = rules.busy_customers(good, directives.bot_impressions_minute, directives.bot_impressions_day)
+        found = counted(once, self._stage("busy", busy))
+        self._keep(IMPRESSIONS, self._stage(IMPRESSIONS.name, without_known(self.lake, self.run, found)))
 
     def _keep_newest(self, table: Table, validated: DataFrame) -> None:
         self._keep(table, self._once(table, validated, lambda rows: rules.without_superseded(rows, table.name)))
@@ -135,7 +154,8 @@ class ValidatedRows:
 
     def _repeated(self, table: Table, rows: DataFrame) -> DataFrame | None:
         """Hashes of the keys that several rows have; None where there are none."""
-        hashes = rules.repeated_ids(rows) if table is EVENTS else rules.repeated_keys(rows, table.name)
+        of_ids = table in (EVENTS, IMPRESSIONS)
+        hashes = (rules.repeated_ids if of_ids else rules.repeated_keys)(rows, table.name)
         found = self._stage(f"repeated_{table.name}", hashes)
         return found if found.limit(1).count() else None
 
@@ -163,6 +183,8 @@ class ValidatedRows:
         if not reasons:
             return found
         columns = {reason: remedy_of(reason).column for reason in reasons}
+        if table is IMPRESSIONS:
+            columns = {reason: "shown_at" if name == "event_ts" else name for reason, name in columns.items()}
         value = F.lit(None).cast("string")
         for reason, column in columns.items():
             if column:
@@ -213,7 +235,7 @@ class ValidatedRows:
 
     def tables(self) -> list[Table]:
         """The tables whose statement was validated."""
-        return [t for t in (CATALOGUE, AVAILABILITY, EVENTS) if t.name in self.kept]
+        return [t for t in (CATALOGUE, AVAILABILITY, EVENTS, IMPRESSIONS) if t.name in self.kept]
 
     def count(self, table: Table, *reasons: str | None) -> int:
         """Rows of a statement with one of these reasons."""

@@ -101,6 +101,17 @@ def test_an_event_log(tmp_path: Path) -> None:
         assert line in text, text
 
 
+def test_what_pages_log_is_no_event(tmp_path: Path) -> None:
+    at, name = "2026-04-02 10:00:00 UTC", "mlm3q8zk.ymal.GB.default.P1"
+    rows = [{"visitor": f"v{i % 9}", "sku": 1000 + i, "shown": at, "list": name, "position": i} for i in range(40)]
+    text = drafted(tmp_path, view_of(log(), "web"), view_of(rows, "seen"))
+    assert "FROM web;" in text
+    columns = (
+        "visitor AS customer_id,\n  sku AS product_id,\n  shown AS shown_at,\n  list AS list_id,\n  position AS place"
+    )
+    assert f"-- impressions\nSELECT\n  {columns}\nFROM seen" in text
+
+
 def test_orders_of_a_shop_system(tmp_path: Path) -> None:
     text = drafted(tmp_path, view_of(shopify()))
     for line in (
