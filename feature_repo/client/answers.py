@@ -51,6 +51,9 @@ class ProductList:
     """Only of add-ons to a bag."""
     reason: str = ""
     """Why there are no products: LEFT_EMPTY, NO_LIST, NO_ADD_ON, EMPTY_BAG or STORE_AWAY; empty where there are."""
+    list_id: str = ""
+    """Name of the list, to be logged with what a page shows of it (`feature_repo.client.list_ids`); empty where there
+    is no list."""
 
 
 EMPTY = ProductList((), (), (), NOTHING, (), NO_LIST)
@@ -87,6 +90,8 @@ class Ranking:
 
     shown: Shown
     places: tuple[Ranked, ...]
+    list_id: str = ""
+    """Name of the list, to be logged with what a page shows of it."""
 
 
 @dataclass(frozen=True, slots=True)

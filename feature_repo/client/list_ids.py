@@ -41,6 +41,12 @@ def list_id(published_at: datetime, place: str, market: str, variant: str, key: 
     return f"{stamp_of(published_at)}.{place}.{_escaped(market)}.{_escaped(variant)}.{_escaped(key)}"
 
 
+def of_variant(name: str, variant: str) -> str:
+    """The name of the same list for those who asked for another variant."""
+    stamp, place, market, _, key = name.split(".")
+    return ".".join((stamp, place, market, _escaped(variant), key))
+
+
 def _escaped(part: str) -> str:
     if part.isascii() and part.isalnum():
         return part

@@ -44,7 +44,7 @@ def size_of(value: Any) -> int:
     """Bytes of a value in this process; its words are shared with the reader's word lists."""
     if isinstance(value, ProductList):
         # A float is an object of 24 bytes and a pointer to it, a shared word only a pointer.
-        return 200 + len(value.product_ids) * (48 + 8 * bool(value.categories))
+        return 250 + len(value.list_id) + len(value.product_ids) * (48 + 8 * bool(value.categories))
     if isinstance(value, tuple) and hasattr(value[0], "nbytes"):
         return 240 + int(value[0].nbytes)
     return 0 if value is None else 700
@@ -181,7 +181,8 @@ class CachedReader:
         except _AwayError as error:
             return self._without_store(keys, error)
         night = self._turned(answer.live, ticket)
-        found = [made_of(keys[place], row) for place, row in zip(left, answer.rows, strict=True)]
+        at = answer.live.published_at
+        found = [made_of(keys[place], row, at) for place, row in zip(left, answer.rows, strict=True)]
         night.put([keys[place] for place in left], found)
         for place, value in zip(left, found, strict=True):
             values[place] = value
@@ -232,7 +233,8 @@ class CachedReader:
         except _AwayError:
             return
         if answer.live == night.live:
-            night.put(keys, [made_of(key, row) for key, row in zip(keys, answer.rows, strict=True)])
+            at = answer.live.published_at
+            night.put(keys, [made_of(key, row, at) for key, row in zip(keys, answer.rows, strict=True)])
 
     def _without_store(self, keys: Sequence[Key], error: _AwayError) -> Lookup:
         nights = [night for night in (self._now, self._before) if night is not None]

@@ -30,6 +30,7 @@ from feature_repo.client.answers import (
 )
 from feature_repo.client.arguments import check, check_count, distinct
 from feature_repo.client.bag import BagList, combine
+from feature_repo.client.list_ids import list_id, of_variant
 from feature_repo.client.nights import CachedReader, Lookup
 from feature_repo.client.ranking import ALL_PRODUCTS, in_order, inner_products
 from feature_repo.client.views import HEAD_PLACES, Key
@@ -103,13 +104,17 @@ class Recommendations:
         own: list[Key] = [(view, (product_id, market, one)) for view in lists_of for one in variants]
 
         def both(look: Look) -> tuple[ProductList | None, ProductList | None]:
-            lists = look(own).values
-            similar, bought = _first(lists[: len(variants)]), _first(lists[len(variants) :])
+            found = look(own)
+            lists, at = found.values, found.live.published_at
+            similar, bought = _first(lists[: len(variants)], variant), _first(lists[len(variants) :], variant)
             if similar is None and bought is None:
                 details = look([(views.CATALOGUE, (product_id,))])
                 if details.values == [None] and not details.shown.away:
-                    order = _first(look([(views.ORDER, (market, ALL_PRODUCTS, one)) for one in variants]).values)
-                    return _two_of(order, product_id)
+                    order = _first(
+                        look([(views.ORDER, (market, ALL_PRODUCTS, one)) for one in variants]).values, variant
+                    )
+                    names = [list_id(at, views.CODES[view], market, variant, product_id) for view in lists_of]
+                    return _two_of(order, product_id, names)
             return similar, bought
 
         shown, lists = self._answer(both)
@@ -120,7 +125,7 @@ class Recommendations:
         """A customer's own list in a market; the market's order for one who has none there."""
         check(customer_id=customer_id, market=market)
         found = self.nights.look([(views.HOME, (customer_id, market)), (views.HEAD, (market, DEFAULT))])
-        return ListPage(found.shown, _first(found.values[:1]) or found.values[1] or _nothing(found.shown))
+        return ListPage(found.shown, found.values[0] or found.values[1] or _nothing(found.shown))
 
     def category_page(self, market: str, category: str = ALL_PRODUCTS, variant: str = DEFAULT) -> ListPage:
         """A market's order of a category, by default of all products.
@@ -129,7 +134,7 @@ class Recommendations:
         """
         check(market=market, category=category, variant=variant)
         found = self.nights.look([(views.ORDER, (market, category, one)) for one in _variants(variant)])
-        return ListPage(found.shown, _first(found.values) or _nothing(found.shown))
+        return ListPage(found.shown, _first(found.values, variant) or _nothing(found.shown))
 
     def bag(self, product_ids: Sequence[str], market: str, variant: str = DEFAULT, places: int = 24) -> BagPage:
         """Add-ons to a bag, combined from the lists of its products (`feature_repo.client.bag`); at most 500 products.
@@ -142,7 +147,8 @@ class Recommendations:
         keys: list[Key] = [(views.EXTRAS, (product, market, one)) for one in variants for product in bag]
 
         def add_ons(look: Look) -> ProductList | None:
-            extras = look(keys).values
+            looked = look(keys)
+            extras = looked.values
             lists = extras[: len(bag)]
             if not any(lists) and len(variants) > 1:
                 lists = extras[len(bag) :]
@@ -152,7 +158,8 @@ class Recommendations:
             details = look([(views.CATALOGUE, (name,)) for name in names])
             if details.shown.away and None in details.values:
                 return None  # without prices and categories the rule cannot be kept
-            return _combined(bag, lists, dict(zip(names, details.values, strict=True)), places)
+            name = list_id(looked.live.published_at, "bag", market, variant, bag[0] if len(bag) == 1 else "")
+            return replace(_combined(bag, lists, dict(zip(names, details.values, strict=True)), places), list_id=name)
 
         shown, found = self._answer(add_ons)
         return BagPage(shown, found or _nothing(shown))
@@ -182,7 +189,8 @@ class Recommendations:
             return dict(zip(listed.product_ids, listed.scores, strict=True))
 
         scores = inner_products(customer, wanted, vectors)
-        return Ranking(found.shown, tuple(in_order(wanted, scores, category, order)))
+        name = list_id(found.live.published_at, "rank", market, variant, category or ALL_PRODUCTS)
+        return Ranking(found.shown, tuple(in_order(wanted, scores, category, order)), name)
 
     # --- facts
 
@@ -236,21 +244,21 @@ def _variants(variant: str) -> tuple[str, ...]:
     return (variant,) if variant == DEFAULT else (variant, DEFAULT)
 
 
-def _first(found: Sequence[ProductList | None]) -> ProductList | None:
+def _first(found: Sequence[ProductList | None], variant: str) -> ProductList | None:
     """The list of the variant asked for, else that of the default variant, be it empty; None where there is neither."""
     place = next((place for place, one in enumerate(found) if one is not None), None)
     if place is None:
         return None
     one = found[place]
-    return replace(one, origin=DEFAULT_VARIANT) if one and place else one
+    return replace(one, origin=DEFAULT_VARIANT, list_id=of_variant(one.list_id, variant)) if one and place else one
 
 
-def _two_of(order: ProductList | None, without: str) -> tuple[ProductList, ProductList]:
-    """The first HEAD_PLACES of a market's order and the next ones, without one product."""
+def _two_of(order: ProductList | None, without: str, names: Sequence[str]) -> tuple[ProductList, ProductList]:
+    """The first HEAD_PLACES of a market's order and the next ones, without one product, by these names."""
     order = order or EMPTY
     places = [place for place, product in enumerate(order.product_ids) if product != without]
 
-    def some(chosen: Sequence[int]) -> ProductList:
+    def some(chosen: Sequence[int], name: str) -> ProductList:
         if not chosen:
             return EMPTY
         return ProductList(
@@ -258,9 +266,10 @@ def _two_of(order: ProductList | None, without: str) -> tuple[ProductList, Produ
             tuple(order.scores[place] for place in chosen),
             tuple(order.sources[place] for place in chosen),
             MARKET_ORDER,
+            list_id=name,
         )
 
-    return some(places[:HEAD_PLACES]), some(places[HEAD_PLACES : 2 * HEAD_PLACES])
+    return some(places[:HEAD_PLACES], names[0]), some(places[HEAD_PLACES : 2 * HEAD_PLACES], names[1])
 
 
 def _nothing(shown: Shown) -> ProductList:

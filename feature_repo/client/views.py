@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from feature_repo.client.answers import LEFT_EMPTY, MARKET_ORDER, OWN, ProductList
+from feature_repo.client.list_ids import list_id
 from feature_repo.client.ranking import ALL_PRODUCTS
 
 if TYPE_CHECKING:  # it imports NumPy
@@ -17,6 +19,8 @@ Key = tuple[str, tuple[str, ...]]
 CATALOGUE, HISTORY, HOME = "catalogue", "customer_sequences", "recommended_for_you"
 PRODUCT_VECTOR, CUSTOMER_VECTOR = "product_embeddings", "customer_embeddings"
 ALTERNATIVES, GOES_WITH, EXTRAS, ORDER = "you_might_also_like", "people_also_bought", "bag_extras", "market_ranking"
+CODES = {ALTERNATIVES: "ymal", GOES_WITH: "pab", EXTRAS: "bag"}
+"""View of products' lists -> code of its place in a list_id."""
 HEAD = "head"
 """Not a view: the first HEAD_PLACES of a market's order of all products, by (market, variant); for the unknown."""
 HEAD_PLACES = 24
@@ -33,7 +37,19 @@ def read_for(key: Key) -> Key:
     return ORDER, (market, ALL_PRODUCTS, variant)
 
 
-def made_of(key: Key, row: OnlineRow | None) -> Any:
+def name_of(key: Key, published_at: datetime) -> str:
+    """The list_id of a key's list in a publication; a customer's own does not say of which variant it is."""
+    match key:
+        case (view, (product, market, variant)) if view != ORDER:
+            return list_id(published_at, CODES[view], market, variant, product)
+        case (_, (market, category, variant)):
+            return list_id(published_at, "page", market, variant, category)
+        case (view, (first, second)):
+            return list_id(published_at, "home", first if view == HEAD else second, "")
+    raise AssertionError(f"{key} is no list's")
+
+
+def made_of(key: Key, row: OnlineRow | None, published_at: datetime) -> Any:
     """The value of a row: a ProductList, a Vector, or the features; None where there is no row."""
     if row is None:
         return None
@@ -42,10 +58,11 @@ def made_of(key: Key, row: OnlineRow | None) -> Any:
         return None if features["vector"] is None else (features["vector"], features["model_id"] or "")
     if view in (CATALOGUE, HISTORY):
         return features if features.get("product_ids", ()) is not None else None
-    return _list(features, HEAD_PLACES if view == HEAD else None, MARKET_ORDER if view == HEAD else OWN)
+    places, origin = (HEAD_PLACES, MARKET_ORDER) if view == HEAD else (None, OWN)
+    return _list(features, places, origin, name_of(key, published_at))
 
 
-def _list(features: Mapping[str, Any], places: int | None, origin: str) -> ProductList | None:
+def _list(features: Mapping[str, Any], places: int | None, origin: str, name: str) -> ProductList | None:
     if features["product_ids"] is None:  # Feast's own writes store a missing list as nulls
         return None
     scores, categories = features["scores"], features.get("categories") or ()
@@ -56,4 +73,5 @@ def _list(features: Mapping[str, Any], places: int | None, origin: str) -> Produ
         origin,
         tuple(categories[:places]),
         "" if len(features["product_ids"]) else LEFT_EMPTY,
+        name,
     )

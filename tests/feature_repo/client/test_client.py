@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ import pytest
 
 from feature_repo.client import Recommendations, StoreAwayError, TooManyError, views
 from feature_repo.client.answers import EMPTY_BAG, MARKET_ORDER, NO_ADD_ON, NO_LIST, NOTHING, OWN, STORE_AWAY
+from feature_repo.client.list_ids import FORM, stamp_of
 from feature_repo.client.nights import Cache
 from feature_repo.client.ranking import ALL_PRODUCTS, page_of
 from feature_repo.online.reader import backend_at
@@ -85,7 +87,19 @@ def test_known_things_have_their_own_lists_and_unknown_ones_the_markets_order(ad
     assert other.you_might_also_like.origin == "default variant"
     assert other.you_might_also_like.product_ids == ask(client, "product_page").you_might_also_like.product_ids
     lost = client.home("C-nobody", "Atlantis").list
-    assert (lost.origin, lost.product_ids) == (NOTHING, ())
+    assert (lost.origin, lost.product_ids, lost.list_id) == (NOTHING, (), "")
+    stamp, product = stamp_of(nobody.shown.published_at), SHAPE.product_ids[0]
+    names = {
+        nobody.list: "home.M0..", moved.list: "home.M1..", market: "page.M0.default.~2A",
+        client.home(SHAPE.customer_ids[0], "M0").list: "home.M0..",
+        unknown.you_might_also_like: "ymal.M0.default.P-unknown",
+        unknown.people_also_bought: "pab.M0.default.P-unknown",
+        other.you_might_also_like: f"ymal.M0.b.{product}", other.people_also_bought: f"pab.M0.b.{product}",
+        client.bag([product], "M0").list: f"bag.M0.default.{product}", ask(client, "bag").list: "bag.M0.default.",
+        client.rank("C-nobody", ["P-x"], "M0", "K1"): "rank.M0.default.K1",
+    }  # fmt: skip
+    assert {shown.list_id for shown in names} == {f"{stamp}.{name}" for name in names.values()}
+    assert all(re.match(FORM, shown.list_id) for shown in names)
     assert not client.history("C-nobody").known and not client.product("P-unknown").known
     ranked = client.rank("C-nobody", ["P-x", *SHAPE.product_ids[:3]], "Atlantis").places
     assert [place.source for place in ranked] == ["given order"] * 4
