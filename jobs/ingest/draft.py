@@ -23,7 +23,6 @@ from jobs.ingest.guesses import (
     best,
     compact,
     is_unique,
-    mostly,
     quoted_name,
     roles_of,
     sampled_view,
@@ -33,6 +32,7 @@ from jobs.ingest.raw_files import FEW, list_raw_files, stem, told
 from jobs.ingest.rules import EVENT_COLUMNS, EVENT_TYPES, REQUIRED
 from jobs.ingest.source import Directives, Source
 from jobs.ingest.text import BROKEN
+from jobs.ingest.value_forms import mostly
 from jobs.tables.shop import EVENTS
 from jobs.text import clean
 
