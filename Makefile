@@ -36,7 +36,7 @@ $(STAMP): requirements.txt
 	@$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python requirements.txt
 	@touch $@
 
-night: $(STAMP) ## Run a whole night under Airflow: the sample shop's, or your own with SOURCE, RAW and AS_OF
+night: $(STAMP) ## Run a whole night: the sample shop's, or your own with SOURCE, RAW and AS_OF
 	@$(BIN)/python -m jobs night --engine $(ENGINE) \
 	  $(if $(SOURCE),--source "$(SOURCE)") $(if $(RAW),--raw "$(RAW)") $(if $(AS_OF),--as-of "$(AS_OF)") \
 	  $(foreach change,$(SET),--set "$(change)")

@@ -9,6 +9,12 @@ class UserError(ValueError):
     exit_code = 2
 
 
+class StepError(UserError):
+    """A step of a night broke off by a bug, or was killed; the log of the night has its traceback."""
+
+    exit_code = 1
+
+
 class GateError(UserError):
     """A night must not be published; the live night stays live."""
 

@@ -372,7 +372,8 @@ def lines_of(step: str) -> StepLines:
 
 def _run_in(lake: Lake, step: str, night: date, config: NightConfig, **changes: Any) -> None:
     """Run a step under the ledger in a lake whose lock is held; Airflow keeps the last line, which has the figures."""
-    from jobs.nights.ledger import peak_memory_mb, run_step
+    from jobs.nights.ledger import run_step
+    from jobs.nights.memory import peak_memory_mb
     from jobs.run import Run
 
     lines = lines_of(step)

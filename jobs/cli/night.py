@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -43,8 +44,10 @@ from jobs.lake import storage
 from jobs.steps import NIGHT, STEPS
 
 if TYPE_CHECKING:
+    from jobs.config import NightConfig
     from jobs.ingest.step import IngestConfig
-    from jobs.nights.airflow import NightPlan
+    from jobs.lake.lake import Lake
+    from jobs.nights.night import NightPlan
     from jobs.sample_shop import ShopSize
 
 
@@ -194,9 +197,12 @@ def night(
     changed: SetOption = None,
     allow_empty_day: AllowEmptyDay = False,
     adopt: Adopt = False,
+    airflow: Annotated[
+        bool, typer.Option("--airflow", help="Run the DAG under Airflow, a process for each step; slower.")
+    ] = False,
 ) -> None:
-    """Run a whole night under Airflow and print what came out: the main job."""
-    from jobs.nights.airflow import run_night
+    """Run a whole night and print what came out: the main job."""
+    from jobs.nights.night import run_night
     from jobs.nights.processes import all_ended
     from jobs.sample_shop import SIZES
 
@@ -211,16 +217,57 @@ def night(
     settings, as_of = place.settings(), as_of or _last_night(SIZES["sample"])
     plan = _plan(place, day_of(as_of), raw is None)
     lake = place.lake("night")
+    if token := os.environ.get(NIGHT_TOKEN):
+        _run_steps(place, lake, plan.as_of, settings, token, allow_empty_day)
+        return
     with place.whole_night("night", plan.as_of) as token:
         ingest = replace(settings.ingest, allow_empty_day=allow_empty_day or settings.ingest.allow_empty_day)
         _check_first(place, ingest if own else None, as_of, adopt)
         more = {NIGHT_TOKEN: token} | ({"NIGHTRAIL_ALLOW_EMPTY_DAY": "1"} if allow_empty_day else {})
+        command, environment = _steps_of(plan, airflow, dict(os.environ) | more)
         with all_ended():
-            run_night(plan, f"{plan.as_of}-{settings.hash[:8]}", lake, dict(os.environ) | more)
+            run_night(plan, f"{plan.as_of}-{settings.hash[:8]}", lake, command, environment)
+
+
+def _steps_of(plan: NightPlan, airflow: bool, inherited: dict[str, str]) -> tuple[list[str], dict[str, str]]:
+    """The command that runs the steps of a night, and its environment."""
+    if airflow:
+        from jobs.nights.airflow import dag_of_a_night
+
+        return dag_of_a_night(plan, inherited)
+    return [sys.executable, "-m", "jobs", "night", "--as-of", str(plan.as_of)], plan.environment(inherited)
+
+
+def _run_steps(place: Place, lake: Lake, night: date, settings: NightConfig, token: str, allow_empty_day: bool) -> None:
+    """Run the steps of a night one after the other in this process, which the night has started for them."""
+    changes = _changes(None, allow_empty_day)
+    try:
+        for step in STEPS:
+            _run_one_of_many(place, lake, step, night, settings, token, **changes.get(step, {}))
+    finally:
+        lake.stop()
+
+
+def _run_one_of_many(
+    place: Place, lake: Lake, step: str, night: date, settings: NightConfig, token: str, **changes: Any
+) -> None:
+    """Run a step in a process that runs others before and after it."""
+    from jobs.nights.memory import hand_back_memory
+
+    if step == "train":
+        lake.stop()  # it may take an hour, after which a Spark server has forgotten its session
+    place.run_in(lake, step, night, settings, token, **changes)
+    hand_back_memory()
+
+
+def _changes(accept: list[str] | None, allow_empty_day: bool) -> dict[str, dict[str, Any]]:
+    """Step -> changes of its settings that let things through in a whole night."""
+    changes = {name: accepted(name, own_gates(name, accept)) for name in ("ingest", "gate")}
+    return changes | {"ingest": changes["ingest"] | ({"allow_empty_day": True} if allow_empty_day else {})}
 
 
 def _check_first(place: Place, unread: IngestConfig | None, as_of: str, adopt: bool) -> None:
-    """Before Airflow starts, raise UserError for another shop's files, and where an `unread` source gives no night."""
+    """Before the steps, raise UserError for another shop's files, and where an `unread` source gives no night."""
     from jobs.cli.source import checked
     from jobs.ingest.lake_shop import is_known, shop_files
 
@@ -272,7 +319,7 @@ def _of_its_own(
 
 
 def _plan(place: Place, as_of: date, sample: bool) -> NightPlan:
-    from jobs.nights.airflow import NightPlan
+    from jobs.nights.night import NightPlan
 
     paths = place.root, place.work, place.source, place.raw
     return NightPlan(as_of, *paths, place.engine, place.config, REPOSITORY, tuple(place.changes), sample)
@@ -297,15 +344,14 @@ def backfill(
     from jobs.nights.backfill import nights_between, run_nights
 
     nights = nights_between(day_of(first), day_of(last))
-    changes: dict[str, dict[str, Any]] = {name: accepted(name, own_gates(name, accept)) for name in ("ingest", "gate")}
-    changes["ingest"] |= {"allow_empty_day": True} if allow_empty_day else {}
+    changes = _changes(accept, allow_empty_day)
     steps = [name for name in STEPS if name in (step or STEPS)]
     lines, lake = lines_of("backfill"), place.lake("backfill")
     with reported("backfill"), place.whole_night("backfill", f"{first} to {last}") as token:
         place.shop(adopt)
 
         def run(night: date, name: str) -> None:
-            place.run_in(lake, name, night, settings, token, **changes.get(name, {}))
+            _run_one_of_many(place, lake, name, night, settings, token, **changes.get(name, {}))
 
         try:
             ran = run_nights(lake, nights, steps, settings, again, run, lines)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -15,6 +14,7 @@ from jobs.lake.damage import damage_named, log_damage
 from jobs.lake.engine import told_if_lost
 from jobs.lake.lake import Lake
 from jobs.nights.execute import execute
+from jobs.nights.memory import peak_memory_mb
 from jobs.run import Counts, Run
 from jobs.tables.records import RUNS
 from jobs.tables.shop import ALL
@@ -56,11 +56,6 @@ def versions_of(lake: Lake) -> dict[str, int]:
         if found := log_damage(lake.path(table)):  # deltalake takes a log whose newest file is empty for an older one
             raise found
     return {table.name: lake.version(table) for table in ALL if lake.exists(table)}
-
-
-def peak_memory_mb() -> float:
-    """Peak resident memory of this process, MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _end(run: Run, status: str, counts: Counts, ended: datetime) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 from jobs.cli.common import Place
 from jobs.config import CONFIGS, NightConfig, standard, with_settings
 from jobs.errors import UserError
-from jobs.nights.airflow import NightPlan
+from jobs.nights.night import NightPlan
 from jobs.train.step import STANDARD, TrainConfig
 from models.contract import Compute
 from models.networks import artefacts

@@ -84,33 +84,38 @@ def test_nights_under_a_real_scheduler(source: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize(("stop", "code", "step", "engine"), [
-    (signal.SIGTERM, 143, "train", "sail"), (signal.SIGHUP, 129, "ingest", "spark"),
+@pytest.mark.parametrize(("stop", "code", "step", "engine", "options"), [
+    (signal.SIGTERM, 143, "train", "sail", []), (signal.SIGINT, 130, "lists", "sail", []),
+    (signal.SIGHUP, 129, "ingest", "spark", []), (signal.SIGTERM, 143, "train", "sail", ["--airflow"]),
+    (signal.SIGHUP, 129, "ingest", "spark", ["--airflow"]),
 ])  # fmt: skip
 def test_a_night_that_is_stopped_leaves_no_process_and_no_lock(
-    stop: signal.Signals, code: int, step: str, engine: str, source: Path, raw: Path, tmp_path: Path
+    stop: signal.Signals, code: int, step: str, engine: str, options: list[str], source: Path, raw: Path, tmp_path: Path
 ) -> None:
     if engine == "spark" and not shutil.which("java"):
         pytest.skip("the engine spark needs Java")
     root = tmp_path / "lake"
     command = [sys.executable, "-m", "jobs", "night", "--as-of", str(SIZES["tiny"].as_of), "--root", str(root)]
-    command += ["--source", str(source), "--raw", str(raw), "--config", "quick", "--engine", engine]
-    with subprocess.Popen(command, cwd=REPOSITORY) as process:
+    command += ["--source", str(source), "--raw", str(raw), "--config", "quick", "--engine", engine, *options]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
         night = psutil.Process(process.pid)
-
-        def at_work() -> list[psutil.Process]:
-            found = night.children(recursive=True)
-            lines = [" ".join(one.cmdline()) for one in found if one.status() != psutil.STATUS_ZOMBIE]
-            there = any(f"-m jobs {step} " in line and not line.startswith("bash") for line in lines)
-            return found if there and (engine == "sail" or any("SparkConnectServer" in line for line in lines)) else []
-
-        wait_for(step, at_work, every=0.2)
+        assert process.stdout is not None
+        assert next((line for line in process.stdout if line.startswith(f"{step} ")), ""), "the step began"
+        if engine == "spark":
+            wait_for("the server", lambda: any("SparkConnectServer" in line for line in lines_of(night)), every=0.2)
         time.sleep(1)
         started = night.children(recursive=True)
         process.send_signal(stop)
         assert process.wait(15) == code
-    assert len(started) >= 2 and [one for one in started if one.is_running()] == []
+        assert "nothing is half done: the same command goes on" in process.stdout.read()
+    assert started and [one for one in started if one.is_running()] == []
     assert lock_owners(root) == []
+
+
+def lines_of(process: psutil.Process) -> list[str]:
+    """The command lines of the processes below one."""
+    below = [one for one in process.children(recursive=True) if one.status() != psutil.STATUS_ZOMBIE]
+    return [" ".join(one.cmdline()) for one in below]
 
 
 def by_hand_with_a_killed_step(airflow: Airflow, night: date) -> None:

@@ -178,11 +178,11 @@ def test_a_night_on_spark_is_that_of_a_local_lake(
 
 
 @pytest.mark.soak
-def test_a_night_under_airflow_is_that_of_a_local_lake(raw: Path, s3_root: Path, tmp_path: Path) -> None:
+def test_a_night_under_airflow_is_that_of_one_process_in_a_local_lake(raw: Path, s3_root: Path, tmp_path: Path) -> None:
     put_folder(raw, s3_root / "raw")
     local = run_night(tmp_path / "lake", raw, FIRST)
     work = tmp_path / "work"
-    distant = run_night(s3_root / "lake", s3_root / "raw", FIRST, {"NIGHTRAIL_WORK": str(work)})
+    distant = run_night(s3_root / "lake", s3_root / "raw", FIRST, {"NIGHTRAIL_WORK": str(work)}, airflow=True)
     assert compare(local, distant) == []
     kept = [path for path in work.rglob("*") if path.is_file()]
     assert kept and not [path for path in kept if SECRET.encode() in path.read_bytes()]

@@ -316,7 +316,7 @@ MAY_READ = {
     ("jobs/lake/locks.py", "time.monotonic"): "how long a lease could not be renewed",
     ("jobs/serve/api.py", "time.perf_counter"): "how long an answer took",
     ("feature_repo/client/nights.py", "time.monotonic"): "how long ago a service looked which night is live",
-    ("jobs/nights/airflow.py", "time.monotonic"): "how long a person has waited, for the lines on the terminal",
+    ("jobs/nights/night.py", "time.monotonic"): "how long a person has waited, for the lines on the terminal",
 }
 
 

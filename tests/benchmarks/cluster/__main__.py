@@ -1,4 +1,4 @@
-"""A whole night on the embedded engine and on a Spark cluster, under Airflow, by configuration alone.
+"""A whole night on the embedded engine and on a Spark cluster, by configuration alone.
 
 `python -m tests.benchmarks.cluster [--shop tiny|sample] [--kill [STEP]] [--folder DIR]`
 

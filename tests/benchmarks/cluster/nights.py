@@ -1,4 +1,4 @@
-"""Runs a night in a new lake under Airflow, kills a worker under it, and compares the tables of two lakes."""
+"""Runs a night in a new lake, kills a worker under it, and compares the tables of two lakes."""
 
 from __future__ import annotations
 
@@ -72,11 +72,16 @@ class Killer:
 
 
 def run_night(
-    root: Path, raw: Path, as_of: date, changes: dict[str, str] | None = None, killer: Killer | None = None
+    root: Path,
+    raw: Path,
+    as_of: date,
+    changes: dict[str, str] | None = None,
+    killer: Killer | None = None,
+    airflow: bool = False,
 ) -> Lake:
-    """A night in a new lake, under Airflow; ends the benchmark where it fails."""
+    """A night in a new lake, under Airflow where asked; ends the benchmark where it fails."""
     command = [sys.executable, "-m", "jobs", "night", "--as-of", as_of.isoformat(), "--root", str(root), "--config",
-               "quick", "--raw", str(raw)]  # fmt: skip
+               "quick", "--raw", str(raw), *(["--airflow"] if airflow else [])]  # fmt: skip
     over = threading.Event()
     if killer:
         threading.Thread(target=killer.watch, args=(over,), daemon=True).start()

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from jobs.__main__ import app
-from jobs.nights import airflow
+from jobs.nights import airflow, night
 from jobs.sample_shop import SIZES, write_days
 
 SAMPLE = SIZES["sample"]
@@ -18,9 +18,9 @@ SAMPLE = SIZES["sample"]
 def test_the_night_is_the_one_after_the_samples_last_day(
     further: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plans: list[airflow.NightPlan] = []
+    plans: list[night.NightPlan] = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(airflow, "run_night", lambda plan, *_: plans.append(plan))
+    monkeypatch.setattr(night, "run_night", lambda plan, *_: plans.append(plan))
     last = SAMPLE.days + further - 1
     write_days(Path("var/raw/sample"), SAMPLE, range(last, last + 1), lambda *_: None)
     done = CliRunner().invoke(app, ["night"])
@@ -29,10 +29,13 @@ def test_the_night_is_the_one_after_the_samples_last_day(
 
 
 def test_only_the_samples_dag_starts_paused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plans: list[airflow.NightPlan] = []
+    plans: list[night.NightPlan] = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(airflow, "run_airflow", lambda plan, *_: plans.append(plan))
     for options in ([], ["--raw", str(tmp_path), "--root", "own"]):
         done = CliRunner().invoke(app, ["airflow", *options])
         assert done.exit_code == 0, done.output
-    assert [plan.environment({})["AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION"] for plan in plans] == ["True", "False"]
+    assert [airflow.dag_of_a_night(plan, {})[1]["AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION"] for plan in plans] == [
+        "True",
+        "False",
+    ]

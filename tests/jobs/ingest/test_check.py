@@ -224,7 +224,7 @@ def test_the_command_ends_with_2_where_no_night_could_be_made(tmp_path: Path) ->
 
 def test_a_night_of_a_new_source_is_checked_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[dict[str, str]] = []
-    monkeypatch.setattr("jobs.nights.airflow.run_night", lambda *given: begun.append(given[-1]))
+    monkeypatch.setattr("jobs.nights.night.run_night", lambda *given: begun.append(given[-1]))
     config = shop(tmp_path, lines() + BAD_ROWS)
 
     def night(*options: str) -> Result:

@@ -152,7 +152,7 @@ def test_two_sources_of_one_name_do_not_share_their_default_lake(
     mine, other = make(tmp_path / "a"), make(tmp_path / "b", market="DE")
     lake = tmp_path / "var" / "lakes" / "shop"
     record_shop(lake, shop_files(lake, mine.source, mine.raw))
-    monkeypatch.setattr("jobs.nights.airflow.run_night", lambda *_: None)
+    monkeypatch.setattr("jobs.nights.night.run_night", lambda *_: None)
     monkeypatch.setattr("jobs.nights.airflow.run_airflow", lambda *_: None)
 
     def run(files: Files, *options: str) -> Result:
