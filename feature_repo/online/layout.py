@@ -13,7 +13,7 @@ Numbers without a given width are LEB128. All others are little-endian.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,12 +103,4 @@ def row_key(prefix: bytes, view: View, parts: tuple[str, ...]) -> bytes:
     own = parts[: view.own]
     encoded = [part.encode() for part in (reversed(own) if view.last_first else own)]
     last = encoded.pop()
-    return key_head(prefix, view, encoded) + last
-
-
-def key_head(prefix: bytes, view: View, encoded: Sequence[bytes]) -> bytes:
-    """The beginning of a stored key: all but the last part."""
-    head = prefix + view.id.encode()
-    for part in encoded:
-        head += uvarint(len(part)) + part
-    return head
+    return prefix + view.id.encode() + b"".join(uvarint(len(part)) + part for part in encoded) + last

@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Any
 
 from feature_repo.online.backend import Backend, Renew
-from feature_repo.online.layout import Feature, View, row_key, uvarint
+from feature_repo.online.layout import Feature, View, row_key
 from feature_repo.online.reader import WORDS_A_CHUNK, Reader, read_words, word_key
 from feature_repo.online.versions import GONE, ROW, Publication, Record, agreed, merging, record_head, visible, written
 
@@ -157,22 +157,24 @@ class Writer:
         self.renew()
         self.backend.put({self._key("load"): load.packed()})
 
+    def record_head(self, load: Load, view: View) -> bytes:
+        """The beginning of every record that the load writes to the view."""
+        return record_head(load.live.seq, ROW, len(view.layouts) - 1)
+
     def write(
-        self, load: Load, view: View, keys: Sequence[bytes], rows: Sequence[bytes], fresh: bool, differing: bool = False
+        self, load: Load, keys: Sequence[bytes], records: Sequence[bytes], fresh: bool, differing: bool = False
     ) -> int:
-        """Write the rows that differ from those of the load's parent; returns how many.
+        """Write the records of those rows that differ from those of the load's parent; returns how many.
 
         `fresh`: the view has no key yet; `differing`: all of the rows are known to differ.
         """
-        layout, done, size = len(view.layouts) - 1, 0, FRESH if fresh else BATCH
-        head, merged = record_head(load.live.seq, ROW, layout), merging([*self.nights(), load.parent])
+        done, size, merged = 0, FRESH if fresh else BATCH, merging([*self.nights(), load.parent])
         for start in range(0, len(keys), size):
             some, chains = keys[start : start + size], None
-            changed = dict(zip(some, rows[start : start + size], strict=True))
+            items = dict(zip(some, records[start : start + size], strict=True))
             if not fresh and not differing:
                 chains = dict(zip(some, self.backend.get(some), strict=True))
-                changed = {key: row for key, row in changed.items() if not _shows(chains[key], load.live, layout, row)}
-            items = {key: head + uvarint(len(row)) + row for key, row in changed.items()}
+                items = {key: record for key, record in items.items() if not _shows(chains[key], load.live, record)}
             if fresh:
                 self.backend.put(items)
             elif items:
@@ -276,10 +278,10 @@ def nights(backend: Backend) -> list[Publication]:
     return [found[seq] for seq in sorted(found)]
 
 
-def _shows(chain: bytes | None, live: Publication, layout: int, row: bytes) -> bool:
-    """Whether a reader of `live` finds this row in a chain."""
+def _shows(chain: bytes | None, live: Publication, record: bytes) -> bool:
+    """Whether a reader of `live` finds the row of this record of `live` in a chain."""
     old = visible(chain, live)
-    return old is not None and (old.kind, old.layout, old.payload) == (ROW, layout, row)
+    return old is not None and old._replace(seq=live.seq).packed() == record
 
 
 def _batches(keys: Iterable[bytes]) -> Iterator[list[bytes]]:

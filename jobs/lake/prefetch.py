@@ -6,22 +6,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from queue import Full, Queue
 from threading import Event, Thread
+from typing import TypeVar
 
-import pyarrow as pa
+Batch = TypeVar("Batch")
 
 
 @contextmanager
-def prefetched(batches: Iterator[pa.RecordBatch], ahead: int = 2) -> Iterator[Iterator[pa.RecordBatch]]:
+def prefetched(batches: Iterator[Batch], ahead: int = 2) -> Iterator[Iterator[Batch]]:
     """Compute batches in a thread of their own, at most `ahead` ahead of the writer.
 
     The writer pulls batches inside its own runtime, where reading another Delta table would fail; and an error of a
     batch reaches the caller unchanged instead of as an error of the writer.
     """
-    handed: Queue[pa.RecordBatch | None] = Queue(maxsize=ahead)
+    handed: Queue[Batch | None] = Queue(maxsize=ahead)
     failures: list[BaseException] = []
     stopped = Event()
 
-    def hand(batch: pa.RecordBatch | None) -> None:
+    def hand(batch: Batch | None) -> None:
         while not stopped.is_set():
             with suppress(Full):
                 handed.put(batch, timeout=0.2)
@@ -35,7 +36,7 @@ def prefetched(batches: Iterator[pa.RecordBatch], ahead: int = 2) -> Iterator[It
             failures.append(error)
         hand(None)
 
-    def handed_over() -> Iterator[pa.RecordBatch]:
+    def handed_over() -> Iterator[Batch]:
         while (batch := handed.get()) is not None:
             yield batch
         if failures:

@@ -6,16 +6,14 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from functools import cache, partial
-from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from feature_repo.online.backend import Backend
-from feature_repo.online.encode import encode
-from feature_repo.online.layout import View, key_head
+from feature_repo.online.encode import encode_keys, encode_records
+from feature_repo.online.layout import View
 from feature_repo.online.store import Load, Writer, writer
 from feature_repo.online.versions import Publication
 from feature_repo.served import ONLINE, stored_view
@@ -23,6 +21,7 @@ from jobs.lake.changes import stamp, unchanged
 from jobs.lake.digests import TextDigests, digests
 from jobs.lake.lake import Lake
 from jobs.lake.live import publications
+from jobs.lake.prefetch import prefetched
 from jobs.run import Run
 from jobs.tables.shop import PRODUCT_LISTS
 from jobs.tables.table import Table
@@ -133,6 +132,19 @@ class LiveRows:
         return at, self.keys[at] == key
 
 
+@dataclass(frozen=True)
+class _EncodedBatch:
+    """Rows as the store has them."""
+
+    read: int
+    """Rows of the batch in the lake."""
+    keys: list[bytes]
+    """Of the rows that may differ from the live night's."""
+    records: list[bytes]
+    ended: list[bytes]
+    """Keys of the rows that were deleted since the live night, where only changes are read."""
+
+
 @dataclass
 class _TableLoad:
     """The load of one table."""
@@ -163,21 +175,18 @@ class _TableLoad:
         before, read = load.done.get(name, 0), 0
         total = 0 if only_changes else self.lake.count(self.table, self.run.as_of)
         hashes = [np.zeros(0, np.int64)]
-        for place, (batch, ended) in enumerate(self._batches(only_changes, batch_rows)):
-            read += batch.num_rows
-            rows = live.differing(batch) if live else batch
-            keys = self._keys(rows)
-            if whole:
-                hashes.append(np.fromiter(map(hash, keys), np.int64, len(keys)))
-            if place >= before:
-                if keys:
-                    payloads = self._payloads(rows)
-                    loaded.written[name] += self.store.write(load, self.view, keys, payloads, fresh, differing)
-                if ended is not None:
-                    self._delete(self._keys(ended))
-                load.done[name], load.written[name] = place + 1, loaded.written[name]
-                self.store.save(load)
-            self.run.progress(f"rows of {name} compared", read, max(total, read))
+        with prefetched(self._encoded(only_changes, live, batch_rows, before)) as batches:
+            for place, batch in enumerate(batches):
+                read += batch.read
+                if whole:
+                    hashes.append(np.fromiter(map(hash, batch.keys), np.int64, len(batch.keys)))
+                if place >= before:
+                    written = self.store.write(load, batch.keys, batch.records, fresh, differing)
+                    self._delete(batch.ended)
+                    load.done[name], load.written[name] = place + 1, load.written.get(name, 0) + written
+                    self.store.save(load)
+                self.run.progress(f"rows of {name} compared", read, max(total, read))
+        loaded.written[name] = load.written.get(name, 0)
         if live:
             self._delete(key for batch in live.deleted() for key in self._keys(batch))
         elif whole:
@@ -220,6 +229,14 @@ class _TableLoad:
         known = self._known(self.lake)
         return known is not None and known.get(self.table.name) == since
 
+    def _encoded(self, only_changes: bool, live: LiveRows | None, rows: int, before: int) -> Iterator[_EncodedBatch]:
+        """The night's batches as the store has them; the first `before` of them, which are written, have only keys."""
+        for place, (batch, ended) in enumerate(self._batches(only_changes, rows)):
+            differing = live.differing(batch) if live else batch
+            records = self._records(differing) if place >= before else []
+            gone = [] if ended is None else self._keys(ended)
+            yield _EncodedBatch(batch.num_rows, self._keys(differing), records, gone)
+
     def _batches(self, only_changes: bool, rows: int) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch | None]]:
         """(rows of the night, rows deleted since the live night where only changes are read)."""
         names = [*dict.fromkeys((*self.table.key, *ONLINE[self.table]))]
@@ -232,18 +249,13 @@ class _TableLoad:
             yield batch.filter(pa.array(~deleted)), batch.filter(pa.array(deleted))
 
     def _keys(self, batch: pa.RecordBatch) -> list[bytes]:
-        """The stored key of each row (`feature_repo.online.layout.row_key`); rows of one market share its head."""
-        names = self.view.key[: self.view.own]
-        *first, last = reversed(names) if self.view.last_first else names
-        ends = batch[last].cast(pa.binary()).to_pylist()
-        columns = [batch[name].cast(pa.binary()).to_pylist() for name in first]
-        parts: Iterable[tuple[bytes, ...]] = zip(*columns, strict=True) if columns else repeat((), len(ends))
-        head = cache(partial(key_head, self.store.backend.prefix, self.view))
-        return [head(part) + end for part, end in zip(parts, ends, strict=True)]
+        own = [batch[name] for name in self.view.key[: self.view.own]]
+        return encode_keys(self.store.backend.prefix, self.view, own)
 
-    def _payloads(self, batch: pa.RecordBatch) -> list[bytes]:
-        columns = [batch[feature.name] for feature in self.view.features]
-        return encode(self.view.features, columns, self.store.words.code)
+    def _records(self, batch: pa.RecordBatch) -> list[bytes]:
+        features = self.view.features
+        columns = [batch[feature.name] for feature in features]
+        return encode_records(self.store.record_head(self.load, self.view), features, columns, self.store.words.code)
 
     def _keys_without(self, hashes: npt.NDArray[np.int64]) -> Iterator[bytes]:
         """Keys of the view in the store whose hash is not among the night's sorted `hashes`.

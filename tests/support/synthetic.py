@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from feature_repo.online.encode import encode
+from feature_repo.online.encode import encode_records
 from feature_repo.online.layout import row_key
 from feature_repo.online.store import writer
 from feature_repo.served import ONLINE, stored_view
@@ -116,7 +116,9 @@ def publish(backend: Any, shape: Shape, night: int, keep: int = 7) -> int:
                 if some and (row is None or len(some) == BATCH):
                     columns = [pa.array([r[f.name] for r in some], ARROW[f.type]) for f in view.features]
                     keys = [row_key(backend.prefix, view, tuple(r[name] for name in view.key)) for r in some]
-                    store.write(load, view, keys, encode(view.features, columns, store.words.code), fresh)
+                    head = store.record_head(load, view)
+                    records = encode_records(head, view.features, columns, store.words.code)
+                    store.write(load, keys, records, fresh)
                     store.renew()
                     some = []
         return int(store.publish(load).seq)

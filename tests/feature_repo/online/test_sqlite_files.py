@@ -14,6 +14,7 @@ from feature_repo.online.backend import StoreBusyError
 from feature_repo.online.layout import row_key
 from feature_repo.online.sqlite_backend import SqliteBackend
 from feature_repo.online.store import writer
+from feature_repo.online.versions import ROW, Record
 from tests.feature_repo.online.test_versions import START, WANTED
 
 
@@ -27,7 +28,8 @@ def test_nothing_of_a_forgotten_key_is_left_in_a_file_that_was_folded(tmp_path: 
             fresh = not store.filled(view)
             some = [name for name in names if fresh or random.random() < 0.3]
             keys = [row_key(b"n", view, (name,)) for name in some]
-            store.write(load, view, keys, [200 * b"." + name.encode() for name in some], fresh, differing=True)
+            records = [Record(load.live.seq, ROW, 0, 200 * b"." + name.encode()).packed() for name in some]
+            store.write(load, keys, records, fresh, differing=True)
             store.publish(load)
     assert [night for night, *_ in backend._connection().execute("SELECT DISTINCT seq FROM recent")] != [*range(2, 13)]
     gone = random.sample(names, 300)

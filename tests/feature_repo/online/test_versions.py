@@ -21,7 +21,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from feature_repo.online.encode import encode
+from feature_repo.online.encode import encode, encode_records
 from feature_repo.online.layout import WORD, Feature, row_key
 from feature_repo.online.reader import Reader
 from feature_repo.online.sqlite_backend import SqliteBackend
@@ -49,8 +49,9 @@ def load_tables(store: Writer, tonight: Tables, identity: str, at: datetime, liv
         rows = sorted(tonight[name].items() - (live[name].items() if live else ()))
         for place in range(load.done.get(name, 0), len(rows)):
             key, value = rows[place]
-            payload = encode(view.features, [pa.array([value])], store.words.code)
-            store.write(load, view, [row_key(b"n", view, key)], payload, False, live is not None)
+            head = store.record_head(load, view)
+            record = encode_records(head, view.features, [pa.array([value])], store.words.code)
+            store.write(load, [row_key(b"n", view, key)], record, False, live is not None)
             load.done[name] = place + 1
             store.save(load)
         gone = set(live[name] if live else KEYS) - tonight[name].keys()
