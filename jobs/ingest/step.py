@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from jobs.ingest.source import Source, read_source
 from jobs.ingest.validate import ValidatedRows
 from jobs.lake.lake import Lake
 from jobs.lake.storage import emptied
+from jobs.outcomes.update import fold_in
 from jobs.run import Counts, Run
 from jobs.tables.impressions import IMPRESSIONS
 from jobs.tables.records import INPUTS, RAW_FILES, REJECTED
@@ -66,6 +67,8 @@ def execute(lake: Lake, run: Run, config: IngestConfig) -> Counts:
         counts = _write(rows, [f for f in new if f.day], folder)
         figures.record_columns(lake, run, files, rows.staged.columns)
     decide_inputs(lake, run, check_inputs(lake, run, config.gates, may_be_empty), config.accepted)
+    if (folded := fold_in(lake, run)).days:
+        return replace(counts, note=f"{counts.note}; {folded.rows:,} outcomes of {folded.days:,} days")
     return counts
 
 

@@ -41,7 +41,7 @@ product_id STRING     the product shown
 place      BIGINT     its place in the list, 1 being the first; null where unknown
 shown_at   TIMESTAMP  time at which it was shown, UTC
 shown_date DATE       the UTC day of shown_at
-source     STRING     source of the product in that list: model, co-view, policy, ..; null where it is not known or kept
+source     STRING     source of the product in that list (docs/tables.md), or exploration; null where that is not known
 clicked    STRING     narrowest window with a click: visit (30 minutes), day (24 hours), week; null: none in seven days
 saved      STRING     the same of saves
 bagged     STRING     the same of bag-adds

@@ -53,7 +53,7 @@ ROOMS = (
     ("jobs.errors", "jobs.text", "jobs.steps", "jobs.tables", "jobs.settings", "models", "jobs.sample_shop"),
     ("jobs.run", "feature_repo"),
     ("jobs.lake",),
-    ("jobs.policy", "jobs.model_inputs", "jobs.checks", "jobs.sequences", "jobs.index_manifest"),
+    ("jobs.policy", "jobs.model_inputs", "jobs.checks", "jobs.sequences", "jobs.index_manifest", "jobs.outcomes"),
     ("jobs.ingest", "jobs.train", "jobs.embed", "jobs.index"),
     ("jobs.lists",),
     ("jobs.gate",),

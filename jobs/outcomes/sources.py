@@ -1,0 +1,206 @@
+"""Finds the source of each product that was shown, in the published list that showed it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from feature_repo.client.list_ids import stamp_of
+from jobs.lake.digests import TextDigests, digests
+from jobs.lake.lake import Lake
+from jobs.lake.live import Published, publications, readable
+from jobs.policy.variants import DEFAULT
+from jobs.tables.impressions import IMPRESSIONS
+from jobs.tables.shop import MARKET_RANKING, RECOMMENDED_FOR_YOU, SOURCES, TOUCH_POINTS
+from jobs.tables.table import Table
+from models.arrays import BoolMask, Digests, Rows
+from models.digests import of_texts
+
+STAMP = 8
+"""Characters of the publication in a list_id, until the year 2059."""
+RANKED = ".rank."
+"""In the list_id of a page in a customer's own order, which no table holds."""
+MOST_PLACES = 1_000
+"""Places of a list that are looked up."""
+BATCH_ROWS = 1 << 18
+EXPLORATION = "exploration"
+"""The rule that shows a young product, whatever its source: what it brings is told apart."""
+NAMES = pa.array([*SOURCES, EXPLORATION])
+KEY = ("stamp", "touch_point", "owner", "market", "variant")
+OWNERS = {MARKET_RANKING: "category", RECOMMENDED_FOR_YOU: "customer_id"}
+"""Table -> the part of its key that an impression has as its owner, where that is not the product."""
+
+
+@dataclass
+class ShownLists:
+    """The published lists of a day's impressions: L lists, P places in all."""
+
+    keys: Digests
+    """[L] digests of publication, table and key, ascending."""
+    first: Rows
+    """[L + 1] first place of each list."""
+    variants: list[str]
+    """[L] the variant that each list was made for."""
+    product: npt.NDArray[np.uint32]
+    """[P] a part of a digest of the product."""
+    source: npt.NDArray[np.int8]
+    """[P] number of its source in NAMES, -1 for another."""
+
+    @staticmethod
+    def of_day(lake: Lake, day: date) -> ShownLists:
+        """The lists of the counted impressions of a day, of publications that can still be read."""
+        where = (pc.field("shown_date") == pa.scalar(day)) & pc.field("counted") & pc.field("list_id").is_valid()
+        columns = ["list_id", "touch_point", "owner", "market", "variant", "customer_id"]
+        keys, stamps, names = [np.empty(0, np.uint64)], set[str](), set[str]()
+        for batch in lake.batches(IMPRESSIONS, columns, rows=BATCH_ROWS, where=where):
+            key = _key_of(batch)
+            stamps.update(key["stamp"].dictionary.to_pylist())
+            names.update(key["touch_point"].dictionary.to_pylist())
+            keys.append(np.unique(np.concatenate([_runs(_digests(key))[0], _runs(_digests(_default(key)))[0]])))
+        shown = np.unique(np.concatenate(keys))
+        parts = [
+            _read(lake, one, table, shown)
+            for one in publications(lake)
+            if one.at and stamp_of(one.at) in stamps
+            for table in TOUCH_POINTS
+            if table.name in names and readable(lake, one, (table,))
+        ]
+        return _joined([part for part in parts if len(part.keys)])
+
+    def sources(self, batch: pa.RecordBatch) -> tuple[pa.Array, pa.Array]:
+        """(source, variant) of each impression: null where the list does not have it; that of the impression, or of a
+        customer's own list, which alone says of which variant it is.
+        """
+        size = batch.num_rows
+        if not len(self.product):
+            return pa.nulls(size, pa.string()), batch["variant"]
+        at = self._lists(batch)
+        product = _parts(batch["product_id"])
+        place = np.asarray(pc.fill_null(batch["place"], 0)) - 1
+        inside = (at >= 0) & (place >= 0) & (place < (self.first[at + 1] - self.first[at]))
+        where = np.where(inside, self.first[at] + place, 0)
+        found = np.where(inside & (self.product[where] == product), where, -1)
+        moved = np.flatnonzero((at >= 0) & (found < 0))
+        if len(moved):  # the page left products of the list out, or put others between them
+            found[moved] = self._anywhere(at[moved], product[moved])
+        source = np.where(found >= 0, self.source[found], -1).astype(np.int8)
+        own = pc.and_(pc.equal(batch["touch_point"], RECOMMENDED_FOR_YOU.name), pa.array(at >= 0))
+        of_list = pa.array(self.variants, pa.string()).take(pa.array(at, mask=at < 0))
+        variant = pc.if_else(own, pc.coalesce(batch["variant"], of_list), batch["variant"])
+        return pa.DictionaryArray.from_arrays(pa.array(source, mask=source < 0), NAMES), variant
+
+    def _lists(self, batch: pa.RecordBatch) -> Rows:
+        """[n] number of each impression's list: of its variant, else the default's; -1 where there is none."""
+        key = _key_of(batch)
+        own, there = _runs(_digests(key))
+        at = _found(self.keys, own)[there]
+        missing = np.flatnonzero(at < 0)
+        at[missing] = _found(self.keys, _digests(_default(key))[missing])
+        ranked = pc.fill_null(pc.match_substring(batch["list_id"], RANKED), True)
+        return np.where(np.asarray(ranked), -1, at)
+
+    @cached_property
+    def _by_product(self) -> tuple[Digests, Rows]:
+        """(list and product of each place as one number, ascending, the places)."""
+        lists = np.repeat(np.arange(len(self.keys)), np.diff(self.first))
+        numbers = _numbers(lists, self.product)
+        order = np.argsort(numbers, kind="stable")
+        return numbers[order], order
+
+    def _anywhere(self, at: Rows, product: npt.NDArray[np.uint32]) -> Rows:
+        """[n] the place of a product in a list; -1 where it is not in it."""
+        numbers, places = self._by_product
+        found = _found(numbers, _numbers(at, product))
+        return np.where(found >= 0, places[found], -1)
+
+
+def _numbers(lists: Rows, product: npt.NDArray[np.uint32]) -> Digests:
+    return np.asarray((lists.astype(np.uint64) << np.uint64(32)) | product)
+
+
+def _found(keys: Digests, wanted: Digests) -> Rows:
+    """[n] place of each of `wanted` among ascending keys; -1 where it is not there."""
+    at = np.searchsorted(keys, wanted)
+    at[at == len(keys)] = 0
+    return np.where(keys[at] == wanted, at, -1) if len(keys) else np.full(len(wanted), -1)
+
+
+def _runs(values: Digests) -> tuple[Digests, Rows]:
+    """(the values without repetition of the one before, number of each value among them)."""
+    starts = np.concatenate([np.ones(min(len(values), 1), np.bool_), values[1:] != values[:-1]])
+    return values[starts], np.cumsum(starts) - 1
+
+
+def _key_of(impressions: pa.RecordBatch) -> pa.RecordBatch:
+    """What names the list of each impression; a customer's own list has one variant, which its key does not name."""
+    own = pc.equal(impressions["touch_point"], RECOMMENDED_FOR_YOU.name)
+    columns = (
+        pc.utf8_slice_codeunits(impressions["list_id"], 0, STAMP),
+        impressions["touch_point"],
+        pc.if_else(own, impressions["customer_id"], impressions["owner"]),
+        impressions["market"],
+        pc.if_else(own, "", impressions["variant"]),
+    )
+    return pa.RecordBatch.from_arrays([column.dictionary_encode() for column in columns], KEY)
+
+
+def _default(key: pa.RecordBatch) -> pa.RecordBatch:
+    return key.set_column(4, "variant", pa.repeat(DEFAULT, key.num_rows).dictionary_encode())
+
+
+def _digests(key: pa.RecordBatch) -> Digests:
+    return digests(key, KEY, TextDigests())
+
+
+def _parts(texts: pa.Array) -> npt.NDArray[np.uint32]:
+    encoded = texts.dictionary_encode()
+    words = (of_texts(encoded.dictionary)[:, 0] >> np.uint64(32)).astype(np.uint32)
+    return np.asarray(words[np.asarray(encoded.indices)])
+
+
+def _read(lake: Lake, one: Published, table: Table, shown: Digests) -> ShownLists:
+    """The lists of a publication and table that are among `shown`."""
+    assert one.at
+    owner, stamp = OWNERS.get(table, "product_id"), stamp_of(one.at)
+
+    def keys_of(rows: pa.RecordBatch) -> Digests:
+        size = rows.num_rows
+        variant = pa.repeat("", size) if table is RECOMMENDED_FOR_YOU else rows["variant"]
+        columns = [pa.repeat(stamp, size), pa.repeat(table.name, size), rows[owner], rows["market"], variant]
+        return _digests(pa.RecordBatch.from_arrays(columns, KEY))
+
+    def picked(rows: pa.RecordBatch) -> BoolMask:
+        return _found(shown, keys_of(rows)) >= 0
+
+    names = [*dict.fromkeys([*table.key, "variant", "product_ids", "sources", "rules"])]
+    parts = []
+    for batch in lake.at(one.versions).snapshot(table).batches(names, one.night, wanted=picked):
+        if batch.num_rows:
+            lists = [pc.list_slice(batch[name], 0, MOST_PLACES) for name in ("product_ids", "sources", "rules")]
+            first = np.concatenate([[0], np.cumsum(np.asarray(pc.list_value_length(lists[0]), np.int64))])
+            products, sources, rules = map(pc.list_flatten, lists)
+            source = pc.if_else(pc.equal(rules, EXPLORATION), EXPLORATION, sources)
+            number = np.asarray(pc.fill_null(pc.index_in(source, value_set=NAMES), -1), np.int8)
+            parts.append(ShownLists(keys_of(batch), first, batch["variant"].to_pylist(), _parts(products), number))
+    return _joined(parts)
+
+
+def _joined(parts: list[ShownLists]) -> ShownLists:
+    """The lists of all parts, by their keys."""
+    none = ShownLists(np.empty(0, np.uint64), np.zeros(1, np.int64), [], np.empty(0, np.uint32), np.empty(0, np.int8))
+    keys, product, source = (
+        np.concatenate([getattr(part, name) for part in (none, *parts)]) for name in ("keys", "product", "source")
+    )
+    lengths = np.concatenate([np.diff(part.first) for part in (none, *parts)])
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    variants = [variant for part in parts for variant in part.variants]
+    order = np.argsort(keys, kind="stable")
+    first = np.concatenate([[0], np.cumsum(lengths[order])])
+    places = np.arange(first[-1]) + np.repeat(starts[:-1][order] - first[:-1], lengths[order])
+    return ShownLists(keys[order], first, [variants[at] for at in order], product[places], source[places])
