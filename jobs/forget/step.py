@@ -16,6 +16,7 @@ from jobs.lake.forgotten import Salt, own_salt, records
 from jobs.lake.lake import Lake
 from jobs.lake.live import keep_up
 from jobs.lake.reading import Wanted, matching
+from jobs.outcomes import update as outcomes
 from jobs.run import Progress, Run, silent
 from jobs.tables.records import FORGOTTEN, PUBLISHED, REJECTED
 
@@ -60,12 +61,15 @@ def forget(
     _record(lake, salt, rows, now, {"state": "begun"})
     _check_store(lake, online)
     progress("parts forgotten", 1, STEPS)
+    current = outcomes.is_current(lake)
     keep_up(lake, newest=True)  # the versions that were published are deleted; the newest have the same nights
     remove_rows(lake, spellings.ids, now)
     for table in (*customer_tables(), REJECTED):
         if lake.exists(table):
             purge(lake, table)
     keep_up(lake)
+    if current:  # their rows are gone from all three tables
+        outcomes.record(lake)
     progress("parts forgotten", 2, STEPS)
     shown = Spellings([*spellings.ids, *map(salt.pseudonym, spellings.ids)])
     deleted = delete_files(lake, shown)

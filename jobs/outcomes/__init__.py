@@ -1,1 +1,1 @@
-"""What came of the products that customers were shown, day by day."""
+"""Tells what came of the products that customers were shown."""

@@ -25,7 +25,9 @@ from jobs.forget.step import Forgotten, forget
 from jobs.forget.tables import customer_tables
 from jobs.lake.forgotten import SALT_FILE, own_salt
 from jobs.lake.lake import Lake
+from jobs.outcomes.update import fold_in, is_current
 from jobs.run import Progress, Run, silent
+from jobs.tables.impressions import IMPRESSIONS, OUTCOMES
 from jobs.tables.records import FORGOTTEN, RAW_FILES, REJECTED
 from jobs.tables.shop import CUSTOMER_SEQUENCES, EVENTS, RECOMMENDED_FOR_YOU
 from tests.support.command_line import jobs
@@ -112,6 +114,10 @@ def named_everywhere(night: Shop, folder: Path, customer: str) -> Shop:
         (shop.lake.directory("reports", FIRST) / f"{name}.html").write_text(f"<p>{text}</p>", "utf-8")
     (root / "tables" / ".events.aside").mkdir()
     pq.write_table(pa.table({"customer_id": [customer]}), root / "tables" / ".events.aside" / "part.parquet")
+    shown = [{"impression_id": who, "customer_id": who, "counted": True} for who in (customer, "somebody")]
+    of_day = {"product_id": "P", "shown_at": NOW, "shown_date": NOW.date()}
+    shop.lake.replace_rows(IMPRESSIONS, [one | of_day for one in shown], shop.run_of(SECOND))
+    fold_in(shop.lake, shop.run_of(SECOND))
     row = {"source": "broken", "raw": json.dumps({"customer_id": None, "basket_id": f'"1,{customer},click\n2'})}
     shop.lake.replace_rows(REJECTED, [row], shop.run_of(SECOND), where="source = 'broken'")
     return shop
@@ -152,6 +158,9 @@ def test_everybody_else_is_as_they_were(second_night: Shop, done: tuple[Shop, Fo
         assert_same_rows(before.filter(pc.invert(theirs)), after, ("before", "after"))
         assert told.rows[known].get(table.name, 0) == (pc.sum(theirs).as_py() or 0), table.name
     assert_same_rows(second_night.lake.arrow(REJECTED), shop.lake.arrow(REJECTED), ("before", "after"))
+    for table in (IMPRESSIONS, OUTCOMES):
+        assert shop.lake.arrow(table)["customer_id"].to_pylist() == ["somebody"] and told.rows[known][table.name] == 1
+    assert is_current(shop.lake), "their going is no reason to compute outcomes again"
     assert told.rows[known]["rejected"] == 1
     assert told.rows[known]["online store"] > 0
 
