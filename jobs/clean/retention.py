@@ -21,6 +21,7 @@ from jobs.lake.live import live_night
 from jobs.lake.reading import Wanted, matching, scan
 from jobs.lake.rows import night as night_predicate
 from jobs.settings import StepSettings
+from jobs.tables.experiments import CUSTOMER_DAYS, EXPERIMENTS, VARIANTS
 from jobs.tables.impressions import IMPRESSIONS, OUTCOMES
 from jobs.tables.records import CHAMPIONS, CORRECTED, GATES, INPUTS, MODELS, PUBLISHED, REJECTED, RUNS
 from jobs.tables.shop import (
@@ -45,7 +46,7 @@ DATED = (
     RULE_EFFECTS,
 )
 """Tables of which no other night needs a night's rows."""
-RECORDS = (REJECTED, CORRECTED, INPUTS, GATES, RUNS)
+RECORDS = (REJECTED, CORRECTED, INPUTS, GATES, RUNS, VARIANTS, EXPERIMENTS)
 """Small tables in which nights record themselves; raw_files, policy, models and forgotten are kept for good."""
 
 
@@ -60,7 +61,7 @@ class RetentionConfig(StepSettings):
     keep_models: PositiveInt = 12
     """Newest models, kept even if no kept night uses them."""
     keep_records_days: PositiveInt = 400
-    """Days for which rejected and corrected rows, figures, gates and the ledger are kept."""
+    """Days for which rejected and corrected rows, figures, gates, results of experiments and the ledger are kept."""
     events_days: NonNegativeInt = 0
     """Days for which events are kept, at least 366; 0: for good. A full rebuild sees only kept events."""
     impressions_days: Annotated[int, Field(ge=14)] = 120
@@ -134,6 +135,7 @@ class Retention:
             (EVENTS, self.config.events_days),
             (IMPRESSIONS, self.config.impressions_days),
             (OUTCOMES, self.config.impressions_days),
+            (CUSTOMER_DAYS, self.config.impressions_days),
         ):
             if days and self.lake.exists(table):
                 (day,), first = table.partition, self.as_of - timedelta(days=days)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import date
 
 from pydantic import PositiveInt
 
+from jobs.errors import UserError
 from jobs.policy.variants import DEFAULT, Variant, check_variants
 from jobs.settings import StepSettings
 
@@ -45,10 +47,16 @@ class ListsConfig(StepSettings):
     """Where nearest products are searched: auto (CUDA if available, else CPU), cpu or cuda. The lists are equal bit for
     bit."""
     experiment: str = "lists"
-    """Salt of the A/B buckets: another name assigns the customers to variants anew."""
+    """Name of the running A/B test, and salt of its buckets: another name assigns the customers to variants anew."""
     variants: tuple[Variant, ...] = (Variant(DEFAULT),)
-    """Variants of the running A/B test."""
+    """Variants of the running A/B test; the first is the control, with which the others are compared."""
+    starts_on: date | None = None
+    """First day whose impressions count in its results; None: that of the first night with these variants."""
+    ends_on: date | None = None
+    """Last such day; None: that of the last such night. Lists keep their variants until the settings change."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_variants(self.variants)
+        if self.starts_on and self.ends_on and self.starts_on > self.ends_on:
+            raise UserError(f"starts_on = {self.starts_on} must not be after ends_on = {self.ends_on}")

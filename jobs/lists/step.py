@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from feature_repo.client.ranking import ALL_PRODUCTS, page_of
+from jobs.experiments.sides import record_variants
 from jobs.lake.lake import Lake
 from jobs.lists.assortment import read_assortment
 from jobs.lists.builder import ListBuilder, ListGroup
@@ -48,6 +49,7 @@ def execute(lake: Lake, run: Run, config: ListsConfig) -> Counts:
     builder.counts |= of_customers.counts
     lake.replace(RANKED_PAGE.table, _ranked_pages(builder, config, run), run)
     lake.replace_rows(RULE_EFFECTS, builder.effects(), run)
+    record_variants(lake, run, config.experiment, config.variants, (config.starts_on, config.ends_on))
     bought = indexes[PEOPLE_ALSO_BOUGHT].manifest
     return _counts(builder, written, _lacking(vectors.model_id, bought.get("paired", 1.0)))
 

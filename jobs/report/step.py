@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import PositiveInt
 
 from jobs.checks import PASSED
+from jobs.experiments.measure import ExperimentsConfig, measure
 from jobs.gate.counts import Catalogue, ListCounts, counts_of, read_catalogue, read_counts, write_counts
 from jobs.lake.lake import Lake
 from jobs.lake.reading import count_rows, matching, of_night
@@ -65,13 +66,20 @@ class ReportConfig(StepSettings):
     """Of the shop window, which lies beside this page too."""
     drift: DriftConfig = field(default_factory=DriftConfig)
     """Of the page about the last nights, beside it as well."""
+    experiments: ExperimentsConfig = field(default_factory=ExperimentsConfig)
+    """Of what came of the lists, where the shop logs what it shows."""
 
 
 def execute(lake: Lake, run: Run, config: ReportConfig) -> Counts:
-    """Write the pages of the night; they show what is there, so they can be written after any step.
-
-    A night that compared models has a page about the model. The others link the newest one there is.
+    """Measure what came of the lists, and write the pages of the night; they show what is there, so they can be written
+    after any step.
     """
+    measure(lake, run, config.experiments)
+    return _write_pages(lake, run, config)
+
+
+def _write_pages(lake: Lake, run: Run, config: ReportConfig) -> Counts:
+    """A night that compared models has a page about the model. The others link the newest one there is."""
     recent = Recent(lake, run.as_of, max(RECENT_CUSTOMERS, config.model.looked_at))
     with ThreadPoolExecutor(1) as pool:
         # Hundreds of millions of places are read and counted without Python's lock, beside the model.
@@ -110,7 +118,7 @@ def write_missing_pages(lake: Lake, now: datetime, config: ReportConfig, progres
         runs = matching(lake, RUNS, ("run_id", "started_at"), of_night(night))
         newest = max(runs, key=lambda row: row["started_at"], default={"run_id": f"{night}-again"})
         run = Run(night, newest["run_id"], now)
-        execute(lake, run, config)
+        _write_pages(lake, run, config)
         if not all(page.exists() for page in missing):
             write_model_page(lake, run, config)  # it was asked for on a night that compared no models
         progress("nights with pages written again", place + 1, len(lacking))

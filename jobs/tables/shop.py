@@ -5,6 +5,7 @@ It is inert data: DAGs, feature definitions and tests can import it at no cost.
 
 from __future__ import annotations
 
+from jobs.tables.experiments import CUSTOMER_DAYS, EXPERIMENTS, VARIANTS
 from jobs.tables.impressions import IMPRESSIONS, OUTCOMES
 from jobs.tables.records import (
     CHAMPIONS,
@@ -259,6 +260,9 @@ ALL = (
     EVENTS,
     IMPRESSIONS,
     OUTCOMES,
+    VARIANTS,
+    CUSTOMER_DAYS,
+    EXPERIMENTS,
     REJECTED,
     CORRECTED,
     RAW_FILES,

@@ -54,7 +54,7 @@ ROOMS = (
     ("jobs.run", "feature_repo"),
     ("jobs.lake",),
     ("jobs.policy", "jobs.model_inputs", "jobs.checks", "jobs.sequences", "jobs.index_manifest", "jobs.outcomes"),
-    ("jobs.ingest", "jobs.train", "jobs.embed", "jobs.index"),
+    ("jobs.ingest", "jobs.train", "jobs.embed", "jobs.index", "jobs.experiments"),
     ("jobs.lists",),
     ("jobs.gate",),
     ("jobs.publish", "jobs.report"),

@@ -1,0 +1,1 @@
+"""Measures what came of the lists: experiments between variants, touch points, and lists before they are shown."""

@@ -1,0 +1,88 @@
+"""Sums what each customer was shown on a day, and what came of it, once a day whose outcomes are new."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.lake.lake import Lake
+from jobs.run import Run
+from jobs.tables.experiments import CUSTOMER_DAYS
+from jobs.tables.impressions import OUTCOMES
+from jobs.tables.table import Table
+
+SUMS = ("impressions", "clicks", "saves", "bags", "purchases", "revenue")
+"""Columns of CUSTOMER_DAYS that are sums."""
+OF = ("clicked", "saved", "bagged", "bought")
+"""Columns of OUTCOMES that clicks, saves, bags and purchases count."""
+BATCH_ROWS = 1 << 20
+HELD_ROWS = 8 << 20
+"""Rows of partial sums that are held before they are summed up."""
+
+
+def update_days(lake: Lake, run: Run) -> None:
+    """Sum up the days before the night whose outcomes are newer than their sums."""
+    there = newest_nights(lake, CUSTOMER_DAYS)
+    for day, night in sorted(newest_nights(lake, OUTCOMES).items()):
+        known = there.get(day)
+        if day < run.as_of and (known is None or known < night or night >= run.as_of):
+            lake.replace(CUSTOMER_DAYS, _sums_of(lake, day), run, where=f"shown_date = '{day.isoformat()}'")
+
+
+def newest_nights(lake: Lake, table: Table) -> dict[date, date]:
+    """Day -> the night that wrote it, of a table whose days are written whole; none where it was never written."""
+    if not lake.exists(table):
+        return {}
+    files = lake.files(table, lake.version(table)).values()
+    data, found = lake.dataset(table), {}
+    for day in {values["shown_date"] for values in files}:
+        first = data.head(1, columns=["as_of"], filter=pc.field("shown_date") == pa.scalar(day))
+        if len(first):
+            found[day] = first["as_of"][0].as_py()
+    return found
+
+
+def summed(batches: Iterable[pa.RecordBatch], keys: Sequence[str]) -> pa.Table:
+    """The columns SUMS of the batches, summed by the keys; in no particular order."""
+    held: list[pa.Table] = []
+    for batch in batches:
+        held.append(_grouped(pa.Table.from_batches([batch]), keys))
+        if sum(len(part) for part in held) > HELD_ROWS:
+            held = [_grouped(pa.concat_tables(held), keys)]
+    kinds = [pa.field(name, pa.string()) for name in keys] + [pa.field(name, pa.float64()) for name in SUMS]
+    return _grouped(pa.concat_tables(held), keys) if held else pa.schema(kinds).empty_table()
+
+
+def _grouped(rows: pa.Table, keys: Sequence[str]) -> pa.Table:
+    found = rows.group_by(list(keys)).aggregate([(name, "sum") for name in SUMS])
+    return found.select([*keys, *(f"{name}_sum" for name in SUMS)]).rename_columns([*keys, *SUMS])
+
+
+def _sums_of(lake: Lake, day: date) -> pa.Table:
+    keys = ("customer_id", "market", "variant")
+    columns, where = [*keys, *OF, "revenue"], pc.field("shown_date") == pa.scalar(day)
+    rows = summed(map(_counted, lake.batches(OUTCOMES, columns, rows=BATCH_ROWS, where=where)), keys)
+    rows = rows.sort_by([(key, "ascending") for key in keys])  # so that equal days are equal files
+    return rows.append_column("shown_date", pa.repeat(pa.scalar(day, pa.date32()), len(rows)))
+
+
+def _counted(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Outcomes as numbers: 1 for each impression, and for each that was clicked, saved, .."""
+    numbers: list[pa.Array] = [pa.repeat(pa.scalar(1, pa.int64()), batch.num_rows)]
+    numbers += [pc.is_valid(batch[name]).cast(pa.int64()) for name in OF]
+    numbers.append(pc.fill_null(batch["revenue"], 0.0))
+    keys = [batch[name] for name in ("customer_id", "market", "variant")]
+    return pa.RecordBatch.from_arrays([*keys, *numbers], ["customer_id", "market", "variant", *SUMS])
+
+
+def batches_between(lake: Lake, first: date, last: date, variants: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+    """The rows of CUSTOMER_DAYS of some days, of all variants or of some."""
+    day = pc.field("shown_date")
+    where = (day >= pa.scalar(first)) & (day <= pa.scalar(last))
+    if variants is not None:
+        where &= pc.field("variant").isin(pa.array(variants, pa.string()))
+    columns = ("customer_id", "market", "variant", *SUMS)
+    return lake.batches(CUSTOMER_DAYS, columns, rows=BATCH_ROWS, where=where)

@@ -1,0 +1,65 @@
+"""Describes the tables of experiments: their variants, what each customer did, and what came of it."""
+
+from __future__ import annotations
+
+from jobs.tables.table import Table
+
+ALL_MARKETS = "*"
+"""Value of `market` in rows over all markets."""
+
+VARIANTS = Table(
+    "variants",
+    "The sides of the A/B test that a night's lists were built for; a night with one variant has no row.",
+    ("experiment", "variant"),
+    """
+experiment STRING  name of the experiment (ListsConfig.experiment)
+variant    STRING  name of the variant
+position   BIGINT  its place among the variants; 0 is the control, with which the others are compared
+share      DOUBLE  share of the customers who are meant to see it
+starts_on  DATE    first day that counts; null: the day of the first night with these variants
+ends_on    DATE    last day that counts; null: that of the last such night
+""",
+)
+
+CUSTOMER_DAYS = Table(
+    "customer_days",
+    "What a customer was shown on a day, and what came of it: sums of `outcomes`, any touch within seven days.",
+    ("customer_id", "market", "variant", "shown_date"),
+    """
+customer_id STRING  the customer or visitor
+market      STRING  market of the impressions; null where unknown
+variant     STRING  A/B variant of the impressions; null where unknown
+shown_date  DATE    the UTC day of the impressions
+impressions BIGINT  products shown, each place of each list
+clicks      BIGINT  impressions that were clicked
+saves       BIGINT  impressions that were saved
+bags        BIGINT  impressions that were added to the bag
+purchases   BIGINT  impressions that were bought
+revenue     DOUBLE  price times quantity of what was bought; 0 where none has a price
+""",
+    ("shown_date",),
+)
+
+EXPERIMENTS = Table(
+    "experiments",
+    "How each variant of an experiment did up to the night, and by how much it differs from the control.",
+    ("experiment", "variant", "market", "metric"),
+    """
+experiment     STRING  name of the experiment
+variant        STRING  name of the variant
+market         STRING  market; * for all
+metric         STRING  clicks, saves, bag-adds or purchases per impression, or revenue per customer
+control        STRING  the variant that it is compared with; its own name in the control's rows
+customers      BIGINT  customers of the variant with an impression; who saw several variants is left out
+value          DOUBLE  sum over all of these customers by the sum of impressions, or by their number
+uplift         DOUBLE  value above the control's, as a fraction, after CUPED; null: too few events
+low            DOUBLE  lower end of the 95 % interval of the uplift, for who looks once
+high           DOUBLE  upper end of it
+always_low     DOUBLE  lower end of the 95 % interval that holds on all days at once: it may be looked at every day
+always_high    DOUBLE  upper end of it
+days           BIGINT  days with impressions so far
+mixed          BIGINT  customers who saw several variants and are left out
+sample_ratio_p DOUBLE  probability of so uneven a split of customers; below 0.001 it is not chance
+verdict        STRING  the result in words; null in the control's rows and in those of a single market
+""",
+)
