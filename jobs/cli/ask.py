@@ -132,6 +132,16 @@ def explain(
 
 
 @command(rich_help_panel=PANEL)
+def experiments(as_of: Night = None, root: Root = LAKE) -> None:
+    """Print how the variants of experiments did: who is ahead, by how much, and what is not decided."""
+    from rich.console import Console
+
+    from jobs.ask.experiments import print_experiments
+
+    print_experiments(Place(root).lake(), day_of(as_of) if as_of else None, Console())
+
+
+@command(rich_help_panel=PANEL)
 def sql(
     query: Annotated[
         str, typer.Argument(help="A SELECT over tables named live.NAME; NAME has all nights' rows of some.")

@@ -120,7 +120,7 @@ def verdict(variant: str, metric: str, found: Uplift | None, days: int, p: float
     since = f"after {days} day{'' if days == 1 else 's'}"
     if p < UNTRUSTED:
         return (
-            f"not to be trusted in {metric}: customers are split as chance would do once in {1 / max(p, 1e-9):,.0f} "
+            f"not to be trusted: customers are split as chance would do once in {1 / max(p, 1e-9):,.0f} "
             "experiments, so something else than chance decides who sees what"
         )
     if found is None:

@@ -9,6 +9,7 @@ from datetime import date
 from statistics import median
 
 from jobs.report.figures import Quality
+from models.evaluation.bootstrap import Interval
 
 WIDTH, HEIGHT, EDGE = 260.0, 60.0, 6.0
 """Size and margin of a line chart, in units of the drawing; the page stretches it to its column."""
@@ -58,7 +59,7 @@ class IntervalLine:
     label: str
     marked: bool
     """Whether it is the champion's."""
-    figures: tuple[Quality | None, ...]
+    figures: tuple[Quality | Interval | None, ...]
     """One a series; None where it was not measured."""
 
 

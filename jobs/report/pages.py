@@ -54,7 +54,7 @@ def reported_nights(lake: Lake) -> list[date]:
 
 
 def page_path(lake: Lake, as_of: date, name: str = "index") -> Path:
-    """The path of a night's page: index, shop, drift or model."""
+    """The path of a night's page: index, shop, drift, model or experiments."""
     return lake.directory(storage.REPORTS, as_of) / f"{name}.html"
 
 

@@ -15,7 +15,7 @@ from jobs.experiments.measure import ExperimentsConfig, measure
 from jobs.gate.counts import Catalogue, ListCounts, counts_of, read_catalogue, read_counts, write_counts
 from jobs.lake.lake import Lake
 from jobs.lake.reading import count_rows, matching, of_night
-from jobs.report import drift
+from jobs.report import drift, experiments
 from jobs.report.drift import DriftConfig
 from jobs.report.examples import customer_examples, product_examples
 from jobs.report.figures import (
@@ -99,6 +99,9 @@ def _write_pages(lake: Lake, run: Run, config: ReportConfig) -> Counts:
     pages.append(page_path(lake, run.as_of, "drift"))
     write_page(pages[-1], drift.written_of(lake, run, config.drift))
     run.progress("parts of the report", 4, PARTS)
+    if experiments.is_measured(lake, run.as_of):
+        pages.append(page_path(lake, run.as_of, "experiments"))
+        write_page(pages[-1], experiments.written_of(lake, run))
     pages.append(page_path(lake, run.as_of))
     write_page(pages[-1], _night_page(lake, run, config, recent, (counts, catalogue)))
     run.progress("parts of the report", PARTS, PARTS)
@@ -128,6 +131,7 @@ def write_missing_pages(lake: Lake, now: datetime, config: ReportConfig, progres
 def _missing(lake: Lake, night: date) -> list[Path]:
     """The pages that a night's folder lacks; a page about the model has a document beside it that names nobody."""
     names = ["index", "shop", "drift", *(["model"] if comparison_path(lake, night).exists() else [])]
+    names += ["experiments"] if experiments.is_measured(lake, night) else []
     return [path for path in (page_path(lake, night, name) for name in names) if not path.exists()]
 
 
@@ -179,6 +183,7 @@ def _night_page(lake: Lake, run: Run, config: ReportConfig, recent: Recent, coun
             products=product_examples(lake, as_of, config.examples, markup_name=True, recent=recent),
             customers=customer_examples(lake, as_of, config.customers, recent),
             model_page=model_link(lake, as_of),
+            measured=experiments.is_measured(lake, as_of),
             totals={
                 "products": shares.products or count_rows(lake, CATALOGUE, as_of),
                 "customers": count_rows(lake, CUSTOMER_SEQUENCES, as_of),

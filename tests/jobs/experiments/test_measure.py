@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
 import pyarrow.compute as pc
 import pytest
+from rich.console import Console
 
+from jobs.ask.experiments import print_experiments
 from jobs.experiments.measure import ExperimentsConfig, measure, verdict
+from jobs.experiments.results import read_results
 from jobs.experiments.sides import read_experiments, record_variants
 from jobs.lake.lake import Lake
 from jobs.lake.reading import StoredRow
 from jobs.policy.variants import Variant
+from jobs.report.experiments import written_of
 from jobs.tables.experiments import CUSTOMER_DAYS, EXPERIMENTS, VARIANTS
 from models.experiments.comparison import Uplift
+from tests.support.page import Page
 from tests.support.shown import SIDES, START, days_from, run_of, write_day
 
 DAYS = 4
@@ -125,4 +131,23 @@ def test_verdicts_say_which_way_how_far_and_when_they_may_not_be_trusted() -> No
     assert verdict("b", "bag-adds", open_end, 9, 0.5) == (
         "not decided in bag-adds: between -2.0% and +4.0% after 9 days"
     )
-    assert verdict("b", "clicks", behind, 9, 1e-4).startswith("not to be trusted in clicks")
+    assert verdict("b", "clicks", behind, 9, 1e-4).startswith("not to be trusted: customers")
+
+
+def test_the_page_and_the_terminal_begin_with_the_verdict(lake: Lake) -> None:
+    (found,) = read_results(lake, AS_OF)
+    assert found.running and found.headline.startswith("b is ahead by ")
+    assert found.headline.endswith("in clicks, after 4 days; not decided in saves, bag-adds, purchases and revenue")
+    page = written_of(lake, run_of(AS_OF))
+    assert Page(page).text.index("ahead by") < Page(page).text.index("Uplift over the control")
+    assert page.count('<figure class="intervals">') == 2, "one chart of all markets, one of each"
+    console = Console(record=True, width=200)
+    print_experiments(lake, AS_OF, console)
+    assert console.export_text().startswith(f"order, running, by the night of {AS_OF}: b is ahead by ")
+
+
+def test_a_customer_split_that_is_no_chance_is_said_once_and_first(lake: Lake) -> None:
+    (found,) = read_results(lake, AS_OF)
+    told = "not to be trusted: customers are split otherwise"
+    rows = [row | ({"verdict": told, "sample_ratio_p": 1e-5} if row["verdict"] else {}) for row in found.rows]
+    assert replace(found, rows=rows).headline == told
