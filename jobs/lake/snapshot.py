@@ -85,6 +85,17 @@ class Snapshot:
         for batch, (there,) in self._rows_of([as_of], names, rows, where, wanted):
             yield decoded(batch if there.all() else batch.filter(pa.array(there)), self.table)
 
+    def of_days(self, columns: Sequence[str], days: Sequence[date], rows: int) -> Iterator[pa.RecordBatch]:
+        """The columns of the stored rows of some days, by which the table is partitioned; dictionary-encoded.
+
+        File by file, so that no more than a few batches are in memory, always in the same order.
+        """
+        (day,) = self.table.partition
+        for fragment in self.data.get_fragments(filter=pc.field(day).isin(days)):
+            with self.data.filesystem.open_input_file(fragment.path) as source:
+                for batch in _File(source).batches(columns, rows, (), None):
+                    yield self._filled(batch, columns, date.min)
+
     def encoded(self, columns: Sequence[str], as_of: date, rows: int) -> Iterator[pa.RecordBatch]:
         """The columns of a night's rows, dictionary-encoded."""
         for batch, (there,) in self.encoded_nights(columns, [as_of], rows):

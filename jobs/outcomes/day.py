@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 
 from jobs.lake.digests import TextDigests, digests
 from jobs.lake.lake import Lake
-from jobs.outcomes.sources import ShownLists
+from jobs.lake.rows import decoded
+from jobs.outcomes.sources import LISTED, ShownLists
 from jobs.tables.impressions import IMPRESSIONS, OUTCOMES, WINDOWS
 from jobs.tables.shop import EVENTS
 from models.arrays import BoolMask, Digests, Rows
@@ -23,7 +24,7 @@ KINDS = {"click": "clicked", "save": "saved", "bag": "bagged", "purchase": "boug
 """Type of event -> column of its window."""
 SECOND = 1_000_000
 WIDEST = timedelta(seconds=[*WINDOWS.values()][-1])
-BATCH_ROWS = 1 << 18
+BATCH_ROWS = 1 << 16
 BITS = 27
 """Of a digest, that choose its flag: a pair without an event is taken for one with events by chance, which costs time
 alone."""
@@ -53,10 +54,10 @@ def day_outcomes(lake: Lake, day: date) -> Iterator[pa.RecordBatch]:
     events = _followed(lake, day, flags)
     del flags
     rows, result = _touches(found, events)
-    lists, first = ShownLists.of_day(lake, day), 0
-    for batch in _shown(lake, day, [*dict.fromkeys([*OWN, "owner"])]):
+    lists, first = ShownLists.of(lake, shown_of(lake, day, [*LISTED])), 0
+    for batch in shown_of(lake, day, [name for name in OWN if name != "shown_date"]):
         some = slice(*np.searchsorted(rows, [first, first + batch.num_rows]))
-        yield _outcomes(batch, rows[some] - first, _part(result, some), lists)
+        yield _outcomes(decoded(batch, IMPRESSIONS), day, rows[some] - first, _part(result, some), lists)
         first += batch.num_rows
 
 
@@ -72,22 +73,22 @@ def _pair(batch: pa.RecordBatch, half: int = 0) -> Digests:
     return digests(batch, PAIR, TextDigests(), half)
 
 
-def _shown(lake: Lake, day: date, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    """The counted impressions of a day, always in the same order."""
-    where = (pc.field("shown_date") == pa.scalar(day)) & pc.field("counted")
-    return lake.batches(IMPRESSIONS, columns, rows=BATCH_ROWS, where=where)
+def shown_of(lake: Lake, day: date, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """The counted impressions of a day, dictionary-encoded, always in the same order."""
+    for batch in lake.snapshot(IMPRESSIONS).of_days([*columns, "counted"], [day], BATCH_ROWS):
+        yield batch.filter(batch["counted"]).select(columns)
 
 
 def _events(lake: Lake, day: date, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
-    """The events that can have followed impressions of a day."""
-    where = (pc.field("event_date") >= pa.scalar(day)) & (pc.field("event_date") <= pa.scalar(day + WIDEST))
-    return lake.batches(EVENTS, columns, rows=BATCH_ROWS, where=where)
+    """The events that can have followed impressions of a day, dictionary-encoded."""
+    days = [day + timedelta(days=number) for number in range(WIDEST.days + 1)]
+    return lake.snapshot(EVENTS).of_days(columns, days, BATCH_ROWS)
 
 
 def _candidates(lake: Lake, day: date, flags: BoolMask) -> _Candidates:
     rows, pairs, times, ids = [], [np.empty((0, 2), np.uint64)], [], []
     first = 0
-    for batch in _shown(lake, day, [*PAIR, "shown_at", "impression_id"]):
+    for batch in shown_of(lake, day, [*PAIR, "shown_at", "impression_id"]):
         pair = _pair(batch)
         there = np.flatnonzero(flags[_flag(pair)])
         chosen = batch.take(pa.array(there))
@@ -107,7 +108,7 @@ def _followed(lake: Lake, day: date, flags: BoolMask) -> Followed:
     for batch in _events(lake, day, (*PAIR, "event_ts", "event_type", "quantity", "price")):
         pair = _pair(batch)
         there = np.flatnonzero(flags[_flag(pair)])
-        chosen = batch.take(pa.array(there))
+        chosen = decoded(batch.take(pa.array(there)), EVENTS)
         pairs.append(np.stack([pair[there], _pair(chosen, 1)], axis=1))
         times.append(_micros(chosen["event_ts"]))
         kind = pc.index_in(chosen["event_type"], value_set=pa.array([*KINDS]))
@@ -148,11 +149,11 @@ def _part(result: Touches, some: slice) -> Touches:
     return Touches(*(getattr(result, name)[some] for name in Touches.__annotations__))
 
 
-def _outcomes(batch: pa.RecordBatch, at: Rows, result: Touches, lists: ShownLists) -> pa.RecordBatch:
+def _outcomes(batch: pa.RecordBatch, day: date, at: Rows, result: Touches, lists: ShownLists) -> pa.RecordBatch:
     """A batch of impressions with what came of those `at` these places."""
     size, names = batch.num_rows, pa.array([*WINDOWS])
-    source, variant = lists.sources(batch)
-    columns = {name: batch[name] for name in OWN} | {"source": source, "variant": variant}
+    columns = {name: batch[name] for name in batch.schema.names} | lists.known_of(batch)
+    columns["shown_date"] = pa.repeat(pa.scalar(day), size)
     for number, name in enumerate(KINDS.values()):
         window, last = np.full(size, -1, np.int8), np.zeros(size, np.bool_)
         window[at], last[at] = result.window[:, number], result.last[:, number]

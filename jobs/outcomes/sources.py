@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date
 from functools import cached_property
 
 import numpy as np
@@ -15,6 +15,7 @@ from feature_repo.client.list_ids import stamp_of
 from jobs.lake.digests import TextDigests, digests
 from jobs.lake.lake import Lake
 from jobs.lake.live import Published, publications, readable
+from jobs.lake.rows import decoded
 from jobs.policy.variants import DEFAULT
 from jobs.tables.impressions import IMPRESSIONS
 from jobs.tables.shop import MARKET_RANKING, RECOMMENDED_FOR_YOU, SOURCES, TOUCH_POINTS
@@ -28,7 +29,8 @@ RANKED = ".rank."
 """In the list_id of a page in a customer's own order, which no table holds."""
 MOST_PLACES = 1_000
 """Places of a list that are looked up."""
-BATCH_ROWS = 1 << 18
+LISTED = ("list_id", "touch_point", "owner", "market", "variant", "customer_id")
+"""Columns of an impression that tell its list."""
 EXPLORATION = "exploration"
 """The rule that shows a young product, whatever its source: what it brings is told apart."""
 NAMES = pa.array([*SOURCES, EXPLORATION])
@@ -51,18 +53,22 @@ class ShownLists:
     """[P] a part of a digest of the product."""
     source: npt.NDArray[np.int8]
     """[P] number of its source in NAMES, -1 for another."""
+    rule: npt.NDArray[np.int32]
+    """[P] number of the rule that moved it in `rules`."""
+    rules: list[str]
+    """The rules; '' is none."""
 
     @staticmethod
-    def of_day(lake: Lake, day: date) -> ShownLists:
-        """The lists of the counted impressions of a day, of publications that can still be read."""
-        where = (pc.field("shown_date") == pa.scalar(day)) & pc.field("counted") & pc.field("list_id").is_valid()
-        columns = ["list_id", "touch_point", "owner", "market", "variant", "customer_id"]
+    def of(lake: Lake, impressions: Iterable[pa.RecordBatch]) -> ShownLists:
+        """The lists of impressions (their columns LISTED), of publications that can still be read."""
         keys, stamps, names = [np.empty(0, np.uint64)], set[str](), set[str]()
-        for batch in lake.batches(IMPRESSIONS, columns, rows=BATCH_ROWS, where=where):
-            key = _key_of(batch)
+        for batch in impressions:
+            plain = decoded(batch, IMPRESSIONS)
+            plain = plain.filter(pc.is_valid(plain["list_id"]))
+            key = _key_of(plain.filter(pa.array(_begins(plain))))
             stamps.update(key["stamp"].dictionary.to_pylist())
             names.update(key["touch_point"].dictionary.to_pylist())
-            keys.append(np.unique(np.concatenate([_runs(_digests(key))[0], _runs(_digests(_default(key)))[0]])))
+            keys.append(np.unique(np.concatenate([_digests(key), _digests(_default(key))])))
         shown = np.unique(np.concatenate(keys))
         parts = [
             _read(lake, one, table, shown)
@@ -73,13 +79,13 @@ class ShownLists:
         ]
         return _joined([part for part in parts if len(part.keys)])
 
-    def sources(self, batch: pa.RecordBatch) -> tuple[pa.Array, pa.Array]:
-        """(source, variant) of each impression: null where the list does not have it; that of the impression, or of a
-        customer's own list, which alone says of which variant it is.
+    def known_of(self, batch: pa.RecordBatch) -> dict[str, pa.Array]:
+        """`source` and `rule` of each impression, null where its list does not say; and `variant`, which of a
+        customer's own list the list alone says.
         """
-        size = batch.num_rows
         if not len(self.product):
-            return pa.nulls(size, pa.string()), batch["variant"]
+            nothing = pa.nulls(batch.num_rows, pa.string())
+            return {"source": nothing, "rule": nothing, "variant": batch["variant"]}
         at = self._lists(batch)
         product = _parts(batch["product_id"])
         place = np.asarray(pc.fill_null(batch["place"], 0)) - 1
@@ -89,21 +95,27 @@ class ShownLists:
         moved = np.flatnonzero((at >= 0) & (found < 0))
         if len(moved):  # the page left products of the list out, or put others between them
             found[moved] = self._anywhere(at[moved], product[moved])
-        source = np.where(found >= 0, self.source[found], -1).astype(np.int8)
+        source, rule = self.source[found], self.rule[found]
+        without = (found < 0) | ~np.array([bool(name) for name in self.rules])[rule]
         own = pc.and_(pc.equal(batch["touch_point"], RECOMMENDED_FOR_YOU.name), pa.array(at >= 0))
         of_list = pa.array(self.variants, pa.string()).take(pa.array(at, mask=at < 0))
         variant = pc.if_else(own, pc.coalesce(batch["variant"], of_list), batch["variant"])
-        return pa.DictionaryArray.from_arrays(pa.array(source, mask=source < 0), NAMES), variant
+        return {
+            "source": pa.DictionaryArray.from_arrays(pa.array(source, mask=(found < 0) | (source < 0)), NAMES),
+            "rule": pa.DictionaryArray.from_arrays(pa.array(rule, mask=without), pa.array(self.rules)),
+            "variant": variant,
+        }
 
     def _lists(self, batch: pa.RecordBatch) -> Rows:
         """[n] number of each impression's list: of its variant, else the default's; -1 where there is none."""
-        key = _key_of(batch)
-        own, there = _runs(_digests(key))
-        at = _found(self.keys, own)[there]
+        begins = _begins(batch)
+        first = batch.filter(pa.array(begins))
+        key = _key_of(first)
+        at = _found(self.keys, _digests(key))
         missing = np.flatnonzero(at < 0)
         at[missing] = _found(self.keys, _digests(_default(key))[missing])
-        ranked = pc.fill_null(pc.match_substring(batch["list_id"], RANKED), True)
-        return np.where(np.asarray(ranked), -1, at)
+        at[np.asarray(pc.fill_null(pc.match_substring(first["list_id"], RANKED), True))] = -1
+        return np.asarray(at[np.cumsum(begins) - 1])
 
     @cached_property
     def _by_product(self) -> tuple[Digests, Rows]:
@@ -131,10 +143,15 @@ def _found(keys: Digests, wanted: Digests) -> Rows:
     return np.where(keys[at] == wanted, at, -1) if len(keys) else np.full(len(wanted), -1)
 
 
-def _runs(values: Digests) -> tuple[Digests, Rows]:
-    """(the values without repetition of the one before, number of each value among them)."""
-    starts = np.concatenate([np.ones(min(len(values), 1), np.bool_), values[1:] != values[:-1]])
-    return values[starts], np.cumsum(starts) - 1
+def _begins(impressions: pa.RecordBatch) -> BoolMask:
+    """[n] whether an impression is of another list than the one before it: pages log theirs one after the other."""
+    size = impressions.num_rows
+    begins = np.zeros(size, np.bool_)
+    begins[:1] = True
+    for name in ("list_id", "customer_id", "variant"):
+        column = impressions[name]
+        begins[1:] |= np.asarray(pc.fill_null(pc.not_equal(column.slice(1), column.slice(0, max(size - 1, 0))), True))
+    return begins
 
 
 def _key_of(impressions: pa.RecordBatch) -> pa.RecordBatch:
@@ -187,20 +204,26 @@ def _read(lake: Lake, one: Published, table: Table, shown: Digests) -> ShownList
             products, sources, rules = map(pc.list_flatten, lists)
             source = pc.if_else(pc.equal(rules, EXPLORATION), EXPLORATION, sources)
             number = np.asarray(pc.fill_null(pc.index_in(source, value_set=NAMES), -1), np.int8)
-            parts.append(ShownLists(keys_of(batch), first, batch["variant"].to_pylist(), _parts(products), number))
+            moved = pc.fill_null(rules, "").dictionary_encode()
+            known = (_parts(products), number, np.asarray(moved.indices, np.int32), moved.dictionary.to_pylist())
+            parts.append(ShownLists(keys_of(batch), first, batch["variant"].to_pylist(), *known))
     return _joined(parts)
 
 
 def _joined(parts: list[ShownLists]) -> ShownLists:
     """The lists of all parts, by their keys."""
-    none = ShownLists(np.empty(0, np.uint64), np.zeros(1, np.int64), [], np.empty(0, np.uint32), np.empty(0, np.int8))
+    nothing = np.empty(0, np.uint32), np.empty(0, np.int8), np.empty(0, np.int32)
+    parts = [ShownLists(np.empty(0, np.uint64), np.zeros(1, np.int64), [], *nothing, []), *parts]
     keys, product, source = (
-        np.concatenate([getattr(part, name) for part in (none, *parts)]) for name in ("keys", "product", "source")
+        np.concatenate([getattr(p, name) for p in parts]) for name in ("keys", "product", "source")
     )
-    lengths = np.concatenate([np.diff(part.first) for part in (none, *parts)])
+    rules = {name: number for number, name in enumerate(dict.fromkeys(name for part in parts for name in part.rules))}
+    rule = [np.array([rules[name] for name in part.rules], np.int32)[part.rule] for part in parts]
+    lengths = np.concatenate([np.diff(part.first) for part in parts])
     starts = np.concatenate([[0], np.cumsum(lengths)])
     variants = [variant for part in parts for variant in part.variants]
     order = np.argsort(keys, kind="stable")
     first = np.concatenate([[0], np.cumsum(lengths[order])])
     places = np.arange(first[-1]) + np.repeat(starts[:-1][order] - first[:-1], lengths[order])
-    return ShownLists(keys[order], first, [variants[at] for at in order], product[places], source[places])
+    columns = product[places], source[places], np.concatenate(rule)[places]
+    return ShownLists(keys[order], first, [variants[at] for at in order], *columns, [*rules])

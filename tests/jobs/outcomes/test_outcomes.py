@@ -139,6 +139,8 @@ def test_the_source_is_that_of_the_published_list(lake: Lake) -> None:
         shown("ranked", list_id=list_id(at, "rank", "GB", "default", "P0")),
     ]  # fmt: skip
     write(lake, NIGHT, impressions, [])
+    assert outcomes(lake, "rule", "owner")["second"] == ("r1", "P0")
+    assert outcomes(lake, "rule", "owner")["first"] == (None, "P0")
     assert outcomes(lake, "source", "variant") == {
         "first": ("co-purchase", "default"), "second": ("policy", "default"), "moved": ("policy", "default"),
         "nowhere": (None, "default"), "no place": ("policy", "default"), "no list": (None, "default"),
