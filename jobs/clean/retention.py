@@ -21,7 +21,7 @@ from jobs.lake.live import live_night
 from jobs.lake.reading import Wanted, matching, scan
 from jobs.lake.rows import night as night_predicate
 from jobs.settings import StepSettings
-from jobs.tables.experiments import CUSTOMER_DAYS, EXPERIMENTS, VARIANTS
+from jobs.tables.experiments import CUSTOMER_DAYS, EXPERIMENTS, TOUCH_POINT_DAYS, VARIANTS
 from jobs.tables.impressions import IMPRESSIONS, OUTCOMES
 from jobs.tables.records import CHAMPIONS, CORRECTED, GATES, INPUTS, MODELS, PUBLISHED, REJECTED, RUNS
 from jobs.tables.shop import (
@@ -136,6 +136,7 @@ class Retention:
             (IMPRESSIONS, self.config.impressions_days),
             (OUTCOMES, self.config.impressions_days),
             (CUSTOMER_DAYS, self.config.impressions_days),
+            (TOUCH_POINT_DAYS, self.config.keep_records_days),
         ):
             if days and self.lake.exists(table):
                 (day,), first = table.partition, self.as_of - timedelta(days=days)

@@ -13,6 +13,7 @@ from pydantic import PositiveFloat, PositiveInt
 
 from jobs.experiments.days import SUMS, batches_between, newest_nights, summed, update_days
 from jobs.experiments.sides import Experiment, read_experiments
+from jobs.experiments.touch_points import count_days
 from jobs.lake.lake import Lake
 from jobs.lake.reading import StoredRow, Wanted, scan
 from jobs.lake.rows import codes_of
@@ -55,6 +56,7 @@ def measure(lake: Lake, run: Run, config: ExperimentsConfig) -> int:
     if not lake.exists(OUTCOMES):
         return 0
     update_days(lake, run)
+    count_days(lake, run)
     due = [one for one in read_experiments(lake, run.as_of) if one.last_day + timedelta(LATEST) >= run.as_of]
     rows = [row for one in due for row in _rows_of(lake, one, config)]
     return lake.replace_rows(EXPERIMENTS, rows, run) if rows or lake.exists(EXPERIMENTS) else 0

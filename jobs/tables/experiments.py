@@ -63,3 +63,23 @@ sample_ratio_p DOUBLE  probability of so uneven a split of customers; below 0.00
 verdict        STRING  the result in words; null in the control's rows and in those of a single market
 """,
 )
+
+TOUCH_POINT_DAYS = Table(
+    "touch_point_days",
+    "How each touch point did on a day, as a whole and in parts; as_of is the night that first counted the day.",
+    ("shown_date", "touch_point", "dimension", "slice"),
+    """
+shown_date  DATE    the UTC day of the impressions
+touch_point STRING  table of the lists
+dimension   STRING  what tells the parts apart: all, place, source, rule, market, variant, product age or brand age
+slice       STRING  the part: a place, a source, ..; all for the whole, unknown where it is null
+impressions BIGINT  products shown
+clicks      BIGINT  impressions that were clicked in the same visit
+bags        BIGINT  impressions that were added to the bag in the same visit
+rate        DOUBLE  clicks by impressions
+low         DOUBLE  lower end of the 95 % interval of the rate, customers being the unit; null under 30 clicks
+high        DOUBLE  upper end of it
+expected    DOUBLE  clicks that as many impressions at the same places of the touch point have: places differ most
+""",
+    ("shown_date",),
+)

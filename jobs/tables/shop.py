@@ -5,7 +5,7 @@ It is inert data: DAGs, feature definitions and tests can import it at no cost.
 
 from __future__ import annotations
 
-from jobs.tables.experiments import CUSTOMER_DAYS, EXPERIMENTS, VARIANTS
+from jobs.tables.experiments import CUSTOMER_DAYS, EXPERIMENTS, TOUCH_POINT_DAYS, VARIANTS
 from jobs.tables.impressions import IMPRESSIONS, OUTCOMES
 from jobs.tables.records import (
     CHAMPIONS,
@@ -263,6 +263,7 @@ ALL = (
     VARIANTS,
     CUSTOMER_DAYS,
     EXPERIMENTS,
+    TOUCH_POINT_DAYS,
     REJECTED,
     CORRECTED,
     RAW_FILES,

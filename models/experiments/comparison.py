@@ -11,6 +11,8 @@ from models.experiments.moments import BEFORE, Moments
 
 ERROR = 0.05
 """Share of experiments without an effect whose interval may leave out 0: intervals are of 95 %."""
+NORMAL = NormalDist().inv_cdf(1 - ERROR / 2)
+"""Standard errors that half of such an interval is long."""
 FEWEST = 30
 """Customers with the event that each side needs: with fewer, an estimate is not normally distributed yet."""
 EXPECTED = 0.05
@@ -60,7 +62,7 @@ def uplift(variant: Moments, control: Moments, expected: float = EXPECTED, adjus
     middle, error = math.log(ratios[0] / ratios[1]), math.sqrt(relative)
     if not error > 0:
         return None
-    fixed, always = NormalDist().inv_cdf(1 - ERROR / 2) * error, always_valid(error, expected)
+    fixed, always = NORMAL * error, always_valid(error, expected)
     ends = (middle, middle - fixed, middle + fixed, middle - always, middle + always)
     return Uplift(*(math.expm1(end) for end in ends))
 

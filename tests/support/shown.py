@@ -22,12 +22,16 @@ def run_of(as_of: date) -> Run:
 
 
 def write_day(lake: Lake, run: Run, day: date, customers: int = 800, effect: float = 0.4) -> None:
-    """Outcomes of one day: five places for each customer, every second of whom sees `b`, which is clicked more."""
+    """Outcomes of one day: five places for each customer, every second of whom sees `b`, which is clicked more.
+
+    The rule `sale` puts products that are clicked less in half of the third places.
+    """
     random = np.random.default_rng(day.toordinal())
     n = 5 * customers
     who, place = np.repeat(np.arange(customers), 5), np.tile(np.arange(1, 6), customers)
     liking = np.random.default_rng(3).gamma(4, 0.25, customers)[who]
-    clicked = random.random(n) < 0.2 * liking / place**0.5 * (1 + effect * (who % 2))
+    ruled = (place == 3) & (random.random(n) < 0.5)
+    clicked = random.random(n) < 0.2 * liking / place**0.5 * (1 + effect * (who % 2)) * np.where(ruled, 0.3, 1)
     bought = clicked & (random.random(n) < 0.2)
     texts = {
         "impression_id": [f"{day}-{at}" for at in range(n)],
@@ -37,6 +41,7 @@ def write_day(lake: Lake, run: Run, day: date, customers: int = 800, effect: flo
         "variant": np.where(who % 2 == 1, "b", "default"),
         "product_id": [f"P{at:03}" for at in random.integers(0, 50, n)],
         "source": np.where(place == 5, "market popularity", "model"),
+        "rule": np.where(ruled, "sale", None),
         "clicked": np.where(clicked, "visit", None),
         "bought": np.where(bought, "week", None),
     }
