@@ -74,9 +74,36 @@ def decide(lake: Lake, run: Run, step: str, checks: Sequence[Check], accepted: C
         )
 
 
+def warn(lake: Lake, run: Run, checks: Sequence[Check]) -> list[str]:
+    """Record what the step report checked in place of its earlier checks of the night; it stops nothing.
+
+    Returns the details of those that failed.
+    """
+    rows = [
+        {
+            "gate": check.gate,
+            "value": check.value,
+            "rule": check.rule,
+            "passed": check.passed,
+            "detail": check.detail,
+            "step": WARNS,
+            "accepted": False,
+        }
+        for check in checks
+    ]
+    lake.replace_rows(GATES, rows, run, where=f"{night(run.as_of)} AND step = '{WARNS}'")
+    return [
+        f"{check.gate} is {check.value:.2g}, should be {check.rule}: {check.detail}"
+        for check in checks
+        if not check.passed
+    ]
+
+
 # --- what a night's gates came to: every page and command counts them here
 
-PASSED, FAILED, ACCEPTED = "passed", "failed", "accepted"
+PASSED, FAILED, ACCEPTED, WARNED = "passed", "failed", "accepted", "warned"
+WARNS = "report"
+"""The step whose checks only warn: it runs when the night is live."""
 
 
 def gates_of(lake: Lake, rows: Wanted) -> list[dict[str, Any]]:
@@ -85,10 +112,15 @@ def gates_of(lake: Lake, rows: Wanted) -> list[dict[str, Any]]:
 
 
 def outcome_of(gate: Mapping[str, Any]) -> str:
-    """PASSED, FAILED, or ACCEPTED: it failed and an operator let it pass. `gate` is a row of GATES."""
+    """PASSED, FAILED, ACCEPTED: it failed and an operator let it pass, or WARNED: it failed and stops nothing.
+
+    `gate` is a row of GATES.
+    """
     if gate["accepted"]:
         return ACCEPTED
-    return PASSED if gate["passed"] else FAILED
+    if gate["passed"]:
+        return PASSED
+    return WARNED if gate["step"] == WARNS else FAILED
 
 
 @dataclass(frozen=True)
@@ -100,18 +132,20 @@ class Outcomes:
     """Gates that stopped it."""
     accepted: tuple[str, ...]
     """Gates that failed and that an operator let pass."""
+    warned: tuple[str, ...] = ()
+    """Gates that failed and only warn."""
 
     @property
     def passed(self) -> int:
         """Gates whose figure is within the limit: an accepted one is not."""
-        return self.checked - len(self.failed) - len(self.accepted)
+        return self.checked - len(self.failed) - len(self.accepted) - len(self.warned)
 
     def __str__(self) -> str:
-        """84 of 86 passed; failed: NAME; accepted: NAME."""
+        """84 of 87 passed; failed: NAME; accepted: NAME; warned: NAME."""
         parts = [f"{self.passed} of {self.checked} passed"]
         parts += [
             f"{word}: {', '.join(map(clean, of))}"
-            for word, of in ((FAILED, self.failed), (ACCEPTED, self.accepted))
+            for word, of in ((FAILED, self.failed), (ACCEPTED, self.accepted), (WARNED, self.warned))
             if of
         ]
         return "; ".join(parts)
@@ -120,5 +154,5 @@ class Outcomes:
 def outcomes(gates: Iterable[Mapping[str, Any]]) -> Outcomes:
     """The outcomes of one night's rows of GATES."""
     found = [(row["gate"], outcome_of(row)) for row in gates]
-    failed, accepted = (tuple(name for name, of in found if of == word) for word in (FAILED, ACCEPTED))
-    return Outcomes(len(found), failed, accepted)
+    failed, accepted, warned = (tuple(name for name, of in found if of == word) for word in (FAILED, ACCEPTED, WARNED))
+    return Outcomes(len(found), failed, accepted, warned)

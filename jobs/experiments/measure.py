@@ -11,8 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import PositiveFloat, PositiveInt
 
+from jobs.checks import warn
 from jobs.experiments.days import SUMS, batches_between, newest_nights, summed, update_days
 from jobs.experiments.sides import Experiment, read_experiments
+from jobs.experiments.summary import drift_checks, read_touch_points
 from jobs.experiments.touch_points import count_days
 from jobs.lake.lake import Lake
 from jobs.lake.reading import StoredRow, Wanted, scan
@@ -51,15 +53,20 @@ class ExperimentsConfig(StepSettings):
     """Uplift, as a fraction, that the intervals for daily looks are shortest for; choose it before an experiment."""
 
 
-def measure(lake: Lake, run: Run, config: ExperimentsConfig) -> int:
-    """Write the night's rows of EXPERIMENTS; returns how many. Nothing where nobody logs what was shown."""
+def measure(lake: Lake, run: Run, config: ExperimentsConfig) -> list[str]:
+    """Write what the night knows of touch points and experiments; nothing where nobody logs what was shown.
+
+    Returns warnings of touch points that did far worse on the last day than before.
+    """
     if not lake.exists(OUTCOMES):
-        return 0
+        return []
     update_days(lake, run)
     count_days(lake, run)
     due = [one for one in read_experiments(lake, run.as_of) if one.last_day + timedelta(LATEST) >= run.as_of]
     rows = [row for one in due for row in _rows_of(lake, one, config)]
-    return lake.replace_rows(EXPERIMENTS, rows, run) if rows or lake.exists(EXPERIMENTS) else 0
+    if rows or lake.exists(EXPERIMENTS):
+        lake.replace_rows(EXPERIMENTS, rows, run)
+    return warn(lake, run, drift_checks(read_touch_points(lake, run.as_of), run.as_of))
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ class Point:
     at: date | int
     value: float
     mark: str = ""
-    """failed, accepted or nothing."""
+    """failed, accepted, warned or nothing."""
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
+import pyarrow.compute as pc
+
+from jobs.checks import WARNED, WARNS, gates_of, outcome_of
 from jobs.experiments.results import Results, is_decided, read_results
+from jobs.experiments.summary import Part, TouchPointSummary, costly_rules, read_touch_points
 from jobs.lake.lake import Lake
-from jobs.lake.reading import StoredRow, count_rows
-from jobs.report.charts import IntervalLine, IntervalPanel
+from jobs.lake.reading import StoredRow, count_rows, of_night
+from jobs.report.charts import IntervalLine, IntervalPanel, Point, Series
 from jobs.report.pages import environment
 from jobs.run import Run
 from jobs.tables.experiments import EXPERIMENTS
+from jobs.tables.shop import TITLES
 from jobs.text import clean
 from models.evaluation.bootstrap import Interval
 
@@ -27,14 +33,40 @@ class ShownExperiment:
     """Uplifts in clicks of each market; None where there is one market."""
 
 
+@dataclass(frozen=True)
+class ShownTouchPoint:
+    """One touch point as the page shows it."""
+
+    summary: TouchPointSummary
+    daily: Series
+    """Clicks in 100 impressions of each day."""
+    costly: Sequence[Part]
+    """Rules that surely cost clicks."""
+    panels: Sequence[IntervalPanel]
+    """Clicks beyond what places lead to expect, by each dimension of COMPARED_BY that has two parts."""
+
+
+COMPARED_BY = {
+    "source": "source",
+    "rule": "rule",
+    "product age": "age of the product",
+    "brand age": "age of the brand",
+    "market": "market",
+}
+"""Dimension -> its name in a title."""
+MOST_PARTS, MOST_PLACES = 12, 24
+
+
 def is_measured(lake: Lake, as_of: date) -> bool:
-    """Whether the night measured what came of what was shown: only then it has a page about it."""
-    return count_rows(lake, EXPERIMENTS, as_of) > 0
+    """Whether nights up to this one measured what came of what was shown: only then it has a page about it."""
+    return bool(count_rows(lake, EXPERIMENTS, as_of) or read_touch_points(lake, as_of))
 
 
 def written_of(lake: Lake, run: Run) -> str:
     """The page of a night as HTML."""
     found = [ShownExperiment(one, *_panels(one)) for one in read_results(lake, run.as_of)]
+    touch_points = [_touch_point(one) for one in read_touch_points(lake, run.as_of)]
+    of_report = of_night(run.as_of) & (pc.field("step") == WARNS)
     return (
         environment()
         .get_template("experiments.html")
@@ -44,8 +76,26 @@ def written_of(lake: Lake, run: Run) -> str:
             running=[one for one in found if one.results.running],
             ended=[one.results for one in found if not one.results.running],
             is_decided=is_decided,
+            touch_points=touch_points,
+            days=sorted({day for one in touch_points for day in one.summary.days}),
+            most_places=MOST_PLACES,
+            warned=[row for row in gates_of(lake, of_report) if outcome_of(row) == WARNED],
+            titles=TITLES,
         )
     )
+
+
+def _touch_point(one: TouchPointSummary) -> ShownTouchPoint:
+    daily = tuple(Point(day, 100 * row["rate"]) for day, row in one.days.items())
+    panels = []
+    for dimension, name in COMPARED_BY.items():
+        lines = []
+        for part in one.parts[dimension][:MOST_PARTS]:
+            if beyond := part.beyond:
+                lines.append(IntervalLine(clean(part.name), False, (Interval(*(100 * end for end in beyond)),)))
+        if len(lines) > 1:
+            panels.append(IntervalPanel(f"By {name}", ("clicks beyond those of such places",), tuple(lines), True))
+    return ShownTouchPoint(one, Series("clicks in 100 impressions", daily), costly_rules(one), panels)
 
 
 def _panels(results: Results) -> tuple[IntervalPanel | None, IntervalPanel | None]:

@@ -12,7 +12,7 @@ from textwrap import shorten
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.checks import ACCEPTED, FAILED, PASSED, Outcomes, outcome_of, outcomes
+from jobs.checks import ACCEPTED, FAILED, PASSED, WARNED, Outcomes, outcome_of, outcomes
 from jobs.checks import gates_of as recorded_gates
 from jobs.gate.counts import Catalogue, ListCounts
 from jobs.lake.changes import unchanged
@@ -99,7 +99,7 @@ class GateResult:
     value: float
     rule: str
     outcome: str
-    """passed, failed or accepted."""
+    """passed, failed, accepted or warned."""
     detail: str
 
 
@@ -234,8 +234,8 @@ def outcomes_of(lake: Lake, as_of: date) -> Outcomes:
 
 
 def gates_of(lake: Lake, as_of: date) -> list[GateResult]:
-    """The night's checks: failed ones, then accepted ones, then by what they are about."""
-    order = (FAILED, ACCEPTED, PASSED)
+    """The night's checks: failed ones, then accepted ones, then warnings, then by what they are about."""
+    order = (FAILED, ACCEPTED, WARNED, PASSED)
     gates = [_gate(row) for row in recorded_gates(lake, of_night(as_of))]
     return sorted(gates, key=lambda gate: (order.index(gate.outcome), GATE_GROUPS.index(gate.group), gate.gate))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
 
@@ -74,8 +74,9 @@ def execute(lake: Lake, run: Run, config: ReportConfig) -> Counts:
     """Measure what came of the lists, and write the pages of the night; they show what is there, so they can be written
     after any step.
     """
-    measure(lake, run, config.experiments)
-    return _write_pages(lake, run, config)
+    warned = measure(lake, run, config.experiments)
+    counts = _write_pages(lake, run, config)
+    return replace(counts, note="; ".join([counts.note, *(f"warning: {text}" for text in warned)]))
 
 
 def _write_pages(lake: Lake, run: Run, config: ReportConfig) -> Counts:
@@ -194,7 +195,7 @@ def _night_page(lake: Lake, run: Run, config: ReportConfig, recent: Recent, coun
 
 
 def _by_group(gates: list[GateResult]) -> dict[str, list[GateResult]]:
-    """Heading -> its gates in their order; those that failed, or were accepted, have headings of their own, first."""
+    """Heading -> its gates in their order; those that did not pass have headings of their own, first."""
     groups: dict[str, list[GateResult]] = {}
     for gate in gates:
         groups.setdefault(gate.group if gate.outcome == PASSED else gate.outcome.capitalize(), []).append(gate)

@@ -120,7 +120,7 @@ value  DOUBLE   the figure found
 rule   STRING   the limit, as text: at least 0.9
 passed BOOLEAN  whether the figure is within the limit
 detail STRING   how the figure was computed
-step   STRING   the step that checked it: ingest or gate; null in old rows
+step   STRING   the step that checked it: ingest, gate, or report, which only warns; null in old rows
 accepted BOOLEAN true if it failed and an operator accepted the failure
 """,
 )

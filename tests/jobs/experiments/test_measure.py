@@ -47,7 +47,7 @@ def rows(lake: Lake, **wanted: str) -> list[StoredRow]:
 def test_a_shop_that_logs_nothing_gets_no_table(tmp_path: Path) -> None:
     empty = Lake(tmp_path)
     record_variants(empty, run_of(START), "lists", SIDES[:1], (None, None))
-    assert measure(empty, run_of(START), ExperimentsConfig()) == 0
+    assert measure(empty, run_of(START), ExperimentsConfig()) == []
     assert not any(empty.exists(table) for table in (VARIANTS, CUSTOMER_DAYS, EXPERIMENTS))
 
 
@@ -140,7 +140,7 @@ def test_the_page_and_the_terminal_begin_with_the_verdict(lake: Lake) -> None:
     assert found.headline.endswith("in clicks, after 4 days; not decided in saves, bag-adds, purchases and revenue")
     page = written_of(lake, run_of(AS_OF))
     assert Page(page).text.index("ahead by") < Page(page).text.index("Uplift over the control")
-    assert page.count('<figure class="intervals">') == 2, "one chart of all markets, one of each"
+    assert "Uplift in clicks by market" in page
     console = Console(record=True, width=200)
     print_experiments(lake, AS_OF, console)
     assert console.export_text().startswith(f"order, running, by the night of {AS_OF}: b is ahead by ")

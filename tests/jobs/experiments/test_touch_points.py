@@ -7,13 +7,20 @@ from pathlib import Path
 
 import pytest
 
+from jobs.checks import gates_of, outcomes
+from jobs.errors import GateError
+from jobs.experiments.measure import ExperimentsConfig, measure
+from jobs.experiments.summary import costly_rules, read_touch_points
 from jobs.experiments.touch_points import DIMENSIONS, count_days
+from jobs.gate.passed import require_passed
 from jobs.lake.lake import Lake
-from jobs.lake.reading import StoredRow
+from jobs.lake.reading import StoredRow, of_night
+from jobs.report.experiments import written_of
 from jobs.tables.experiments import TOUCH_POINT_DAYS
 from jobs.tables.impressions import OUTCOMES
 from jobs.tables.shop import CATALOGUE
-from tests.support.shown import START, run_of, write_day
+from tests.support.page import Page
+from tests.support.shown import START, days_from, run_of, write_day
 
 AS_OF = START + timedelta(days=1)
 
@@ -80,3 +87,38 @@ def test_a_day_is_counted_once(tmp_path: Path) -> None:
     write_day(lake, run_of(AS_OF + timedelta(days=1)), START, customers=40)
     count_days(lake, run_of(AS_OF + timedelta(days=1)))
     assert {row["as_of"] for row in lake.arrow(TOUCH_POINT_DAYS).to_pylist()} == {AS_OF}
+
+
+def test_a_day_that_did_far_worse_is_warned_of_and_stops_nothing(tmp_path: Path) -> None:
+    lake, days = Lake(tmp_path), days_from(START, 5)
+    for day in days:
+        write_day(lake, run_of(day + timedelta(days=1)), day, customers=600, effect=-0.7 if day == days[-1] else 0.4)
+    assert measure(lake, run_of(days[-1]), ExperimentsConfig()) == []
+    night = days[-1] + timedelta(days=1)
+    (first, second) = measure(lake, run_of(night), ExperimentsConfig())
+    assert first.startswith("you_might_also_like_clicks is 0.") and f"was shown on {days[-1]} was clicked" in first
+    assert second.startswith("recommended_for_you_clicks")
+    assert str(outcomes(gates_of(lake, of_night(night)))).endswith(
+        "warned: recommended_for_you_clicks, you_might_also_like_clicks"
+    )
+    with pytest.raises(GateError, match="never went through its gates"):  # and not: failed them
+        require_passed(lake, night)
+    page = Page(written_of(lake, run_of(night))).text
+    assert "No experiment is running" in page and "you_might_also_like_clicks warns" in page
+    assert "The rule sale cost about" in page
+
+
+def test_parts_of_a_week_are_summed_up(tmp_path: Path) -> None:
+    lake, days = Lake(tmp_path), days_from(START, 3)
+    for day in days:
+        write_day(lake, run_of(day + timedelta(days=1)), day, customers=1200)
+    night = days[-1] + timedelta(days=1)
+    count_days(lake, run_of(night))
+    summary = read_touch_points(lake, night)[0]
+    assert (summary.title, list(summary.days)) == ("You Might Also Like", days)
+    assert summary.whole and summary.whole.impressions == 3 * 4000
+    assert [part.name for part in summary.parts["place"]] == ["1", "2", "3", "4", "5"]
+    (rule,) = costly_rules(summary)
+    assert rule.name == "sale" and rule.beyond and -1 <= rule.beyond[1] < rule.beyond[0] < rule.beyond[2] < 0
+    alone = read_touch_points(lake, days[1])[0].whole
+    assert alone and summary.whole.half == pytest.approx(alone.half * 3**0.5, rel=0.25)
