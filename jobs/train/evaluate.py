@@ -13,7 +13,7 @@ from jobs.train.held_out import SERVED
 from models.arrays import Rows
 from models.contract import FloatMatrix, Recommender
 from models.evaluation.baselines import CategoryPopularity, ItemNeighbours, MarkovChain, OwnRepeat, PopularityScorer
-from models.evaluation.bootstrap import Interval, mean_interval, paired_uplift
+from models.evaluation.bootstrap import Interval, mean_interval, mean_intervals, paired_uplift
 from models.evaluation.days import CustomerDays
 from models.evaluation.metrics import (
     Allowed,
@@ -84,8 +84,9 @@ class SliceMetrics:
         """Every metric's mean with its interval; nothing where no pair has a target."""
         if not len(self.rows):
             return
-        for metric, values in self.metrics.items():
-            yield Figure.mean(self.model, metric, self.slice, values, self.customers)
+        intervals = mean_intervals(list(self.metrics.values()), self.customers)
+        for metric, interval in zip(self.metrics, intervals, strict=True):
+            yield Figure.of(self.model, metric, self.slice, interval, self.customers)
 
     def within(self, label: str, rows: npt.NDArray[np.bool_]) -> Iterator[Figure]:
         """The headline over the pairs where `rows` [pairs] is true, if there are enough customers."""

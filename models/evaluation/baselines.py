@@ -172,8 +172,10 @@ def _weighted_rows(
     if normalise:
         weights = weights / np.bincount(owner, weights=weights, minlength=len(sequences))[owner]
     used = np.flatnonzero(weights > 1e-6)
-    event, pair = matrix.pairs_of(sequences.products[used])
-    keys = owner[used][event] * len(matrix) + matrix.columns[pair]
+    cells, cell = np.unique(owner[used] * len(matrix) + sequences.products[used], return_inverse=True)
+    weights = np.bincount(cell, weights=weights[used]).astype(np.float64)
+    at, pair = matrix.pairs_of(cells % len(matrix))
+    keys = (cells // len(matrix))[at] * len(matrix) + matrix.columns[pair]
     size = len(sequences) * len(matrix)
-    summed = np.bincount(keys, weights=weights[used][event] * matrix.values[pair], minlength=size)
+    summed = np.bincount(keys, weights=weights[at] * matrix.values[pair], minlength=size)
     return summed.reshape(len(sequences), len(matrix)).astype(np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,8 +31,13 @@ def mean_interval(values: Floats, groups: Groups | None = None, seed: int = SEED
     """Mean of `values` [m] with its interval. With `groups` [m] whole groups are drawn, for values that are not
     independent, such as the queries of one basket. Raises ValueError when m is 0.
     """
-    drawn = _resampled_means([values], groups, seed)[0]
-    return _interval(float(np.mean(values)), drawn)
+    return mean_intervals([values], groups, seed)[0]
+
+
+def mean_intervals(columns: Sequence[Floats], groups: Groups | None = None, seed: int = SEED) -> list[Interval]:
+    """`mean_interval` of several figures of the same m, which share their draws."""
+    drawn = _resampled_means(columns, groups, seed)
+    return [_interval(float(np.mean(values)), means) for values, means in zip(columns, drawn, strict=True)]
 
 
 def paired_difference(ours: Floats, theirs: Floats, groups: Groups | None = None) -> Interval:
@@ -56,20 +62,20 @@ def _interval(value: float, drawn: FloatVector) -> Interval:
     return Interval(value, float(low), float(high))
 
 
-def _resampled_means(columns: list[Floats], groups: Groups | None, seed: int) -> list[FloatVector]:
-    """One mean per draw and column; a draw takes as many groups as there are, with replacement."""
+def _resampled_means(columns: Sequence[Floats], groups: Groups | None, seed: int) -> FloatVector:
+    """[columns, DRAWS], the mean of each draw, which takes as many groups as there are, with replacement."""
     size = len(columns[0])
     if size == 0 or any(len(column) != size for column in columns):
         raise ValueError(f"columns of {[len(column) for column in columns]} values: give equally many, at least one")
     if not all(np.isfinite(column).all() for column in columns):
         raise ValueError("a NaN or infinite value has no bootstrap; drop those customers and say how many")
     member = np.arange(size) if groups is None else np.unique(groups, return_inverse=True)[1]
-    counts = np.bincount(member).astype(np.float64)
-    sums = [np.bincount(member, weights=column) for column in columns]
+    counts = np.bincount(member)
+    sums = np.stack([counts, *(np.bincount(member, weights=column) for column in columns)])
     random = np.random.default_rng(seed)
-    means = [np.empty(DRAWS) for _ in columns]
-    for draw in range(DRAWS):
+    means = np.empty((DRAWS, len(columns)))
+    for mean in means:
         times = np.bincount(random.integers(0, len(counts), len(counts)), minlength=len(counts))
-        for mean, total in zip(means, sums, strict=True):
-            mean[draw] = (times @ total) / (times @ counts)
-    return means
+        drawn, *totals = sums @ times.astype(np.float64)
+        mean[:] = totals / drawn
+    return means.T

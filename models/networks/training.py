@@ -83,6 +83,9 @@ class TrainingConfig(LossConfig):
 class NextProductModule(nn.Module, ABC):
     """A network that turns prefixes of histories into vectors, and has a vector for each product."""
 
+    def begin_batch(self) -> None:
+        """Called before each batch of a training."""
+
     @abstractmethod
     def states(self, batch: Batch) -> torch.Tensor:
         """[B, L, D]: at each position, the customer vector after that event; it must not read later events."""
@@ -138,6 +141,7 @@ def train(
             expected = kept.steps + (passes - len(means)) * len(epoch)
             for rows in epoch:
                 batch = pad(cut, rows, device, wanted)
+                module.begin_batch()
                 loss = _loss(module, batch, sampler, weights, config, rng)
                 optimiser.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]

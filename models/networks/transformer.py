@@ -76,6 +76,10 @@ class TransformerConfig(BlockConfig):
         super().__post_init__()
 
 
+FEW_PRODUCTS = 8_192
+"""A batch looks up some thousand products: of fewer than that, the features of all are summed, once a batch."""
+
+
 class ProductTable(nn.Module):
     """A product's vector: its own plus the mean of its features' vectors."""
 
@@ -87,6 +91,8 @@ class ProductTable(nn.Module):
         self.id_dropout = config.id_dropout
         self.feature: nn.Embedding | None = None
         self.register_buffer("features", torch.from_numpy(np.array(catalogue.features)))
+        self.every: torch.Tensor | None = None
+        """[V, D], what features say of each of FEW_PRODUCTS, once for all look-ups of a batch that is learned from."""
         if catalogue.features.shape[1]:
             self.feature = nn.Embedding(BUCKETS, config.width)  # each batch reads most of it: no sparse gradient
             # Small at first, so that words of new products alone change their vectors little.
@@ -105,12 +111,21 @@ class ProductTable(nn.Module):
         own: torch.Tensor = self.own(products)
         if self.feature is None:
             return own
-        features = self.features[products.flatten()].long()
-        share = (features > 0) / (features > 0).sum(1, keepdim=True).clamp(min=1)
-        described = F.embedding_bag(features, self.feature.weight, mode="sum", per_sample_weights=share)
+        if self.training and len(self.features) <= FEW_PRODUCTS:
+            if self.every is None:
+                self.every = self.described(self.features)
+            described = F.embedding(products, self.every)
+        else:
+            described = self.described(self.features[products.flatten()]).view(own.shape)
         if self.training and self.id_dropout:
             own = own * (torch.rand(products.shape, device=own.device) >= self.id_dropout)[..., None]
-        return own + described.view(own.shape)
+        return own + described
+
+    def described(self, features: torch.Tensor) -> torch.Tensor:
+        """[n, D], the mean of the vectors of the features [n, F] of each product, of which 0 is none."""
+        assert self.feature is not None
+        share = (features > 0) / (features > 0).sum(1, keepdim=True).clamp(min=1)
+        return F.embedding_bag(features.long(), self.feature.weight, mode="sum", per_sample_weights=share)
 
 
 class Attention(nn.Module):
@@ -130,8 +145,7 @@ class Attention(nn.Module):
         """[B, Q, D] from query [B, Q, D], read and values [B, L, D]; ages [.., Q, L] events back, below 0 unseen."""
         if query.shape[1] == 1:
             return self.of_one(query, read, values, ages)
-        q, k, v = self.split(self.query(query)), self.split(self.key(read)), self.split(self.value(values))
-        found = F.scaled_dot_product_attention(q, k, v, attn_mask=self.bias(ages))
+        found = self.weights(query, read, ages) @ self.split(self.value(values))
         return found.transpose(1, 2).flatten(2)
 
     def of_one(self, query: torch.Tensor, read: torch.Tensor, values: torch.Tensor, ages: torch.Tensor) -> torch.Tensor:
@@ -153,7 +167,9 @@ class Attention(nn.Module):
     def weights(self, query: torch.Tensor, read: torch.Tensor, ages: torch.Tensor) -> torch.Tensor:
         """[B, H, Q, L], the weights that `forward` gives to the values."""
         q, k = self.split(self.query(query)), self.split(self.key(read))
-        weights: torch.Tensor = (q @ k.transpose(2, 3) * q.shape[-1] ** -0.5 + self.bias(ages)).softmax(-1)
+        scale = q.shape[-1] ** -0.25
+        # Not torch's own attention, which on a CPU looks for rows that may read nothing, whenever a bias is learned.
+        weights: torch.Tensor = ((q * scale) @ (k.transpose(2, 3) * scale) + self.bias(ages)).softmax(-1)
         return weights
 
     def split(self, vectors: torch.Tensor) -> torch.Tensor:
@@ -212,6 +228,10 @@ class TransformerModule(NextProductModule):
         with torch.no_grad():  # at first the state itself, at a product vector's length
             self.state.weight.copy_(torch.eye(config.width) * config.width**-0.5)
 
+    def begin_batch(self) -> None:
+        """Forget what was summed with the weights before."""
+        self.products.every = None
+
     def vectors(self, products: torch.Tensor) -> torch.Tensor:
         """[.., D], the same vectors that histories are read with; looked up where nothing is learned any more."""
         if not self.training:
@@ -227,7 +247,7 @@ class TransformerModule(NextProductModule):
 
     def train(self, mode: bool = True) -> Self:
         """As of every module; forgets the final vectors, since weights have changed or are about to."""
-        self.final = None
+        self.final = self.products.every = None
         return super().train(mode)
 
     def states(self, batch: Batch) -> torch.Tensor:

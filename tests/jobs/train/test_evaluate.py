@@ -158,7 +158,7 @@ def test_figures_of_a_model_draw_customers() -> None:
     assert found.customers.tolist() == days.customers.tolist()
     figure = next(f for f in found.figures() if f.metric == HEADLINE)
     wanted = mean_interval(found.metrics[HEADLINE], days.customers)
-    assert (figure.value, figure.low, figure.high) == (wanted.value, wanted.low, wanted.high)
+    assert (figure.value, figure.low, figure.high) == pytest.approx((wanted.value, wanted.low, wanted.high))
     assert figure.customers == 60 < len(days)
 
 
