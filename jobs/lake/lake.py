@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from copy import copy
 from datetime import date
 from functools import cached_property
@@ -62,6 +63,8 @@ class Lake:
         """Whether work on every customer runs in the engine's executors instead of this process."""
         self.versions: Mapping[str, int] = {}
         """Table -> the Delta version that is read (`at`), by name; other tables are read as they are now."""
+        self._newest: dict[str, tuple[tuple[int, int] | None, Snapshot]] = {}
+        """Name -> `_newest_commit` of a table and the table: a step opens some of them dozens of times."""
         self._start_engine = start_engine
         self._current: set[Table] = set()
         """Tables known to have all their columns."""
@@ -144,7 +147,7 @@ class Lake:
 
     def version(self, table: Table) -> int:
         """Delta version of the table that is read: the newest one."""
-        return self.delta(table).version()
+        return self.snapshot(table).version
 
     def history(self, table: Table, since: int) -> list[dict[str, Any]]:
         """Commits of the table from a Delta version to the one that is read, newest first, without forgotten ones.
@@ -188,7 +191,23 @@ class Lake:
 
     def snapshot(self, table: Table, version: int | None = None) -> Snapshot:
         """The table as it is now, or at a Delta version."""
-        return Snapshot(self.delta(table, version), table)
+        if version is not None or table.name in self.versions or is_remote(self.root):
+            return Snapshot(self.delta(table, version), table)
+        commit, kept = self._newest.get(table.name, (None, None))
+        if kept is None or commit is None or self._newest_commit(table, kept.version) != commit:
+            kept = Snapshot(self.delta(table), table)
+            self._newest[table.name] = self._newest_commit(table, kept.version), kept
+        return kept
+
+    def _newest_commit(self, table: Table, version: int) -> tuple[int, int] | None:
+        """Identity of the file of a table's newest commit, if that is this version; an open table is kept by it."""
+        log = self.path(table) / "_delta_log"
+        if (log / f"{version + 1:020}.json").exists():
+            return None
+        with suppress(FileNotFoundError):
+            found = (log / f"{version:020}.json").stat()
+            return found.st_ino, found.st_mtime_ns
+        return None
 
     def dataset(self, table: Table) -> ds.Dataset:
         """All stored rows of the table as an Arrow dataset."""

@@ -42,6 +42,11 @@ class Snapshot:
         self.delta, self.table = delta, table
         self.schema = arrow_schema(table)
 
+    @property
+    def version(self) -> int:
+        """Its Delta version."""
+        return self.delta.version()
+
     @cached_property
     def data(self) -> ds.Dataset:
         """All stored rows."""
