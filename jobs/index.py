@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import PositiveInt
 from pyspark.sql import DataFrame
@@ -23,21 +24,24 @@ from jobs.index_manifest import FILES, checked_files, sha256_of
 from jobs.lake import storage
 from jobs.lake.lake import Lake
 from jobs.lake.storage import staged_folder
-from jobs.model_inputs import ProductVectors, key_column, list_offsets, read_histories
+from jobs.model_inputs import HISTORY_COLUMNS, ProductVectors, key_column, list_offsets, to_histories
 from jobs.run import Counts, Run, fingerprint
 from jobs.settings import StepSettings
-from jobs.tables.shop import CATALOGUE, EVENTS, PEOPLE_ALSO_BOUGHT, YOU_MIGHT_ALSO_LIKE
+from jobs.tables.shop import CATALOGUE, CUSTOMER_SEQUENCES, EVENTS, PEOPLE_ALSO_BOUGHT, YOU_MIGHT_ALSO_LIKE
 from jobs.tables.table import Table
 from models.contract import Compute, FloatMatrix
 from models.copurchase.candidates import over_products
-from models.copurchase.model import CoPurchase, CoPurchaseConfig
-from models.copurchase.pairs import visits
+from models.copurchase.model import BasketCounts, CoPurchase, CoPurchaseConfig
+from models.copurchase.pairs import Baskets, visits
+from models.ragged import offsets_of
 from models.search import search
 from models.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from models.search.device import DeviceProducts
 
+CUSTOMERS_AT_ONCE = 16_384
+"""Histories held in memory at once."""
 CO_VIEWS = "co_views."
 """Prefix of the tensors of the model of views."""
 LOOKED_AT = CoPurchaseConfig(half_life_days=30.0, popularity_discount=0.0, trend=0.0)
@@ -153,12 +157,12 @@ def _co_views(
     if earlier is not None and earlier.co_views is not None:
         rows = earlier.vocabulary.encode(vocabulary.ids, missing="negative").astype(np.int64)
         return over_products(earlier.co_views, rows), {name: earlier.manifest[name] for name in ("fit", "visits")}
-    offsets, products, times = visits(read_histories(lake, run.as_of, vocabulary).sequences, config.pause_minutes * 60)
-    fit = {"fit": _fit(run, settings), "visits": len(times)}
-    if not len(times):
-        return None, fit
-    now = int(run.midnight.timestamp())
-    return CoPurchase.fit(offsets, products, len(vocabulary), LOOKED_AT, times, now, run.progress), fit
+    histories = lake.snapshot(CUSTOMER_SEQUENCES).encoded(HISTORY_COLUMNS, run.as_of, CUSTOMERS_AT_ONCE)
+    pause = config.pause_minutes * 60
+    batches = (visits(to_histories(rows, vocabulary).sequences, pause) for rows in histories)
+    counts = BasketCounts.of(batches, len(vocabulary), LOOKED_AT, int(run.midnight.timestamp()))
+    fit = {"fit": _fit(run, settings), "visits": counts.baskets}
+    return CoPurchase.fit(counts, run.progress) if counts.baskets else None, fit
 
 
 def _write_bought(lake: Lake, run: Run, config: IndexConfig) -> dict[str, Any]:
@@ -170,17 +174,10 @@ def _write_bought(lake: Lake, run: Run, config: IndexConfig) -> dict[str, Any]:
         model = over_products(earlier.co_purchase, rows)
         fit = {name: earlier.manifest[name] for name in ("fit", "baskets", "model_id")}
     else:
-        baskets = to_baskets(basket_rows(lake.frame(EVENTS), run.midnight, config.basket_days), vocabulary)
-        model = CoPurchase.fit(
-            baskets.offsets,
-            baskets.products,
-            len(vocabulary),
-            CoPurchaseConfig(),
-            baskets.times,
-            int(run.midnight.timestamp()),
-            run.progress,
-        )
-        fit = {"fit": _fit(run, settings), "baskets": len(baskets), "model_id": f"co-purchase-{run.run_id}"}
+        batches = _baskets(lake, run, config, vocabulary)
+        counts = BasketCounts.of(batches, len(vocabulary), now=int(run.midnight.timestamp()))
+        model = CoPurchase.fit(counts, run.progress)
+        fit = {"fit": _fit(run, settings), "baskets": counts.baskets, "model_id": f"co-purchase-{run.run_id}"}
     paired = float(model.has_baskets().mean())
     manifest = {"products": len(vocabulary), "paired": paired, "config": model.config()} | fit
     new = NewIndex(vocabulary, model.target_vectors(), model.source_vectors(), model.tensors(), manifest)
@@ -250,23 +247,22 @@ def write_index(lake: Lake, run: Run, config: IndexConfig, table: Table, new: Ne
     return whole
 
 
-@dataclass(frozen=True)
-class Baskets:
-    """b baskets; `products[offsets[k]:offsets[k + 1]]` are those of basket k."""
+BASKETS = pa.schema([("product_ids", pa.list_(pa.string())), ("second", pa.int64())])
 
-    offsets: npt.NDArray[np.int64]
-    products: npt.NDArray[np.int32]
-    times: npt.NDArray[np.int64]
-    """[b], seconds since 1970 UTC of each basket's first purchase."""
 
-    def __len__(self) -> int:
-        return len(self.times)
+def _baskets(lake: Lake, run: Run, config: IndexConfig, vocabulary: Vocabulary) -> Iterator[Baskets]:
+    rows = basket_rows(lake.frame(EVENTS), run.midnight, config.basket_days)
+    staging = lake.path(EVENTS).with_name(".baskets.aside")
+    with lake.engine.staged_rows(rows, BASKETS, staging, run.progress, "tasks of baskets") as batches:
+        for batch in batches:
+            yield to_baskets(batch, vocabulary)
 
 
 def basket_rows(events: DataFrame, before: datetime, days: int) -> DataFrame:
     """Purchases strictly before `before` and at most `days` old, by basket: product_ids and the first second.
 
-    Purchases without a basket id belong together where customer and time are equal.
+    Purchases without a basket id belong together where customer and time are equal. Products and baskets come in any
+    order, a product as often as it was bought: to order them would cost the engine several times as much.
     """
     night = F.lit(before.isoformat()).cast("timestamp")
     oldest = F.lit((before - timedelta(days=days)).isoformat()).cast("timestamp")
@@ -275,19 +271,17 @@ def basket_rows(events: DataFrame, before: datetime, days: int) -> DataFrame:
     )
     basket = F.coalesce("basket_id", F.col("event_ts").cast("string"))
     grouped = bought.groupBy("customer_id", basket.alias("basket")).agg(
-        F.sort_array(F.collect_set("product_id")).alias("product_ids"),
-        F.unix_timestamp(F.min("event_ts")).alias("second"),
+        F.collect_list("product_id").alias("product_ids"), F.unix_timestamp(F.min("event_ts")).alias("second")
     )
-    return grouped.orderBy("second", "customer_id", "basket").select("product_ids", "second")
+    return grouped.select("product_ids", "second")
 
 
-def to_baskets(rows: DataFrame, vocabulary: Vocabulary) -> Baskets:
+def to_baskets(rows: pa.RecordBatch | pa.Table, vocabulary: Vocabulary) -> Baskets:
     """`basket_rows` as arrays; products outside the vocabulary are left out."""
-    table = rows.toArrow()
-    products = vocabulary.encode(pc.list_flatten(table["product_ids"]), missing="negative")
-    known_before = np.concatenate(([0], np.cumsum(products >= 0)))
+    products = vocabulary.encode(pc.list_flatten(rows["product_ids"]), missing="negative")
+    known_before = offsets_of(products >= 0)
     return Baskets(
-        known_before[list_offsets(table["product_ids"])],
+        known_before[list_offsets(rows["product_ids"])],
         products[products >= 0],
-        np.asarray(table["second"]).astype(np.int64),
+        np.asarray(rows["second"]).astype(np.int64),
     )

@@ -43,6 +43,7 @@ class ProductVectors:
         return ProductVectors(Vocabulary(rows["product_id"].combine_chunks()), matrix(rows["vector"]), cold, model_id)
 
 
+KINDS = Vocabulary(EVENT_TYPES)
 HISTORY_COLUMNS = ("customer_id", "product_ids", "event_types", "event_timestamps", "market")
 
 
@@ -59,13 +60,14 @@ class Histories:
 
 
 def to_histories(rows: pa.RecordBatch | pa.Table, vocabulary: Vocabulary, keep_unknown: bool = False) -> Histories:
-    """Rows of customer_sequences as arrays; events of unknown products are left out unless `keep_unknown`."""
+    """Rows of customer_sequences, dictionary-encoded or not, as arrays; events of unknown products are left out unless
+    `keep_unknown`.
+    """
     lists = {name: _flat(rows[name]) for name in HISTORY_COLUMNS[1:4]}
-    types = pc.index_in(lists["event_types"], value_set=pa.array(EVENT_TYPES))
     sequences = Sequences(
         list_offsets(rows["product_ids"]),
         vocabulary.encode(lists["product_ids"], missing="negative"),
-        np.asarray(types).astype(np.int8),
+        KINDS.encode(lists["event_types"]).astype(np.int8),
         np.asarray(lists["event_timestamps"].cast(pa.timestamp("s", "UTC"), safe=False).cast(pa.int64())),
     )
     if not keep_unknown:

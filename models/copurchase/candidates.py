@@ -10,7 +10,7 @@ import numpy.typing as npt
 from models.arrays import Rows
 from models.contract import FloatMatrix
 from models.copurchase.model import PSEUDO_COUNT, CoPurchase, Neighbours
-from models.copurchase.pairs import PairCounts
+from models.copurchase.pairs import Floats, Integers, PairCounts
 from models.ragged import offsets_of
 
 
@@ -85,13 +85,14 @@ def _at(values: npt.NDArray[Any], rows: Rows, missing: float) -> npt.NDArray[Any
     return found
 
 
-def _pairs(counts: PairCounts, rows: Rows) -> tuple[Rows, Rows, npt.NDArray[np.float64]]:
+def _pairs(counts: PairCounts, rows: Rows) -> tuple[Rows, Integers, Floats]:
     """(offsets, columns, values) of the pairs whose products both remain."""
-    place = np.full(len(counts), -1, dtype=np.int64)
+    place = np.full(len(counts), -1, dtype=np.int32)
     place[rows[rows >= 0]] = np.flatnonzero(rows >= 0)
-    owner, column = place[counts.owners], place[counts.columns]
-    kept = np.flatnonzero((owner >= 0) & (column >= 0))
+    owner, column = np.repeat(place, counts.lengths), place[counts.columns]
+    kept = (owner >= 0) & (column >= 0)
+    owner, column, values = owner[kept], column[kept], counts.values[kept]
     if (np.diff(rows[rows >= 0]) < 0).any():  # in the same order, as sorted ids are, pairs need no sorting
-        kept = kept[np.lexsort((column[kept], owner[kept]))]
-    lengths = np.bincount(owner[kept], minlength=len(rows))
-    return offsets_of(lengths), column[kept], counts.values[kept]
+        order = np.lexsort((column, owner))
+        owner, column, values = owner[order], column[order], values[order]
+    return offsets_of(np.bincount(owner, minlength=len(rows))), column, values

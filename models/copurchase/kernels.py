@@ -1,4 +1,4 @@
-"""Scores pairs of products and looks them up, in compiled loops for `models.copurchase.model`."""
+"""Counts pairs of products, scores them and looks them up, in compiled loops."""
 
 from __future__ import annotations
 
@@ -9,8 +9,82 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.integer]
+Floats = npt.NDArray[np.floating]
+Rows = npt.NDArray[np.int64]
+
+
+@njit(nogil=True, cache=True)
+def add_pairs(
+    before: tuple[Rows, Ints, Floats],
+    events: tuple[Ints, Floats, Rows, Ints],
+    targets: Ints,
+    new_columns: Ints,
+    new_values: Floats,
+) -> Rows:  # pragma: no cover - compiled
+    """Write the columns and values of the pairs `before` (offsets, columns, values) and those that `events` (sources,
+    weights, starts, lengths) add, of which event e has the weight `weights[e]` and the pairs of `sources[e]` with each
+    of `targets[starts[e] : starts[e] + lengths[e]]`.
+
+    Returns the new offsets; the columns of a row come in no order.
+    """
+    offsets, columns, values = before
+    sources, weights, starts, lengths = events
+    n = len(offsets) - 1
+    begins = np.zeros(n + 1, np.int64)
+    for source in sources:
+        begins[source + 1] += 1
+    begins = np.cumsum(begins)
+    place, by_source = begins.copy(), np.empty(len(sources), np.int32)
+    for event in range(len(sources)):
+        by_source[place[sources[event]]] = event
+        place[sources[event]] += 1
+    sums, found, end = np.zeros(n), np.zeros(n + 1, np.int64), 0
+    for row in range(n):
+        for pair in range(offsets[row], offsets[row + 1]):
+            new_columns[end] = columns[pair]
+            sums[columns[pair]] = values[pair]
+            end += 1
+        for event in by_source[begins[row] : begins[row + 1]]:
+            for at in range(starts[event], starts[event] + lengths[event]):
+                column = targets[at]
+                if sums[column] == 0.0:
+                    new_columns[end] = column
+                    end += 1
+                sums[column] += weights[event]
+        for pair in range(found[row], end):
+            new_values[pair] = sums[new_columns[pair]]
+            sums[new_columns[pair]] = 0.0
+        found[row + 1] = end
+    return found
+
+
+@njit(nogil=True, cache=True)
+def mirrored(offsets: Ints, columns: Ints, values: Floats) -> tuple[Rows, Ints, Floats]:  # pragma: no cover - compiled
+    """(offsets, columns, values) of pairs (i, j), of which only i < j are given, in both directions and in order."""
+    n = len(offsets) - 1
+    lengths = np.zeros(n + 1, np.int64)
+    for column in columns:
+        lengths[column + 1] += 1
+    upper = lengths[1:].copy()  # rows begin with their smaller columns
+    for row in range(n):
+        lengths[row + 1] += offsets[row + 1] - offsets[row]
+    begins = np.cumsum(lengths)
+    upper += begins[:-1]
+    place = begins[:-1].copy()
+    new_columns, new_values = np.empty(begins[-1], np.int32), np.empty(begins[-1], np.float32)
+    for row in range(n):
+        for pair in range(offsets[row], offsets[row + 1]):
+            at = place[columns[pair]]
+            new_columns[at], new_values[at] = row, values[pair]
+            place[columns[pair]] += 1
+    place = upper.copy()
+    for row in range(n):  # rising, so that each row's larger columns rise as well
+        for pair in range(begins[row], upper[row]):
+            at = place[new_columns[pair]]
+            new_columns[at], new_values[at] = row, new_values[pair]
+            place[new_columns[pair]] += 1
+    return begins, new_columns, new_values
 
 
 class PairModel(NamedTuple):
@@ -48,7 +122,7 @@ def score_pairs(
 
 
 @njit(nogil=True, cache=True)
-def find_pairs(offsets: Ints, columns: Ints, owner: Ints, column: Ints) -> Ints:  # pragma: no cover - compiled
+def find_pairs(offsets: Ints, columns: Ints, owner: Ints, column: Ints) -> Rows:  # pragma: no cover - compiled
     """[pairs], the position of each pair (owner, column) in `columns`, which rise within an owner's range; -1: none."""
     found = np.full(len(owner), -1, np.int64)
     for pair in range(len(owner)):
@@ -70,7 +144,7 @@ def find_pairs(offsets: Ints, columns: Ints, owner: Ints, column: Ints) -> Ints:
 @njit(nogil=True, cache=True)
 def best_pairs(
     offsets: Ints, columns: Ints, scores: Floats, owners: Ints, n: int
-) -> Ints:  # pragma: no cover - compiled
+) -> Rows:  # pragma: no cover - compiled
     """[owners, n], the columns of each owner's pairs by falling score, equal ones in stored order; -1 past the last."""
     best = np.full((len(owners), n), -1, np.int64)
     for row in range(len(owners)):

@@ -14,7 +14,7 @@ skip-gram factorises a matrix of this kind; here the shift is a prior and not su
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
@@ -26,12 +26,14 @@ from pydantic import PositiveFloat, PositiveInt
 
 from models.arrays import BoolMask, Rows, top_n_of_scores
 from models.contract import Config, FloatMatrix, Progress, Tensors, silent
-from models.copurchase.pairs import FloatVector, PairCounts, count_together, distinct
+from models.copurchase.pairs import Baskets, Floats, FloatVector, Integers, PairCounter, PairCounts, distinct
 from models.ragged import offsets_of
 from models.sequences import SECONDS_PER_DAY
 from models.settings import Settings, Share
 
 PAIRS_AT_ONCE = 1_000_000
+STEP = 2.0**-32
+"""Baskets' weights are multiples of it, which float64 sums exactly up to two million baskets of weight 1."""
 PSEUDO_COUNT = 0.1
 """Added to every product's weight in p, so that log p exists for one never bought."""
 LEARNED = ("sources", "targets", "log_share", "bias", "log_normaliser")
@@ -76,6 +78,67 @@ class Neighbours:
     """[q, n], true where the pair was bought together (source "co-purchase"), false: the model's guess."""
 
 
+@dataclass(frozen=True)
+class BasketCounts:
+    """What baskets say: all that a model is fitted on. The order of baskets, and how they come in batches, change
+    nothing.
+    """
+
+    config: CoPurchaseConfig
+    pairs: PairCounts
+    """Of distinct baskets, each weighted by its age and size, without the wholesale ones."""
+    trend: FloatVector
+    """[products], log of a product's share of lines lately over its share in the long run; 0 without basket times."""
+    baskets: int
+
+    @classmethod
+    def of(
+        cls,
+        batches: Iterable[Baskets],
+        n_products: int,
+        config: CoPurchaseConfig = CoPurchaseConfig(),
+        now: int | None = None,
+    ) -> Self:
+        """Count baskets, in which repeats of a product count once.
+
+        `now`, the split time or the night's date, is in seconds since 1970 UTC. Raises ValueError on unknown products,
+        on a basket at or after `now`, and where times are given without `now` or the other way round.
+        """
+        pairs, lately, before, count = PairCounter(n_products), np.zeros(n_products), np.zeros(n_products), 0
+        for batch in batches:
+            offsets, products = distinct(batch.offsets, batch.products, n_products)
+            ages, sizes = _ages_in_days(batch, now), np.diff(offsets)
+            long_run = _decay(ages, config.half_life_days)
+            recent = np.repeat(_decay(ages, config.trend_half_life_days), sizes)
+            lately += np.bincount(products, weights=recent, minlength=n_products)
+            before += np.bincount(products, weights=np.repeat(long_run, sizes), minlength=n_products)
+            weights = _in_steps(long_run * np.maximum(sizes - 1, 1) ** -config.size_power)
+            within = sizes <= config.largest_basket
+            pairs.add(offsets_of(sizes[within]), products[np.repeat(within, sizes)], weights[within])
+            count += len(batch)
+        return cls(config, pairs.counts(), np.log(_share(lately) / _share(before)), count)
+
+
+def _ages_in_days(baskets: Baskets, now: int | None) -> FloatVector:
+    times = baskets.times
+    if (times is None) != (now is None):
+        raise ValueError("basket times and `now` go together: give both, or none for baskets without time")
+    if times is None or now is None:
+        return np.zeros(len(baskets))
+    if len(times) != len(baskets) or (len(times) and times.max() >= now):
+        raise ValueError(f"{len(times)} times for {len(baskets)} baskets, all of which have to lie before now, {now}")
+    return np.asarray((now - times) / SECONDS_PER_DAY)
+
+
+def _decay(ages: FloatVector, half_life: float | None) -> FloatVector:
+    return np.ones(len(ages)) if half_life is None else _in_steps(0.5 ** (ages / half_life))
+
+
+def _in_steps(weights: FloatVector) -> FloatVector:
+    """Weights as whole numbers of steps, whose sums are exact: in any order and any batches they are the same."""
+    return np.asarray(np.maximum(np.rint(weights / STEP), 1.0) * STEP)
+
+
 class CoPurchase:
     """The fitted state; make one with `fit` or `restore`."""
 
@@ -85,37 +148,19 @@ class CoPurchase:
         self._totals = counts.row_sums()
 
     @classmethod
-    def fit(
-        cls,
-        offsets: npt.NDArray[np.integer],
-        products: npt.NDArray[np.integer],
-        n_products: int,
-        config: CoPurchaseConfig = CoPurchaseConfig(),
-        times: npt.NDArray[np.integer] | None = None,
-        now: int | None = None,
-        progress: Progress = silent,
-    ) -> Self:
-        """Learn from baskets: basket k holds `products[offsets[k]:offsets[k+1]]`, repeats count once.
-
-        `times` [baskets] and `now` (the split time or the night's date) are seconds since 1970 UTC.
-        Raises ValueError on unknown products, on a basket at or after `now`, and when only one of the
-        two is given.
-        """
-        offsets, products = distinct(offsets, products, n_products)
-        ages = _ages_in_days(times, now, len(offsets) - 1)
-        counts = _weighted_counts(offsets, products, n_products, config, ages)
-        progress("distinct pairs counted", len(counts.columns), len(counts.columns))
-        share = _share(counts.row_sums())
-        sources, targets = factorise(counts, share, config.shift, config.rank, config.seed)
-        trend = np.zeros(n_products) if times is None else _trend(offsets, products, n_products, config, ages)
+    def fit(cls, counts: BasketCounts, progress: Progress = silent) -> Self:
+        """Learn from what was counted in baskets."""
+        config, pairs = counts.config, counts.pairs
+        share = _share(pairs.row_sums())
+        sources, targets = factorise(pairs, share, config.shift, config.rank, config.seed)
         tensors = {
             "sources": sources,
             "targets": targets,
             "log_share": np.log(share),
-            "bias": config.trend * trend - config.popularity_discount * np.log(share),
+            "bias": config.trend * counts.trend - config.popularity_discount * np.log(share),
             "log_normaliser": log_normaliser(sources, targets, np.log(share), progress),
         }
-        return cls(config, counts, tensors)
+        return cls(config, pairs, tensors)
 
     @cached_property
     def _seen_scores(self) -> FloatVector:
@@ -153,12 +198,12 @@ class CoPurchase:
         from models.copurchase.kernels import find_pairs
 
         owner = np.repeat(sources, candidates.shape[1])
-        column = candidates.ravel()
+        column = candidates.ravel().astype(np.int32)  # as stored pairs have it: another type would compile another loop
         valid = (column >= 0) & (column != owner)
         at = find_pairs(self._counts.offsets, self._counts.columns, owner, np.where(valid, column, -1))
         seen, scores = at >= 0, np.full(len(column), -np.inf)
         unseen = valid & ~seen
-        scores[unseen] = self._scores_of(owner[unseen], column[unseen], np.zeros(int(unseen.sum())))
+        scores[unseen] = self._scores_of(owner[unseen], column[unseen], np.zeros(int(unseen.sum()), np.float32))
         scores[seen] = self._seen_scores[at[seen]]
         return scores.reshape(candidates.shape).astype(np.float32), seen.reshape(candidates.shape)
 
@@ -204,7 +249,7 @@ class CoPurchase:
             progress("products with co-purchases", start + len(rows), len(sources))
         return Neighbours(*(np.concatenate(column) for column in zip(*found, strict=True)))
 
-    def _scores_of(self, owner: Rows, column: Rows, counts: FloatVector) -> FloatVector:
+    def _scores_of(self, owner: Rows, column: Integers, counts: Floats) -> FloatVector:
         """[pairs], the score of each pair (owner, column) that was seen `counts` times."""
         from models.copurchase.kernels import PairModel, score_pairs
         from models.search.search import threads
@@ -221,41 +266,6 @@ class CoPurchase:
         return scores
 
 
-def _ages_in_days(times: npt.NDArray[np.integer] | None, now: int | None, baskets: int) -> FloatVector:
-    if (times is None) != (now is None):
-        raise ValueError("basket times and `now` go together: give both, or none for baskets without time")
-    if times is None or now is None:
-        return np.zeros(baskets)
-    if len(times) != baskets or (len(times) and times.max() >= now):
-        raise ValueError(f"{len(times)} times for {baskets} baskets, all of which have to lie before now, {now}")
-    return np.asarray((now - times) / SECONDS_PER_DAY)
-
-
-def _decay(ages: FloatVector, half_life: float | None) -> FloatVector:
-    return np.ones(len(ages)) if half_life is None else np.asarray(0.5 ** (ages / half_life))
-
-
-def _weighted_counts(
-    offsets: Rows, products: Rows, n_products: int, config: CoPurchaseConfig, ages: FloatVector
-) -> PairCounts:
-    """Pairs of distinct baskets, each basket weighted by its age and size, without the wholesale ones."""
-    sizes = np.diff(offsets)
-    weights = _decay(ages, config.half_life_days) * np.maximum(sizes - 1, 1) ** -config.size_power
-    within = sizes <= config.largest_basket
-    return count_together(offsets_of(sizes[within]), products[np.repeat(within, sizes)], weights[within], n_products)
-
-
-def _trend(offsets: Rows, products: Rows, n_products: int, config: CoPurchaseConfig, ages: FloatVector) -> FloatVector:
-    """[products], log of a product's share of lines lately over its share in the long run."""
-    sizes = np.diff(offsets)
-    lately = np.repeat(_decay(ages, config.trend_half_life_days), sizes)
-    before = np.repeat(_decay(ages, config.half_life_days), sizes)
-    return np.log(
-        _share(np.bincount(products, weights=lately, minlength=n_products))
-        / _share(np.bincount(products, weights=before, minlength=n_products))
-    )
-
-
 def _share(counts: npt.NDArray[np.number]) -> FloatVector:
     return np.asarray((counts + PSEUDO_COUNT) / (counts + PSEUDO_COUNT).sum())
 
@@ -268,9 +278,10 @@ def factorise(
     `share` [products] is above 0. Randomised truncated SVD (Halko, Martinsson, Tropp 2011), 4 power
     rounds; equal input and seed give equal vectors. Fewer products than `rank` give fewer dimensions.
     """
-    surprise = np.log1p(counts.values / (shift * share[counts.columns]))
+    chance = (shift * share).astype(np.float32)
+    surprise = np.log1p(counts.values / chance[counts.columns], dtype=np.float32)
     # Counts are symmetric and so is their pattern: the transpose differs in its values alone.
-    transposed = np.log1p(counts.values / (shift * share[counts.owners]))
+    transposed = np.log1p(counts.values / np.repeat(chance, counts.lengths), dtype=np.float32)
     matrix, other = replace(counts, values=surprise).torch(), replace(counts, values=transposed).torch()
     import torch  # seconds to import: only fitting pays for it
 
@@ -285,23 +296,28 @@ def factorise(
 
 
 def log_normaliser(
-    sources: FloatMatrix, targets: FloatMatrix, log_share: FloatVector, progress: Progress = silent, batch: int = 256
+    sources: FloatMatrix, targets: FloatMatrix, log_share: FloatVector, progress: Progress = silent, tile: int = 1024
 ) -> FloatVector:
     """[products], log of the softmax's denominator for each source, over all products but itself."""
-    out = np.empty(len(sources))
     import torch
 
-    # The bias is one more dimension, and all batches share a buffer: allocating one costs more than the product.
-    left = torch.from_numpy(np.column_stack((sources, np.ones(len(sources)))).astype(np.float32))
-    right = torch.from_numpy(np.column_stack((targets, log_share)).astype(np.float32)).T
-    buffer = torch.empty(min(batch, len(left)), len(left))
-    for start in range(0, len(sources), batch):
-        rows = left[start : start + batch]
-        scores = torch.mm(rows, right, out=buffer[: len(rows)])
-        own = torch.arange(len(scores))
-        scores[own, own + start] = -torch.inf
-        highest = scores.max(dim=1, keepdim=True).values
-        summed = scores.sub_(highest).exp_().sum(dim=1)
-        out[start : start + batch] = (summed.log() + highest[:, 0]).numpy()
-        progress("products normalised", start + len(scores), len(sources))
+    # The bias is one more dimension, and so is what is subtracted before exp: each source's best score of the first
+    # tile. Tiles stay in the processor's cache, where scores of all products would not.
+    count = len(sources)
+    left = torch.from_numpy(np.column_stack((sources, np.ones(count), np.zeros(count))).astype(np.float32))
+    right = torch.from_numpy(np.column_stack((targets, log_share, np.ones(count))).astype(np.float32)).T
+    out = np.empty(count)
+    for start in range(0, count, tile):
+        rows, summed = left[start : start + tile], torch.zeros(min(tile, count - start), dtype=torch.float64)
+        for first in range(0, count, tile):
+            scores = rows @ right[:, first : first + tile]
+            if first == start:
+                scores.fill_diagonal_(-torch.inf)
+            if first == 0:
+                highest = scores.max(dim=1, keepdim=True).values
+                rows[:, -1:] = -highest
+                scores -= highest
+            summed += scores.exp_().sum(dim=1)
+        out[start : start + tile] = (summed.log() + highest[:, 0]).numpy()
+        progress("products normalised", start + len(rows), count)
     return out

@@ -111,7 +111,8 @@ def _counts(task: StackTask, lake: Any, run: Any, config: Any) -> Iterator[Check
     )
     theirs = _table(task, "popularity", ["market", "product_id", "weight"])
     yield equal_rows("popularity", theirs, ours, ("market", "product_id"))
-    baskets = to_baskets(basket_rows(lake.frame(EVENTS), run.midnight, config.index.basket_days), assortment.products)
+    rows = basket_rows(lake.frame(EVENTS), run.midnight, config.index.basket_days)
+    baskets = to_baskets(rows.toArrow(), assortment.products)
     pairs = count_together(baskets.offsets, baskets.products, np.ones(len(baskets)), len(assortment.products))
     ids = assortment.products.ids
     ours = pa.table({

@@ -12,9 +12,8 @@ from jobs.lists.touch_points import ALTERNATIVES, own_category_first
 from models.arrays import Rows, top_n_of_scores
 from models.assembly.assembly import rankings
 from models.contract import FloatMatrix
-from models.copurchase.model import CoPurchase
-from models.copurchase.pairs import count_following
-from models.copurchase.pairs import visits as view_visits
+from models.copurchase import pairs
+from models.copurchase.model import BasketCounts, CoPurchase
 from models.ragged import ranges
 from models.search import search
 from models.sequences import SECONDS_PER_DAY
@@ -93,9 +92,9 @@ def alternatives(vectors: FloatMatrix, ground: Ground, n: int, with_views: bool)
     unit = similarity_vectors(vectors)
     vocabulary = Vocabulary(pa.array([str(product) for product in range(len(unit))]))
     tensors, manifest = {"vectors": unit}, {}
-    offsets, products, times = view_visits(ground.train, SESSION_GAP)
-    if with_views and len(times):
-        views = CoPurchase.fit(offsets, products, len(unit), LOOKED_AT, times, ground.split)
+    visits = pairs.visits(ground.train, SESSION_GAP)
+    if with_views and len(visits):
+        views = CoPurchase.fit(BasketCounts.of([visits], len(unit), LOOKED_AT, ground.split))
         tensors |= {CO_VIEWS + name: value for name, value in views.tensors().items()}
         manifest = {"co_views": views.config()}
     assert ALTERNATIVES.find is not None
@@ -114,7 +113,8 @@ def _entrants(ground: Ground, vectors: Mapping[str, FloatMatrix], days: float) -
     before = ground.before(ground.visits)
     known = before.products >= 0
     offsets, products = np.concatenate(([0], np.cumsum(known)))[before.offsets], before.products[known]
-    together = CoPurchase.fit(offsets, products, ground.products, LOOKED_AT, before.times, ground.split)
+    visits = pairs.Baskets(offsets, products, before.times)
+    together = CoPurchase.fit(BasketCounts.of([visits], ground.products, LOOKED_AT, ground.split))
     lately = ground.train.times >= ground.split - POPULAR_DAYS * SECONDS_PER_DAY
     wanted = np.bincount(ground.train.products[lately], minlength=ground.products).astype(np.float64)
     ranked = together.neighbours(np.arange(ground.products), ground.products).products
@@ -137,7 +137,7 @@ def _following(visits: Baskets, products: int, days: float) -> Rows:
     owner = np.repeat(np.arange(len(lengths)), lengths)
     after = following[owner]
     starts, size = visits.offsets[:-1][after], np.where(after >= 0, lengths[after], 0)
-    counts = count_following(visits.products, np.ones(len(owner)), starts, size, visits.products, products)
+    counts = pairs.count_following(visits.products, np.ones(len(owner)), starts, size, visits.products, products)
     scores = np.full((products, products), -np.inf, dtype=np.float32)
     sold = np.bincount(visits.products, minlength=products)
     row, pair = ranges(counts.offsets[:-1], np.diff(counts.offsets))

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from feature_repo.client.bag import BagList, combine
 from models.arrays import Rows
-from models.copurchase.model import CoPurchase, CoPurchaseConfig
-from models.copurchase.pairs import PairCounts, count_together, distinct
+from models.copurchase.model import BasketCounts, CoPurchase
+from models.copurchase.pairs import Baskets, PairCounts, count_together, distinct
 from tests.benchmarks.touch_points.hidden import Bags
 from tests.benchmarks.touch_points.judge import DEPTH, TouchPoint, answers, first_kept
 
@@ -191,4 +191,4 @@ def _name(code: int) -> str | None:
 
 def fitted(train: tuple[Rows, Rows], products: int, times: Rows | None, now: int | None) -> CoPurchase:
     """The night's model of co-purchase."""
-    return CoPurchase.fit(*train, products, CoPurchaseConfig(), times, now)
+    return CoPurchase.fit(BasketCounts.of([Baskets(*train, times)], products, now=now))

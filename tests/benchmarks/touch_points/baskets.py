@@ -20,7 +20,8 @@ import numpy as np
 import polars as pl
 
 from models.arrays import Rows
-from models.copurchase.model import CoPurchase, CoPurchaseConfig
+from models.copurchase import pairs
+from models.copurchase.model import BasketCounts, CoPurchase, CoPurchaseConfig
 from models.evaluation.bootstrap import mean_interval, paired_uplift
 from models.evaluation.metrics import Metrics
 from tests.benchmarks.common.basket_metrics import (
@@ -106,7 +107,8 @@ def window(baskets: Baskets, split: date, until: date) -> Window:
 
 def our_lists(data: Window, config: CoPurchaseConfig) -> Rows:
     """[products, DEPTH] of the co-purchase model fitted on the window's past."""
-    model = CoPurchase.fit(data.offsets, data.products, data.n_products, config, data.times, data.split)
+    past = pairs.Baskets(data.offsets, data.products, data.times)
+    model = CoPurchase.fit(BasketCounts.of([past], data.n_products, config, data.split))
     return model.neighbours(np.arange(data.n_products), DEPTH).products
 
 
@@ -184,7 +186,7 @@ def measure_scale() -> None:
     """Seconds for a shop of 50,000 products and 1,000,000 baskets."""
     offsets, products = synthetic()
     started = time.perf_counter()
-    model = CoPurchase.fit(offsets, products, 50_000)
+    model = CoPurchase.fit(BasketCounts.of([pairs.Baskets(offsets, products)], 50_000))
     fitted = time.perf_counter()
     model.neighbours(np.arange(50_000), DEPTH)
     print(

@@ -13,6 +13,7 @@ from models.arrays import Rows
 from models.copurchase.candidates import neighbours_through_index
 from models.copurchase.model import CoPurchase, CoPurchaseConfig
 from models.search.search import build_index, search
+from tests.models.copurchase.test_copurchase import fitted
 
 SMALL = CoPurchaseConfig(half_life_days=None, rank=4)
 
@@ -22,7 +23,7 @@ def shop(seed: int, products: int = 30, baskets: int = 150) -> CoPurchase:
     random = np.random.default_rng(seed)
     sizes = random.integers(1, 5, baskets)
     bought = ((products - 3) * random.random(sizes.sum()) ** 2).astype(np.int64)
-    return CoPurchase.fit(np.concatenate(([0], np.cumsum(sizes))), bought, products, SMALL)
+    return fitted(np.concatenate(([0], np.cumsum(sizes))), bought, products, SMALL)
 
 
 def found_by_a_flat_index(model: CoPurchase, depth: int) -> Rows:
@@ -90,6 +91,6 @@ def test_more_places_than_candidates_are_left_empty() -> None:
 
 
 def test_no_sources_give_no_lists() -> None:
-    model = CoPurchase.fit(np.array([0, 2]), np.array([0, 1]), 3, replace(SMALL, rank=2))
+    model = fitted(np.array([0, 2]), np.array([0, 1]), 3, replace(SMALL, rank=2))
     through = neighbours_through_index(model, np.empty(0, np.int64), np.empty((0, 4), np.int64), 5)
     assert through.products.shape == (0, 5)

@@ -7,14 +7,14 @@ import pytest
 
 from models.copurchase.candidates import over_products
 from models.copurchase.model import CoPurchase
-from tests.models.copurchase.test_copurchase import random_baskets
+from tests.models.copurchase.test_copurchase import fitted, random_baskets
 
 PRODUCTS = 40
 
 
 @pytest.fixture(scope="module")
 def model() -> CoPurchase:
-    return CoPurchase.fit(*random_baskets(), PRODUCTS)
+    return fitted(*random_baskets(), PRODUCTS)
 
 
 def test_the_same_products_in_the_same_order_give_the_same_lists(model: CoPurchase) -> None:
