@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 import pytest
+from numba import typeof
 
 from feature_repo.client.ranking import ALL_PRODUCTS
 from jobs.lists.touch_points import TOUCH_POINTS
@@ -28,6 +29,9 @@ from jobs.tables.shop import (
     YOU_MIGHT_ALSO_LIKE,
 )
 from jobs.tables.table import Table
+from models.assembly import kernels
+from models.compiling import compile_loops
+from models.search import exact_kernels
 from tests.support.nights import FIRST, Rows, Shop
 
 each_table = pytest.mark.parametrize("table", [*LISTS, MARKET_RANKING], ids=lambda table: table.name)
@@ -308,3 +312,25 @@ def test_carousels_know_the_shops_truth_better_than_popularity(table: Table, nig
     by_popularity = [r | {"product_ids": [p for p in popular[r["market"]] if p != r["product_id"]]} for r in rows]
     assert len(rows) > 100
     assert hits(rows, right) > 1.5 * hits(by_popularity, right)
+
+
+def test_what_is_compiled_beside_the_training_is_what_the_lists_call(
+    copied_night: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: dict[str, set[object]] = {"assemble_range": set(), "best_of_queries": set()}
+
+    def watch(module: object, name: str) -> None:
+        loop = getattr(module, name)
+
+        def call(*arguments: object) -> object:
+            called[name].add(tuple(typeof(each) for each in arguments))
+            return loop(*arguments)
+
+        monkeypatch.setattr(module, name, call)
+
+    watch(kernels, "assemble_range")
+    watch(exact_kernels, "best_of_queries")
+    compile_loops()
+    compiled = {name: set(kinds) for name, kinds in called.items()}
+    copied_night.step("lists")
+    assert called == compiled and all(compiled.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ def test_a_night_ends_as_its_step_did(script: str, tmp_path: Path, capsys: pytes
 
 
 def test_the_process_that_a_night_starts_runs_all_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[list[str]] = []
     ran: list[tuple[str, date, str, dict[str, Any]]] = []
 
     def run_in(self: Place, lake: Lake, step: str, night: date, settings: Any, token: str, **changes: Any) -> None:
@@ -56,11 +58,13 @@ def test_the_process_that_a_night_starts_runs_all_steps(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(Place, "run_in", run_in)
     monkeypatch.setattr(memory, "hand_back_memory", lambda: None)
+    monkeypatch.setattr(subprocess, "Popen", started.append)
     where = ("--source", "jobs/sources/sample.sql", "--raw", str(tmp_path), "--as-of", str(NIGHT))
     told = {NIGHT_TOKEN: "this:night", "NIGHTRAIL_ALLOW_EMPTY_DAY": "1", "NIGHTRAIL_ACCEPT": "customers,input_age"}
     done = jobs(tmp_path, "night", *where, **told)
     assert done.returncode == 0, done.stderr
     assert [step for step, *_ in ran] == list(STEPS)
+    assert "compile_loops()" in started[0][-1], "a first night compiles beside its training"
     assert {(night, token) for _, night, token, _ in ran} == {(NIGHT, "this:night")}
     changes = {"ingest": {"allow_empty_day": True, "accepted": ["input_age"]}, "gate": {"accepted": ["customers"]}}
     assert {step: given for step, *_, given in ran if given} == changes

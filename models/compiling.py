@@ -1,0 +1,39 @@
+"""Compiles the loops that a first night would wait longest for: of exact searches, and of the assembly of lists."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from models.assembly.assembly import Candidates, ListShape, Owners, Tiers, assemble
+from models.assembly.rulebook import DEFAULT_RULES, Attributes, Rulebook
+from models.search.search import exact_top_n
+
+
+def compile_loops() -> None:
+    """Search and assemble for one product, so that numba's cache has both loops afterwards."""
+    one, flag = np.zeros(1, np.int64), np.ones(1, bool)
+    vectors = np.ones((1, 4), np.float32)
+    exact_top_n(vectors, vectors, 1)
+    attributes = Attributes(one, one, one, np.ones(1, np.float32), flag)
+    none = np.full(1, -1, np.int16)
+    book = Rulebook(
+        names=DEFAULT_RULES,
+        excluded=none,
+        places=np.zeros(1, np.int16),
+        mover=none,
+        pins=one[:0],
+        pin_places=one[:0],
+        pin_rules=none[:0],
+        brand_cap=0,
+        brand_cap_rule=-1,
+        category_cap=0,
+        category_cap_rule=-1,
+        mixes=np.ones((2, 2), bool),
+        guard_rule=-1,
+        price_low=0.0,
+        price_high=np.inf,
+        price_rule=-1,
+        diversity=0.0,
+        explore_place=-1,
+    )
+    assemble(ListShape(1, 0), Candidates.empty(1, 1), Owners.of_products(one), Tiers.none(1), flag, attributes, book)
