@@ -132,6 +132,9 @@ def sample(
     days: Annotated[
         int | None, typer.Option(min=1, help="Write so many further days, after the last one in the folder.")
     ] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="With --days: show their visitors the lists that are live in this lake.")
+    ] = None,
     facts: Annotated[
         bool, typer.Option("--facts", help="Write nothing; print how its customers behave, beside public data.")
     ] = False,
@@ -155,6 +158,10 @@ def sample(
     begin = _written(raw, shop).stop or shop.days
     summary = write_days(raw, shop, range(begin, begin + days), lines)
     night = shop.date_of(begin + days)
+    if root is not None:
+        from jobs.cli.shown import show
+
+        lines.say(f"{show(raw, shop, range(begin, begin + days), root):,} impressions of the lists that are live")
     lines.say(
         f"done: synthetic shop {size} in {raw} goes on from {summary.first_day} to {summary.last_day}; its last night "
         f"is --as-of {night} now"

@@ -31,6 +31,7 @@ class Stream(IntEnum):
     SHELF = 14
     STAPLES = 15
     SLOTS = 16
+    SHOWN = 17
 
 
 def generator(seed: int, stream: Stream, part: int = 0) -> np.random.Generator:

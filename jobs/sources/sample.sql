@@ -11,4 +11,8 @@ FROM products;
 
 -- availability
 SELECT product_id, market, available, updated_at
-FROM availability
+FROM availability;
+
+-- impressions
+SELECT visitor AS customer_id, list AS list_id, product AS product_id, place, at AS shown_at
+FROM impressions
