@@ -346,23 +346,29 @@ class Lake:
         return written
 
     def replace_encoded(
-        self, table: Table, batches: Iterable[pa.RecordBatch], run: Run, since: date | None = None
+        self,
+        table: Table,
+        batches: Iterable[pa.RecordBatch],
+        run: Run,
+        since: date | None = None,
+        day: date | None = None,
     ) -> int:
-        """`replace` for dictionary-encoded rows of a table that is partitioned by nights.
+        """`replace` for rows of a table that is partitioned by nights, or for those of a day, by which it is.
 
-        All batches have equal dictionaries, which Parquet then stores as they are. deltalake would spell every id out,
-        so Arrow writes the files, and deltalake commits them.
+        Dictionary-encoded columns stay so; all batches have equal dictionaries, which Parquet then stores as they are.
+        deltalake would spell every text out, and hold all rows, so Arrow writes the files, and deltalake commits them.
         """
-        assert table.partition == ("as_of",), f"{table.name} has no files of one night alone"
+        (name,), value = table.partition, (day or run.as_of).isoformat()
+        assert (name == "as_of") == (day is None), f"{table.name} has no files of one night, or day, alone"
         self._prepare(table)
-        identity, night = identity_of(table, run, since), run.as_of.isoformat()
-        schema = pa.schema([field for field in arrow_schema(table) if field.name != "as_of"])
+        identity = identity_of(table, run, since)
+        schema = pa.schema([field for field in arrow_schema(table) if field.name != name])
         stamped = (stamped_batch(batch, schema, identity, encoded=True) for batch in batches)
         with prefetched(stamped) as computed:
-            files = _written(computed, self.dataset(table).filesystem, f"as_of={night}")
+            files = _written(computed, self.dataset(table).filesystem, f"{name}={value}")
         at = int(run.started_at.timestamp() * 1000)
         added: list[AddAction | RemoveAction] = [
-            AddAction(path, size, {"as_of": night}, at, True, json.dumps({"numRecords": rows}))
+            AddAction(path, size, {name: value}, at, True, json.dumps({"numRecords": rows}))
             for path, size, rows in files
         ]
         delta = self.delta(table)
@@ -370,9 +376,9 @@ class Lake:
             added,
             "overwrite",
             delta.schema(),
-            ["as_of"],
-            [("as_of", "=", night)],
-            commit_properties=CommitProperties(custom_metadata={REPLACED_NIGHT: night}),
+            [name],
+            [(name, "=", value)],
+            commit_properties=CommitProperties(custom_metadata={REPLACED_NIGHT: run.as_of.isoformat()}),
         )
         return sum(rows for _, _, rows in files)
 

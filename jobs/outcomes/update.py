@@ -43,7 +43,7 @@ def fold_in(lake: Lake, run: Run) -> FoldedIn:
     rows = 0
     for done, day in enumerate(days):
         run.progress("days of outcomes", done, len(days))
-        rows += lake.replace(OUTCOMES, day_outcomes(lake, day), run, where=f"shown_date = '{day}'")
+        rows += lake.replace_encoded(OUTCOMES, day_outcomes(lake, day), run, day=day)
     record(lake)
     return FoldedIn(len(days), rows)
 
