@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +14,7 @@ import pyarrow.compute as pc
 
 from jobs.gate.counts import Catalogue, ListCounts, brands_and_categories
 from jobs.lake.changes import unchanged
+from jobs.lake.digests import TextDigests
 from jobs.lake.lake import Lake
 from jobs.lake.live import Published
 from jobs.lake.rows import codes_of, decoded
@@ -151,9 +151,9 @@ def read_lists(
     shown, chosen = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
     lists, full_lists = np.zeros(shape[0], np.int64), np.zeros(shape[0], np.int64)
     found = ListFigures(shown=shown, chosen=chosen, lists=lists, full_lists=full_lists)
-    columns = list(dict.fromkeys((*table.key, *COLUMNS, "variant")))
+    columns, texts = list(dict.fromkeys((*table.key, *COLUMNS, "variant"))), TextDigests()
     for batch, staged, published in _both(lake, table, columns, as_of, live):
-        drawn = _drawn(batch[table.key[0]], one_in)
+        drawn = _drawn(batch[table.key[0]], one_in, texts)
         kept = batch.select([*table.key, "product_ids", "model_id"])
         for sample, mask in ((found.sample, staged), (found.live_sample, published)):
             if mask is not None:
@@ -222,12 +222,10 @@ def _add(found: ListFigures, table: Table, batch: pa.RecordBatch, counted: BoolM
     found.variants |= {name or "" for name in pc.unique(batch["variant"].filter(pa.array(counted))).to_pylist()}
 
 
-def _drawn(owners: pa.Array, one_in: int) -> BoolMask:
-    """Which owners are in the sample, by a checksum of their id: the same ones on every night and engine."""
-    if one_in <= 1:
-        return np.ones(len(owners), dtype=bool)
-    codes, words = codes_of(owners)
-    return np.array([crc32((word or "").encode()) % one_in == 0 for word in words])[codes]
+def _drawn(owners: pa.Array, one_in: int, texts: TextDigests) -> BoolMask:
+    """Which owners are in the sample, by a digest of their id: the same ones on every night and engine."""
+    codes, found = texts.of(owners)
+    return np.asarray(found[codes, 0] % np.uint64(max(one_in, 1)) == 0)
 
 
 def churn(now: pa.Table, then: pa.Table, key: tuple[str, ...]) -> float | None:

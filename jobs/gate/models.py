@@ -35,7 +35,7 @@ from jobs.train.decision import BEHIND, DECISION
 from jobs.train.evaluate import FEWEST, HEADLINE, HEADLINE_SLICE, KS
 from jobs.train.held_out import ALL
 from jobs.train.step import load_champion
-from models.contract import Compute, FloatMatrix
+from models.contract import Compute
 from models.evaluation.baselines import PopularityScorer
 from models.evaluation.bootstrap import Interval, paired_difference
 from models.evaluation.metrics import allowing, from_scorer, from_vectors, per_customer, rank_targets
@@ -43,6 +43,8 @@ from models.networks.artefacts import POPULARITY
 from models.sequences import Split, time_split
 
 BATCH = 65_536
+AT_ONCE = 4_096
+"""Vectors measured at once: their copies stay in the processor's cache."""
 DIGITS = 6
 """Digits of figures that are sums of floats: rows come in no promised order, and equal nights have equal figures."""
 
@@ -239,19 +241,23 @@ def read_vectors(lake: Lake, table: Table, as_of: date, width: int = 0) -> Vecto
         found.rows += batch.num_rows
         found.broken += int((~alike).sum())
         if found.width > 1 and alike.any():
-            vectors = np.asarray(pc.list_flatten(batch["vector"].filter(pa.array(alike))), dtype=np.float32)
-            _add(found, vectors.reshape(-1, found.width)[:, :-1])
+            kept = batch["vector"] if alike.all() else batch["vector"].filter(pa.array(alike))
+            vectors = np.asarray(pc.list_flatten(kept), dtype=np.float32).reshape(-1, found.width)
+            for start in range(0, len(vectors), AT_ONCE):
+                _add(found, vectors[start : start + AT_ONCE, :-1].astype(np.float64))
     return found
 
 
-def _add(found: VectorFigures, vectors: FloatMatrix) -> None:
+def _add(found: VectorFigures, vectors: npt.NDArray[np.float64]) -> None:
     finite = np.isfinite(vectors).all(axis=1)
-    norms = np.linalg.norm(vectors[finite].astype(np.float64), axis=1)
-    nonzero = norms > 0
     found.broken += int((~finite).sum())
+    if not finite.all():
+        vectors = vectors[finite]
+    norms = np.linalg.norm(vectors, axis=1)
+    nonzero = norms > 0
     found.empty += int((~nonzero).sum())
     found.norms += float(norms.sum())
     found.longest = max(found.longest, float(norms.max(initial=0)))
-    unit = vectors[finite][nonzero] / norms[nonzero, None]
+    unit = vectors / np.where(nonzero, norms, 1.0)[:, None]  # a vector of zeros adds nothing
     moment = unit.T @ unit
     found.moment = moment if not found.moment.size else found.moment + moment

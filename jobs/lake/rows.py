@@ -93,6 +93,6 @@ def codes_of(texts: pa.Array) -> tuple[Rows, list[str | None]]:
 
 def among(texts: pa.Array, wanted: Iterable[str]) -> BoolMask:
     """[texts], whether each is one of `wanted`."""
-    codes, words = codes_of(texts)
-    found = pc.is_in(pa.array(words, pa.string()), value_set=pa.array(list(wanted), pa.string()))
-    return np.asarray(found)[codes]
+    encoded = texts if pa.types.is_dictionary(texts.type) else texts.dictionary_encode()
+    found = np.append(np.asarray(pc.is_in(encoded.dictionary, value_set=pa.array(list(wanted), pa.string()))), False)
+    return np.asarray(found[np.asarray(pc.fill_null(encoded.indices, -1))], bool)

@@ -88,7 +88,19 @@ def customer_lists(
     where = None if chosen is None else pc.field("customer_id").isin(chosen)
     homes_here = pa.Table.from_batches(list(lake.batches(CUSTOMER_SEQUENCES, of_homes, run.as_of, where=where)))
     stored = lake.batches(CUSTOMER_EMBEDDINGS, of_vectors, run.as_of, config.batch_customers, where)
-    yield ranker(_with_homes(stored, homes_here, run))
+    yield ranker(_with_homes(_merged(stored, config.batch_customers), homes_here, run))
+
+
+def _merged(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    """Batches of at least `rows` rows but for the last: those of files end with the parts of the files."""
+    some: list[pa.RecordBatch] = []
+    for batch in batches:
+        some.append(batch)
+        if sum(one.num_rows for one in some) >= rows:
+            yield pa.concat_batches(some)
+            some = []
+    if some:
+        yield pa.concat_batches(some)
 
 
 def _with_homes(batches: Iterator[pa.RecordBatch], homes: pa.Table, run: Run) -> Iterator[pa.RecordBatch]:

@@ -75,6 +75,8 @@ def bucket(customer_id: str, experiment: str) -> int:
 
 def variant_of(customer_id: str, experiment: str, variants: Sequence[Variant]) -> str:
     """The variant that a customer sees: buckets are given out in the order of `variants`."""
+    if len(variants) == 1:
+        return variants[0].name
     place, end = bucket(customer_id, experiment), 0.0
     for variant in variants:
         end += variant.share * BUCKETS
