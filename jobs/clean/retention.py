@@ -21,7 +21,7 @@ from jobs.lake.live import live_night
 from jobs.lake.reading import Wanted, matching, scan
 from jobs.lake.rows import night as night_predicate
 from jobs.settings import StepSettings
-from jobs.tables.experiments import CUSTOMER_DAYS, EXPERIMENTS, TOUCH_POINT_DAYS, VARIANTS
+from jobs.tables.experiments import CUSTOMER_DAYS, EXPERIMENTS, OFF_POLICY, TOUCH_POINT_DAYS, VARIANTS
 from jobs.tables.impressions import IMPRESSIONS, OUTCOMES
 from jobs.tables.records import CHAMPIONS, CORRECTED, GATES, INPUTS, MODELS, PUBLISHED, REJECTED, RUNS
 from jobs.tables.shop import (
@@ -46,7 +46,7 @@ DATED = (
     RULE_EFFECTS,
 )
 """Tables of which no other night needs a night's rows."""
-RECORDS = (REJECTED, CORRECTED, INPUTS, GATES, RUNS, VARIANTS, EXPERIMENTS)
+RECORDS = (REJECTED, CORRECTED, INPUTS, GATES, RUNS, VARIANTS, EXPERIMENTS, OFF_POLICY)
 """Small tables in which nights record themselves; raw_files, policy, models and forgotten are kept for good."""
 
 

@@ -16,6 +16,7 @@ from jobs.experiments.days import SUMS, batches_between, newest_nights, summed, 
 from jobs.experiments.sides import Experiment, read_experiments
 from jobs.experiments.summary import drift_checks, read_touch_points
 from jobs.experiments.touch_points import count_days
+from jobs.experiments.unseen import estimate
 from jobs.lake.lake import Lake
 from jobs.lake.reading import StoredRow, Wanted, scan
 from jobs.lake.rows import codes_of
@@ -62,6 +63,7 @@ def measure(lake: Lake, run: Run, config: ExperimentsConfig) -> list[str]:
         return []
     update_days(lake, run)
     count_days(lake, run)
+    estimate(lake, run)
     due = [one for one in read_experiments(lake, run.as_of) if one.last_day + timedelta(LATEST) >= run.as_of]
     rows = [row for one in due for row in _rows_of(lake, one, config)]
     if rows or lake.exists(EXPERIMENTS):

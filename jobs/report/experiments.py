@@ -12,11 +12,11 @@ from jobs.checks import WARNED, WARNS, gates_of, outcome_of
 from jobs.experiments.results import Results, is_decided, read_results
 from jobs.experiments.summary import Part, TouchPointSummary, costly_rules, read_touch_points
 from jobs.lake.lake import Lake
-from jobs.lake.reading import StoredRow, count_rows, of_night
+from jobs.lake.reading import StoredRow, count_rows, matching, of_night
 from jobs.report.charts import IntervalLine, IntervalPanel, Point, Series
 from jobs.report.pages import environment
 from jobs.run import Run
-from jobs.tables.experiments import EXPERIMENTS
+from jobs.tables.experiments import EXPERIMENTS, OFF_POLICY
 from jobs.tables.shop import TITLES
 from jobs.text import clean
 from models.evaluation.bootstrap import Interval
@@ -44,6 +44,10 @@ class ShownTouchPoint:
     """Rules that surely cost clicks."""
     panels: Sequence[IntervalPanel]
     """Clicks beyond what places lead to expect, by each dimension of COMPARED_BY that has two parts."""
+    tonight: IntervalPanel | None
+    """Clicks that the night's lists would have had beyond those shown on the day before; None without an estimate."""
+    support: float
+    """Least share of the places of these lists whose product was shown there."""
 
 
 COMPARED_BY = {
@@ -65,7 +69,8 @@ def is_measured(lake: Lake, as_of: date) -> bool:
 def written_of(lake: Lake, run: Run) -> str:
     """The page of a night as HTML."""
     found = [ShownExperiment(one, *_panels(one)) for one in read_results(lake, run.as_of)]
-    touch_points = [_touch_point(one) for one in read_touch_points(lake, run.as_of)]
+    estimates = matching(lake, OFF_POLICY, OFF_POLICY.names, of_night(run.as_of))
+    touch_points = [_touch_point(one, estimates) for one in read_touch_points(lake, run.as_of)]
     of_report = of_night(run.as_of) & (pc.field("step") == WARNS)
     return (
         environment()
@@ -85,7 +90,7 @@ def written_of(lake: Lake, run: Run) -> str:
     )
 
 
-def _touch_point(one: TouchPointSummary) -> ShownTouchPoint:
+def _touch_point(one: TouchPointSummary, estimates: list[StoredRow]) -> ShownTouchPoint:
     daily = tuple(Point(day, 100 * row["rate"]) for day, row in one.days.items())
     panels = []
     for dimension, name in COMPARED_BY.items():
@@ -95,7 +100,19 @@ def _touch_point(one: TouchPointSummary) -> ShownTouchPoint:
                 lines.append(IntervalLine(clean(part.name), False, (Interval(*(100 * end for end in beyond)),)))
         if len(lines) > 1:
             panels.append(IntervalPanel(f"By {name}", ("clicks beyond those of such places",), tuple(lines), True))
-    return ShownTouchPoint(one, Series("clicks in 100 impressions", daily), costly_rules(one), panels)
+    series = Series("clicks in 100 impressions", daily)
+    tonight, support = _tonight([row for row in estimates if row["touch_point"] == one.touch_point])
+    return ShownTouchPoint(one, series, costly_rules(one), panels, tonight, support)
+
+
+def _tonight(estimates: list[StoredRow]) -> tuple[IntervalPanel | None, float]:
+    lines = []
+    for row in estimates:
+        ends = (100 * row[name] / row["shown"] for name in ("gained", "gained_low", "gained_high"))
+        lines.append(IntervalLine(clean(row["variant"]), False, (Interval(*ends),)))
+    series = ("clicks beyond those shown the day before",)
+    panel = IntervalPanel("This night’s lists, estimated", series, tuple(lines), percent=True) if lines else None
+    return panel, min((row["support"] for row in estimates), default=0.0)
 
 
 def _panels(results: Results) -> tuple[IntervalPanel | None, IntervalPanel | None]:

@@ -83,3 +83,25 @@ expected    DOUBLE  clicks that as many impressions at the same places of the to
 """,
     ("shown_date",),
 )
+
+OFF_POLICY = Table(
+    "off_policy",
+    "How the night's lists would have done on the day before, when others were shown: estimated, in the same visit.",
+    ("touch_point", "variant"),
+    """
+touch_point STRING  table of the lists
+variant     STRING  variant of the night's lists
+impressions BIGINT  products shown on the day at the pages and places that the night's lists have too
+shown       DOUBLE  clicks by impression of what was shown
+support     DOUBLE  share of these places where the night's product was shown too; elsewhere a model tells
+robust      DOUBLE  clicks by impression of the night's lists, doubly robust
+robust_low  DOUBLE  lower end of its 95 % interval, customers being the unit
+robust_high DOUBLE  upper end of it
+gained      DOUBLE  robust less shown
+gained_low  DOUBLE  lower end of its 95 % interval
+gained_high DOUBLE  upper end of it
+weighted      DOUBLE  the same by inverse propensity, clipped and normalised, at the places with support alone
+weighted_low  DOUBLE  lower end of its 95 % interval
+weighted_high DOUBLE  upper end of it
+""",
+)

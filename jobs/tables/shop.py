@@ -5,7 +5,7 @@ It is inert data: DAGs, feature definitions and tests can import it at no cost.
 
 from __future__ import annotations
 
-from jobs.tables.experiments import CUSTOMER_DAYS, EXPERIMENTS, TOUCH_POINT_DAYS, VARIANTS
+from jobs.tables.experiments import CUSTOMER_DAYS, EXPERIMENTS, OFF_POLICY, TOUCH_POINT_DAYS, VARIANTS
 from jobs.tables.impressions import IMPRESSIONS, OUTCOMES
 from jobs.tables.records import (
     CHAMPIONS,
@@ -264,6 +264,7 @@ ALL = (
     CUSTOMER_DAYS,
     EXPERIMENTS,
     TOUCH_POINT_DAYS,
+    OFF_POLICY,
     REJECTED,
     CORRECTED,
     RAW_FILES,

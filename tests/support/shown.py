@@ -39,7 +39,8 @@ def write_day(lake: Lake, run: Run, day: date, customers: int = 800, effect: flo
         "touch_point": np.where(who % 3 == 0, "recommended_for_you", "you_might_also_like"),
         "market": np.where(who % 8 < 2, "DE", "GB"),
         "variant": np.where(who % 2 == 1, "b", "default"),
-        "product_id": [f"P{at:03}" for at in random.integers(0, 50, n)],
+        "owner": [f"P{at // 2 % 40:03}" if at % 3 else None for at in who],
+        "product_id": [f"P{at:03}" for at in product_at(who // 2 % 40, place, who % 2)],
         "source": np.where(place == 5, "market popularity", "model"),
         "rule": np.where(ruled, "sale", None),
         "clicked": np.where(clicked, "visit", None),
@@ -57,6 +58,11 @@ def write_day(lake: Lake, run: Run, day: date, customers: int = 800, effect: flo
             kind = pa.float64() if column.type == "DOUBLE" else pa.string()
             columns[column.name] = pa.nulls(n, kind)
     lake.replace(OUTCOMES, pa.table(columns), run, where=f"shown_date = '{day}'")
+
+
+def product_at(owner: np.ndarray, place: np.ndarray, side: np.ndarray) -> np.ndarray:
+    """Number of the product at a place of an owner's list; side 1 is the variant `b`."""
+    return (owner + 3 * place + side) % 50
 
 
 def days_from(start: date, days: int) -> list[date]:

@@ -19,6 +19,8 @@ import numpy as np
 
 from models.experiments.comparison import Uplift, split_p, uplift
 from models.experiments.moments import BEFORE, FloatVector, Moments, moments_of
+from models.experiments.off_policy import OffPolicy, off_policy
+from tests.support.logged import PLACES, truth, world
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -32,6 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
     _without_effect([*_experiments(chosen.seed, 0.0, *shape)])
     _with_effect([*_experiments(chosen.seed + 1, chosen.effect, *shape)], chosen.effect)
     _splits(np.random.default_rng(chosen.seed + 2), chosen.customers)
+    _unseen(chosen.experiments)
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,30 @@ def _splits(random: np.random.Generator, customers: int) -> None:
     for share in (0.5, 0.52):
         p = [split_p([n, customers - n], [1, 1]) for n in random.binomial(customers, share, 10_000)]
         print(f"{customers:,} customers split {share:.0%}, 50% meant: p < 0.001 in {np.mean(np.array(p) < 0.001):.2%}")
+
+
+def _unseen(worlds: int) -> None:
+    """Lists that nobody has seen: a mixture of both variants, the same with a third of the places unknown, new ones."""
+    found: dict[str, list[tuple[float, OffPolicy]]] = {}
+    for seed in range(worlds):
+        logged, one, other, liked = world(seed)
+        mixed = np.where(np.arange(PLACES) % 2, one, other)
+        fresh = np.random.default_rng(seed).integers(0, len(liked), mixed.shape)
+        for name, lists in (
+            ("both variants mixed", mixed),
+            ("a third of the places new", np.where(np.arange(PLACES) % 3 == 2, fresh, mixed)),
+            ("all places new", fresh),
+        ):
+            if estimate := off_policy(logged, lists):
+                found.setdefault(name, []).append((truth(lists, liked, logged), estimate))
+    for name, pairs in found.items():
+        support = np.mean([estimate.support for _, estimate in pairs])
+        print(f"{len(pairs)} times lists that nobody saw, {name} ({support:.0%} of the places were shown there)")
+        for kind in ("robust", "weighted") if support == 1 else ("robust",):  # weights know supported places alone
+            ends = [(true, getattr(estimate, kind)) for true, estimate in pairs]
+            held = np.mean([part.low <= true <= part.high for true, part in ends])
+            error = np.mean([part.value / true - 1 for true, part in ends])
+            print(f"  {kind}: error {error:+.1%}, the 95 % interval holds the truth in {held:.1%}")
 
 
 if __name__ == "__main__":
