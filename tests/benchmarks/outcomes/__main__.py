@@ -10,7 +10,7 @@ in a process of its own, whose peak memory counts.
 from __future__ import annotations
 
 import argparse
-import resource
+import re
 import subprocess
 import sys
 import tempfile
@@ -141,7 +141,8 @@ def fold(root: Path, night: date) -> None:
     began, cpu = time.perf_counter(), time.process_time()
     folded = fold_in(Lake(root), run_of(night))
     seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    # Not of getrusage, which counts what the parent held when it started this process.
+    memory = int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text("ascii"))[1]) / 1e6  # type: ignore[index]
     print(
         f"night {night}: {folded.rows:,} impressions of {folded.days} days, {seconds:.1f} s, {cpu:.1f} processor s, "
         f"{folded.rows / seconds:,.0f} rows/s, peak {memory:.2f} GB",
