@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from jobs.lake.digests import TextDigests, digests
 from jobs.lake.lake import Lake
 from jobs.lake.rows import decoded
-from jobs.outcomes.sources import LISTED, ShownLists
+from jobs.outcomes.sources import LISTED, KnownSources, ShownLists
 from jobs.tables.impressions import IMPRESSIONS, OUTCOMES, WINDOWS
 from jobs.tables.shop import EVENTS
 from models.arrays import BoolMask, Digests, Rows
@@ -55,9 +55,13 @@ def day_outcomes(lake: Lake, day: date) -> Iterator[pa.RecordBatch]:
     del flags
     rows, result = _touches(found, events)
     lists, first = ShownLists.of(lake, shown_of(lake, day, [*LISTED])), 0
+    known = None if lists.whole or not lake.exists(OUTCOMES) else KnownSources.of_day(lake, day)
     for batch in shown_of(lake, day, [name for name in OWN if name != "shown_date"]):
         some = slice(*np.searchsorted(rows, [first, first + batch.num_rows]))
-        yield _outcomes(decoded(batch, IMPRESSIONS), day, rows[some] - first, _part(result, some), lists)
+        plain = decoded(batch, IMPRESSIONS)
+        told = lists.known_of(plain)
+        told = known.beside(plain, told) if known else told
+        yield _outcomes(plain, day, rows[some] - first, _part(result, some), told)
         first += batch.num_rows
 
 
@@ -149,10 +153,10 @@ def _part(result: Touches, some: slice) -> Touches:
     return Touches(*(getattr(result, name)[some] for name in Touches.__annotations__))
 
 
-def _outcomes(batch: pa.RecordBatch, day: date, at: Rows, result: Touches, lists: ShownLists) -> pa.RecordBatch:
-    """A batch of impressions with what came of those `at` these places."""
+def _outcomes(batch: pa.RecordBatch, day: date, at: Rows, result: Touches, told: dict[str, pa.Array]) -> pa.RecordBatch:
+    """A batch of impressions with what came of those `at` these places, and what is `told` of their lists."""
     size, names = batch.num_rows, pa.array([*WINDOWS])
-    columns = {name: batch[name] for name in batch.schema.names} | lists.known_of(batch)
+    columns = {name: batch[name] for name in batch.schema.names} | told
     columns["shown_date"] = pa.repeat(pa.scalar(day), size)
     for number, name in enumerate(KINDS.values()):
         window, last = np.full(size, -1, np.int8), np.zeros(size, np.bool_)

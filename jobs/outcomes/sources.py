@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date
 from functools import cached_property
 
 import numpy as np
@@ -17,7 +18,7 @@ from jobs.lake.lake import Lake
 from jobs.lake.live import Published, publications, readable
 from jobs.lake.rows import decoded
 from jobs.policy.variants import DEFAULT
-from jobs.tables.impressions import IMPRESSIONS
+from jobs.tables.impressions import IMPRESSIONS, OUTCOMES
 from jobs.tables.shop import MARKET_RANKING, RECOMMENDED_FOR_YOU, SOURCES, TOUCH_POINTS
 from jobs.tables.table import Table
 from models.arrays import BoolMask, Digests, Rows
@@ -29,6 +30,9 @@ RANKED = ".rank."
 """In the list_id of a page in a customer's own order, which no table holds."""
 MOST_PLACES = 1_000
 """Places of a list that are looked up."""
+FOUND = ("source", "rule", "variant")
+"""Columns of an outcome that its list tells."""
+BATCH_ROWS = 1 << 16
 LISTED = ("list_id", "touch_point", "owner", "market", "variant", "customer_id")
 """Columns of an impression that tell its list."""
 EXPLORATION = "exploration"
@@ -39,7 +43,41 @@ OWNERS = {MARKET_RANKING: "category", RECOMMENDED_FOR_YOU: "customer_id"}
 """Table -> the part of its key that an impression has as its owner, where that is not the product."""
 
 
-@dataclass
+@dataclass(frozen=True)
+class KnownSources:
+    """What earlier nights found of a day's impressions, whose publications may be gone by now."""
+
+    keys: Digests
+    """[n] digests of impression_ids, ascending."""
+    rows: pa.Table
+    """[n] source, rule and variant, dictionary-encoded."""
+
+    @staticmethod
+    def of_day(lake: Lake, day: date) -> KnownSources | None:
+        """Those of the outcomes of a day as they are; None where there are none."""
+        keys, rows = [np.empty(0, np.uint64)], []
+        for batch in lake.snapshot(OUTCOMES).of_days(["impression_id", *FOUND], [day], BATCH_ROWS):
+            plain = decoded(batch, OUTCOMES)
+            plain = plain.filter(pc.is_valid(plain["source"]))
+            keys.append(of_texts(plain["impression_id"])[:, 0])
+            columns = [plain[name].dictionary_encode() for name in FOUND]
+            rows.append(pa.RecordBatch.from_arrays(columns, FOUND))
+        if not sum(map(len, keys)):
+            return None
+        order = np.argsort(np.concatenate(keys), kind="stable")
+        whole = pa.Table.from_batches(rows).unify_dictionaries().combine_chunks()
+        return KnownSources(np.concatenate(keys)[order], whole.take(pa.array(order)))
+
+    def beside(self, batch: pa.RecordBatch, found: dict[str, pa.Array]) -> dict[str, pa.Array]:
+        """`ShownLists.known_of` of a batch, with what was known before where a list does not say it any more."""
+        at = _found(self.keys, of_texts(batch["impression_id"])[:, 0])
+        missing = pc.and_(pc.is_null(found["source"]), pa.array(at >= 0))
+        before = self.rows.take(pa.array(np.maximum(at, 0))).combine_chunks()
+        texts = {name: before[name].chunk(0).cast(pa.string()) for name in FOUND}
+        return {name: pc.if_else(missing, texts[name], found[name].cast(pa.string())) for name in FOUND}
+
+
+@dataclass(frozen=True)
 class ShownLists:
     """The published lists of a day's impressions: L lists, P places in all."""
 
@@ -57,6 +95,8 @@ class ShownLists:
     """[P] number of the rule that moved it in `rules`."""
     rules: list[str]
     """The rules; '' is none."""
+    whole: bool = True
+    """Whether every publication of the impressions can still be read."""
 
     @staticmethod
     def of(lake: Lake, impressions: Iterable[pa.RecordBatch]) -> ShownLists:
@@ -70,14 +110,11 @@ class ShownLists:
             names.update(key["touch_point"].dictionary.to_pylist())
             keys.append(np.unique(np.concatenate([_digests(key), _digests(_default(key))])))
         shown = np.unique(np.concatenate(keys))
-        parts = [
-            _read(lake, one, table, shown)
-            for one in publications(lake)
-            if one.at and stamp_of(one.at) in stamps
-            for table in TOUCH_POINTS
-            if table.name in names and readable(lake, one, (table,))
-        ]
-        return _joined([part for part in parts if len(part.keys)])
+        tables = [table for table in TOUCH_POINTS if table.name in names]
+        kept = [one for one in publications(lake) if one.at and stamp_of(one.at) in stamps]
+        kept = [one for one in kept if readable(lake, one, tables)]
+        found = _joined([_read(lake, one, table, shown) for one in kept for table in tables])
+        return replace(found, whole=len(kept) == len(stamps))
 
     def known_of(self, batch: pa.RecordBatch) -> dict[str, pa.Array]:
         """`source` and `rule` of each impression, null where its list does not say; and `variant`, which of a

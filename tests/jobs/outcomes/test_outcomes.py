@@ -147,3 +147,8 @@ def test_the_source_is_that_of_the_published_list(lake: Lake) -> None:
         "asked for B": ("co-purchase", "B"), "home": ("exploration", "B"), "another night": (None, "default"),
         "ranked": (None, "default"),
     }  # fmt: skip
+    before = outcomes(lake, "source", "rule", "variant")
+    lake.overwrite(PUBLISHED, lake.arrow(PUBLISHED).slice(0, 0))  # which is not kept for good
+    lake.replace_rows(EVENTS, [did("click", timedelta(minutes=1))], run_of(NIGHT))
+    assert fold_in(lake, run_of(NIGHT)).days == 1
+    assert outcomes(lake, "source", "rule", "variant") == before
