@@ -247,22 +247,21 @@ def validate_impressions(
 
     What a readable list_id says goes before the columns of its row.
     """
-    code, market, variant, key = _parts_of_list()
+    # In a projection of its own: each part is used several times, and read once.
+    rows = rows.select("*", *(part.alias(f"of_{name}") for name, part in _parts_of_list().items()))
     place = F.when(_whole_number("place") >= 1, _whole_number("place"))
-    read = {"market": _sound("market"), "variant": _sound("variant"), "owner": _sound("owner"), "place": place}
-    named = F.coalesce(_named(code, list_ids.PLACES), F.lower(_blank_to_null("touch_point")))
+    read = {name: _sound(name) for name in ("market", "variant", "owner")}
+    named = F.coalesce(_named(F.col("of_place"), list_ids.PLACES), F.lower(_blank_to_null("touch_point")))
     typed = rows.select(
         *[_blank_to_null(name).alias(name) for name in ("customer_id", "product_id", "excluded")],
         _impression_id().alias("impression_id"),
         named.alias("touch_point"),
-        F.coalesce(market, read["market"]).alias("market"),
-        F.coalesce(variant, read["variant"]).alias("variant"),
-        F.when(code.isNotNull(), F.trim("list_id")).alias("list_id"),
-        F.coalesce(key, read["owner"]).alias("owner"),
+        *[F.coalesce(F.col(f"of_{name}"), value).alias(name) for name, value in read.items()],
+        F.when(F.col("of_place").isNotNull(), F.trim("list_id")).alias("list_id"),
         place.alias("place"),
         _timestamp("shown_at").alias("shown_at"),
-        _unread({"list_id": code} | read),
-        F.to_json("given").alias("raw"),
+        _unread({"list_id": F.col("of_place")} | read | {"place": place}),
+        "given",
     ).withColumn("shown_date", F.to_date("shown_at"))
     typed = _listed(typed, products)
     midnight = F.lit(as_of).cast("timestamp")
@@ -278,7 +277,7 @@ def validate_impressions(
     validated = typed.withColumn("reason", F.coalesce(_excluded(), fault, not_yet, too_late))
     return _flagged(validated, F.xxhash64("impression_id"), repeated).select(
         *IMPRESSION_COLUMNS,
-        F.when(F.col("reason").isNotNull() | F.col("repeated"), F.col("raw")).alias("raw"),
+        F.when(F.col("reason").isNotNull() | F.col("repeated"), F.to_json("given")).alias("raw"),
         "reason",
         F.col("excluded").isNotNull().alias("expected"),
         "unread",
@@ -394,16 +393,18 @@ def without_superseded(validated: DataFrame, kind: str) -> DataFrame:
     )
 
 
-def _parts_of_list() -> tuple[Column, Column, Column, Column]:
-    """(code of the place, market, variant, key) of a list_id; null where there is none or it is no such name."""
+def _parts_of_list() -> dict[str, Column]:
+    """place (its code), market, variant and owner of a list_id; null where there is none or it is no such name."""
     text = F.trim("list_id")
-    parts = [F.split_part(text, F.lit("."), F.lit(place)) for place in (2, 3, 4, 5)]
-    texts = [F.try_url_decode(F.translate(part, "~", "%")) for part in parts[1:]]
+    code, *parts = (F.split_part(text, F.lit("."), F.lit(place)) for place in (2, 3, 4, 5))
+    texts = [
+        F.when(part.contains("~"), F.try_url_decode(F.translate(part, "~", "%"))).otherwise(part) for part in parts
+    ]
     sound = text.rlike(list_ids.FORM) & (F.length(text) <= LONGEST_LIST)
     for part in texts:
         sound &= part.isNotNull() & ~part.contains(BROKEN) & ~part.rlike(CONTROL) & (F.length(part) <= LONGEST_ID)
-    code, market, variant, key = (F.when(sound, F.nullif(part, F.lit(""))) for part in (parts[0], *texts))
-    return code, market, variant, key
+    named = zip(("place", "market", "variant", "owner"), (code, *texts), strict=True)
+    return {name: F.when(sound, F.nullif(part, F.lit(""))) for name, part in named}
 
 
 def _named(code: Column, names: Mapping[str, str]) -> Column:
