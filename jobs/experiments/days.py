@@ -18,7 +18,7 @@ SUMS = ("impressions", "clicks", "saves", "bags", "purchases", "revenue")
 """Columns of CUSTOMER_DAYS that are sums."""
 OF = ("clicked", "saved", "bagged", "bought")
 """Columns of OUTCOMES that clicks, saves, bags and purchases count."""
-BATCH_ROWS = 1 << 20
+BATCH_ROWS = 1 << 18
 HELD_ROWS = 8 << 20
 """Rows of partial sums that are held before they are summed up."""
 

@@ -77,7 +77,9 @@ class SliceCounts:
     def add(self, batch: ShownBatch, texts: pa.Array) -> None:
         """Count a batch; `texts` [n] is the slice of each impression."""
         codes, words = codes_of(texts)
-        pairs, own = np.unique(batch.touch_points * len(words) + codes, return_inverse=True)
+        of_pair = batch.touch_points * len(words) + codes
+        there = np.bincount(of_pair) > 0
+        pairs, own = np.flatnonzero(there), (np.cumsum(there) - 1)[of_pair]
         named = [(batch.names[pair // len(words)], words[pair % len(words)] or UNKNOWN) for pair in pairs.tolist()]
         at = np.array([self.slices.setdefault(name, len(self.slices)) for name in named], np.int64)
         more = len(self.slices) - len(self.blocks)
