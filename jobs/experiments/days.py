@@ -16,7 +16,7 @@ from jobs.tables.table import Table
 
 SUMS = ("impressions", "clicks", "saves", "bags", "purchases", "revenue")
 """Columns of CUSTOMER_DAYS that are sums."""
-OF = ("clicked", "saved", "bagged", "bought")
+OF = ("last_clicked", "last_saved", "last_bagged", "last_bought")
 """Columns of OUTCOMES that clicks, saves, bags and purchases count."""
 BATCH_ROWS = 1 << 18
 HELD_ROWS = 8 << 20
@@ -63,17 +63,17 @@ def _grouped(rows: pa.Table, keys: Sequence[str]) -> pa.Table:
 
 def _sums_of(lake: Lake, day: date) -> pa.Table:
     keys = ("customer_id", "market", "variant")
-    columns, where = [*keys, *OF, "revenue"], pc.field("shown_date") == pa.scalar(day)
+    columns, where = [*keys, *OF, "last_revenue"], pc.field("shown_date") == pa.scalar(day)
     rows = summed(map(_counted, lake.batches(OUTCOMES, columns, rows=BATCH_ROWS, where=where)), keys)
     rows = rows.sort_by([(key, "ascending") for key in keys])  # so that equal days are equal files
     return rows.append_column("shown_date", pa.repeat(pa.scalar(day, pa.date32()), len(rows)))
 
 
 def _counted(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Outcomes as numbers: 1 for each impression, and for each that was clicked, saved, .."""
+    """Outcomes as numbers: 1 for each impression, and for each that is the last touch of a click, a save, .."""
     numbers: list[pa.Array] = [pa.repeat(pa.scalar(1, pa.int64()), batch.num_rows)]
-    numbers += [pc.is_valid(batch[name]).cast(pa.int64()) for name in OF]
-    numbers.append(pc.fill_null(batch["revenue"], 0.0))
+    numbers += [batch[name].cast(pa.int64()) for name in OF]
+    numbers.append(pc.fill_null(batch["last_revenue"], 0.0))
     keys = [batch[name] for name in ("customer_id", "market", "variant")]
     return pa.RecordBatch.from_arrays([*keys, *numbers], ["customer_id", "market", "variant", *SUMS])
 

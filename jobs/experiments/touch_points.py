@@ -40,6 +40,8 @@ COLUMNS = (
     "rule",
     "clicked",
     "bagged",
+    "last_clicked",
+    "last_bagged",
 )
 DIMENSIONS = (ALL, "place", "source", "rule", "market", "variant", "product age", "brand age")
 AGES = {
@@ -99,9 +101,13 @@ class ShownBatch:
         self.names = [name or UNKNOWN for name in names]
         self.blocks = (of_texts(rows["customer_id"])[:, 0] % np.uint64(BLOCKS)).astype(np.int64)
         self.places = np.clip(np.asarray(pc.fill_null(rows["place"], 0), np.int64), 0, PLACES)
-        self.clicked, self.bagged = (
-            np.asarray(pc.fill_null(pc.equal(rows[name], "visit"), False), np.float64) for name in ("clicked", "bagged")
-        )
+        self.clicked, self.bagged = (in_visit(rows, name) for name in ("clicked", "bagged"))
+
+
+def in_visit(rows: pa.RecordBatch | pa.Table, name: str) -> FloatVector:
+    """[n] 1 where the impression is the last touch of such an event in the same visit."""
+    found = pc.and_(rows[f"last_{name}"], pc.fill_null(pc.equal(rows[name], "visit"), False))
+    return np.asarray(found).astype(np.float64)
 
 
 def _table(rows: Rows, columns: Rows, weights: FloatVector | None, height: int, width: int) -> Counts:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.experiments.days import BATCH_ROWS
-from jobs.experiments.touch_points import BLOCKS
+from jobs.experiments.touch_points import BLOCKS, in_visit
 from jobs.lake.digests import TextDigests, digests
 from jobs.lake.lake import Lake
 from jobs.lake.reading import StoredRow
@@ -29,6 +29,7 @@ OWNERS = {YOU_MIGHT_ALSO_LIKE: "owner", PEOPLE_ALSO_BOUGHT: "owner", RECOMMENDED
 """Touch point whose shown list is a stored one -> column of OUTCOMES with the owner of the list."""
 MOST_ROWS = 2_000_000
 """Impressions of a touch point, about, that are read: all of some lists, drawn by their owners."""
+CLICKED = ("clicked", "last_clicked")
 PLACES = 24
 """First places of a list that are compared."""
 
@@ -40,7 +41,7 @@ class _Shown:
     contexts: Digests
     """[x] owners and markets of the lists, as digests, ascending."""
     rows: pa.Table
-    """place, product_id, clicked, and context, its number; group, that of the customer."""
+    """place, product_id, CLICKED, and context, its number; group, that of the customer."""
 
 
 def estimate(lake: Lake, run: Run) -> None:
@@ -55,12 +56,11 @@ def _rows_of(lake: Lake, run: Run, table: Table, owner: str) -> Iterator[StoredR
     if shown is None or not lake.exists(table):
         return
     products = shown.rows["product_id"].combine_chunks().dictionary_encode()
-    clicked = pc.fill_null(pc.equal(shown.rows["clicked"], "visit"), False)
     logged = Logged(
         np.asarray(shown.rows["context"]),
         np.asarray(shown.rows["place"]) - 1,
         np.asarray(products.indices, np.int64),
-        np.asarray(clicked, np.float64),
+        in_visit(shown.rows, "clicked"),
         np.asarray(shown.rows["group"]),
     )
     if logged.clicked.sum() < FEWEST:
@@ -84,13 +84,9 @@ def _shown(lake: Lake, run: Run, table: Table, owner: str) -> _Shown | None:
     where = (pc.field("shown_date") == pa.scalar(run.as_of - timedelta(1))) & (pc.field("touch_point") == table.name)
     where &= (pc.field("place") >= 1) & (pc.field("place") <= PLACES) & pc.field(owner).is_valid()
     one_in = np.uint64(1 + lake.dataset(OUTCOMES).count_rows(filter=where) // MOST_ROWS)
-    columns, texts, parts, keys = (
-        [owner, "market", "customer_id", "place", "product_id", "clicked"],
-        TextDigests(),
-        [],
-        [],
-    )
-    for batch in lake.batches(OUTCOMES, list(dict.fromkeys(columns)), rows=BATCH_ROWS, where=where):
+    columns = dict.fromkeys([owner, "market", "customer_id", "place", "product_id", *CLICKED])
+    texts, parts, keys = TextDigests(), [], []
+    for batch in lake.batches(OUTCOMES, list(columns), rows=BATCH_ROWS, where=where):
         key = digests(batch, (owner, "market"), texts)
         kept = np.flatnonzero(key % one_in == 0)
         keys.append(key[kept])
@@ -100,7 +96,7 @@ def _shown(lake: Lake, run: Run, table: Table, owner: str) -> _Shown | None:
         return None
     contexts, context = np.unique(np.concatenate(keys), return_inverse=True)
     group = of_texts(rows["customer_id"].combine_chunks())[:, 0] % np.uint64(BLOCKS)
-    rows = rows.select(["place", "product_id", "clicked"]).append_column("context", pa.array(context))
+    rows = rows.select(["place", "product_id", *CLICKED]).append_column("context", pa.array(context))
     return _Shown(contexts, rows.append_column("group", pa.array(group.astype(np.int64))))
 
 

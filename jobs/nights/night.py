@@ -88,10 +88,10 @@ def run_night(plan: NightPlan, run_id: str, lake: Lake, command: Sequence[str], 
             with suppress(OSError):  # after SIGHUP there may be no terminal any more
                 console.print(f"The night {plan.as_of} was stopped; nothing is half done: the same command goes on.")
             raise
-    places = {
-        name: page_path(lake, plan.as_of, page)
-        for name, page in (("Shop window", "shop"), ("Report", "index"), ("Drift", "drift"))
-    }
+    pages = (("Shop window", "shop"), ("Report", "index"), ("Drift", "drift"), ("Experiments", "experiments"))
+    places = {name: page_path(lake, plan.as_of, page) for name, page in pages}
+    if not places["Experiments"].exists():  # a shop that does not log what it shows
+        del places["Experiments"]
     if about := newest_model_page(lake, plan.as_of):
         places["Models"] = about
     places |= {"Tables": lake.root / "tables", "Log": log, "--root": lake.root}

@@ -23,7 +23,7 @@ ends_on    DATE    last day that counts; null: that of the last such night
 
 CUSTOMER_DAYS = Table(
     "customer_days",
-    "What a customer was shown on a day, and what came of it: sums of `outcomes`, any touch within seven days.",
+    "What a customer was shown on a day, and what came of it: sums of `outcomes`, last touch within seven days.",
     ("customer_id", "market", "variant", "shown_date"),
     """
 customer_id STRING  the customer or visitor
@@ -31,11 +31,11 @@ market      STRING  market of the impressions; null where unknown
 variant     STRING  A/B variant of the impressions; null where unknown
 shown_date  DATE    the UTC day of the impressions
 impressions BIGINT  products shown, each place of each list
-clicks      BIGINT  impressions that were clicked
-saves       BIGINT  impressions that were saved
-bags        BIGINT  impressions that were added to the bag
-purchases   BIGINT  impressions that were bought
-revenue     DOUBLE  price times quantity of what was bought; 0 where none has a price
+clicks      BIGINT  impressions that are the last touch of a click
+saves       BIGINT  the same of a save
+bags        BIGINT  the same of a bag-add
+purchases   BIGINT  the same of a purchase
+revenue     DOUBLE  price times quantity of these purchases; 0 where none has a price
 """,
     ("shown_date",),
 )
@@ -74,8 +74,8 @@ touch_point STRING  table of the lists
 dimension   STRING  what tells the parts apart: all, place, source, rule, market, variant, product age or brand age
 slice       STRING  the part: a place, a source, ..; all for the whole, unknown where it is null
 impressions BIGINT  products shown
-clicks      BIGINT  impressions that were clicked in the same visit
-bags        BIGINT  impressions that were added to the bag in the same visit
+clicks      BIGINT  impressions that are the last touch of a click in the same visit
+bags        BIGINT  the same of a bag-add
 rate        DOUBLE  clicks by impressions
 low         DOUBLE  lower end of the 95 % interval of the rate, customers being the unit; null under 30 clicks
 high        DOUBLE  upper end of it

@@ -50,10 +50,11 @@ def write_day(lake: Lake, run: Run, day: date, customers: int = 800, effect: flo
     columns["place"] = pa.array(place)
     columns["shown_at"] = pa.repeat(pa.scalar(datetime(day.year, day.month, day.day, 12, tzinfo=UTC)), n)
     columns["shown_date"] = pa.repeat(pa.scalar(day), n)
-    columns["revenue"] = pa.array(np.where(bought, 20.0, np.nan), from_pandas=True)
+    columns["revenue"] = columns["last_revenue"] = pa.array(np.where(bought, 20.0, np.nan), from_pandas=True)
     for column in OUTCOMES.columns:
         if column.name.startswith("last_") and column.type == "BOOLEAN":
-            columns[column.name] = pa.repeat(pa.scalar(False), n)
+            done = columns.get(column.name.removeprefix("last_"), pa.nulls(n))
+            columns[column.name] = done.is_valid()
         elif column.name not in (*columns, "as_of", "run_id"):
             kind = pa.float64() if column.type == "DOUBLE" else pa.string()
             columns[column.name] = pa.nulls(n, kind)

@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 
 from feature_repo.client.list_ids import list_id
+from jobs.experiments.measure import ExperimentsConfig, measure
 from jobs.lake.lake import Lake
 from jobs.lake.rows import arrow_schema
 from jobs.outcomes.update import fold_in
@@ -136,16 +137,34 @@ def make(lake: Lake, night: date, count: int, rng: np.random.Generator) -> None:
     lake.replace(EVENTS, events(day, pa.Table.from_batches(kept), count // 10, rng), run_of(night))
 
 
+def peak_gb() -> float:
+    """Peak memory of this process; what getrusage says begins at that of the process that started it."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found
+    return int(found[1]) / 1e6
+
+
 def fold(root: Path, night: date) -> None:
     """Measure a night in this process."""
     began, cpu = time.perf_counter(), time.process_time()
     folded = fold_in(Lake(root), run_of(night))
     seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
-    # Not of getrusage, which counts what the parent held when it started this process.
-    memory = int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text("ascii"))[1]) / 1e6  # type: ignore[index]
+    memory = peak_gb()
     print(
         f"night {night}: {folded.rows:,} impressions of {folded.days} days, {seconds:.1f} s, {cpu:.1f} processor s, "
         f"{folded.rows / seconds:,.0f} rows/s, peak {memory:.2f} GB",
+        flush=True,
+    )
+
+
+def count(root: Path, night: date) -> None:
+    """Measure in this process what the step report does with a night's outcomes."""
+    began, cpu = time.perf_counter(), time.process_time()
+    measure(Lake(root), run_of(night), ExperimentsConfig())
+    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+    memory = peak_gb()
+    print(
+        f"  counted by customer and touch point in {seconds:.1f} s, {cpu:.1f} processor s, peak {memory:.2f} GB",
         flush=True,
     )
 
@@ -156,10 +175,12 @@ def main() -> None:
     parser.add_argument("--impressions", type=int, default=20_000_000)
     parser.add_argument("--nights", type=int, default=2)
     parser.add_argument("--fold", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--count", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.fold:
-        fold(Path(given.fold[0]), date.fromisoformat(given.fold[1]))
-        return
+    for part, arguments in ((fold, given.fold), (count, given.count)):
+        if arguments:
+            part(Path(arguments[0]), date.fromisoformat(arguments[1]))
+            return
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         lake = Lake(Path(folder))
@@ -168,8 +189,9 @@ def main() -> None:
         lake.replace_rows(PUBLISHED, [row | {"published_at": AT}], run_of(FIRST))
         for night in (FIRST + timedelta(days=n + 1) for n in range(given.nights)):
             make(lake, night, given.impressions, rng)
-            command = [sys.executable, "-m", "tests.benchmarks.outcomes", "--fold", folder, str(night)]
-            subprocess.run(command, check=True)
+            for part in ("--fold", "--count"):
+                command = [sys.executable, "-m", "tests.benchmarks.outcomes", part, folder, str(night)]
+                subprocess.run(command, check=True)
 
 
 if __name__ == "__main__":
