@@ -78,8 +78,8 @@ def contract_rows(selected: DataFrame, kind: str, where: str) -> DataFrame:
 
 
 def repeated_ids(rows: DataFrame, kind: str = EVENTS.name) -> DataFrame:
-    """`hash` of the ids of events, or of impressions, that more than one row has."""
-    return _repeated(rows, F.xxhash64(_event_id() if kind == EVENTS.name else _impression_id()))
+    """`hash` of the ids of events, or of the fields of impressions, that more than one row has."""
+    return _repeated(rows, F.xxhash64(_event_id() if kind == EVENTS.name else _impression_fields()))
 
 
 def repeated_keys(rows: DataFrame, kind: str) -> DataFrame:
@@ -254,7 +254,8 @@ def validate_impressions(
     named = F.coalesce(_named(F.col("of_place"), list_ids.PLACES), F.lower(_blank_to_null("touch_point")))
     typed = rows.select(
         *[_blank_to_null(name).alias(name) for name in ("customer_id", "product_id", "excluded")],
-        _impression_id().alias("impression_id"),
+        F.substring(F.sha2(_impression_fields(), 256), 1, 24).alias("impression_id"),
+        F.xxhash64(_impression_fields()).alias("hash"),
         named.alias("touch_point"),
         *[F.coalesce(F.col(f"of_{name}"), value).alias(name) for name, value in read.items()],
         F.when(F.col("of_place").isNotNull(), F.trim("list_id")).alias("list_id"),
@@ -275,7 +276,7 @@ def validate_impressions(
         F.when(F.col("listed_id").isNull(), "unknown product"),
     )
     validated = typed.withColumn("reason", F.coalesce(_excluded(), fault, not_yet, too_late))
-    return _flagged(validated, F.xxhash64("impression_id"), repeated).select(
+    return _flagged(validated, F.col("hash"), repeated).select(
         *IMPRESSION_COLUMNS,
         F.when(F.col("reason").isNotNull() | F.col("repeated"), F.to_json("given")).alias("raw"),
         "reason",
@@ -481,9 +482,9 @@ def _event_id() -> Column:
     return F.coalesce(_sound("event_id"), _content_id())
 
 
-def _impression_id() -> Column:
+def _impression_fields() -> Column:
     names = ("customer_id", "product_id", "shown_at", *OPTIONAL[IMPRESSIONS.name][:-1])
-    return F.substring(F.sha2(F.concat_ws("\x1f", *[F.coalesce(F.col(n), F.lit("\x1e")) for n in names]), 256), 1, 24)
+    return F.concat_ws("\x1f", *[F.coalesce(F.col(name), F.lit("\x1e")) for name in names])
 
 
 def _content_id() -> Column:
