@@ -60,9 +60,10 @@ def read_experiments(lake: Lake, as_of: date) -> list[Experiment]:
         own = [row for row in rows if row["experiment"] == name]
         nights = sorted({row["as_of"] for row in own})
         sides = sorted((row for row in own if row["as_of"] == nights[-1]), key=lambda row: row["position"])
-        # The lists of a night are served from its day on, until those of the next night are.
+        # The lists of a night are served from some hour of its day on, until those of the next night are. Who came
+        # earlier that day saw other lists, so the first whole day is the one after.
         end = min(nights[-1], sides[0]["ends_on"] or nights[-1])
-        first, last = sides[0]["starts_on"] or nights[0], min(end, as_of - timedelta(days=1))
+        first, last = sides[0]["starts_on"] or nights[0] + timedelta(days=1), min(end, as_of - timedelta(days=1))
         if first <= last:
             names, shares = (tuple(side[column] for side in sides) for column in ("variant", "share"))
             found.append(Experiment(name, names, shares, first, last, end == as_of))

@@ -51,7 +51,7 @@ class ListsConfig(StepSettings):
     variants: tuple[Variant, ...] = (Variant(DEFAULT),)
     """Variants of the running A/B test; the first is the control, with which the others are compared."""
     starts_on: date | None = None
-    """First day whose impressions count in its results; None: that of the first night with these variants."""
+    """First day whose impressions count in its results; None: the one after the first night with these variants."""
     ends_on: date | None = None
     """Last such day; None: that of the last such night. Lists keep their variants until the settings change."""
 

@@ -16,7 +16,7 @@ experiment STRING  name of the experiment (ListsConfig.experiment)
 variant    STRING  name of the variant
 position   BIGINT  its place among the variants; 0 is the control, with which the others are compared
 share      DOUBLE  share of the customers who are meant to see it
-starts_on  DATE    first day that counts; null: the day of the first night with these variants
+starts_on  DATE    first day that counts; null: the day after the first night with these variants
 ends_on    DATE    last day that counts; null: that of the last such night
 """,
 )

@@ -31,8 +31,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--effect", type=float, default=0.05)
     chosen = parser.parse_args(arguments)
     shape = (chosen.experiments, chosen.customers, chosen.days)
-    _without_effect([*_experiments(chosen.seed, 0.0, *shape)])
-    _with_effect([*_experiments(chosen.seed + 1, chosen.effect, *shape)], chosen.effect)
+    _without_effect([*simulated(chosen.seed, 0.0, *shape)])
+    _with_effect([*simulated(chosen.seed + 1, chosen.effect, *shape)], chosen.effect)
     _splits(np.random.default_rng(chosen.seed + 2), chosen.customers)
     _unseen(chosen.experiments)
 
@@ -49,7 +49,8 @@ class Simulated:
     """Correlation of that behaviour with a customer's part of the ratio."""
 
 
-def _experiments(seed: int, effect: float, experiments: int, customers: int, days: int) -> Iterator[Simulated]:
+def simulated(seed: int, effect: float, experiments: int, customers: int, days: int) -> Iterator[Simulated]:
+    """Experiments with a true effect, each from numbers of its own."""
     for number in range(experiments):
         random = np.random.default_rng([seed, number])
         visits, liking = random.gamma(0.8, 1.0, customers), random.gamma(3.0, 1 / 3, customers)

@@ -33,7 +33,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
     lake = Lake(tmp_path_factory.mktemp("shown"))
     for day in days_from(START - timedelta(days=2), DAYS + 2):
         write_day(lake, run_of(day + timedelta(days=1)), day)
-    for night in days_from(START, DAYS + 1):
+    for night in days_from(START - timedelta(days=1), DAYS + 2):
         record_variants(lake, run_of(night), "order", SIDES, (None, None))
     measure(lake, run_of(AS_OF), ExperimentsConfig())
     return lake
@@ -94,6 +94,7 @@ def test_customers_of_several_variants_are_left_out_and_counted(tmp_path: Path) 
     write_day(lake, run_of(START + timedelta(days=1)), START, customers=200)
     other = lake.arrow(CUSTOMER_DAYS)
     assert not len(other)
+    record_variants(lake, run_of(START - timedelta(days=1)), "order", SIDES, (None, None))
     record_variants(lake, run_of(START), "order", SIDES, (None, None))
     measure(lake, run_of(START + timedelta(days=1)), ExperimentsConfig())
     day = START + timedelta(days=1)
@@ -116,7 +117,7 @@ def test_an_experiment_begins_and_ends_by_its_settings_or_its_nights(tmp_path: P
     for night in days_from(START + 3 * day, 4):
         record_variants(lake, run_of(night), "second", SIDES, (START + 4 * day, START + 5 * day))
     (first,) = read_experiments(lake, START + 4 * day)
-    assert (first.first_day, first.last_day, first.running) == (START, START + 2 * day, False)
+    assert (first.first_day, first.last_day, first.running) == (START + day, START + 2 * day, False)
     running, second = (read_experiments(lake, START + n * day)[1] for n in (5, 6))
     assert (running.first_day, running.last_day, running.running) == (START + 4 * day, START + 4 * day, True)
     assert (second.last_day, second.running) == (START + 5 * day, False)
