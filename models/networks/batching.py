@@ -135,8 +135,8 @@ def buckets(lengths: IntArray, batch_events: int, rng: np.random.Generator | Non
 
 
 def fixed_columns(lengths: IntArray, longest: int) -> IntArray:
-    """[n], the length to pad each history to, at most `longest`: 1 to 16, then eight steps an octave."""
-    step = np.left_shift(1, np.maximum(0, np.ceil(np.log2(np.maximum(lengths, 1))).astype(np.int64) - 4))
+    """[n], the length to pad each history to, at most `longest`: even ones to 16, then eight steps an octave."""
+    step = np.left_shift(1, np.maximum(1, np.ceil(np.log2(np.maximum(lengths, 1))).astype(np.int64) - 4))
     return np.minimum(-(-lengths // step) * step, longest)
 
 
@@ -145,7 +145,8 @@ def fixed_buckets(lengths: IntArray, batch_events: int, longest: int) -> Iterato
 
     Kernels add numbers in an order that depends on a matrix's shape, not on its content, so the vector of a history
     padded like this is the same to the last bit whatever other histories are in the batch. That also takes at least
-    `LEAST_ROWS` rows, since other kernels serve few rows: where there are fewer, the first row is repeated.
+    `LEAST_ROWS` rows, since other kernels serve few rows: where there are fewer, the first row is repeated. And it
+    takes even lengths: between odd matrices, which lie anywhere in memory, some kernels add in another order.
     """
     columns = fixed_columns(lengths, longest)
     for width in np.unique(columns[lengths > 0])[::-1].tolist():

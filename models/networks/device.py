@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -131,6 +132,26 @@ def run_batches(
             take(rows, landing())
         else:
             waiting = deque(half for rows in waiting for half in np.array_split(rows, 2) if len(half))
+
+
+def run_in_threads(
+    batches: Iterable[IntArray], begin: Callable[[IntArray], Landing], take: Callable[[IntArray, Array], None]
+) -> None:
+    """`begin` each batch on a CPU and `take` its results, in order: as many batches at once as torch has threads, each
+    in one of them.
+
+    torch itself would divide every small operation among its threads. Where a core is busy with something else, they
+    wait for each other many times longer than they compute; and the last bits of a result depend on their number.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            run = map if threads == 1 else pool.map
+            for rows, array in run(lambda rows: (rows, begin(rows)()), batches):
+                take(rows, array)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _begun(begin: Callable[[IntArray], Landing], rows: IntArray, others: bool) -> Landing | None:

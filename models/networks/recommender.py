@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any, ClassVar, Self
 
@@ -21,6 +21,7 @@ from models.networks.device import (
     pick,
     reproducible,
     run_batches,
+    run_in_threads,
     to_device,
     to_host,
 )
@@ -30,7 +31,7 @@ from models.sequences import Sequences
 from models.settings import settings_of
 from models.vocabulary import Vocabulary
 
-ENCODE_EVENTS = 2048
+ENCODE_EVENTS = 4096
 """Events per batch while encoding: a small model's working set then about fits a CPU's cache."""
 GPU_ENCODE_EVENTS = 65_535
 """The same on a GPU, which is busy enough with them; CUDA limits a grid to so many rows, and torch's attention starts
@@ -118,7 +119,7 @@ class TorchRecommender(ABC):
 
         def begin(rows: IntArray) -> Landing:
             columns = int(fixed_columns(recent.lengths[rows], self.settings.max_length).max())
-            with mixed_precision(self._device):
+            with torch.inference_mode(), mixed_precision(self._device):
                 states = self.module.last_states(pad(recent, rows, self._device, columns_at_least=columns))
             return to_host(unit(states.float(), self.settings))
 
@@ -127,11 +128,11 @@ class TorchRecommender(ABC):
             progress("histories", int(np.count_nonzero(seen)), len(recent))
 
         if self._device.type == "cuda":
-            batches: Iterable[IntArray] = buckets(recent.lengths, GPU_ENCODE_EVENTS)
-        else:
-            batches = fixed_buckets(recent.lengths, ENCODE_EVENTS, self.settings.max_length)
-        with torch.inference_mode():
-            run_batches(batches, begin, take)
+            run_batches(buckets(recent.lengths, GPU_ENCODE_EVENTS), begin, take)
+            return result
+        batches = fixed_buckets(recent.lengths, ENCODE_EVENTS, self.settings.max_length)
+        run = run_in_threads if self.module.reentrant else run_batches
+        run(batches, begin, take)
         return result
 
     def product_vectors(self) -> FloatMatrix:

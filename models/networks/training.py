@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -82,6 +82,9 @@ class TrainingConfig(LossConfig):
 
 class NextProductModule(nn.Module, ABC):
     """A network that turns prefixes of histories into vectors, and has a vector for each product."""
+
+    reentrant: ClassVar[bool] = True
+    """Whether several threads may compute states at once."""
 
     def begin_batch(self) -> None:
         """Called before each batch of a training."""

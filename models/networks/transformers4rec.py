@@ -61,6 +61,8 @@ class Transformers4Rec(TorchRecommender):
 class Transformers4RecModule(NextProductModule):
     """Wraps the library's head; ids are shifted by one, because the library reserves id 0 for padding."""
 
+    reentrant: ClassVar[bool] = False  # it keeps each batch's mask
+
     def __init__(self, head: nn.Module) -> None:
         super().__init__()
         self.head = head

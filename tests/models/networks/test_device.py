@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 from models.catalogue import Catalogue
 from models.networks import batching, losses, optimiser, recommender, training
 from models.networks.batching import next_basket
-from models.networks.device import BF16_TOLERANCE, full_float32
+from models.networks.device import BF16_TOLERANCE, full_float32, run_batches
 from models.networks.losses import Sampler
 from models.networks.optimiser import TableAdamW, summed_by_row
 from models.networks.recommender import GPU_ENCODE_EVENTS, TorchRecommender
@@ -149,6 +149,7 @@ def large_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         recommender, "fixed_buckets", lambda lengths, *_rest: batching.buckets(lengths, GPU_ENCODE_EVENTS)
     )
+    monkeypatch.setattr(recommender, "run_in_threads", run_batches)
 
 
 def test_large_batches_give_the_same_vectors(model: TorchRecommender, request: pytest.FixtureRequest) -> None:

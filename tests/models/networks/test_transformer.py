@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -55,6 +55,14 @@ def model() -> Transformer:
     built = build()
     built.fit(one_colour_each(), described(PRODUCTS))
     return built
+
+
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    """Sets torch's number of threads until the test's end."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
 
 
 def clicks(*products: int) -> list[tuple[int, int]]:
@@ -299,3 +307,20 @@ def test_the_best_of_the_trials_is_kept(monkeypatch: pytest.MonkeyPatch) -> None
     assert (choice.settings["layers"], choice.settings["epochs"]) == (2, 2)
     assert choice.figures == (0.2, 0.3, 0.1) and len(choice.losses) == 3
     assert isinstance(model.module, TransformerModule) and len(model.module.blocks) == 2
+
+
+def test_a_vector_is_the_same_in_any_company_and_any_number_of_threads(threads: Callable[[int], None]) -> None:
+    """Of the width and with the lengths that kernels treat differently from place to place."""
+    rng = np.random.default_rng(6)
+    offsets = np.concatenate(([0], np.cumsum(rng.integers(1, 20, 900))))
+    products = rng.integers(0, PRODUCTS, offsets[-1]).astype(np.int32)
+    data = Sequences(offsets, products, (products % 4).astype(np.int8), np.arange(len(products)) * 900)
+    model = build(width=64, max_length=20, epochs=1, visits_weight=0.0)
+    model.fit(one_colour_each())
+    threads(1)
+    whole, some = model.encode(data), np.flatnonzero(rng.random(900) < 0.4)
+    for count in (1, 2, 3):
+        threads(count)
+        assert model.encode(data).tobytes() == whole.tobytes()
+        assert model.encode(data.take(some)).tobytes() == whole[some].tobytes()
+        assert torch.get_num_threads() == count
