@@ -55,7 +55,7 @@ def stage_customer_lists(
     with customer_lists(lake, ranker, config, run, None if stale is None else stale.customers) as lists:
         rows = _counted(lists, builder)
         if stale is None:
-            written = lake.replace(FOR_YOU.table, rows, run)
+            written = lake.replace_encoded(FOR_YOU.table, rows, run)
         else:
             written = replace_changed(lake, FOR_YOU.table, rows, stale.customers, stale.before, run)
     snapshot.write(lake, run)
@@ -226,12 +226,14 @@ def _cutoff_scores(found: Candidates, lists: Assembled) -> pa.Array:
 def _no_lists(keys: Mapping[str, pa.Array], variant: Variant, model_id: str) -> pa.RecordBatch:
     """Empty lists for customers of a market in which no product is available."""
     count = len(keys["customer_id"])
-    nothing = pa.array([[]] * count, pa.list_(pa.string()))
+    empty = pa.array([[]] * count, pa.list_(pa.string()))
+    nothing = pa.ListArray.from_arrays(empty.offsets, empty.values.dictionary_encode())
     columns = dict(keys) | {
+        "market": keys["market"].dictionary_encode(),
         "product_ids": nothing,
         "sources": nothing,
         "rules": nothing,
-        "scores": nothing.cast(pa.list_(pa.float32())),
+        "scores": empty.cast(pa.list_(pa.float32())),
         "variant": pa.repeat(variant.name, count),
         "short_reason": pa.repeat("no product is available in the customer's market", count),
         "model_id": pa.repeat(model_id, count),
