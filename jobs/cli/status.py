@@ -125,7 +125,7 @@ def _gates(one: NightState) -> Text:
     found = one.gates
     if not found.checked:
         return Text("-", style="dim")
-    return Text(str(found), style="bold red" if found.failed else "yellow" if found.accepted else "")
+    return Text(str(found), style="bold red" if found.failed else "yellow" if found.accepted or found.warned else "")
 
 
 def _steps(one: NightState) -> Grid:

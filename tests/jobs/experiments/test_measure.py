@@ -11,6 +11,8 @@ import pytest
 from rich.console import Console
 
 from jobs.ask.experiments import print_experiments
+from jobs.config import standard, with_settings
+from jobs.errors import UserError
 from jobs.experiments.measure import ExperimentsConfig, measure, verdict
 from jobs.experiments.results import read_results
 from jobs.experiments.sides import read_experiments, record_variants
@@ -123,6 +125,14 @@ def test_an_experiment_begins_and_ends_by_its_settings_or_its_nights(tmp_path: P
     assert (second.last_day, second.running) == (START + 5 * day, False)
     record_variants(lake, run_of(START + 6 * day), "lists", (Variant(),), (None, None))
     assert lake.arrow(VARIANTS, None, START + 6 * day).num_rows == 0
+
+
+def test_days_are_settings_of_the_lists() -> None:
+    shop = standard(Path("source.sql"), Path("raw"))
+    config = with_settings(shop, ["lists.starts_on=2026-04-06", "lists.ends_on=2026-04-20"])
+    assert (config.lists.starts_on, config.lists.ends_on) == (date(2026, 4, 6), date(2026, 4, 20))
+    with pytest.raises(UserError, match="starts_on = 2026-04-21 must not be after ends_on = 2026-04-20"):
+        with_settings(config, ["lists.starts_on=2026-04-21"])
 
 
 def test_verdicts_say_which_way_how_far_and_when_they_may_not_be_trusted() -> None:
