@@ -17,7 +17,7 @@ from pydantic import PositiveInt
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from safetensors import SafetensorError
-from safetensors.numpy import load, save_file
+from safetensors.numpy import load_file, save_file
 
 from jobs.errors import UserError
 from jobs.index_manifest import FILES, checked_files, sha256_of
@@ -121,7 +121,7 @@ def read_index(lake: Lake, run: Run, table: Table, compute: Compute = search.ON_
         try:
             index = search.load(folder / "index.faiss")
             vocabulary = Vocabulary(json.loads((folder / "products.json").read_bytes()))
-            tensors = load((folder / "tensors.safetensors").read_bytes())
+            tensors = load_file(folder / "tensors.safetensors")
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
             place = lake.directory(storage.INDEXES, run.as_of) / table.name
             raise UserError(f"the index {place} cannot be read: {error}; run the step index again") from None
