@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -13,14 +14,16 @@ from jobs.run import Run
 from jobs.tables.experiments import CUSTOMER_DAYS
 from jobs.tables.impressions import OUTCOMES
 from jobs.tables.table import Table
+from models.arrays import Rows
+from models.digests import of_texts
 
 SUMS = ("impressions", "clicks", "saves", "bags", "purchases", "revenue")
 """Columns of CUSTOMER_DAYS that are sums."""
 OF = ("last_clicked", "last_saved", "last_bagged", "last_bought")
 """Columns of OUTCOMES that clicks, saves, bags and purchases count."""
 BATCH_ROWS = 1 << 18
-HELD_ROWS = 8 << 20
-"""Rows of partial sums that are held before they are summed up."""
+HELD_ROWS = 2 << 20
+"""Rows of partial sums, at least, that are held before they are summed up."""
 
 
 def update_days(lake: Lake, run: Run) -> None:
@@ -46,18 +49,22 @@ def newest_nights(lake: Lake, table: Table) -> dict[date, date]:
 
 
 def summed(batches: Iterable[pa.RecordBatch], keys: Sequence[str]) -> pa.Table:
-    """The columns SUMS of the batches, summed by the keys; in no particular order."""
+    """The columns SUMS of the batches, summed by the keys, in the order of these."""
     held: list[pa.Table] = []
     for batch in batches:
         held.append(_grouped(pa.Table.from_batches([batch]), keys))
-        if sum(len(part) for part in held) > HELD_ROWS:
+        new = sum(len(part) for part in held[1:])
+        if new > max(HELD_ROWS, len(held[0])):  # seldom, also where there are more keys than that
             held = [_grouped(pa.concat_tables(held), keys)]
-    kinds = [pa.field(name, pa.string()) for name in keys] + [pa.field(name, pa.float64()) for name in SUMS]
-    return _grouped(pa.concat_tables(held), keys) if held else pa.schema(kinds).empty_table()
+    kinds = [pa.field(name, pa.int64() if name == "customer" else pa.string()) for name in keys]
+    kinds += [pa.field(name, pa.float64()) for name in SUMS]
+    rows = _grouped(pa.concat_tables(held), keys) if held else pa.schema(kinds).empty_table()
+    return rows.sort_by([(key, "ascending") for key in keys])
 
 
 def _grouped(rows: pa.Table, keys: Sequence[str]) -> pa.Table:
-    found = rows.group_by(list(keys)).aggregate([(name, "sum") for name in SUMS])
+    # In one thread, since the sums of floats depend on their order.
+    found = rows.group_by(list(keys), use_threads=False).aggregate([(name, "sum") for name in SUMS])
     return found.select([*keys, *(f"{name}_sum" for name in SUMS)]).rename_columns([*keys, *SUMS])
 
 
@@ -65,7 +72,6 @@ def _sums_of(lake: Lake, day: date) -> pa.Table:
     keys = ("customer_id", "market", "variant")
     columns, where = [*keys, *OF, "last_revenue"], pc.field("shown_date") == pa.scalar(day)
     rows = summed(map(_counted, lake.batches(OUTCOMES, columns, rows=BATCH_ROWS, where=where)), keys)
-    rows = rows.sort_by([(key, "ascending") for key in keys])  # so that equal days are equal files
     return rows.append_column("shown_date", pa.repeat(pa.scalar(day, pa.date32()), len(rows)))
 
 
@@ -79,10 +85,17 @@ def _counted(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def batches_between(lake: Lake, first: date, last: date, variants: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
-    """The rows of CUSTOMER_DAYS of some days, of all variants or of some."""
+    """The rows of CUSTOMER_DAYS of some days, of all variants or of some, with `customer_numbers` for the ids."""
     day = pc.field("shown_date")
     where = (day >= pa.scalar(first)) & (day <= pa.scalar(last))
     if variants is not None:
         where &= pc.field("variant").isin(pa.array(variants, pa.string()))
     columns = ("customer_id", "market", "variant", *SUMS)
-    return lake.batches(CUSTOMER_DAYS, columns, rows=BATCH_ROWS, where=where)
+    for batch in lake.batches(CUSTOMER_DAYS, columns, rows=BATCH_ROWS, where=where):
+        numbers = pa.array(customer_numbers(batch["customer_id"]))
+        yield pa.RecordBatch.from_arrays([numbers, *batch.columns[1:]], ["customer", *columns[1:]])
+
+
+def customer_numbers(ids: pa.Array) -> Rows:
+    """[ids] a digest of each customer, faster to group by and smaller than an id; customers with equal ones are one."""
+    return of_texts(ids)[:, 0].view(np.int64) if len(ids) else np.zeros(0, np.int64)

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from pydantic import PositiveFloat, PositiveInt
 
 from jobs.checks import warn
-from jobs.experiments.days import SUMS, batches_between, newest_nights, summed, update_days
+from jobs.experiments.days import SUMS, batches_between, customer_numbers, newest_nights, summed, update_days
 from jobs.experiments.sides import Experiment, read_experiments
 from jobs.experiments.summary import drift_checks, read_touch_points
 from jobs.experiments.touch_points import count_days
@@ -25,7 +25,7 @@ from jobs.settings import StepSettings
 from jobs.tables.experiments import ALL_MARKETS, CUSTOMER_DAYS, EXPERIMENTS
 from jobs.tables.impressions import OUTCOMES
 from jobs.tables.shop import EVENTS
-from models.arrays import Rows
+from models.arrays import BoolMask, Rows
 from models.experiments.comparison import Uplift, split_p, uplift
 from models.experiments.moments import FloatVector, Moments, moments_of
 
@@ -165,50 +165,55 @@ def _moments(sums: CustomerSums, metric: str, count: int) -> Iterator[tuple[str,
 
 def _read(lake: Lake, experiment: Experiment, config: ExperimentsConfig) -> CustomerSums:
     first, last = experiment.first_day, experiment.last_day
-    keys = ("customer_id", "market", "variant")
-    rows = summed(batches_between(lake, first, last, experiment.variants), keys).sort_by(
-        [(key, "ascending") for key in keys]
-    )  # sums of floats depend on the order
-    everybody, names = codes_of(rows["customer_id"].combine_chunks())
-    sides = np.asarray(pc.index_in(rows["variant"], pa.array(experiment.variants)), np.int64)
-    least, most = np.full(len(names), len(experiment.variants)), np.full(len(names), -1)
-    np.minimum.at(least, everybody, sides)
-    np.maximum.at(most, everybody, sides)
-    rows = rows.filter(pa.array((least == most)[everybody]))
-    customers, ids = codes_of(rows["customer_id"].combine_chunks())
-    markets, market_names = codes_of(pc.fill_null(rows["market"], "").combine_chunks())
-    known = pa.array(ids[:-1], pa.string())
+    rows = summed(batches_between(lake, first, last, experiment.variants), ("customer", "market", "variant"))
+    customers, sides = np.asarray(rows["customer"]), _places(rows["variant"], experiment.variants)
+    starts = np.flatnonzero(np.diff(customers, prepend=customers[:1] - 1))
+    mixed = np.minimum.reduceat(sides, starts) < np.maximum.reduceat(sides, starts) if len(rows) else np.zeros(0, bool)
+    kept = np.repeat(~mixed, np.diff(starts, append=len(rows)))
+    rows, known = rows.filter(pa.array(kept)), customers[starts][~mixed]
+    markets, names = codes_of(pc.fill_null(rows["market"], "").combine_chunks())
     return CustomerSums(
-        customers,
-        np.asarray(pc.index_in(rows["variant"], pa.array(experiment.variants)), np.int64),
+        np.searchsorted(known, np.asarray(rows["customer"])),
+        sides[kept],
         markets,
-        [name or "" for name in market_names[:-1]],
+        [name or "" for name in names[:-1]],
         {name: np.asarray(rows[name], np.float64) for name in SUMS},
         _before(lake, known, first - timedelta(config.before_days), first - timedelta(1)),
-        int((least < most).sum()),
+        int(mixed.sum()),
     )
 
 
-def _before(lake: Lake, customers: pa.Array, first: date, last: date) -> dict[str, FloatVector]:
+def _places(names: pa.ChunkedArray, variants: Sequence[str]) -> Rows:
+    return np.asarray(pc.index_in(names, value_set=pa.array(variants, pa.string())), np.int64)
+
+
+def _before(lake: Lake, customers: Rows, first: date, last: date) -> dict[str, FloatVector]:
     """`CustomerSums.before` of the customers in some days: from impressions, or from events where none were logged."""
-    rows = summed(batches_between(lake, first, last, None), ("customer_id",))
+    rows = summed(batches_between(lake, first, last, None), ("customer",))
     if not len(rows):
         return dict.fromkeys(METRICS.values(), _events_of(lake, customers, first, last))
-    own = pc.index_in(customers, value_set=rows["customer_id"].combine_chunks())
+    at, there = _found(customers, np.asarray(rows["customer"]))
     found = {}
     for metric, column in METRICS.items():
         value, shown = (np.asarray(rows[name], np.float64) for name in (column, "impressions"))
         # The part of a ratio's error that a customer would have had before, see `Moments.linear`.
         beyond = value if metric in PER_CUSTOMER else value - shown * value.sum() / max(shown.sum(), 1.0)
-        found[column] = np.asarray(pc.fill_null(pa.array(beyond).take(own), 0.0))
+        found[column] = np.zeros(len(customers))
+        found[column][at[there]] = beyond[there]
     return found
 
 
-def _events_of(lake: Lake, customers: pa.Array, first: date, last: date) -> FloatVector:
+def _events_of(lake: Lake, customers: Rows, first: date, last: date) -> FloatVector:
     """[customers] events of each in some days."""
     counted, day = np.zeros(len(customers)), pc.field("event_date")
     where = Wanted(where=(day >= pa.scalar(first)) & (day <= pa.scalar(last)))
     for batch in scan(lake, EVENTS, ("customer_id",), where):
-        own = pc.drop_null(pc.index_in(batch["customer_id"], value_set=customers))
-        counted += np.bincount(np.asarray(own), minlength=len(customers))
+        at, there = _found(customers, customer_numbers(batch["customer_id"]))
+        counted += np.bincount(at[there], minlength=len(customers))
     return counted
+
+
+def _found(customers: Rows, wanted: Rows) -> tuple[Rows, BoolMask]:
+    """(place of each of `wanted` among ascending customers, whether it is there)."""
+    at = np.minimum(np.searchsorted(customers, wanted), max(len(customers) - 1, 0))
+    return at, customers[at] == wanted if len(customers) else np.zeros(len(wanted), bool)
