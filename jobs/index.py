@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -29,12 +30,14 @@ from jobs.run import Counts, Run, fingerprint
 from jobs.settings import StepSettings
 from jobs.tables.shop import CATALOGUE, CUSTOMER_SEQUENCES, EVENTS, PEOPLE_ALSO_BOUGHT, YOU_MIGHT_ALSO_LIKE
 from jobs.tables.table import Table
+from models.arrays import Rows
 from models.contract import Compute, FloatMatrix
 from models.copurchase.candidates import over_products
 from models.copurchase.model import BasketCounts, CoPurchase, CoPurchaseConfig
 from models.copurchase.pairs import Baskets, visits
 from models.ragged import offsets_of
 from models.search import search
+from models.search.nearest import NearestProducts, nearest_products, renewed
 from models.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -44,6 +47,8 @@ CUSTOMERS_AT_ONCE = 16_384
 """Histories held in memory at once."""
 CO_VIEWS = "co_views."
 """Prefix of the tensors of the model of views."""
+NEAREST = ("nearest_scores", "nearest_rows")
+"""The tensors of the nearest products of each product."""
 LOOKED_AT = CoPurchaseConfig(half_life_days=30.0, popularity_discount=0.0, trend=0.0)
 """Chosen on the week before the sample shop's test week (`tests.benchmarks.touch_points`)."""
 
@@ -64,6 +69,9 @@ class IndexConfig(StepSettings):
     """A pause of so many minutes ends a visit; products viewed in one visit are alternatives to each other."""
     refit_days: PositiveInt = 7
     """Nights that one fit of the co-purchase and co-view models serves."""
+    neighbours: PositiveInt = 97
+    """Nearest products that the index of You Might Also Like keeps of each product, where its factory is Flat and it is
+    searched on a CPU; lists with more candidates (`lists.top_n` times `lists.search_depth`, and one) search it."""
     device: str = "auto"
     """Where the exact search that recall is measured against runs: auto (CUDA where there is one, else CPU), cpu or
     cuda."""
@@ -85,6 +93,13 @@ class ProductIndex:
     def vectors(self) -> FloatMatrix | DeviceProducts:
         """Product vectors [p, d], on the device that searches them."""
         return search.placed(self.tensors["vectors"], self.compute)
+
+    def nearest(self, n: int) -> tuple[FloatMatrix, Rows]:
+        """(scores [p, n], rows [p, n]) of each product's nearest ones, itself among them: kept or searched."""
+        kept = [self.tensors.get(name) for name in NEAREST]
+        if kept[0] is None or kept[1] is None or kept[1].shape[1] < n:
+            return search.search(self.index, self.tensors["vectors"], n, self.compute)
+        return kept[0][:, :n], kept[1][:, :n].astype(np.int64)
 
     @cached_property
     def co_purchase(self) -> CoPurchase:
@@ -140,12 +155,30 @@ def _write_similar(lake: Lake, run: Run, config: IndexConfig) -> dict[str, Any]:
         raise UserError(f"no product has a vector on {run.as_of}; run the step embed first")
     unit = similarity_vectors(products.vectors)
     views, fit = _co_views(lake, run, config, products.ids)
-    tensors = {"vectors": unit}
+    tensors = {"vectors": unit} | _nearest(lake, run, config, products.ids, unit)
     manifest = {"model_id": products.model_id, "products": len(products.ids)} | fit
     if views is not None:
         tensors |= {CO_VIEWS + name: value for name, value in views.tensors().items()}
         manifest |= {"co_views": views.config()}
     return write_index(lake, run, config, YOU_MIGHT_ALSO_LIKE, NewIndex(products.ids, unit, unit, tensors, manifest))
+
+
+def _nearest(
+    lake: Lake, run: Run, config: IndexConfig, vocabulary: Vocabulary, unit: FloatMatrix
+) -> dict[str, npt.NDArray[Any]]:
+    """NEAREST, from those of the night before as far as its products are the same."""
+    if config.factory != "Flat" or search.placed(unit, Compute(config.device)) is not unit:
+        return {}
+    n, yesterday = min(config.neighbours, len(unit)), replace(run, as_of=run.as_of - timedelta(days=1))
+    found = None
+    with suppress(UserError):  # there is none, or it is damaged
+        earlier = read_index(lake, yesterday, YOU_MIGHT_ALSO_LIKE)
+        known = [earlier.tensors.get(name) for name in NEAREST]
+        if known[0] is not None and known[1] is not None and earlier.tensors["vectors"].shape[1] == unit.shape[1]:
+            rows = earlier.vocabulary.encode(vocabulary.ids, missing="negative").astype(np.int64)
+            found = renewed(unit, n, earlier.tensors["vectors"], NearestProducts(known[0], known[1]), rows)
+    found = found or nearest_products(unit, n)
+    return dict(zip(NEAREST, (found.scores, found.rows.astype(np.int32)), strict=True))
 
 
 def _co_views(

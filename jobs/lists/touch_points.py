@@ -71,7 +71,7 @@ def _similar(index: ProductIndex, n: int, some: Some | None) -> Candidates:
     vectors = index.tensors["vectors"]
     if some is None:
         sources = np.arange(len(vectors))
-        scores, rows = search.search(index.index, vectors, min(n + 1, len(vectors)), index.compute)
+        scores, rows = index.nearest(min(n + 1, len(vectors)))
     else:
         sources, allowed = some
         scores, rows = search.exact_top_n(vectors[sources], index.vectors, n + 1, allowed)
