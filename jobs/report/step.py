@@ -83,20 +83,21 @@ def _write_pages(lake: Lake, run: Run, config: ReportConfig) -> Counts:
     """A night that compared models has a page about the model. The others link the newest one there is."""
     recent = Recent(lake, run.as_of, max(RECENT_CUSTOMERS, config.model.looked_at))
     with ThreadPoolExecutor(1) as pool:
-        # Hundreds of millions of places are read and counted without Python's lock, beside the model.
+        # Arrow reads and counts lists without Python's lock, beside the model and the shop window.
         counting = pool.submit(_counted, lake, run.as_of)
         served = model_page.champion_of(lake, run, config.model, recent)
         pages = []
         if matching(lake, MODELS, ("model_id",), of_night(run.as_of)):
             pages += _write_model_page(lake, run, config, served, recent)
+        night_page = pool.submit(lambda: _night_page(lake, run, config, recent, counting.result()))
         run.progress("parts of the report", 1, PARTS)
         contexts = context_pairs(lake, run.as_of, served, recent)
         run.progress("parts of the report", 2, PARTS)
-        counts, catalogue = counting.result()
-    write_counts(lake, run.as_of, read_counts(lake, run.as_of) | counts)
-    pages.append(page_path(lake, run.as_of, "shop"))
-    write_page(pages[-1], window_page.written_of(lake, run, config.window, contexts, recent, counts))
-    run.progress("parts of the report", 3, PARTS)
+        counts, _ = counting.result()
+        write_counts(lake, run.as_of, read_counts(lake, run.as_of) | counts)
+        pages.append(page_path(lake, run.as_of, "shop"))
+        write_page(pages[-1], window_page.written_of(lake, run, config.window, contexts, recent, counts))
+        run.progress("parts of the report", 3, PARTS)
     pages.append(page_path(lake, run.as_of, "drift"))
     write_page(pages[-1], drift.written_of(lake, run, config.drift))
     run.progress("parts of the report", 4, PARTS)
@@ -104,7 +105,7 @@ def _write_pages(lake: Lake, run: Run, config: ReportConfig) -> Counts:
         pages.append(page_path(lake, run.as_of, "experiments"))
         write_page(pages[-1], experiments.written_of(lake, run))
     pages.append(page_path(lake, run.as_of))
-    write_page(pages[-1], _night_page(lake, run, config, recent, (counts, catalogue)))
+    write_page(pages[-1], night_page.result())
     run.progress("parts of the report", PARTS, PARTS)
     size = sum(page.stat().st_size for page in pages) / 1024
     names = ", ".join(page.name for page in pages)
