@@ -101,7 +101,9 @@ def with_settings(config: NightConfig, given: Iterable[str]) -> NightConfig:
 def _plain_value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except tomllib.TOMLDecodeError as error:
+        if text[:1] in ("[", "{"):  # no text, but a slip
+            raise UserError(f'is not TOML: {error}; a list of tables is [{{name = "b", share = 0.5}}]') from None
         return text
 
 

@@ -97,6 +97,7 @@ def test_any_field_of_any_step_can_be_set_and_is_part_of_what_identifies_a_run()
         ("train.holdout=3", r"--set train.holdout=3: TrainConfig.holdout is unknown; there are budget, .*holdout_days"),
         ("train.holdout_days", r"--set 'train.holdout_days' has no value; write it like train.holdout_days=3"),
         ("train.holdout_days=0", r"--set train.holdout_days=0: 0 must be greater than 0"),
+        ('lists.variants=[{"name":"b"}]', r"is not TOML: .*; a list of tables is \[{name = \"b\", share = 0.5}\]"),
         ("train.holdout_days=soon", r"--set train.holdout_days=soon: 'soon' must be a valid integer"),
         ("train.holdout_days=2.5", r"--set train.holdout_days=2.5: 2.5 must be a valid integer"),
         ("train.seed.x=1", r"--set train.seed.x=1: 17 has no setting x; leave .x out"),
