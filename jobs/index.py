@@ -155,7 +155,7 @@ def _write_similar(lake: Lake, run: Run, config: IndexConfig) -> dict[str, Any]:
         raise UserError(f"no product has a vector on {run.as_of}; run the step embed first")
     unit = similarity_vectors(products.vectors)
     views, fit = _co_views(lake, run, config, products.ids)
-    tensors = {"vectors": unit} | _nearest(lake, run, config, products.ids, unit)
+    tensors = {"vectors": unit} | nearest_of(lake, run, config, products.ids, unit)
     manifest = {"model_id": products.model_id, "products": len(products.ids)} | fit
     if views is not None:
         tensors |= {CO_VIEWS + name: value for name, value in views.tensors().items()}
@@ -163,7 +163,7 @@ def _write_similar(lake: Lake, run: Run, config: IndexConfig) -> dict[str, Any]:
     return write_index(lake, run, config, YOU_MIGHT_ALSO_LIKE, NewIndex(products.ids, unit, unit, tensors, manifest))
 
 
-def _nearest(
+def nearest_of(
     lake: Lake, run: Run, config: IndexConfig, vocabulary: Vocabulary, unit: FloatMatrix
 ) -> dict[str, npt.NDArray[Any]]:
     """NEAREST, from those of the night before as far as its products are the same."""

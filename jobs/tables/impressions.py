@@ -12,6 +12,10 @@ market        STRING     market; null where unknown
 variant       STRING     A/B variant that the customer was assigned to; null where unknown
 list_id       STRING     the list, as the client names it (docs/serving.md); null where the page did not log it
 owner         STRING     the product, or category page, whose list it was; null for a customer's own or a whole bag's
+product_id    STRING     the product shown
+place         BIGINT     its place in the list, 1 being the first; null where unknown
+shown_at      TIMESTAMP  time at which it was shown, UTC
+shown_date    DATE       the UTC day of shown_at
 """
 
 IMPRESSIONS = Table(
@@ -20,10 +24,6 @@ IMPRESSIONS = Table(
     ("impression_id",),
     SHOWN
     + """
-product_id STRING     the product shown
-place      BIGINT     its place in the list, 1 being the first; null where unknown
-shown_at   TIMESTAMP  time at which it was shown, UTC
-shown_date DATE       the UTC day of shown_at
 counted    BOOLEAN    false for a customer whom no person can be, by the number of impressions; in no figure
 """,
     ("shown_date",),
@@ -37,10 +37,6 @@ OUTCOMES = Table(
     ("impression_id",),
     SHOWN
     + """
-product_id STRING     the product shown
-place      BIGINT     its place in the list, 1 being the first; null where unknown
-shown_at   TIMESTAMP  time at which it was shown, UTC
-shown_date DATE       the UTC day of shown_at
 source     STRING     source of the product in that list (docs/tables.md), or exploration; null where that is not known
 rule       STRING     the rule that moved the product in that list; null where none did, or that is not known
 clicked    STRING     narrowest window with a click: visit (30 minutes), day (24 hours), week; null: none in seven days
