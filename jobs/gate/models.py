@@ -30,7 +30,7 @@ from jobs.tables.shop import (
     YOU_MIGHT_ALSO_LIKE,
 )
 from jobs.tables.table import Table
-from jobs.train.champions import champion
+from jobs.train.champions import ModelRow, champion
 from jobs.train.decision import BEHIND, DECISION
 from jobs.train.evaluate import FEWEST, HEADLINE, HEADLINE_SLICE, KS
 from jobs.train.held_out import ALL
@@ -49,26 +49,45 @@ DIGITS = 6
 """Digits of figures that are sums of floats: rows come in no promised order, and equal nights have equal figures."""
 
 
+@dataclass(frozen=True)
+class ModelFigures:
+    """What the night's vectors and its champion measure, whatever its lists are."""
+
+    best: ModelRow
+    """The champion."""
+    products: VectorFigures
+    customers: VectorFigures
+    quality: tuple[Check, ...]
+
+
+def read_models(lake: Lake, run: Run, config: GateConfig) -> ModelFigures:
+    """The figures of the night's champion and vectors."""
+    best = champion(lake, run)
+    assert best is not None, "lists need a champion"
+    products = read_vectors(lake, PRODUCT_EMBEDDINGS, run.as_of)
+    customers = read_vectors(lake, CUSTOMER_EMBEDDINGS, run.as_of, products.width)
+    quality = () if best["kind"] == POPULARITY else tuple(_quality(lake, run, config, best, products))
+    return ModelFigures(best, products, customers, quality)
+
+
 def model_checks(
-    lake: Lake,
-    run: Run,
+    found: ModelFigures,
+    known: int,
     config: GateConfig,
     lists: Mapping[Table, set[str]],
     manifests: Mapping[Table, Mapping[str, Any]],
 ) -> Iterator[Check]:
-    """Every check of the night's models; `lists` has the models behind each table of lists, `manifests` those of the
-    indexes.
+    """Every check of the night's models, of which `found` has the figures; the night has `known` customers.
+
+    `lists` has the models behind each table of lists, `manifests` those of the indexes.
     """
     for table, manifest in manifests.items():
         yield Check(
             f"{table.name}_recall", manifest["recall"], least=config.min_index_recall, detail="against exact search"
         )
-    products = read_vectors(lake, PRODUCT_EMBEDDINGS, run.as_of)
-    customers = read_vectors(lake, CUSTOMER_EMBEDDINGS, run.as_of, products.width)
-    best = champion(lake, run)
-    assert best is not None, "lists need a champion"
+    products, customers, trained = found.products, found.customers, found.best["kind"] != POPULARITY
     behind = {
-        "champion": {best["model_id"]},
+        "champion": {found.best["model_id"]},
         CUSTOMER_EMBEDDINGS.name: customers.models,
         PRODUCT_EMBEDDINGS.name: products.models,
         f"index of {YOU_MIGHT_ALSO_LIKE.name}": {manifests[YOU_MIGHT_ALSO_LIKE]["model_id"]},
@@ -82,15 +101,12 @@ def model_checks(
         BAG_EXTRAS.name: lists[BAG_EXTRAS],
     }
     yield Check("one_co_purchase_model", len(set().union(*bought.values())), most=1, detail=named(bought))
-    trained = best["kind"] != POPULARITY
     least = min(config.min_spread, products.nonzero / 4)  # a few products cannot point many ways
-    for table, found in ((PRODUCT_EMBEDDINGS, products), (CUSTOMER_EMBEDDINGS, customers)):
-        yield from _vector_checks(table, found, config, least if trained else None)
-    known = lake.count(CUSTOMER_SEQUENCES, run.as_of)
+    for table, vectors in ((PRODUCT_EMBEDDINGS, products), (CUSTOMER_EMBEDDINGS, customers)):
+        yield from _vector_checks(table, vectors, config, least if trained else None)
     detail = f"{customers.rows:,} vectors of {known:,} customers"
     yield Check(f"{CUSTOMER_EMBEDDINGS.name}_coverage", customers.rows / max(known, 1), 1.0, 1.0, detail)
-    if trained:
-        yield from _quality(lake, run, config, best, products)
+    yield from found.quality
 
 
 def _vector_checks(table: Table, found: VectorFigures, config: GateConfig, least: float | None) -> Iterator[Check]:
@@ -107,9 +123,7 @@ def _vector_checks(table: Table, found: VectorFigures, config: GateConfig, least
     yield Check(f"{name}_norm", found.longest_over_mean, most=config.max_norm, detail=detail)
 
 
-def _quality(
-    lake: Lake, run: Run, config: GateConfig, best: dict[str, object], products: VectorFigures
-) -> Iterator[Check]:
+def _quality(lake: Lake, run: Run, config: GateConfig, best: ModelRow, products: VectorFigures) -> Iterator[Check]:
     trained = best["as_of"]
     assert isinstance(trained, date)
     columns = ("model_id", "metric", "slice", "value", "ci_low")

@@ -18,7 +18,7 @@ from jobs.errors import UserError
 from jobs.gate.config import GateConfig
 from jobs.gate.counts import AT_ONCE, delete_counts, stamp_of, write_counts
 from jobs.gate.lists import GateInputs, ListFigures, churn, read_inputs, read_lists
-from jobs.gate.models import model_checks
+from jobs.gate.models import model_checks, read_models
 from jobs.index_manifest import check_index, read_manifest
 from jobs.lake.lake import Lake
 from jobs.lake.live import Published, compared_with
@@ -76,7 +76,8 @@ def execute(lake: Lake, run: Run, config: GateConfig) -> Counts:
         one_in, stamp = max(1, round(expected[table] / config.churn_lists)), stamp_of(lake, table)
         return table, stamp, read_lists(lake, table, run.as_of, inputs, one_in, live)
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:  # reading and checking lists is compiled code without Python's lock
+    with ThreadPoolExecutor(AT_ONCE) as pool:  # reading and checking is compiled code without Python's lock
+        measured = pool.submit(read_models, lake, run, config)
         for place, (table, stamp, found) in enumerate(pool.map(read, TOUCH_POINTS)):
             run.progress("tables checked", place + 1, len(TOUCH_POINTS))
             models[table], counts[table.name] = found.models, found.counts(inputs, stamp)
@@ -85,7 +86,8 @@ def execute(lake: Lake, run: Run, config: GateConfig) -> Counts:
                 checks += _spread_checks(config, table, found, inputs, before, informed[table])
             if live:
                 checks += _change_checks(config, table, found, live.night, grown and table in CO_PURCHASED)
-    checks += model_checks(lake, run, config, models, manifests)
+    known = len(inputs.customers)
+    checks += model_checks(measured.result(), known, config, models, manifests)
     checks.append(
         Check(BASKETS, baskets, least=0, detail="baskets that People Also Bought and add-ons are counted from")
     )
