@@ -1,7 +1,7 @@
 """A whole night of a synthetic shop, step by step, then a second one with one new day.
 
-`python -m tests.benchmarks.night --shop million --json OUT [--customers 100000] [--density 2] [--folder DIR]
-[--engine spark] [--accept GATE] [--nights 1]`
+`python -m tests.benchmarks.night --shop million --json OUT [--customers 100000] [--density 2] [--markets 20]
+[--folder DIR] [--engine spark] [--accept GATE] [--nights 1]`
 
 Each step is a process of its own, as under Airflow. For each: seconds, rows a second, peak memory, and where the main
 thread's time went (cProfile): our own Python, imports, the rest being the libraries' and waiting for them. The step
@@ -40,6 +40,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--shop", choices=sorted(SIZES), default="tiny")
     parser.add_argument("--customers", type=int, help="the shop with so many customers, and as many events each")
     parser.add_argument("--density", type=float, default=1.0, help="as many times the events of each customer")
+    parser.add_argument("--markets", type=int, help="the shop with so many markets")
     parser.add_argument("--engine", default="sail")
     parser.add_argument("--accept", default="", metavar="GATE,GATE", help="gates that may fail")
     parser.add_argument("--nights", type=int, choices=(1, 2), default=2)
@@ -49,21 +50,23 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     os.environ["NIGHTRAIL_ACCEPT"] = given.accept  # for the steps' processes
     with tempfile.TemporaryDirectory() as scratch:
         folder = (given.folder or Path(scratch)).resolve()
-        result = run(scaled(SIZES[given.shop], given.customers, given.density), given.engine, folder, given.nights)
+        result = run(
+            scaled(SIZES[given.shop], given.customers, given.density, given.markets), given.engine, folder, given.nights
+        )
     print_result(result)
     if given.json:
         given.json.write_text(json.dumps(result, indent=1) + "\n")
     return result
 
 
-def scaled(size: ShopSize, customers: int | None, density: float = 1.0) -> ShopSize:
-    """The shop with another number of customers or of events of each; products and markets stay."""
-    if customers is None and density == 1:
+def scaled(size: ShopSize, customers: int | None, density: float = 1.0, markets: int | None = None) -> ShopSize:
+    """The shop with another number of customers, of events of each or of markets; products stay."""
+    wanted = customers or size.customers, markets or size.markets
+    if wanted == (size.customers, size.markets) and density == 1:
         return size
-    customers = customers or size.customers
-    events = round(size.daily_events * customers / size.customers * density)
-    name = f"{size.name}_{customers}" + (f"_{density:g}" if density != 1 else "")
-    return replace(size, name=name, customers=customers, daily_events=events)
+    events = round(size.daily_events * wanted[0] / size.customers * density)
+    name = f"{size.name}_{wanted[0]}_{density:g}_{wanted[1]}"
+    return replace(size, name=name, customers=wanted[0], daily_events=events, markets=wanted[1])
 
 
 def run(size: ShopSize, engine: str, folder: Path, nights: int = 2) -> dict[str, Any]:
