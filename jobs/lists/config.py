@@ -41,7 +41,7 @@ class ListsConfig(StepSettings):
     """Products launched within so many days before the night are young: exploration keeps a place for them."""
     beside_places: int = 12
     """First places of a list that the other lists of its page do not repeat."""
-    batch_customers: PositiveInt = 200_000
+    batch_customers: PositiveInt = 100_000
     """Customers held in memory at once; each market's products are prepared again for every batch."""
     device: str = "auto"
     """Where nearest products are searched: auto (CUDA if available, else CPU), cpu or cuda. The lists are equal bit for
