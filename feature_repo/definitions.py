@@ -33,7 +33,7 @@ def definitions(root: Path) -> list[Any]:
     """Every Feast object over the lake at `root`."""
     entities = {
         name: Entity(name=name.removesuffix("_id"), join_keys=[name], value_type=ValueType.STRING, owner=OWNER)
-        for name in ("customer_id", "product_id", "market", "category", "variant")
+        for name in ("customer_id", "product_id", "market", "category", "variant", "part")
     }
     views = {table: _view(root, table, entities) for table in ONLINE}
     services = [

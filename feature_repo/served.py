@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from feature_repo.online.layout import DOUBLE, FLOATS, SECONDS, TEXT, WORD, WORDS, Feature
+from jobs.tables.networks import ASSORTMENTS, NETWORKS
 from jobs.tables.shop import (
     BAG_EXTRAS,
     CATALOGUE,
@@ -24,9 +25,11 @@ TIMESTAMP = "event_timestamp"
 LIST = ("product_ids", "scores", "sources")
 ONLINE: dict[Table, tuple[str, ...]] = {
     CATALOGUE: ("name", "brand", "category", "department", "colour", "price", "currency", "image_url"),
-    CUSTOMER_SEQUENCES: ("product_ids", "event_types", "event_timestamps", "market"),
+    CUSTOMER_SEQUENCES: ("product_ids", "event_types", "event_timestamps", "market", "bought"),
     PRODUCT_EMBEDDINGS: ("vector", "model_id"),
     CUSTOMER_EMBEDDINGS: ("vector", "model_id"),
+    NETWORKS: ("settings", "product_ids", "brands", "categories", "numbers", "model_id"),
+    ASSORTMENTS: ("settings", "products"),
     MARKET_RANKING: LIST,
     YOU_MIGHT_ALSO_LIKE: LIST,
     PEOPLE_ALSO_BOUGHT: LIST,
@@ -63,9 +66,9 @@ RANKING, RANKING_VIEW = "ranking_v1", "ranking"
 
 STORED = {"STRING": WORD, "DOUBLE": DOUBLE, "ARRAY<STRING>": WORDS, "ARRAY<FLOAT>": FLOATS, "ARRAY<TIMESTAMP>": SECONDS}
 """Column type -> type in the online store."""
-TEXTS = ("name", "image_url")
+TEXTS = ("name", "image_url", "settings", "products")
 """Columns without a word list, since nearly every row has another value."""
-WORD_LISTS = {"product_ids": "product_id", "categories": "category"}
+WORD_LISTS = {"product_ids": "product_id", "bought": "product_id", "categories": "category", "brands": "brand"}
 """Column -> word list that it shares; other columns have one of their own name."""
 
 

@@ -26,6 +26,7 @@ from jobs.model_inputs import (
     to_histories,
     vectors_column,
 )
+from jobs.networks import stage_network
 from jobs.run import Counts, Run
 from jobs.tables.records import MODELS
 from jobs.tables.shop import CATALOGUE, CUSTOMER_EMBEDDINGS, CUSTOMER_SEQUENCES, PRODUCT_EMBEDDINGS
@@ -54,6 +55,7 @@ def execute(lake: Lake, run: Run, config: EmbedConfig) -> Counts:
     encoder = Encoder(trained, new, read_features(lake, run.as_of, new), model_id, config.device)
     products = _products(lake, run, encoder)
     lake.replace(PRODUCT_EMBEDDINGS, products, run)
+    stage_network(lake, run, encoder.model, model_id)
     before = _base_night(lake, run, model_id)
     if before is None:
         customers, filters = None, [None]

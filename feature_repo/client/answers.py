@@ -8,8 +8,10 @@ from datetime import datetime
 from feature_repo.client.ranking import Ranked
 
 OWN, DEFAULT_VARIANT, MARKET_ORDER, NOTHING = "own list", "default variant", "market order", "nothing"
+FRESH = "fresh session"
 """Origin of a list: the list asked for; that of the variant `default`, where the one asked for has none; the market's
-most popular products, for an unknown customer or product; an empty list, where there is none of these."""
+most popular products, for an unknown customer or product; an empty list, where there is none of these; the one made now
+of what the visitor has done since the night."""
 LEFT_EMPTY = "the rules of this place leave no product of the market"
 NO_LIST = "the night has no list here"
 NO_ADD_ON = "nothing of another category, and at most half as dear as the bag, goes with it"
@@ -46,7 +48,7 @@ class ProductList:
     sources: tuple[str, ...]
     """Source of each product, such as `model` or `co-view`; empty for a bag's combined list."""
     origin: str
-    """OWN, DEFAULT_VARIANT, MARKET_ORDER or NOTHING."""
+    """OWN, DEFAULT_VARIANT, MARKET_ORDER, NOTHING or FRESH."""
     categories: tuple[str, ...] = ()
     """Only of add-ons to a bag."""
     reason: str = ""

@@ -28,11 +28,12 @@ from feature_repo.client.answers import (
     Ranking,
     Shown,
 )
-from feature_repo.client.arguments import check, check_count, distinct
+from feature_repo.client.arguments import Recent, check, check_count, checked_events, distinct, visitor_id
 from feature_repo.client.bag import BagList, combine
 from feature_repo.client.list_ids import list_id, of_variant
 from feature_repo.client.nights import CachedReader, Lookup
 from feature_repo.client.ranking import ALL_PRODUCTS, in_order, inner_products
+from feature_repo.client.sessions import Sessions, in_context
 from feature_repo.client.views import HEAD_PLACES, Key
 from feature_repo.online.backend import Backend
 
@@ -84,6 +85,7 @@ class Recommendations:
             address = backend_at(address, prefix, **options)
         self.reader = Reader(address)
         self.nights = CachedReader(self.reader, refresh_seconds, cache_bytes, connections, timeout)
+        self.sessions = Sessions(self.nights)
 
     def close(self) -> None:
         """Close connections."""
@@ -91,16 +93,18 @@ class Recommendations:
 
     # --- pages
 
-    def product_page(self, product_id: str, market: str, variant: str = DEFAULT) -> ProductPage:
+    def product_page(self, product_id: str, market: str, variant: str = DEFAULT, recent: Recent = ()) -> ProductPage:
         """You Might Also Like and People Also Bought of a product.
 
         A product that the night does not know, such as one launched since, gets the market's order: the first places
         in the one carousel, the next ones in the other. A known product without a list in the market gets none, since
-        only the night knows what the rules of the carousel allow there.
+        only the night knows what the rules of the carousel allow there. With `recent`, what the visitor has done since
+        the night, the alternatives among it come last.
         """
         check(product_id=product_id, market=market, variant=variant)
         variants = _variants(variant)
         lists_of = (views.ALTERNATIVES, views.GOES_WITH)
+        events = checked_events("recent", recent)
         own: list[Key] = [(view, (product_id, market, one)) for view in lists_of for one in variants]
 
         def both(look: Look) -> tuple[ProductList | None, ProductList | None]:
@@ -115,17 +119,33 @@ class Recommendations:
                     )
                     names = [list_id(at, views.CODES[view], market, variant, product_id) for view in lists_of]
                     return _two_of(order, product_id, names)
+            if events and similar is not None and similar.product_ids:
+                similar = in_context(similar, events)
             return similar, bought
 
         shown, lists = self._answer(both)
         similar, bought = lists or (None, None)
         return ProductPage(shown, similar or _nothing(shown), bought or _nothing(shown))
 
-    def home(self, customer_id: str, market: str) -> ListPage:
-        """A customer's own list in a market; the market's order for one who has none there."""
-        check(customer_id=customer_id, market=market)
-        found = self.nights.look([(views.HOME, (customer_id, market)), (views.HEAD, (market, DEFAULT))])
-        return ListPage(found.shown, found.values[0] or found.values[1] or _nothing(found.shown))
+    def home(self, customer_id: str | None, market: str, recent: Recent = ()) -> ListPage:
+        """A customer's own list in a market; the market's order for one who has none there.
+
+        With `recent`, what the visitor has done since the night, the list is made now: the products nearest to the
+        history and these events, in the night's network, without what they bought. A visitor without an id, None, is
+        known by these events alone.
+        """
+        events = checked_events("recent", recent)
+        customer = visitor_id(customer_id, events)
+        check(market=market)
+        keys: list[Key] = [(views.HOME, (customer, market)), (views.HEAD, (market, DEFAULT))]
+        if not events:
+            found = self.nights.look(keys)
+            return ListPage(found.shown, found.values[0] or found.values[1] or _nothing(found.shown))
+        found = self.nights.look([*keys, (views.HISTORY, (customer,)), (views.ASSORTMENTS, (market,))])
+        own, order, history, assortment = found.values
+        visitor = self.sessions.visitor(found, customer, history, events)
+        fresh = visitor and visitor.list_in(found, market, assortment)
+        return ListPage(found.shown, fresh or own or order or _nothing(found.shown))
 
     def category_page(self, market: str, category: str = ALL_PRODUCTS, variant: str = DEFAULT) -> ListPage:
         """A market's order of a category, by default of all products.
@@ -166,22 +186,28 @@ class Recommendations:
 
     def rank(
         self,
-        customer_id: str,
+        customer_id: str | None,
         product_ids: Sequence[str],
         market: str,
         category: str | None = None,
         variant: str = DEFAULT,
+        recent: Recent = (),
     ) -> Ranking:
         """Candidates in a customer's order; every distinct non-empty id once (`feature_repo.client.ranking`).
 
-        Raises TooManyError for more than 500 candidates.
+        `recent` and a visitor without an id are those of `home`. Raises TooManyError for more than 500 candidates.
         """
-        check(customer_id=customer_id, market=market, category=category or ALL_PRODUCTS, variant=variant)
+        events = checked_events("recent", recent)
+        who = visitor_id(customer_id, events)
+        check(market=market, category=category or ALL_PRODUCTS, variant=variant)
         wanted = distinct("product_ids", product_ids)
         keys: list[Key] = [(views.PRODUCT_VECTOR, (product,)) for product in wanted]
         keys += [(views.ORDER, (market, name, variant)) for name in (category or ALL_PRODUCTS, ALL_PRODUCTS)]
-        found = self.nights.look([*keys, (views.CUSTOMER_VECTOR, (customer_id,))])
-        *vectors, own, all_products, customer = found.values
+        keys += [(view, (who,)) for view in (views.CUSTOMER_VECTOR, views.HISTORY)[: 1 + bool(events)]]
+        found = self.nights.look(keys)
+        vectors, (own, all_products, customer, *history) = found.values[: len(wanted)], found.values[len(wanted) :]
+        if events and (visitor := self.sessions.visitor(found, who, history[0], events)):
+            customer = visitor.scored
         orders: dict[str | None, ProductList | None] = {category: own, ALL_PRODUCTS: all_products}
 
         def order(name: str) -> dict[str, float]:

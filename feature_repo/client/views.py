@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from base64 import b64decode
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -11,13 +13,20 @@ from feature_repo.client.list_ids import list_id
 from feature_repo.client.ranking import ALL_PRODUCTS
 
 if TYPE_CHECKING:  # it imports NumPy
+    import numpy as np
+    import numpy.typing as npt
+
     from feature_repo.online.reader import OnlineRow
+
+Assortment = tuple["npt.NDArray[np.bool_]", int, int, int]
+"""(which products of the network a market's lists may show, their places, most of a brand or 0, and of a category)"""
 
 Key = tuple[str, tuple[str, ...]]
 """(view, values of its key columns)"""
 
 CATALOGUE, HISTORY, HOME = "catalogue", "customer_sequences", "recommended_for_you"
 PRODUCT_VECTOR, CUSTOMER_VECTOR = "product_embeddings", "customer_embeddings"
+NETWORKS, ASSORTMENTS = "networks", "assortments"
 ALTERNATIVES, GOES_WITH, EXTRAS, ORDER = "you_might_also_like", "people_also_bought", "bag_extras", "market_ranking"
 CODES = {ALTERNATIVES: "ymal", GOES_WITH: "pab", EXTRAS: "bag"}
 """View of products' lists -> code of its place in a list_id."""
@@ -25,7 +34,7 @@ HEAD = "head"
 """Not a view: the first HEAD_PLACES of a market's order of all products, by (market, variant); for the unknown."""
 HEAD_PLACES = 24
 
-CACHED = frozenset((CATALOGUE, PRODUCT_VECTOR, ALTERNATIVES, GOES_WITH, EXTRAS, ORDER))
+CACHED = frozenset((CATALOGUE, PRODUCT_VECTOR, ALTERNATIVES, GOES_WITH, EXTRAS, ORDER, ASSORTMENTS))
 """Views whose rows a process caches; customers are too many."""
 
 
@@ -50,14 +59,16 @@ def name_of(key: Key, published_at: datetime) -> str:
 
 
 def made_of(key: Key, row: OnlineRow | None, published_at: datetime) -> Any:
-    """The value of a row: a ProductList, a Vector, or the features; None where there is no row."""
+    """The value of a row: a ProductList, a Vector, an Assortment, or the features; None where there is no row."""
     if row is None:
         return None
     view, features = key[0], row.features
     if view in (PRODUCT_VECTOR, CUSTOMER_VECTOR):
         return None if features["vector"] is None else (features["vector"], features["model_id"] or "")
-    if view in (CATALOGUE, HISTORY):
+    if view in (CATALOGUE, HISTORY, NETWORKS):
         return features if features.get("product_ids", ()) is not None else None
+    if view == ASSORTMENTS:
+        return _assortment(features)
     places, origin = (HEAD_PLACES, MARKET_ORDER) if view == HEAD else (None, OWN)
     return _list(features, places, origin, name_of(key, published_at))
 
@@ -75,3 +86,11 @@ def _list(features: Mapping[str, Any], places: int | None, origin: str, name: st
         "" if len(features["product_ids"]) else LEFT_EMPTY,
         name,
     )
+
+
+def _assortment(features: Mapping[str, Any]) -> Assortment:
+    import numpy as np
+
+    allowed = np.unpackbits(np.frombuffer(b64decode(features["products"]), np.uint8)).astype(bool)
+    settings = json.loads(features["settings"])
+    return allowed, settings["places"], settings["brand_cap"], settings["category_cap"]

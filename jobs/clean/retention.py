@@ -23,6 +23,7 @@ from jobs.lake.rows import night as night_predicate
 from jobs.settings import StepSettings
 from jobs.tables.experiments import CUSTOMER_DAYS, EXPERIMENTS, OFF_POLICY, TOUCH_POINT_DAYS, VARIANTS
 from jobs.tables.impressions import IMPRESSIONS, OUTCOMES
+from jobs.tables.networks import ASSORTMENTS, NETWORKS
 from jobs.tables.records import CHAMPIONS, CORRECTED, GATES, INPUTS, MODELS, PUBLISHED, REJECTED, RUNS
 from jobs.tables.shop import (
     AVAILABILITY,
@@ -42,7 +43,9 @@ DATED = (
     CUSTOMER_SEQUENCES,
     CUSTOMER_EMBEDDINGS,
     PRODUCT_EMBEDDINGS,
+    NETWORKS,
     *TOUCH_POINTS,
+    ASSORTMENTS,
     RULE_EFFECTS,
 )
 """Tables of which no other night needs a night's rows."""

@@ -15,10 +15,12 @@ import pyarrow.compute as pc
 
 from jobs.checks import Check
 from jobs.gate.config import GateConfig
-from jobs.gate.passed import ONE_MODEL, named
+from jobs.gate.networks import network_checks
+from jobs.gate.passed import ONE_MODEL, distinct, named
 from jobs.lake.lake import Lake
 from jobs.model_inputs import HISTORY_COLUMNS, ProductVectors, to_histories
 from jobs.run import Run
+from jobs.tables.networks import NETWORKS
 from jobs.tables.records import EVALUATIONS
 from jobs.tables.shop import (
     BAG_EXTRAS,
@@ -57,6 +59,8 @@ class ModelFigures:
     """The champion."""
     products: VectorFigures
     customers: VectorFigures
+    networks: set[str]
+    """The models behind what services encode with."""
     quality: tuple[Check, ...]
 
 
@@ -66,8 +70,10 @@ def read_models(lake: Lake, run: Run, config: GateConfig) -> ModelFigures:
     assert best is not None, "lists need a champion"
     products = read_vectors(lake, PRODUCT_EMBEDDINGS, run.as_of)
     customers = read_vectors(lake, CUSTOMER_EMBEDDINGS, run.as_of, products.width)
-    quality = () if best["kind"] == POPULARITY else tuple(_quality(lake, run, config, best, products))
-    return ModelFigures(best, products, customers, quality)
+    quality: list[Check] = []
+    if best["kind"] != POPULARITY:
+        quality += [*network_checks(lake, run, config.device), *_quality(lake, run, config, best, products)]
+    return ModelFigures(best, products, customers, distinct(lake, NETWORKS, "model_id", run.as_of), tuple(quality))
 
 
 def model_checks(
@@ -90,6 +96,7 @@ def model_checks(
         "champion": {found.best["model_id"]},
         CUSTOMER_EMBEDDINGS.name: customers.models,
         PRODUCT_EMBEDDINGS.name: products.models,
+        NETWORKS.name: found.networks,
         f"index of {YOU_MIGHT_ALSO_LIKE.name}": {manifests[YOU_MIGHT_ALSO_LIKE]["model_id"]},
         RECOMMENDED_FOR_YOU.name: lists[RECOMMENDED_FOR_YOU],
         YOU_MIGHT_ALSO_LIKE.name: lists[YOU_MIGHT_ALSO_LIKE],

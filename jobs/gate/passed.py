@@ -12,6 +12,7 @@ from jobs.checks import WARNS
 from jobs.errors import GateError, UserError
 from jobs.index_manifest import read_manifest
 from jobs.lake.lake import Lake
+from jobs.tables.networks import NETWORKS
 from jobs.tables.records import GATES
 from jobs.tables.shop import (
     CUSTOMER_EMBEDDINGS,
@@ -26,7 +27,7 @@ Models = Mapping[str, set[str]]
 """Table or index -> the model_ids behind it."""
 ONE_MODEL = "one_model"
 BATCH_ROWS = 131_072
-BY_CHAMPION = (CUSTOMER_EMBEDDINGS, PRODUCT_EMBEDDINGS, RECOMMENDED_FOR_YOU, YOU_MIGHT_ALSO_LIKE)
+BY_CHAMPION = (CUSTOMER_EMBEDDINGS, PRODUCT_EMBEDDINGS, NETWORKS, RECOMMENDED_FOR_YOU, YOU_MIGHT_ALSO_LIKE)
 """Tables that one champion must stand behind, beside the index of the last."""
 
 

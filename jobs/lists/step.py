@@ -12,6 +12,7 @@ from feature_repo.client.ranking import ALL_PRODUCTS, page_of
 from jobs.experiments.sides import record_variants
 from jobs.lake.lake import Lake
 from jobs.lists.assortment import read_assortment
+from jobs.lists.assortments import stage_assortments
 from jobs.lists.builder import ListBuilder, ListGroup
 from jobs.lists.config import ListsConfig
 from jobs.lists.customer_lists import stage_customer_lists
@@ -47,6 +48,7 @@ def execute(lake: Lake, run: Run, config: ListsConfig) -> Counts:
         stage_customer_lists(lake, of_customers, vectors, config, run)
         written = product_lists.result()
     builder.counts |= of_customers.counts
+    stage_assortments(lake, builder, config, run)
     lake.replace(RANKED_PAGE.table, _ranked_pages(builder, config, run), run)
     lake.replace_rows(RULE_EFFECTS, builder.effects(), run)
     record_variants(lake, run, config.experiment, config.variants, (config.starts_on, config.ends_on))

@@ -88,7 +88,10 @@ def kept_night(lake: Lake, nights: Sequence[Publication], tables: Sequence[Table
 def _as_published(lake: Lake, table: Table, night: Publication) -> bool:
     """Whether the lake still has the rows of a table that a publication was loaded from."""
     version, known = (night.extra.get(name, {}).get(table.name) for name in ("versions", "stamps"))
-    return version is not None and unchanged(lake, table, version, date.fromisoformat(night.as_of), known)
+    as_of = date.fromisoformat(night.as_of)
+    if version is None:  # older code did not publish this table
+        return bool(night.extra.get("versions")) and as_of not in lake.nights(table)
+    return unchanged(lake, table, version, as_of, known)
 
 
 class LiveRows:

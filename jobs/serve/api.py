@@ -7,13 +7,14 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse
@@ -42,7 +43,7 @@ ENTRY_BYTES = 400
 """Bytes of an entry beside its answer and address."""
 JSON = b"application/json"
 NAMED_IN_PATH = {"products": "product_id", "customers": "customer_id", "categories": "category"}
-PAGES = frozenset((*NAMED_IN_PATH, "bags", "rank"))
+PAGES = frozenset((*NAMED_IN_PATH, "bags", "rank", "home"))
 
 Id = Annotated[str, Field(min_length=1)]
 InPath = Annotated[str, Path(min_length=1)]
@@ -69,10 +70,47 @@ class BagRequest(VariantRequest):
     """The most add-ons to give."""
 
 
-class RankRequest(VariantRequest):
-    """Candidates for a customer."""
+class Happened(BaseModel):
+    """One event of a visitor since the night."""
 
-    customer_id: Id
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    product_id: Id
+    event: Literal["click", "save", "bag", "purchase"]
+    at: AwareDatetime
+    """ISO 8601 with a time zone, or Unix seconds."""
+
+
+class RecentRequest(BaseModel):
+    """What a visitor has done since the night."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    recent: list[Happened] = []
+    """At most 500, the newest ones."""
+
+    @property
+    def events(self) -> list[tuple[str, str, datetime]]:
+        """`recent` as the client takes it."""
+        return [(one.product_id, one.event, one.at) for one in self.recent]
+
+
+class PageRequest(VariantRequest, RecentRequest):
+    """A product page in a visit."""
+
+
+class VisitorRequest(RecentRequest):
+    """Who is there, and what they have done since the night."""
+
+    customer_id: Id | None = None
+    """None for a visitor who is known by `recent` alone."""
+
+
+class HomeRequest(MarketRequest, VisitorRequest):
+    """A visitor's home page."""
+
+
+class RankRequest(VariantRequest, VisitorRequest):
+    """Candidates for a visitor."""
+
     product_ids: list[str]
     """At most 500."""
     category: Id | None = None
@@ -269,6 +307,12 @@ def routes(api: Api) -> FastAPI:
         page = partial(client.product_page, product_id, at.market, at.variant)
         return await api.answer(request, kinds[ProductPage], page, True)
 
+    @app.post("/products/{product_id:any}", response_model=ProductPage)
+    async def products_in_visit(product_id: InPath, at: PageRequest, request: Request) -> Response:
+        """The same, the alternatives in the order of a visit."""
+        page = partial(client.product_page, product_id, at.market, at.variant, at.events)
+        return await api.answer(request, kinds[ProductPage], page, False)
+
     @app.get("/customers/{customer_id:any}", response_model=ListPage)
     async def customers(customer_id: InPath, at: Annotated[MarketRequest, Query()], request: Request) -> Response:
         """A customer's own list in a market."""
@@ -286,10 +330,17 @@ def routes(api: Api) -> FastAPI:
         page = partial(client.bag, bag.product_ids, bag.market, bag.variant, bag.places)
         return await api.answer(request, kinds[BagPage], page, False)
 
+    @app.post("/home", response_model=ListPage)
+    async def home(of: HomeRequest, request: Request) -> Response:
+        """A visitor's own list in a market, with what they have done since the night."""
+        return await api.answer(
+            request, kinds[ListPage], partial(client.home, of.customer_id, of.market, of.events), False
+        )
+
     @app.post("/rank", response_model=Ranking)
     async def rank(of: RankRequest, request: Request) -> Response:
-        """Candidates in a customer's order, each once."""
-        page = partial(client.rank, of.customer_id, of.product_ids, of.market, of.category, of.variant)
+        """Candidates in a visitor's order, each once."""
+        page = partial(client.rank, of.customer_id, of.product_ids, of.market, of.category, of.variant, of.events)
         return await api.answer(request, kinds[Ranking], page, False)
 
     @app.get("/health", include_in_schema=False)

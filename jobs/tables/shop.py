@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from jobs.tables.experiments import CUSTOMER_DAYS, EXPERIMENTS, OFF_POLICY, TOUCH_POINT_DAYS, VARIANTS
 from jobs.tables.impressions import IMPRESSIONS, OUTCOMES
+from jobs.tables.networks import ASSORTMENTS, NETWORKS
 from jobs.tables.records import (
     CHAMPIONS,
     CORRECTED,
@@ -275,7 +276,9 @@ ALL = (
     CUSTOMER_SEQUENCES,
     CUSTOMER_EMBEDDINGS,
     PRODUCT_EMBEDDINGS,
+    NETWORKS,
     *TOUCH_POINTS,
+    ASSORTMENTS,
     POLICY,
     RULE_EFFECTS,
     MODELS,

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from jobs.run import fingerprint
+from jobs.tables.networks import NETWORKS
 from jobs.tables.records import MODELS
 from jobs.tables.shop import (
     AVAILABILITY,
@@ -180,6 +181,17 @@ def lose_a_customers_vector(shop: Shop, as_of: date) -> None:
 def turn_the_model_round(shop: Shop, as_of: date) -> None:
     """What the customers want least comes first."""
     with_vectors(shop, PRODUCT_EMBEDDINGS, lambda _, v: [-x for x in v], as_of)
+
+
+def shift_the_network(shop: Shop, as_of: date) -> None:
+    """Services would read the products of one part by other vectors."""
+
+    def shift(rows: Rows) -> Rows:
+        parts = [row for row in rows if row["part"] != "network"]
+        parts[0]["numbers"] = parts[0]["numbers"][1:] + parts[0]["numbers"][:1]
+        return rows
+
+    shop.rewrite(NETWORKS, shift, as_of)
 
 
 def build_the_index_with_another_model(shop: Shop, as_of: date) -> None:
@@ -360,6 +372,7 @@ DAMAGES = (
     Damage(forget_most_customers_vectors, ("customer_embeddings_empty",)),
     Damage(lose_a_customers_vector, ("customer_embeddings_coverage",)),
     Damage(turn_the_model_round, ("champion_fresh",), {"fresh_days": 7}),
+    Damage(shift_the_network, ("networks_agreement",)),
     Damage(build_the_index_with_another_model, ("one_model",)),
     Damage(build_the_other_index_with_another_model, ("one_co_purchase_model",)),
     Damage(promote_another_model_too_late, ("one_model",)),

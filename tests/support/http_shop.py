@@ -133,13 +133,20 @@ class HttpShop:
     def _page(self, kind: Any, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         return KINDS[kind].validate_json(self.ok(method, path, b"" if body is None else json.dumps(body).encode()))
 
-    def product_page(self, product_id: str, market: str, variant: str = "default") -> ProductPage:
+    def product_page(
+        self, product_id: str, market: str, variant: str = "default", recent: Sequence[Happened] = ()
+    ) -> ProductPage:
         """See Recommendations."""
+        if recent:
+            body = {"market": market, "variant": variant} | happened(recent)
+            return self._page(ProductPage, "POST", f"/products/{quote(product_id, safe='')}", body)
         return self._page(ProductPage, "GET", f"/products/{address(product_id, market=market, variant=variant)}")
 
-    def home(self, customer_id: str, market: str) -> ListPage:
+    def home(self, customer_id: str | None, market: str, recent: Sequence[Happened] = ()) -> ListPage:
         """See Recommendations."""
-        return self._page(ListPage, "GET", f"/customers/{address(customer_id, market=market)}")
+        if not recent:
+            return self._page(ListPage, "GET", f"/customers/{address(str(customer_id), market=market)}")
+        return self._page(ListPage, "POST", "/home", {"customer_id": customer_id, "market": market} | happened(recent))
 
     def category_page(self, market: str, category: str = "*", variant: str = "default") -> ListPage:
         """See Recommendations."""
@@ -150,10 +157,27 @@ class HttpShop:
         body = {"product_ids": list(product_ids), "market": market, "variant": variant, "places": places}
         return self._page(BagPage, "POST", "/bags", body)
 
-    def rank(self, customer_id: str, product_ids: Sequence[str], market: str, category: str | None = None) -> Ranking:
+    def rank(
+        self,
+        customer_id: str | None,
+        product_ids: Sequence[str],
+        market: str,
+        category: str | None = None,
+        recent: Sequence[Happened] = (),
+    ) -> Ranking:
         """See Recommendations."""
         body = {"customer_id": customer_id, "product_ids": list(product_ids), "market": market, "category": category}
-        return self._page(Ranking, "POST", "/rank", body)
+        return self._page(Ranking, "POST", "/rank", body | happened(recent))
+
+
+Happened = tuple[str, str, int]
+"""(product, event, Unix seconds)"""
+
+
+def happened(recent: Sequence[Happened]) -> dict[str, Any]:
+    """The events as a request has them; nothing for none."""
+    events = [{"product_id": product, "event": kind, "at": at} for product, kind, at in recent]
+    return {"recent": events} if events else {}
 
 
 def address(name: str, **query: str) -> str:

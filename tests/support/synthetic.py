@@ -6,6 +6,8 @@ product's is n * n and a bit.
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -75,7 +77,7 @@ def rows_of(table: Table, shape: Shape, night: int) -> Iterator[dict[str, Any]]:
     def vector(last: float) -> dict[str, Any]:
         numbers = np.zeros(shape.width, np.float32)
         numbers[0], numbers[-1] = night, last
-        return {"vector": numbers, "model_id": text}
+        return {"vector": numbers, "numbers": numbers, "model_id": text}
 
     if table.key == ("product_id", "market", "variant"):
         for product in shape.product_ids:
@@ -92,12 +94,46 @@ def rows_of(table: Table, shape: Shape, night: int) -> Iterator[dict[str, Any]]:
     elif table.name == "product_embeddings":
         for place, product in enumerate(shape.product_ids):
             yield {"product_id": product, **vector(place / (2 * len(products)))}
+    elif table.name == "networks":
+        about = {"kind": "closed_form", "settings": {"max_length": 9, "memory_days": 1.0}, "tensors": [], "parts": 2,
+                 "width": shape.width}  # fmt: skip
+        vectors = [vector(place / (2 * len(products)))["numbers"] for place in range(len(products))]
+        none: dict[str, Any] = {
+            "product_ids": [],
+            "brands": [],
+            "categories": [],
+            "numbers": [],
+            "model_id": text,
+            "settings": "",
+        }
+        yield none | {"part": "network", "settings": json.dumps(about)}
+        for part, some in enumerate(np.array_split(np.arange(len(products)), 2)):
+            numbers = np.concatenate([vectors[place] for place in some])
+            own = {
+                "product_ids": products[some].tolist(),
+                "brands": [text] * len(some),
+                "categories": [""] * len(some),
+                "numbers": numbers,
+            }
+            yield none | {"part": f"{part:05d}"} | own
+    elif table.name == "assortments":
+        for market in markets:
+            bits = base64.b64encode(np.packbits(np.ones(len(products), bool)).tobytes()).decode()
+            yield {
+                "market": market,
+                "products": bits,
+                "settings": json.dumps({"places": shape.places, "brand_cap": 0, "category_cap": 0}),
+            }
     else:
         for place, customer in enumerate(shape.customer_ids):
             row = listed(shape.places)
             market = markets[place % len(markets)]
             row |= {"customer_id": customer, "market": text if table.name == "customer_sequences" else market}
-            row |= {"event_types": row["sources"], "event_timestamps": [night] * len(row["sources"]), **vector(1.0)}
+            row |= {"bought": []} | {
+                "event_types": row["sources"],
+                "event_timestamps": [night] * len(row["sources"]),
+                **vector(1.0),
+            }
             yield row
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import random
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -47,7 +48,7 @@ METHODS: dict[str, Callable[..., Any]] = {
 }
 RIGHT = {
     "product_id": "P000001", "customer_id": "C00000001", "product_ids": ["P000001"], "market": "M0", "category": "*",
-    "variant": "default", "places": 24,
+    "variant": "default", "places": 24, "recent": [("P000001", "click", 1_770_000_000)],
 }  # fmt: skip
 """A right value of every argument."""
 
@@ -91,6 +92,20 @@ def test_errors_say_what_is_wrong(client: Recommendations) -> None:
         (lambda: client.bag("P000001", "M0"), "product_ids is of type str; give a list of ids"),
         (lambda: client.bag(["P", None], "M0"), "product_ids[1] is None; give a text"),  # type: ignore[list-item]
         (lambda: client.bag(["P"], "M0", places=-1), "places is below 0; give a whole number, 0 or more"),
+        (lambda: client.home("C", "M0", "P"), "recent is of type str; give a list of (product, event, time)"),  # type: ignore[arg-type]
+        (lambda: client.home("C", "M0", [("P", "click")]), "recent[0] is no (product, event, time)"),  # type: ignore[list-item]
+        (
+            lambda: client.home("C", "M0", [("P", "look", 1)]),
+            "recent[0] has an event that is none of click, save, bag, purchase",
+        ),
+        (
+            lambda: client.home("C", "M0", [("P", "click", datetime(2026, 4, 6))]),
+            "recent[0] has a time without a time zone",
+        ),
+        (
+            lambda: client.home("C", "M0", [("P", "click", float("nan"))]),
+            "recent[0] has a time that is neither a datetime nor Unix seconds",
+        ),
     ):
         with pytest.raises(ArgumentError) as failed:
             call()

@@ -78,6 +78,9 @@ def pages(shop: Any, n: int = 0) -> list[Any]:
         shop.bag([], market),
         shop.bag(["P-unknown", ""], market),
         shop.rank(customer, SHAPE.product_ids[:20], market, "K1"),
+        shop.product_page(product, market, recent=[(SHAPE.product_ids[(n + 7) % 60], "click", 1_770_000_000)]),
+        shop.home(customer, market, [(product, "click", 1_770_000_000)]),
+        shop.rank(None, SHAPE.product_ids[:20], market, recent=[(product, "purchase", 1_770_000_000)]),
     ]
 
 
@@ -92,6 +95,7 @@ def test_the_answers_are_those_of_the_client(folder: Path, api: Served) -> None:
 
 
 BAG, RANK = {"product_ids": [PRODUCT], "market": MARKET}, {"customer_id": CUSTOMER, "product_ids": [PRODUCT]}
+CLICK = {"product_id": PRODUCT, "event": "click", "at": 1_770_000_000}
 MISTAKES: list[tuple[str, str, Any, int, str]] = [
     ("GET", f"/products/{PRODUCT}", None, 400, "market: field required"),
     ("GET", f"/products/{PRODUCT}?market=", None, 400, "market: "),
@@ -116,7 +120,10 @@ MISTAKES: list[tuple[str, str, Any, int, str]] = [
     ("POST", "/bags", b" " * 300_000, 413, "the request is too large"),
     ("POST", "/rank", RANK, 400, "market: "),
     ("POST", "/rank", RANK | {"market": "M0", "product_ids": [*map(str, range(501))]}, 400, "product_ids has 501"),
-    ("POST", "/rank", RANK | {"market": "M0", "customer_id": None}, 400, "customer_id: "),
+    ("POST", "/rank", RANK | {"market": "M0", "customer_id": None}, 400, "customer_id is None"),
+    ("POST", "/rank", RANK | {"market": "M0", "recent": [CLICK | {"event": "look"}]}, 400, "recent[0]: "),
+    ("POST", "/home", {"market": "M0", "recent": [CLICK | {"at": "noon"}]}, 400, "recent[0]: "),
+    ("POST", "/home", {"market": "M0"}, 400, "customer_id is None"),
     ("GET", "/bags", None, 405, "Method Not Allowed"),
     ("DELETE", f"/products/{PRODUCT}", None, 405, "Method Not Allowed"),
     ("GET", "/push", None, 404, "Not Found"),
@@ -201,7 +208,8 @@ def test_the_api_describes_itself(api: Served) -> None:
         for path, methods in found["paths"].items() for of in methods.values()
     }  # fmt: skip
     assert answers == {"/products/{product_id}": "ProductPage", "/customers/{customer_id}": "ListPage",
-                       "/categories/{category}": "ListPage", "/bags": "BagPage", "/rank": "Ranking"}  # fmt: skip
+                       "/categories/{category}": "ListPage", "/bags": "BagPage", "/home": "ListPage",
+                       "/rank": "Ranking"}  # fmt: skip
     assert found["components"]["schemas"]["ProductList"]["properties"]["scores"]["items"]["type"] == "number"
     page = HttpShop(api.url).ok("GET", "/docs").decode()
     assert "/products/{product_id}" in page and "<script" not in page and "https://" not in page
