@@ -92,6 +92,8 @@ def figures_of_events(rows: DataFrame) -> Figures:
     for column, word in (("market", "market"), ("event_type", "type")):
         counted = good.groupBy(column).count().toArrow().to_pylist()
         found += [row for one in counted for row in figure(EVENTS_READ, one["count"], f"{word} {one[column]}")]
+    if totals["size"] == 1:  # a shop without sizes has no such column
+        del shares["size"]
     return found + [row for name in shares for row in figure(NULLS, totals[name], f"column events.{name}")]
 
 

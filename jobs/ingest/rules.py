@@ -29,13 +29,13 @@ REQUIRED = {
 OPTIONAL = {
     EVENTS.name: (*(name for name in EVENT_COLUMNS if name not in REQUIRED[EVENTS.name]), "excluded"),
     CATALOGUE.name: (*CATALOGUE_COLUMNS[1:], "updated_at", "excluded"),
-    AVAILABILITY.name: ("updated_at",),
+    AVAILABILITY.name: ("size", "updated_at"),
     IMPRESSIONS.name: ("list_id", "touch_point", "market", "variant", "owner", "place", "excluded"),
 }
 """Columns that a SELECT may leave out; `excluded` is the author's own reason to leave a row out."""
 DESCRIBING = ("name", "brand", "category", "department", "colour")
 """Texts about a product, kept with U+FFFD where bytes cannot be read."""
-KEYS = {CATALOGUE.name: CATALOGUE.key, AVAILABILITY.name: AVAILABILITY.key}
+KEYS = {CATALOGUE.name: CATALOGUE.key, AVAILABILITY.name: (*AVAILABILITY.key, "size")}
 ONLY_MARKET = "all"
 """Market of the events of a shop that names none."""
 LONGEST_ID = 200
@@ -130,11 +130,12 @@ def validate_events(
         F.coalesce(_sound("market"), F.lit(ONLY_MARKET)).alias("market"),
         F.coalesce(_whole_number("quantity"), F.lit(1)).alias("quantity"),
         _number("price").alias("price"),
+        _sound("size").alias("size"),
         F.array_compact(F.array(*[F.when(_is_blank(name), name) for name in OPTIONAL[EVENTS.name][:-1]])).alias(
             "absent"
         ),
         _unread(
-            {name: _sound(name) for name in ("event_id", "market", "basket_id")}
+            {name: _sound(name) for name in ("event_id", "market", "basket_id", "size")}
             | {"quantity": _whole_number("quantity"), "price": _number("price")}
         ),
         F.to_json("given").alias("raw"),
@@ -327,13 +328,14 @@ def validate_catalogue(rows: DataFrame, repeated: DataFrame | None) -> DataFrame
 
 
 def validate_availability(rows: DataFrame, products: DataFrame, repeated: DataFrame | None) -> DataFrame:
-    """Typed pairs of product and market, with what `validate_catalogue` has beside them."""
+    """Typed pairs of product and market, or their sizes, with what `validate_catalogue` has beside them."""
     updated = _timestamp("updated_at")
     typed = rows.select(
         *[_blank_to_null(name).alias(name) for name in ("product_id", "market")],
+        _sound("size").alias("size"),
         _boolean("available").alias("available"),
         updated.alias("updated_at"),
-        _unread({"updated_at": updated}),
+        _unread({"size": _sound("size"), "updated_at": updated}),
         _key(AVAILABILITY.name).alias("hash"),
         "given",
     )
@@ -348,9 +350,32 @@ def validate_availability(rows: DataFrame, products: DataFrame, repeated: DataFr
     )
     return _state(
         _flagged(joined.withColumn("reason", fault), F.col("hash"), repeated),
-        *AVAILABILITY.key,
+        *KEYS[AVAILABILITY.name],
         "available",
         F.lit(False).alias("expected"),
+    )
+
+
+def pairs_with_sizes(rows: DataFrame) -> DataFrame:
+    """Good rows of availability as rows of the table: those of the sizes of a product in a market are one.
+
+    A row without a size counts where no row of its product and market has one.
+    """
+    given = rows.schema["given"].dataType
+    assert isinstance(given, StructType)
+    arrays = ("sizes", "sizes_made")
+    if "size" not in given.names:
+        nothing = F.lit(None).cast("array<string>")
+        return rows.select(*AVAILABILITY.key, "available", *[nothing.alias(name) for name in arrays])
+    there, sized = F.col("available").cast("int"), F.col("size").isNotNull()
+    whole = rows.groupBy(*AVAILABILITY.key).agg(
+        F.coalesce(F.max(F.when(sized, there)), F.max(there)).cast("boolean").alias("available"),
+        F.array_sort(F.collect_set(F.when(F.col("available"), F.col("size")))).alias("sizes"),
+        F.array_sort(F.collect_set("size")).alias("sizes_made"),
+    )
+    known = F.size("sizes_made") > 0
+    return whole.select(
+        *AVAILABILITY.key, "available", *[F.when(known, F.col(name)).alias(name) for name in arrays]
     )
 
 
@@ -489,5 +514,7 @@ def _impression_fields() -> Column:
 
 def _content_id() -> Column:
     """The id of an event whose source gives none: equal rows are one event."""
-    names = [name for name in EVENT_COLUMNS if name != "event_id"]
-    return F.sha2(F.concat_ws("\x1f", *[F.coalesce(F.col(name), F.lit("\x1e")) for name in names]), 256)
+    names = [name for name in EVENT_COLUMNS if name not in ("event_id", "size")]
+    values = [F.coalesce(F.col(name), F.lit("\x1e")) for name in names]
+    # A size that is not known leaves the ids as they were before sizes were read.
+    return F.sha2(F.concat_ws("\x1f", *values, _blank_to_null("size")), 256)

@@ -255,4 +255,6 @@ def live_everywhere(events: DataFrame, as_of: date, live_days: int) -> DataFrame
     recent = events.where(F.col("event_date") >= F.lit(as_of - timedelta(days=live_days)))
     products = recent.select("product_id").distinct()
     markets = events.select("market").distinct()
-    return products.crossJoin(markets).select("product_id", "market", F.lit(True).alias("available"))
+    unknown = F.lit(None).cast("array<string>")
+    there = {"available": F.lit(True), "sizes": unknown, "sizes_made": unknown}
+    return products.crossJoin(markets).select("product_id", "market", *[v.alias(n) for n, v in there.items()])

@@ -163,8 +163,10 @@ class ValidatedRows:
         """The rows that belong into `table`."""
         if table is EVENTS and self.events:
             return self.events.good
-        columns = [name for name in table.names if name not in ("as_of", "run_id")]
-        return self.kept[table.name].where(F.col("reason").isNull()).select(*columns)
+        good = self.kept[table.name].where(F.col("reason").isNull())
+        if table is AVAILABILITY:
+            return rules.pairs_with_sizes(good)
+        return good.select(*[name for name in table.names if name not in ("as_of", "run_id")])
 
     def malformed(self, table: Table) -> list[tuple[StagedFile, MalformedRow]]:
         """The rows of its files that no SELECT could read; those of a file that several read are the first one's."""

@@ -29,6 +29,12 @@ from jobs.settings import StepSettings
 from jobs.tables.shop import CUSTOMER_SEQUENCES, EVENTS
 
 
+DIGITS = 20
+"""Digits of microseconds since 1970."""
+LONGEST_SIZE = 200
+"""Characters of a size, as ingest reads it."""
+
+
 @dataclass(frozen=True)
 class SequencesConfig(StepSettings):
     """Length of customer sequences."""
@@ -69,14 +75,27 @@ def _field(name: str) -> Callable[[Column], Column]:
 
 
 def build_bought(events: DataFrame, before: datetime) -> DataFrame:
-    """(customer_id, bought, bought_at) of each customer who bought before `before`: parallel, in order of product."""
+    """(customer_id, bought, bought_at, bought_sizes) of each customer who bought before `before`: parallel, in order of
+    product. Of several sizes bought at one time the last in text order counts.
+    """
     known = (F.col("event_type") == "purchase") & (F.col("event_ts") < F.lit(before.isoformat()).cast("timestamp"))
-    last = events.where(known).groupBy("customer_id", "product_id").agg(F.max("event_ts").alias("at"))
-    pairs = last.groupBy("customer_id").agg(F.array_sort(F.collect_list(F.struct("product_id", "at"))).alias("pairs"))
+    # Texts alone are aggregated, and for sized purchases alone: a struct would hold much more memory.
+    instant = F.lpad(F.unix_micros("event_ts").cast("string"), DIGITS, "0")
+    sized = F.max(F.when(F.col("size").isNotNull(), F.concat(instant, F.col("size"))))
+    last = (
+        events.where(known)
+        .groupBy("customer_id", "product_id")
+        .agg(F.max("event_ts").alias("at"), sized.alias("sized"))
+        .withColumn("last_sized", F.substring("sized", 1, DIGITS).cast("bigint") == F.unix_micros("at"))
+        .withColumn("size", F.when(F.col("last_sized"), F.substring("sized", DIGITS + 1, LONGEST_SIZE)))
+    )
+    pair = F.struct("product_id", "at", "size")
+    pairs = last.groupBy("customer_id").agg(F.array_sort(F.collect_list(pair)).alias("pairs"), F.count("size").alias("n"))
     return pairs.select(
         "customer_id",
-        F.transform("pairs", lambda pair: pair["product_id"]).alias("bought"),
-        F.transform("pairs", lambda pair: pair["at"]).alias("bought_at"),
+        F.transform("pairs", _field("product_id")).alias("bought"),
+        F.transform("pairs", _field("at")).alias("bought_at"),
+        F.when(F.col("n") > 0, F.transform("pairs", _field("size"))).alias("bought_sizes"),
     )
 
 

@@ -17,7 +17,10 @@ from jobs.lake.lake import Lake
 from jobs.lake.rows import arrow_schema
 from jobs.tables.shop import CUSTOMER_SEQUENCES, EVENTS
 
-STORED = ("customer_id", "product_ids", "event_types", "event_timestamps", "market", "event_ids", "bought", "bought_at")
+STORED = (
+    *("customer_id", "product_ids", "event_types", "event_timestamps", "market"),
+    *("event_ids", "bought", "bought_at", "bought_sizes"),
+)
 MOST_CHANGED = 0.5
 """Greatest share of changed rows since the last complete night; above it, a complete night is cheaper."""
 
@@ -115,15 +118,17 @@ def _events_of(rows: DataFrame) -> DataFrame:
         F.col("col.event_types").alias("event_type"),
         F.col("col.event_timestamps").alias("event_ts"),
         F.when(F.col("pos") == F.col("length") - 1, F.col("market")).alias("market"),
+        F.lit(None).cast("string").alias("size"),
     )
 
 
 def _purchases_of(rows: DataFrame) -> DataFrame:
     """The last purchase of each product that a customer ever bought, as events without an event_id."""
-    pairs = rows.where(F.col("bought").isNotNull()).select(
-        "customer_id", F.explode(F.arrays_zip("bought", "bought_at")).alias("pair")
-    )
     nothing = F.lit(None).cast("string")
+    sizes = F.coalesce("bought_sizes", F.transform("bought", lambda _: nothing)).alias("bought_sizes")
+    whole = rows.where(F.col("bought").isNotNull()).select("customer_id", "bought", "bought_at", sizes)
+    zipped = F.explode(F.arrays_zip("bought", "bought_at", "bought_sizes"))
+    pairs = whole.select("customer_id", zipped.alias("pair"))
     return pairs.select(
         nothing.alias("event_id"),
         "customer_id",
@@ -131,6 +136,7 @@ def _purchases_of(rows: DataFrame) -> DataFrame:
         F.lit("purchase").alias("event_type"),
         F.col("pair.bought_at").alias("event_ts"),
         nothing.alias("market"),
+        F.col("pair.bought_sizes").alias("size"),
     )
 
 
@@ -212,9 +218,9 @@ def _read_base(lake: Lake, first: date, last: date) -> list[SequencesNight]:
 
 # Events added or deleted between two states of the table events, read from the files that changed.
 
-COLUMNS = ("event_id", "customer_id", "product_id", "event_type", "event_ts", "market")
+COLUMNS = ("event_id", "customer_id", "product_id", "event_type", "event_ts", "market", "size")
 """Columns of an event that a sequence uses; a change of any other is ignored."""
-SCHEMA = "event_id STRING, customer_id STRING, product_id STRING, event_type STRING, event_ts TIMESTAMP, market STRING"
+SCHEMA = ", ".join(f"{name} {'TIMESTAMP' if name == 'event_ts' else 'STRING'}" for name in COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -259,5 +265,5 @@ def _read_changes(lake: Lake, folder: Path, paths: Iterable[str], before: date) 
     files = [str(folder / path) for path in sorted(paths)]
     if not files:
         return lake.spark.createDataFrame([], SCHEMA)
-    rows = lake.spark.read.parquet(*files).select(*COLUMNS)
+    rows = lake.spark.read.schema(SCHEMA).parquet(*files)  # older code wrote files without some columns
     return rows.where(F.col("event_ts") < F.lit(before).cast("timestamp"))

@@ -30,6 +30,7 @@ market      STRING     market
 basket_id   STRING     the order that a purchase belongs to
 quantity    BIGINT     number of pieces
 price       DOUBLE     price of one piece
+size        STRING     size of the piece
 first_as_of DATE       the night that first read the replaced row
 """,
 )

@@ -55,6 +55,7 @@ market      STRING     the market in which it happened
 basket_id   STRING     the order a purchase belongs to; null for other events
 quantity    BIGINT     number of pieces, at least 1
 price       DOUBLE     price of one piece in the market's currency; null if unknown
+size        STRING     size of the piece, in the shop's own words; null if unknown
 event_date  DATE       the UTC day of event_ts
 """,
     ("event_date",),
@@ -84,9 +85,11 @@ AVAILABILITY = Table(
     "Which product can be bought in which market on a night; a pair without a row is not available.",
     ("product_id", "market"),
     """
-product_id STRING   identity of the product
-market     STRING   market
-available  BOOLEAN  whether it can be bought there
+product_id STRING         identity of the product
+market     STRING         market
+available  BOOLEAN        whether it can be bought there, in any size
+sizes      ARRAY<STRING>  sizes in stock there, sorted; null where no size is known
+sizes_made ARRAY<STRING>  all sizes that the shop lists there, in stock or not, sorted; null where none is known
 """,
     ("as_of",),
 )
@@ -107,6 +110,7 @@ market           STRING            market of the most recent event
 event_ids        ARRAY<STRING>     identity of each event
 bought           ARRAY<STRING>     every product that the customer ever bought, sorted by product_id
 bought_at        ARRAY<TIMESTAMP>  time of the last purchase of each, UTC
+bought_sizes     ARRAY<STRING>     size of that purchase, null if unknown; no array where none is known
 events_version   BIGINT            Delta version of events that the night was computed from
 max_length       BIGINT            largest number of events kept for a customer
 """

@@ -134,3 +134,22 @@ def test_a_night_before_every_event_is_told_so(sail_lake: Lake, run: Callable[[d
 def test_a_history_of_no_event_is_refused() -> None:
     with pytest.raises(UserError, match="max_length = 0"):
         sequences.SequencesConfig(max_length=0)
+
+
+def test_the_size_of_a_products_last_purchase_is_known(engine: Engine) -> None:
+    day = timedelta(days=1)
+    bought = [
+        ("C1", "P1", NOON - 2 * day, "S"), ("C1", "P1", NOON - day, "M"), ("C1", "P2", NOON, None),
+        ("C1", "P3", NOON - day, "L"), ("C1", "P3", NOON, None),  # what was bought last says no size
+        ("C2", "P1", NOON, "S"), ("C2", "P1", NOON, "M"), ("C2", "P1", NOON, None),  # two to try on
+        ("C3", "P1", NOON, None), ("C4", "P1", NOON, "10, wide"),
+    ]  # fmt: skip
+    rows = [(customer, product, "purchase", at, size) for customer, product, at, size in bought]
+    schema = "customer_id STRING, product_id STRING, event_type STRING, event_ts TIMESTAMP, size STRING"
+    found = rows_of(sequences.build_bought(engine.spark.createDataFrame(rows, schema), MIDNIGHT), "*")
+    assert {row["customer_id"]: (row["bought"], row["bought_sizes"]) for row in found} == {
+        "C1": (["P1", "P2", "P3"], ["M", None, None]),
+        "C2": (["P1"], ["S"]),
+        "C3": (["P1"], None),
+        "C4": (["P1"], ["10, wide"]),
+    }

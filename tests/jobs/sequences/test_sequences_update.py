@@ -62,7 +62,7 @@ class Shop:
         run = run_of(night_of(day))
         rows = [row for row in self.events.values() if row["as_of"] == run.as_of]
         own = pa.schema([f for f in arrow_schema(EVENTS) if f.name not in ("as_of", "run_id")])
-        self.lake.replace(EVENTS, pa.Table.from_pylist([{k: r[k] for k in own.names} for r in rows], own), run)
+        self.lake.replace(EVENTS, pa.Table.from_pylist([{k: r.get(k) for k in own.names} for r in rows], own), run)
 
     def night(self, day: int, max_length: int = 3) -> str:
         """Make the sequences of the night after a day, compare them with a full build, and return the step's note."""
@@ -121,6 +121,20 @@ def test_a_late_event_takes_its_place_in_time(shop: Shop) -> None:
     row = shop.lake.arrow(CUSTOMER_SEQUENCES, as_of=night_of(3)).to_pylist()[1]
     assert (row["event_ids"], row["bought"]) == (["a1", "late", "b1"], ["P"])
     assert row["bought_at"] == [datetime(2026, 3, 3, 9, tzinfo=UTC)], "bought last on day 2, whatever came later"
+
+
+def test_sizes_go_on_from_the_night_before(shop: Shop) -> None:
+    bought = {"event_type": "purchase", "product_id": "P"}
+    shop.event("b1", "C1", 1, size="M", **bought)
+    shop.event("b3", "C3", 1, size=None, **bought)
+    shop.append(1)
+    shop.night(1)
+    shop.event("late", "C1", 1, hour=7, night=2, size="XL", **bought)  # before the one that is known
+    shop.event("c3", "C3", 2, size="L", **bought | {"product_id": "Q"})
+    shop.append(2)
+    assert shop.night(2).startswith("2 customers changed")
+    rows = {row["customer_id"]: row for row in shop.lake.arrow(CUSTOMER_SEQUENCES, as_of=night_of(2)).to_pylist()}
+    assert [rows[c]["bought_sizes"] for c in ("C1", "C3", "C4")] == [["M"], [None, "L"], None]
 
 
 def test_a_late_event_that_is_too_old_for_a_full_sequence_changes_it_not(shop: Shop) -> None:
@@ -224,7 +238,8 @@ def play(lake: Lake, steps: list[Step]) -> None:
             kind = ("click", "purchase")[which % 2]
             for copy in range(1 + which % 3):
                 of_day = max(day - (ago if what == "late" else 0), 0)
-                own = {"event_type": kind, "product_id": f"P{which % 4}", "market": ("GB", "FR")[ago % 2]}
+                own = {"event_type": kind, "product_id": f"P{which % 4}", "market": ("GB", "FR")[ago % 2],
+                       "size": ("S", "M", None)[(number + copy) % 3]}
                 shop.event(f"e{number}-{copy}", f"C{customer}", of_day, 9 + copy % 2, night=day, **own)
             shop.append(day)
         known = sorted(shop.events)
