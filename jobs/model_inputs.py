@@ -155,6 +155,14 @@ class Bought(Ragged):
         whole = Bought(list_offsets(rows["bought"]), number, days.astype(np.float32))
         return whole.where(number >= 0)
 
+    def joined(self, more: BoolMask, products: Rows) -> Bought:
+        """With `products[more[i]]` beside customer i's purchases, as if bought today."""
+        owner, at = np.nonzero(more)
+        owners, number = np.append(self.owners, owner), np.append(self.products, products[at])
+        order = np.argsort(owners, kind="stable")
+        days = np.append(self.days, np.zeros(len(at), np.float32))
+        return Bought(offsets_of(self.lengths + more.sum(axis=1)), number[order], days[order])
+
     def lasting(self, category: Rows, again: npt.NDArray[np.float32]) -> BoolMask:
         """[purchases], whether one still keeps its product out of a list: bought at most `again` [categories] days ago.
 

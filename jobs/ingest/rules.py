@@ -374,9 +374,7 @@ def pairs_with_sizes(rows: DataFrame) -> DataFrame:
         F.array_sort(F.collect_set("size")).alias("sizes_made"),
     )
     known = F.size("sizes_made") > 0
-    return whole.select(
-        *AVAILABILITY.key, "available", *[F.when(known, F.col(name)).alias(name) for name in arrays]
-    )
+    return whole.select(*AVAILABILITY.key, "available", *[F.when(known, F.col(name)).alias(name) for name in arrays])
 
 
 def _flagged(validated: DataFrame, key: Column, repeated: DataFrame | None) -> DataFrame:

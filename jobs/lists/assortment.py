@@ -16,6 +16,7 @@ from jobs.lake import storage
 from jobs.lake.lake import Lake
 from jobs.lake.storage import write_whole
 from jobs.lists.config import PopularConfig
+from jobs.lists.sizes import Sizes, read_sizes
 from jobs.model_inputs import read_availability
 from jobs.run import Run
 from jobs.tables.shop import CATALOGUE, EVENTS
@@ -47,6 +48,8 @@ class Assortment:
     """The snapshot that pads short lists: some nights old, so that not every list changes every night."""
     settled: date
     """The night that took the snapshot `filling`."""
+    sizes: Sizes | None = None
+    """None for a shop that gives no sizes."""
 
 
 def read_assortment(lake: Lake, run: Run, of: PopularConfig, young_days: int) -> Assortment:
@@ -72,6 +75,7 @@ def read_assortment(lake: Lake, run: Run, of: PopularConfig, young_days: int) ->
         popular=popular,
         filling=filling,
         settled=settled,
+        sizes=read_sizes(lake, run.as_of, products, markets, words["category"], codes["category"]),
     )
 
 

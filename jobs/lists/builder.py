@@ -21,7 +21,7 @@ from jobs.tables.shop import SOURCES
 from jobs.tables.table import Table
 from models.arrays import BoolMask, Rows
 from models.assembly.assembly import Assembled, Candidates, ListShape, Owners, Tiers, assemble, rankings
-from models.assembly.rulebook import DEFAULT_RULES, Rulebook
+from models.assembly.rulebook import DEFAULT_RULES, USUAL_SIZE, Rulebook
 from models.vocabulary import Vocabulary
 
 PER_CATEGORY = 20
@@ -91,10 +91,13 @@ class ListBuilder:
 
     def book(self, group: ListGroup) -> Rulebook:
         """The rules of a group."""
-        point = group.point
-        return self.rulebooks.rulebook(
-            point.table.name, self.market_name(group.market), group.variant, point.default_rules
-        )
+        point, sizes = group.point, self.assortment.sizes
+        scope = point.table.name, self.market_name(group.market), group.variant, point.default_rules
+        book = self.rulebooks.rulebook(*scope)
+        if sizes is None:
+            return book
+        least, rule = self.rulebooks.size_run(*scope)
+        return book.with_last(sizes.broken(group.market, least), rule)
 
     def candidates_per_customer(self, market: int, variant: Variant) -> int:
         """Candidates to search for each customer's list: 2 a place, 4 where a rule excludes products; and the pins."""
@@ -102,10 +105,20 @@ class ListBuilder:
         return (4 if (book.excluded >= 0).any() else 2) * self.places(FOR_YOU) + len(book.pins)
 
     def batch(
-        self, group: ListGroup, keys: Mapping[str, pa.Array], candidates: Candidates, owners: Owners, model_id: str
+        self,
+        group: ListGroup,
+        keys: Mapping[str, pa.Array],
+        candidates: Candidates,
+        owners: Owners,
+        model_id: str,
+        left_out: int = 0,
     ) -> tuple[pa.RecordBatch, Assembled]:
-        """Build and count the lists of a group; returns their rows as well."""
+        """Build and count the lists of a group; returns their rows as well.
+
+        From the candidates of `left_out` lists products without the customer's usual size were taken before.
+        """
         lists = self.build(group, candidates, owners)
+        lists.effects[USUAL_SIZE] += left_out
         self.count(group, lists)
         return self.rows(group, keys, lists, model_id), lists
 

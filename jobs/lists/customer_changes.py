@@ -24,6 +24,7 @@ from jobs.lists.assortment import Assortment
 from jobs.lists.builder import ListBuilder, ListGroup
 from jobs.lists.config import ListsConfig
 from jobs.lists.digests import Group, GroupDigests, read_digests
+from jobs.lists.sizes import SIZE_COLUMNS, CategoryOf, usual_sizes
 from jobs.lists.touch_points import FOR_YOU
 from jobs.model_inputs import BOUGHT_COLUMNS, Bought, ProductVectors, matrix, vectors_column
 from jobs.run import Run
@@ -39,6 +40,8 @@ ROUNDING = 1e-5
 """Error of a score as a share of its vectors' lengths: additions may come in another order."""
 ROWS = 262_144
 """Customers compared at once."""
+MOST_CHANGED = 0.05
+"""Share of a market's products above which nearly every list has a changed one among its candidates."""
 SEPARATOR = "\x1f"
 
 
@@ -64,6 +67,8 @@ class InputSnapshot:
     """[products, d + 1], NaN for a product without a vector."""
     header: dict[str, Any]
     """The model, the A/B test, and `frames`: what all lists of a group have in common."""
+    usual: UsualInputs | None = None
+    """What customers' usual sizes follow from; None for a shop without sizes."""
 
     @staticmethod
     def of(builder: ListBuilder, products: ProductVectors, config: ListsConfig) -> InputSnapshot:
@@ -76,7 +81,7 @@ class InputSnapshot:
         vectors[number] = products.vectors
         cold = np.zeros(len(vectors), dtype=bool)
         cold[number] = products.cold
-        of_products = _digests_of_products(assortment, vectors, cold)
+        of_products, sizes = _digests_of_products(assortment, vectors, cold), assortment.sizes
         digests, frames = {}, {}
         for market, name in enumerate(assortment.markets.ids.to_pylist()):
             for variant in config.variants:
@@ -84,6 +89,8 @@ class InputSnapshot:
                 book, found = builder.book(group), of_products.copy()
                 for column in (rule_names[book.excluded], book.places.astype(np.uint64), rule_names[book.mover]):
                     add_values(found, column)
+                if sizes is not None:
+                    add_values(found, sizes.digests[sizes.run[market]])
                 digests[name, variant.name] = np.where(assortment.available[market], found, np.uint64(0))
                 frames[_name((name, variant.name))] = _frame(builder, group)
         header = {
@@ -92,8 +99,11 @@ class InputSnapshot:
             "experiment": config.experiment,
             "shares": [[variant.name, variant.share] for variant in config.variants],
             "frames": frames,
+            "sized": None if sizes is None else True,
         }
-        return InputSnapshot(GroupDigests(assortment.products, digests), vectors, header)
+        categories = CategoryOf.named(assortment.attributes.category, assortment.categories)
+        usual = None if sizes is None else UsualInputs(assortment.products, categories, sizes.made)
+        return InputSnapshot(GroupDigests(assortment.products, digests), vectors, header, usual)
 
     def comparable(self, other: InputSnapshot) -> bool:
         """Whether both have one model, and assign the same customers to each variant."""
@@ -101,13 +111,23 @@ class InputSnapshot:
 
     def write(self, lake: Lake, run: Run) -> None:
         """Keep it as the night's."""
-        self.digests.write(_path(lake, run.as_of), self.header, vector=vectors_column(self.vectors))
+        header, columns = self.header, {"vector": vectors_column(self.vectors)}
+        if self.usual is not None:
+            header = header | {"made": self.usual.made.tolist()}
+            columns["category"] = pa.array(self.usual.categories.of_products)
+        self.digests.write(_path(lake, run.as_of), header, **columns)
 
 
 def read_snapshot(lake: Lake, as_of: date) -> InputSnapshot | None:
     """That of a night; None where the night has none that can be read."""
     found = read_digests(_path(lake, as_of), LAYOUT)
-    return None if found is None else InputSnapshot(found[0], matrix(found[2]["vector"]), found[1])
+    if found is None:
+        return None
+    (digests, header, rows), usual = found, None
+    if "made" in header:
+        categories = CategoryOf.digested(np.asarray(rows["category"].combine_chunks()))
+        usual = UsualInputs(digests.products, categories, np.array(header.pop("made"), np.uint64))
+    return InputSnapshot(digests, matrix(rows["vector"]), header, usual)
 
 
 def delete_snapshot(lake: Lake, as_of: date) -> None:
@@ -126,6 +146,7 @@ def stale_lists(lake: Lake, run: Run, snapshot: InputSnapshot, assortment: Assor
         return None
     parts = [changed_customers(lake, table, before, run.as_of) for table in tables]
     parts += _due_again(lake, run, before, (earlier, snapshot), assortment)
+    parts += _other_sizes(lake, run, earlier.usual, snapshot.usual)
     parts += _affected(lake, run, before, changed_products(earlier, snapshot))
     return StaleLists(before, pc.unique(pa.chunked_array(parts, pa.string())))
 
@@ -145,6 +166,9 @@ def changed_products(earlier: InputSnapshot, snapshot: InputSnapshot) -> dict[Gr
             continue
         then, now = (night.digests.at(group, at) for night, at in zip(nights, rows, strict=True))
         changed = then != now
+        if changed.sum() > MOST_CHANGED * (now != 0).sum():
+            found[group] = None
+            continue
         if changed[both.encode([product for product, *_ in frame["pins"]])].any():
             found[group] = None
             continue
@@ -214,6 +238,49 @@ def _due_again(
             then, now = (one.lasting(category, again) for one, again in zip(bought, days, strict=True))
             differs[owner[(then != now) & here[owner]]] = True
         yield batch["customer_id"].filter(pa.array(differs))
+
+
+def _other_sizes(lake: Lake, run: Run, then: UsualInputs | None, now: UsualInputs | None) -> Iterator[pa.Array]:
+    """Customers whose usual sizes differ though their purchases do not: a product that they bought is of another
+    category now, or their market began or ceased to have a size.
+    """
+    if then is None or now is None or then.equals(now):
+        return
+    columns = ("customer_id", "market", *SIZE_COLUMNS)
+    for batch in lake.batches(CUSTOMER_SEQUENCES, columns, run.as_of, ROWS):
+        names = Vocabulary.build(pc.list_flatten(batch["bought_sizes"]))
+        before, after = (inputs.digests_of(batch, names) for inputs in (then, now))
+        yield batch["customer_id"].filter(pa.array(before != after))
+
+
+@dataclass(frozen=True)
+class UsualInputs:
+    """What usual sizes follow from beside purchases."""
+
+    products: Vocabulary
+    categories: CategoryOf
+    made: Digests
+    """`Sizes.made`."""
+
+    def equals(self, other: UsualInputs) -> bool:
+        """Whether every customer has the same usual sizes under both."""
+        at = self.products.encode(other.products.ids, missing="negative")
+        was, now = np.append(self.categories.of_products, np.uint64(0))[at], other.categories.of_products
+        kept = other.products.encode(self.products.ids, missing="negative") >= 0
+        return np.array_equal(was, now) and bool(kept.all()) and np.array_equal(self.made, other.made)
+
+    def digests_of(self, rows: pa.RecordBatch, names: Vocabulary) -> Digests:
+        """[customers], a digest of each one's usual sizes with their categories."""
+        from models.digest_kernels import add_lists
+
+        usual = usual_sizes(rows, self.products, self.categories, names, self.made)
+        found, order = begun(len(usual)), np.lexsort((self.categories.digests[usual.categories], usual.owners))
+        for codes, words in (
+            (usual.categories, self.categories.digests),
+            (usual.sizes, of_words(names.ids.to_pylist())),
+        ):
+            add_lists(found, usual.offsets, codes[order], words)
+        return found
 
 
 def _digests_of_products(assortment: Assortment, vectors: FloatMatrix, cold: Any) -> Digests:

@@ -20,8 +20,9 @@ from jobs.lists.assortment import Assortment
 from jobs.lists.builder import ListBuilder, ListGroup
 from jobs.lists.config import ListsConfig
 from jobs.lists.customer_changes import InputSnapshot, delete_snapshot, stale_lists
+from jobs.lists.sizes import SIZE_COLUMNS, CategoryOf, Sizes, usual_sizes
 from jobs.lists.touch_points import COLD, FOR_YOU, MODEL
-from jobs.model_inputs import BOUGHT_COLUMNS, Bought, ProductVectors, matrix
+from jobs.model_inputs import Bought, ProductVectors, matrix
 from jobs.policy.compile import policy_on
 from jobs.policy.parse import rules_of
 from jobs.policy.variants import DefaultRules, Variant, variant_of
@@ -29,6 +30,7 @@ from jobs.run import Run
 from jobs.tables.shop import CUSTOMER_EMBEDDINGS, CUSTOMER_SEQUENCES
 from jobs.tables.table import Column
 from models.arrays import Rows
+from models.assembly.arrays import Fit
 from models.assembly.assembly import Assembled, Candidates, Owners
 from models.assembly.rulebook import Attributes
 from models.contract import Compute, FloatMatrix
@@ -37,6 +39,10 @@ from models.search.search import exact_top_n, placed
 from models.vocabulary import Vocabulary
 
 COUNTED = Column("counted", "STRING", "counts of a batch of lists, JSON, in its first row; null in all others")
+DEEPER = 2
+"""So many times as many candidates are searched where some may lack the customer's size."""
+AT_ONCE = 64
+"""Customers whose search leaves out what does not fit, at once."""
 CUTOFF = "reach"
 """Column of the cutoff score: the score of the last candidate that a list depends on."""
 
@@ -67,7 +73,7 @@ def customer_lists(
     lake: Lake, ranker: Ranker, config: ListsConfig, run: Run, chosen: pa.Array | None = None
 ) -> Iterator[Iterator[pa.RecordBatch]]:
     """Batches of the ranker's columns: the lists of all customers, or of those `chosen`."""
-    of_homes, of_vectors = ("customer_id", "market", *BOUGHT_COLUMNS), ("customer_id", "vector")
+    of_homes, of_vectors = ("customer_id", "market", *SIZE_COLUMNS), ("customer_id", "vector")
     if lake.on_executors:
         total = lake.count(CUSTOMER_SEQUENCES, run.as_of) if chosen is None else len(chosen)
         vectors, homes = (
@@ -151,8 +157,8 @@ class Ranker:
         return _CandidateSearch(self.products, self.builder.assortment, Compute(self.device))
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Rows of recommended_for_you with COUNTED, from customer_id, vector, market, bought and bought_at; the last
-        three are null for a customer without a sequence.
+        """Rows of recommended_for_you with COUNTED, from customer_id, vector, market and SIZE_COLUMNS; all but the
+        first two are null for a customer without a sequence.
         """
         for batch in batches:
             for rows in self._of_batch(batch) if batch.num_rows else ():
@@ -177,11 +183,25 @@ class Ranker:
                     continue
                 mine = self._kept_out(owned.take(chosen), market, variant)
                 depth = self.builder.candidates_per_customer(market, variant)
-                found = self.search.best(customers[chosen], market, depth, mine)
-                owners = Owners.of_customers(mine.offsets, mine.products)
+                fit, left_out = self._fit(rows, market), 0
+                if fit is None:
+                    found = self.search.best(customers[chosen], market, depth, mine)
+                else:
+                    top = self.builder.places(FOR_YOU)
+                    found, left_out = self.search.best_fitting(customers[chosen], market, (depth, top), mine, fit)
+                owners = Owners.of_customers(mine.offsets, mine.products, fit)
                 group = ListGroup(FOR_YOU, market, variant)
-                lists, assembled = self.builder.batch(group, keys, found, owners, model_id)
+                lists, assembled = self.builder.batch(group, keys, found, owners, model_id, left_out)
                 yield lists.append_column(CUTOFF, _cutoff_scores(found, assembled))
+
+    def _fit(self, rows: pa.RecordBatch, market: int) -> Fit | None:
+        """What fits the customers of `rows` in their market; None for a shop without sizes."""
+        assortment = self.builder.assortment
+        if (sizes := assortment.sizes) is None:
+            return None
+        categories = CategoryOf.named(assortment.attributes.category, assortment.categories)
+        usual = usual_sizes(rows, assortment.products, categories, sizes.names, sizes.made)
+        return sizes.fit(market, usual, len(assortment.categories))
 
     def _kept_out(self, owned: Bought, market: int, variant: Variant) -> Bought:
         """Purchases that keep a product out of a list: all but those that the policy says are due again."""
@@ -266,12 +286,36 @@ class _CandidateSearch:
         candidates.put(known, Candidates(rows, scores, np.where(rows >= 0, self.label[rows], -1).astype(np.int8)))
         return candidates
 
+    def best_fitting(
+        self, customers: FloatMatrix, market: int, wanted: tuple[int, int], owned: Bought, fit: Fit
+    ) -> tuple[Candidates, int]:
+        """(`best` among the products that are there in each customer's usual size, lists from whose first places others
+        were taken); `wanted` are the candidates of a list and its places.
+        """
+        from models.assembly.list_kernels import first_fitting
+
+        (depth, places), category = wanted, self.assortment.attributes.category
+        deep = self.best(customers, market, DEEPER * depth, owned)
+        at, left_out = first_fitting(depth, places, deep.rows, category, fit)
+        taken = np.maximum(at, 0).astype(np.int64)
+        found = deep.reordered(taken)
+        for array, empty in ((found.rows, -1), (found.scores, -np.inf), (found.labels, -1)):
+            array[at < 0] = empty
+        # Of some customers even the deeper candidates held too few: their search leaves out what does not fit.
+        short = np.flatnonzero((at[:, -1] < 0) & (deep.rows[:, -1] >= 0))
+        live = np.flatnonzero(self.assortment.available[market])
+        for some in np.split(short, range(AT_ONCE, len(short), AT_ONCE)) if len(short) else ():
+            fits = fit.in_stock[fit.run[live], fit.usual[some][:, category[live]]]
+            found.put(some, self.best(customers[some], market, depth, owned.take(some).joined(~fits, live)))
+        return found, int(left_out.sum())
+
 
 # A ListBuilder as a Parcel and back: the assortment's arrays, and the rules as rows that are checked when read.
 
 VOCABULARIES = ("products", "markets", "brands", "categories", "departments")
 FILLING = tuple(field.name for field in fields(ProductPopularity))
 ATTRIBUTES = tuple(field.name for field in fields(Attributes))
+SIZES = tuple(field.name for field in fields(Sizes) if field.name != "names")
 
 
 def packed_builder(builder: ListBuilder) -> Parcel:
@@ -287,12 +331,15 @@ def packed_builder(builder: ListBuilder) -> Parcel:
         ],
     }
     arrays = {"available": assortment.available} | {name: getattr(assortment.filling, name) for name in FILLING}
+    if assortment.sizes is not None:
+        header["sizes"] = assortment.sizes.names.ids.to_pylist()
+        arrays |= {name: getattr(assortment.sizes, name) for name in SIZES}
     return Parcel(header, arrays | {name: getattr(assortment.attributes, name) for name in ATTRIBUTES})
 
 
 def unpacked_builder(parcel: Parcel) -> ListBuilder:
     """The builder that `packed_builder` packed; it lacks tonight's popularity, which customers' lists do not use."""
-    filling = ProductPopularity(**{name: parcel.arrays[name] for name in FILLING})
+    filling, sizes = ProductPopularity(**{name: parcel.arrays[name] for name in FILLING}), parcel.header.get("sizes")
     assortment = Assortment(
         **{name: Vocabulary(parcel.header[name]) for name in VOCABULARIES},
         available=parcel.arrays["available"],
@@ -300,6 +347,7 @@ def unpacked_builder(parcel: Parcel) -> ListBuilder:
         popular=filling,
         filling=filling,
         settled=date.fromisoformat(parcel.header["settled"]),
+        sizes=Sizes(Vocabulary(sizes), **{name: parcel.arrays[name] for name in SIZES}) if sizes else None,
     )
     policy = policy_on(rules_of(parcel.header["rules"]), date.fromisoformat(parcel.header["as_of"]))
     return ListBuilder(assortment, policy, parcel.header["top_n"])

@@ -26,6 +26,7 @@ from models.assembly.rulebook import (
     DEFAULT_RULES,
     GUARD,
     PRICE,
+    SIZE_RUN,
     Attributes,
     Rulebook,
     RuleNumbers,
@@ -215,6 +216,15 @@ class Rulebooks:
         """
         holding = self.policy.holding(touch_point, market, variant)
         return self._compiled(holding, variant.standing.get(touch_point, defaults))
+
+    def size_run(self, touch_point: str, market: str, variant: Variant, defaults: DefaultRules) -> tuple[float, int]:
+        """(least share of its sizes that a product must have in stock, the rule that says so) for such lists; one with
+        less steps back.
+        """
+        number, rule = self._first(self.policy.holding(touch_point, market, variant), "size_run")
+        if rule is not None:
+            return float(rule.amount or 0), number
+        return variant.standing.get(touch_point, defaults).size_run, SIZE_RUN
 
     def notes(self, markets: Vocabulary | None = None, available: BoolMask | None = None) -> list[str]:
         """Notes on rules that can have no effect tonight, or not everywhere: names that nothing has, products that the

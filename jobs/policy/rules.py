@@ -258,7 +258,16 @@ class RepeatPurchase(Rule):
     amount: Annotated[Number, _whole(0, 36_500, "days since the purchase")]
 
 
-AnyRule = Exclude | Include | Move | BrandCap | CategoryCap | MixDepartments | PriceWindow | RepeatPurchase
+class SizeRun(Rule):
+    """Lets products step back of which few sizes are left."""
+
+    kind: Literal["size_run"]
+    amount: Annotated[
+        Number, Field(ge=0, le=1, description="a share from 0 to 1 (least share of its sizes in stock, 0 for any)")
+    ]
+
+
+AnyRule = Exclude | Include | Move | BrandCap | CategoryCap | MixDepartments | PriceWindow | RepeatPurchase | SizeRun
 KINDS: dict[str, type[Rule]] = {
     kind: model for model in get_args(AnyRule) for kind in get_args(model.model_fields["kind"].annotation)
 }

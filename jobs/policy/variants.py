@@ -11,6 +11,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt
 
 from jobs.errors import UserError
 from jobs.settings import StepSettings
+from models.settings import Share
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class DefaultRules(StepSettings):
     """Places that a product loses for each product of its brand that is shown before it."""
     explore_place: NonNegativeInt = 0
     """Place (1 being the first) kept for a product younger than `ListsConfig.young_days`; 0: none."""
+    size_run: Share = 0.5
+    """Share of the sizes it is made in below which a product steps back behind all others; 0: none does."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -34,6 +34,8 @@ RULES = {
     "exploration": "this place is kept for a product that is new in the shop",
     "page duplicates": "a product that the page shows elsewhere is left out",
     "bought": "what the customer bought is left out",
+    "usual size": "products without the customer's usual size are left out",
+    "size run": "products of which few sizes are left step back behind all others",
 }
 """Name of a default rule, as models/assembly/rulebook.py has it -> what it does."""
 LONGEST_CAUSE = 220

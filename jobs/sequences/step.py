@@ -28,7 +28,6 @@ from jobs.sequences.update import (
 from jobs.settings import StepSettings
 from jobs.tables.shop import CUSTOMER_SEQUENCES, EVENTS
 
-
 DIGITS = 20
 """Digits of microseconds since 1970."""
 LONGEST_SIZE = 200
@@ -90,7 +89,9 @@ def build_bought(events: DataFrame, before: datetime) -> DataFrame:
         .withColumn("size", F.when(F.col("last_sized"), F.substring("sized", DIGITS + 1, LONGEST_SIZE)))
     )
     pair = F.struct("product_id", "at", "size")
-    pairs = last.groupBy("customer_id").agg(F.array_sort(F.collect_list(pair)).alias("pairs"), F.count("size").alias("n"))
+    pairs = last.groupBy("customer_id").agg(
+        F.array_sort(F.collect_list(pair)).alias("pairs"), F.count("size").alias("n")
+    )
     return pairs.select(
         "customer_id",
         F.transform("pairs", _field("product_id")).alias("bought"),

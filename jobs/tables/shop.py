@@ -215,7 +215,7 @@ variant     STRING  A/B variant it applies to; null for all
 attribute   STRING  attribute that selects products: product_id, brand, category or department; null for none
 value       STRING  value of the attribute
 shown       STRING  mix_departments: department that lists of department `value` may show
-amount      DOUBLE  places (boost, bury), place (include), most per list (caps), days since purchase (repeat_purchase)
+amount      DOUBLE  places (boost, bury), place (include), most (caps), days (repeat_purchase), share (size_run)
 low         DOUBLE  price_window: least price as a share of the price of the product or bag; null for no bound
 high        DOUBLE  price_window: greatest price as such a share; null for no bound
 starts_on   DATE    first night it applies; null for no start

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
@@ -18,6 +19,23 @@ class FlatLists(NamedTuple):
     offsets: Array
     values: Array
 
+
+class Fit(NamedTuple):
+    """Which products fit the owners of Q lists: list q may show p where `in_stock[run[p], usual[q, category[p]]]`.
+
+    Legend: C categories, S sizes; products of one run have the same sizes in stock.
+    """
+
+    usual: Array
+    """[Q, C + 1], each owner's usual size in a category, S where it is not known; the last column is no category."""
+    run: Array
+    """[P], the run of sizes of a product."""
+    in_stock: Array
+    """[runs, S + 1], whether a run has a size in stock; true where its sizes are not known, and for size S."""
+
+
+NO_SIZES = Fit(np.empty((0, 0), np.int32), np.empty(0, np.int32), np.empty((0, 0), np.bool_))
+"""That of lists without an owner's size."""
 
 AVAILABLE, YOUNG, EXCLUDED, BRAND, CATEGORY, DEPARTMENT, PRICE, PLACES = range(8)
 """Columns of `Stock.facts`."""
@@ -87,6 +105,7 @@ class Offers(NamedTuple):
     tier_labels: Array
     skip_of: Array
     """[Q], the row of `skips` that is safe for a list; -1: none is."""
+    fit: Fit
     skips: Array
     """[any, tier_rows], the first place from each on whose product passes the department guard and the price window."""
 

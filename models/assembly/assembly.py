@@ -21,16 +21,18 @@ from models.assembly.arrays import (
     CATEGORY,
     DEPARTMENT,
     EXCLUDED,
+    NO_SIZES,
     PLACES,
     PRICE,
     YOUNG,
     Book,
+    Fit,
     Lists,
     Offers,
     Pool,
     Stock,
 )
-from models.assembly.rulebook import Attributes, Rulebook, RuleNumbers
+from models.assembly.rulebook import LAST, Attributes, Rulebook, RuleNumbers
 from models.contract import FloatMatrix
 
 PARTS = 8
@@ -94,6 +96,8 @@ class Owners:
     bought: Rows
     beside: Rows
     """[Q, any], products that the page shows beside the list, which must not be in it; -1 pads."""
+    fit: Fit | None = None
+    """By what products that lack the owner's usual size are left out; None: there are no sizes."""
 
     @staticmethod
     def of_products(products: Rows, beside: Rows | None = None) -> Owners:
@@ -103,10 +107,10 @@ class Owners:
         return Owners(products, offsets, np.empty(0, np.int64), empty if beside is None else beside)
 
     @staticmethod
-    def of_customers(bought_offsets: Rows, bought: Rows) -> Owners:
-        """Lists of customers, without what each bought."""
+    def of_customers(bought_offsets: Rows, bought: Rows, fit: Fit | None = None) -> Owners:
+        """Lists of customers, without what each bought and what does not fit."""
         lists = len(bought_offsets) - 1
-        return Owners(np.full(lists, -1), bought_offsets, bought, np.empty((lists, 0), np.int64))
+        return Owners(np.full(lists, -1), bought_offsets, bought, np.empty((lists, 0), np.int64), fit)
 
 
 class Rankings(NamedTuple):
@@ -202,10 +206,11 @@ def assemble(
     """The lists of one touch point in one market.
 
     A list takes its candidates and then its tiers in order, without products that are not available [P], that the
-    owner has, or that the rules exclude. Then, place by place: the pinned product if the place has one; a young product
-    at the place of exploration; else the candidate that comes first once boosts, buries and diversity have moved it,
-    unless its brand or category has reached its cap. Diversity is greedy as in Maximal Marginal Relevance (Carbonell
-    and Goldstein 1998), counted in places: each product of a brand that is shown costs the next one some.
+    owner has, that lack the owner's size, or that the rules exclude. Then, place by place: the pinned product if the
+    place has one; a young product at the place of exploration; else the candidate that comes first once boosts, buries
+    and diversity have moved it, unless its brand or category has reached its cap. Diversity is greedy as in Maximal
+    Marginal Relevance (Carbonell and Goldstein 1998), counted in places: each product of a brand that is shown costs the
+    next one some.
     """
     from models.assembly.kernels import assemble_range
     from models.search.search import threads
@@ -264,6 +269,7 @@ def _offers(candidates: Candidates, owners: Owners, tiers: Tiers, skip_of: Rows,
         np.ascontiguousarray(tiers.rankings.scores, np.float32),
         np.asarray(tiers.labels, np.int8),
         _int32(skip_of),
+        owners.fit or NO_SIZES,
         _int32(skips),
     )
 
@@ -290,7 +296,8 @@ def _skips(tiers: Tiers, owners: Rows, attributes: Attributes, book: Rulebook) -
 
 def _stock(available: BoolMask, attributes: Attributes, book: Rulebook) -> Stock:
     facts = np.empty((len(available), 8), dtype=np.float32)  # numbers up to 16 million are exact
-    facts[:, AVAILABLE], facts[:, YOUNG], facts[:, EXCLUDED] = available, attributes.young, book.excluded
+    facts[:, AVAILABLE], facts[:, EXCLUDED] = available, book.excluded
+    facts[:, YOUNG] = attributes.young & (book.places > LAST)
     facts[:, BRAND], facts[:, CATEGORY] = attributes.brand, attributes.category
     facts[:, DEPARTMENT], facts[:, PLACES] = attributes.department, book.places
     facts[:, PRICE] = np.where(attributes.price > 0, attributes.price, np.nan)

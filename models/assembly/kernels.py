@@ -17,12 +17,13 @@ from models.assembly.arrays import (
     YOUNG,
     Array,
     Book,
+    Fit,
     Lists,
     Offers,
     Pool,
     Stock,
 )
-from models.assembly.plain_kernels import ALLOWED, block, compiled, credit, enough, plain_list, refusal
+from models.assembly.plain_kernels import ALLOWED, block, compiled, credit, enough, fits, plain_list, refusal
 from models.assembly.rulebook import DIVERSITY, EXPLORATION
 
 
@@ -64,7 +65,7 @@ def _gather(
             break
         if size >= limit and not _is_young(product, anchor, stock, book):
             continue
-        no = refusal(product, anchor, q, stock, book, pool)
+        no = refusal(product, anchor, q, stock, book, offers.fit, pool)
         if no == ALLOWED and not enough(int(stock.facts[product, CATEGORY]), book, pool):
             _add(product, offers.scores[row, at], offers.labels[row, at], size, q, stock, pool)
             pool.of_category[int(stock.facts[product, CATEGORY])] += 1
@@ -81,7 +82,7 @@ def _gather(
             if size >= limit:
                 return size, True, read
             product = offers.tier_rows[at]
-            no = refusal(product, anchor, q, stock, book, pool)
+            no = refusal(product, anchor, q, stock, book, offers.fit, pool)
             if no == ALLOWED and not enough(int(stock.facts[product, CATEGORY]), book, pool):
                 _add(product, offers.tier_scores[at], offers.tier_labels[tier], size, q, stock, pool)
                 pool.of_category[int(stock.facts[product, CATEGORY])] += 1
@@ -108,11 +109,11 @@ def _first_by_place(first: int, size: int, book: Book, pool: Pool) -> int:
 
 
 @compiled
-def _pinned(pin: int, q: int, size: int, stock: Stock, book: Book, pool: Pool) -> int:
+def _pinned(pin: int, q: int, size: int, stock: Stock, book: Book, fit: Fit, pool: Pool) -> int:
     """The pinned product's place in the pool, `size` where it has to be added, NONE where it may not be shown."""
     product = book.pins[pin]
     brand, category = int(stock.facts[product, BRAND]), int(stock.facts[product, CATEGORY])
-    if stock.facts[product, AVAILABLE] == 0 or stock.facts[product, EXCLUDED] >= 0:
+    if stock.facts[product, AVAILABLE] == 0 or stock.facts[product, EXCLUDED] >= 0 or not fits(product, q, stock, fit):
         return NONE
     if book.brand_cap > 0 and brand >= 0 and pool.of_brand[brand] >= book.brand_cap:
         return NONE
@@ -163,7 +164,7 @@ def _next(
 
 
 @compiled
-def _place(q: int, size: int, anchor: int, stock: Stock, book: Book, pool: Pool, out: Lists) -> int:
+def _place(q: int, size: int, anchor: int, stock: Stock, book: Book, fit: Fit, pool: Pool, out: Lists) -> int:
     """Put the pool into the places of list q; returns how many were filled."""
     for i in range(size):  # counted while the pool was gathered
         pool.of_category[pool.category[i]] = 0
@@ -173,7 +174,7 @@ def _place(q: int, size: int, anchor: int, stock: Stock, book: Book, pool: Pool,
             pin += 1
         chosen, rule = NONE, NONE
         if pin < len(book.pins) and book.pin_places[pin] == held:
-            chosen, rule = _pinned(pin, q, end, stock, book, pool), book.pin_rules[pin]
+            chosen, rule = _pinned(pin, q, end, stock, book, fit, pool), book.pin_rules[pin]
             if chosen == end:
                 _add(book.pins[pin], 0.0, book.pin_label, end, q, stock, pool)
                 end += 1
@@ -208,7 +209,7 @@ def _one_list(q: int, offers: Offers, stock: Stock, book: Book, pool: Pool, out:
     while True:
         block(q, offers, pool)
         size, more, out.read[q] = _gather(q, limit, offers, stock, book, pool, out)
-        held = _place(q, size, offers.anchors[q], stock, book, pool, out)
+        held = _place(q, size, offers.anchors[q], stock, book, offers.fit, pool, out)
         if held == n or not more or limit >= most:
             break
         for i in range(size + len(book.pins)):

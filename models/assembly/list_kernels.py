@@ -7,7 +7,7 @@ import numpy.typing as npt
 from numba import njit
 
 from models.arrays import BoolMask, Rows
-from models.assembly.arrays import FlatLists
+from models.assembly.arrays import Fit, FlatLists
 
 
 @njit(nogil=True, cache=True)
@@ -85,3 +85,25 @@ def lacking(then: FlatLists, now: FlatLists, products: int) -> Rows:  # pragma: 
         for at in range(then.offsets[q], then.offsets[q + 1]):
             found[q] += last[then.values[at]] != q
     return found
+
+
+@njit(nogil=True, cache=True)
+def first_fitting(
+    n: int, top: int, rows: Rows, category: Rows, fit: Fit
+) -> tuple[npt.NDArray[np.int32], BoolMask]:  # pragma: no cover - compiled
+    """([Q, n] places in `rows` [Q, K] of the first n products that fit, -1 past the last; [Q] whether one that does not
+    fit comes before the first `top` of them). `category` is [P].
+    """
+    places, left_out = np.full((len(rows), n), -1, np.int32), np.zeros(len(rows), np.bool_)
+    for q in range(len(rows)):
+        held = 0
+        for at in range(rows.shape[1]):
+            product = rows[q, at]
+            if product < 0 or held == n:
+                break
+            if fit.in_stock[fit.run[product], fit.usual[q, category[product]]]:
+                places[q, held] = at
+                held += 1
+            elif held < top:
+                left_out[q] = True
+    return places, left_out

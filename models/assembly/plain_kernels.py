@@ -19,6 +19,7 @@ from models.assembly.arrays import (
     NONE,
     PRICE,
     Book,
+    Fit,
     Lists,
     Offers,
     Pool,
@@ -42,7 +43,15 @@ def compiled(function: Compiled) -> Compiled:
 
 
 @compiled
-def refusal(product: int, anchor: int, q: int, stock: Stock, book: Book, pool: Pool) -> int:
+def fits(product: int, q: int, stock: Stock, fit: Fit) -> bool:
+    """Whether the product is there in the usual size of list q's owner, as far as both are known."""
+    if fit.usual.shape[0] == 0:
+        return True
+    return bool(fit.in_stock[fit.run[product], fit.usual[q, int(stock.facts[product, CATEGORY])]])
+
+
+@compiled
+def refusal(product: int, anchor: int, q: int, stock: Stock, book: Book, fit: Fit, pool: Pool) -> int:
     """ALLOWED, or the number of the rule that refuses the product, or NONE where it is refused without a rule."""
     if pool.taken[product] == q:
         return int(pool.reason[product])
@@ -51,6 +60,8 @@ def refusal(product: int, anchor: int, q: int, stock: Stock, book: Book, pool: P
         return NONE
     if facts[product, EXCLUDED] >= 0:
         return int(facts[product, EXCLUDED])
+    if not fits(product, q, stock, fit):
+        return NONE
     if anchor < 0:
         return ALLOWED
     category = facts[product, CATEGORY]
@@ -149,7 +160,7 @@ def plain_list(q: int, offers: Offers, stock: Stock, book: Book, pool: Pool, out
             product = offers.rows[row, at] if tier < 0 else offers.tier_rows[at]
             if product < 0:
                 break
-            no = refusal(product, anchor, q, stock, book, pool)
+            no = refusal(product, anchor, q, stock, book, offers.fit, pool)
             category = int(stock.facts[product, CATEGORY])
             if no == ALLOWED and not enough(category, book, pool):
                 pool.taken[product], pool.reason[product], pool.category[size] = q, NONE, category

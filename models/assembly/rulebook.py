@@ -5,7 +5,7 @@ Legend: P products, D departments. Rule numbers point into `Rulebook.names`; -1 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +22,15 @@ DEFAULT_RULES = (
     "exploration",
     "page duplicates",
     "bought",
+    "usual size",
+    "size run",
 )
 """Names of the default rules, in the order of their numbers; a policy's rules have the numbers after them."""
-GUARD, PRICE, BRAND_CAP, CATEGORY_CAP, DIVERSITY, EXPLORATION, PAGE, BOUGHT = range(len(DEFAULT_RULES))
+GUARD, PRICE, BRAND_CAP, CATEGORY_CAP, DIVERSITY, EXPLORATION, PAGE, BOUGHT, USUAL_SIZE, SIZE_RUN = range(
+    len(DEFAULT_RULES)
+)
+LAST = -32_768
+"""`Rulebook.places` of a product that steps back behind all others."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ class Rulebook:
     excluded: RuleNumbers
     """[P], the rule that excludes the product; -1 where none does."""
     places: npt.NDArray[np.int16]
-    """[P], places that boosts (above 0) and buries (below 0) move it, summed."""
+    """[P], places that boosts (above 0) and buries (below 0) move it, summed; or LAST."""
     mover: RuleNumbers
     """[P], the rule that moves it farthest, which is named for the move; -1 where `places` is 0."""
     pins: Rows
@@ -80,3 +86,8 @@ class Rulebook:
     """Places that a product moves down for each product of its brand shown before it; 0: off."""
     explore_place: int
     """Place (0 being the first) that a young product gets where no earlier place has one; -1: off."""
+
+    def with_last(self, products: BoolMask, rule: int) -> Rulebook:
+        """The same rules where `products` [P] step back behind all others, because of a rule."""
+        places = np.where(products, np.int16(LAST), self.places)
+        return replace(self, places=places, mover=np.where(products, np.int16(rule), self.mover))

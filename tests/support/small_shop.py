@@ -30,6 +30,7 @@ from tests.support.toy_shop import event, history, run_of
 FIRST = date(2026, 3, 2)
 WIDTH = 6
 MARKETS = ("DE", "GB", "IS")
+SIZES = ("L", "M", "S", "XL", "XS")
 BRANDS, CATEGORIES = ("Ash", "Birch", "Cedar", None), ("bags", "socks", "tops")
 
 
@@ -47,6 +48,8 @@ class SmallShop:
     people: dict[str, dict[str, Any]] = field(default_factory=dict)
     touched: set[str] = field(default_factory=set)
     """Customers whose rows are not written yet."""
+    sizes: dict[tuple[str, str], tuple[list[str], list[str]]] = field(default_factory=dict)
+    """(product, market) -> sizes in stock and all sizes made; of a product without an entry they are not known."""
 
     @staticmethod
     def new(lake: Lake, seed: int, products: int = 200, customers: int = 80) -> SmallShop:
@@ -106,7 +109,11 @@ class SmallShop:
         """Write the night; with `since` the touched customers alone."""
         run = run_of(as_of)
         self.lake.replace_rows(CATALOGUE, list(self.catalogue.values()), run)
-        there = [{"product_id": p, "market": m, "available": True} for p, m in sorted(self.sold)]
+        there = [
+            {"product_id": p, "market": m, "available": True}
+            | dict(zip(("sizes", "sizes_made"), self.sizes.get((p, m), (None, None)), strict=True))
+            for p, m in sorted(self.sold)
+        ]
         self.lake.replace_rows(AVAILABILITY, there, run)
         ids = sorted(set(self.catalogue) & set(self.vectors))
         products = {
@@ -119,7 +126,8 @@ class SmallShop:
         sequences = [
             history(customer, person["products"], person["at"], person["market"])
             | {"event_ids": ["e"] * 3, "bought": sorted(person["bought"]),
-               "bought_at": [at for _, at in sorted(person["bought"].items())]}
+               "bought_at": [at for _, at in sorted(person["bought"].items())],
+               "bought_sizes": self._sizes_of(person)}
             for customer, person in zip(who, people, strict=True)
         ]  # fmt: skip
         own = [name for name in CUSTOMER_SEQUENCES.names if name not in ("as_of", "run_id", "since")]
@@ -129,6 +137,21 @@ class SmallShop:
         columns = {"customer_id": pa.array(who), "vector": vectors, "model_id": pa.repeat("model", len(who))}
         self.lake.replace(CUSTOMER_EMBEDDINGS, pa.table(columns), run, since=since)
         self.touched = set()
+
+    def stock(self, product: str, market: str, rng: np.random.Generator) -> None:
+        """From now on the market has some of a product's sizes, or its sizes are not known."""
+        made = sorted(rng.choice(SIZES, rng.integers(1, 5), replace=False).tolist())
+        held = [size for size in made if rng.random() < 0.6]
+        self.sizes.pop((product, market), None)
+        if rng.random() < 0.9:
+            self.sizes[product, market] = held, made
+
+    def _sizes_of(self, person: dict[str, Any]) -> list[str | None] | None:
+        """Sizes of what a customer bought; none in a shop without sizes."""
+        if not self.sizes or not person["bought"]:
+            return None
+        sizes = person.setdefault("sizes", {})
+        return [sizes.get(product) for product in sorted(person["bought"])]
 
     def lists(self, as_of: date, config: ListsConfig) -> int:
         """Stage the customers' lists of a written night; returns the rows written."""
@@ -150,7 +173,7 @@ class SmallShop:
     def ranked_rows(self, as_of: date) -> pa.Table:
         """What a ranker reads of everybody."""
         vectors = self.lake.arrow(CUSTOMER_EMBEDDINGS, ("customer_id", "vector"), as_of)
-        homes = self.lake.arrow(CUSTOMER_SEQUENCES, ("market", "bought", "bought_at"), as_of)
+        homes = self.lake.arrow(CUSTOMER_SEQUENCES, ("market", "bought", "bought_at", "bought_sizes"), as_of)
         return pa.table({name: table[name] for table in (vectors, homes) for name in table.column_names})
 
     def _event(self, event_id: str, product_id: str, market: str, day: date) -> None:

@@ -24,6 +24,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "mix_departments": {"value": "women", "shown": "children"},
     "price_window": {"low": 0.5, "high": 2},
     "repeat_purchase": {"attribute": "category", "value": "socks", "amount": 90},
+    "size_run": {"amount": 0.4},
 }
 """A right row of every kind, but for its name."""
 
@@ -61,7 +62,7 @@ def test_a_kind_holds_where_it_can_and_nowhere_else(kind: str, touch_point: str)
 def test_what_can_hold_where() -> None:
     everywhere = set(TOUCH_POINTS)
     can = {kind: set(KINDS[kind].touch_points) for kind in KINDS}
-    assert can["exclude"] == can["boost"] == can["bury"] == can["brand_cap"] == everywhere
+    assert can["exclude"] == can["boost"] == can["bury"] == can["brand_cap"] == can["size_run"] == everywhere
     assert can["include"] == can["category_cap"] == everywhere - {"market_ranking"}
     assert can["price_window"] == can["mix_departments"] == set(PRODUCT_LISTS)
     assert can["repeat_purchase"] == {"recommended_for_you"}

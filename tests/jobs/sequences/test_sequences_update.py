@@ -238,8 +238,12 @@ def play(lake: Lake, steps: list[Step]) -> None:
             kind = ("click", "purchase")[which % 2]
             for copy in range(1 + which % 3):
                 of_day = max(day - (ago if what == "late" else 0), 0)
-                own = {"event_type": kind, "product_id": f"P{which % 4}", "market": ("GB", "FR")[ago % 2],
-                       "size": ("S", "M", None)[(number + copy) % 3]}
+                own = {
+                    "event_type": kind,
+                    "product_id": f"P{which % 4}",
+                    "market": ("GB", "FR")[ago % 2],
+                    "size": ("S", "M", None)[(number + copy) % 3],
+                }
                 shop.event(f"e{number}-{copy}", f"C{customer}", of_day, 9 + copy % 2, night=day, **own)
             shop.append(day)
         known = sorted(shop.events)
