@@ -137,6 +137,9 @@ def sample(
     root: Annotated[
         Path | None, typer.Option(help="With --days: show their visitors the lists that are live in this lake.")
     ] = None,
+    sizes: Annotated[
+        bool, typer.Option("--sizes", help="With sizes; their source is jobs/sources/sample_sizes.sql.")
+    ] = False,
     facts: Annotated[
         bool, typer.Option("--facts", help="Write nothing; print how its customers behave, beside public data.")
     ] = False,
@@ -149,7 +152,7 @@ def sample(
 
     if size not in SIZES:
         raise UserError(f"--size {size!r} is not one of {', '.join(SIZES)}")
-    shop, lines = SIZES[size], lines_of("sample")
+    shop, lines = replace(SIZES[size], sized=sizes), lines_of("sample")
     if facts:
         _print_facts(raw, shop, real_data)
         return

@@ -50,6 +50,8 @@ class ShopSize(Settings):
     """Mean clean events a day; a day differs by weekday and by chance."""
     dirty_share: Annotated[float, Field(ge=0, le=0.2)] = 0.005
     """Dirty rows added per clean row, in the event files and in the product files."""
+    sized: bool = False
+    """Whether bag-adds, purchases and availability have sizes."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

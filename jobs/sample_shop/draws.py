@@ -32,6 +32,8 @@ class Stream(IntEnum):
     STAPLES = 15
     SLOTS = 16
     SHOWN = 17
+    SIZES = 18
+    SIZE_STOCK = 19
 
 
 def generator(seed: int, stream: Stream, part: int = 0) -> np.random.Generator:

@@ -19,6 +19,7 @@ from jobs.sample_shop.customers import build_customers
 from jobs.sample_shop.draws import Stream, generator
 from jobs.sample_shop.events import events_of
 from jobs.sample_shop.interests import interests_of, shelf_of
+from jobs.sample_shop.sizes import size_rows, true_sizes, with_sizes
 from jobs.sample_shop.truth import truth_of
 from jobs.sample_shop.world import MOJIBAKE, SCRIPT, World, build_world
 
@@ -62,8 +63,8 @@ class ShopSummary:
 def write_shop(raw: Path, size: ShopSize, progress: Progress, truth_folder: Path | None = None) -> ShopSummary:
     """Write all days of a shop under `raw`; the truth and the dirt counts go to `truth_folder`, if there is one.
 
-    `truth_folder` gets products.parquet (`ShopTruth.frame`) and dirt.json. It must not lie inside `raw`, so that no
-    job can learn from it by accident: ValueError.
+    `truth_folder` gets products.parquet (`ShopTruth.frame`), of a shop with sizes sizes.parquet (`true_sizes`), and
+    dirt.json. It must not lie inside `raw`, so that no job can learn from it by accident: ValueError.
     """
     if truth_folder is not None and truth_folder.resolve().is_relative_to(raw.resolve()):
         raise ValueError(f"the truth folder {truth_folder} lies inside the raw folder {raw}; choose one beside it")
@@ -72,6 +73,8 @@ def write_shop(raw: Path, size: ShopSize, progress: Progress, truth_folder: Path
     if truth_folder is not None:
         truth_folder.mkdir(parents=True, exist_ok=True)
         truth_of(world, size.days - 1).frame().write_parquet(truth_folder / "products.parquet")
+        if size.sized:
+            true_sizes(size).write_parquet(truth_folder / "sizes.parquet")
         told = {"synthetic": True, "size": size.name, "clean_events": summary.clean_events, "dirt": summary.dirt}
         (truth_folder / "dirt.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     return summary
@@ -102,7 +105,7 @@ def written_days(raw: Path, size: ShopSize) -> range:
 
 
 def _note(size: ShopSize) -> str:
-    return NOTE.format(name=size.name, seed=size.seed)
+    return NOTE.format(name=size.name + " with sizes" * size.sized, seed=size.seed)
 
 
 def _write(raw: Path, world: World, days: range, progress: Progress) -> ShopSummary:
@@ -117,6 +120,7 @@ def _write(raw: Path, world: World, days: range, progress: Progress) -> ShopSumm
         when = size.date_of(stock.day)
         name = f"{when.isoformat()}.csv.gz"
         clean = events_of(world, interests, shelf, stock)
+        clean = with_sizes(world, clean) if size.sized else clean
         events = with_event_dirt(clean, stock.day, when, size.dirty_share, size.seed)
         products = with_product_dirt(_products(world, stock), stock.day, size.dirty_share, size.seed)
         write_csv(raw / "products" / name, [products.drop("dirt")])
@@ -142,6 +146,10 @@ def _availability(world: World, stock: StockDay) -> Iterator[pl.DataFrame]:
     """At most PAIRS_AT_ONCE rows at a time: the first day of a large shop has millions. At least one frame."""
     ids, markets = world.catalogue["product_id"], pl.Series(world.markets)
     updated = world.size.date_of(stock.day).isoformat() + UPDATED
+    if world.size.sized:
+        for rows in size_rows(world, stock):
+            yield rows.with_columns(pl.lit(updated).alias("updated_at"))
+        return
     for start in range(0, max(len(stock.pair_product), 1), PAIRS_AT_ONCE):
         product = stock.pair_product[start : start + PAIRS_AT_ONCE]
         market = stock.pair_market[start : start + PAIRS_AT_ONCE]
@@ -230,6 +238,7 @@ def with_event_dirt(clean: pl.DataFrame, day: int, when: date, share: float, see
         ),
         pl.col("market", "basket_id", "quantity"),
         _fault("negative_price", -1.0, pl.col("price")),
+        *(["size"] if "size" in rows.columns else []),
         "dirt",
     )
 

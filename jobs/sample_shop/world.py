@@ -52,6 +52,8 @@ class Category:
     """Days after which it is typically bought again; 0 where that is rare."""
     versatile: bool = False
     """Whether it goes with much, so that what follows it depends on what came before."""
+    sizes: str = "letters"
+    """Kind of its sizes: letters, waists, shoes or none."""
 
 
 CATEGORIES = [Category(**row) for row in FASHION["categories"]]

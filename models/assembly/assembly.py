@@ -209,8 +209,8 @@ def assemble(
     owner has, that lack the owner's size, or that the rules exclude. Then, place by place: the pinned product if the
     place has one; a young product at the place of exploration; else the candidate that comes first once boosts, buries
     and diversity have moved it, unless its brand or category has reached its cap. Diversity is greedy as in Maximal
-    Marginal Relevance (Carbonell and Goldstein 1998), counted in places: each product of a brand that is shown costs the
-    next one some.
+    Marginal Relevance (Carbonell and Goldstein 1998), counted in places: each product of a brand that is shown costs
+    the next one some.
     """
     from models.assembly.kernels import assemble_range
     from models.search.search import threads
