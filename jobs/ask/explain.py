@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
+from jobs.ask.sizes import in_words, sizes_of_customer, why_not
 from jobs.errors import UserError
 from jobs.lake.lake import Lake
 from jobs.lake.live import live_lake, publication, staged_since
@@ -72,12 +73,14 @@ class Explanation:
     live_night: date | None
     """The night that services see."""
     live_since: datetime | None
+    sizes: str = ""
+    """The customer's usual sizes, in words; empty for other lists, and where none is known."""
 
 
 def default_touch_point(key: Mapping[str, str | None]) -> str:
     """The touch point that the given parts of a key mean: a product's, a customer's or a category's."""
     for name, table in (("customer_id", RECOMMENDED_FOR_YOU), ("category", MARKET_RANKING)):
-        if key.get(name) and not key.get("product_id"):
+        if key.get(name) and (name == "customer_id" or not key.get("product_id")):
             return table.name
     return YOU_MIGHT_ALSO_LIKE.name
 
@@ -87,6 +90,7 @@ def explain(
 ) -> Explanation:
     """Explain the product at `position` (from 1) of a list: as it is live, or as it is staged for the night `as_of`.
 
+    In a customer's own list a `product_id` in `key` is looked up instead; if it has no place, the UserError says why.
     `key` has the given parts of the table's key, and None for the others: by default the variant is `default`, the
     category of a market's ranking `*`, and the market the only one there is.
 
@@ -103,6 +107,13 @@ def explain(
     lake = live_lake(lake) if live else lake
     row = _list(lake, table, night, key)
     owner, at, length = _owner(table, row), position - 1, len(row["product_ids"])
+    own = table is RECOMMENDED_FOR_YOU
+    if own and (asked := key.get("product_id")):
+        if asked not in row["product_ids"]:
+            why = why_not(lake, night, row, asked)
+            raise UserError(f"the list for {owner} of {night} has no {clean(asked)}: {why}")
+        at = row["product_ids"].index(asked)
+        position = at + 1
     if not 0 <= at < length:
         short = f" ({clean(row['short_reason'])})" if row["short_reason"] else ""
         places = f"the places 1 to {length}" if length else "no place"
@@ -132,6 +143,7 @@ def explain(
         live,
         one.night if one else None,
         one.at if one else None,
+        in_words(sizes_of_customer(lake, night, row["customer_id"], row["market"])) if own else "",
     )
 
 
@@ -151,6 +163,7 @@ def print_explanation(found: Explanation, console: Console) -> None:
         "score": f"{found.score:.4f}",
         "source": found.source,
         "rule": found.rule or "none moved it",
+        **({"sizes": found.sizes} if found.sizes else {}),
         "night": f"{found.night}",
         "live": live,
         "run": found.run_id + (f", code {found.code_version}" if found.code_version else ""),

@@ -109,7 +109,9 @@ def explain(
     touch_point: Annotated[
         str | None, typer.Option(help="Table of the list; by default you_might_also_like, or the customer's own.")
     ] = None,
-    product: Annotated[str | None, typer.Option(help="The product whose list it is.")] = None,
+    product: Annotated[
+        str | None, typer.Option(help="The product whose list it is; with --customer, one of or missing from theirs.")
+    ] = None,
     customer: Annotated[str | None, typer.Option(help="The customer whose list it is.")] = None,
     category: Annotated[str | None, typer.Option(help="Category of a market_ranking; * for all products.")] = None,
     market: Annotated[str | None, typer.Option(help="Market; needed where there is a list in several.")] = None,

@@ -121,6 +121,7 @@ def in_words(rule: Rule) -> str:
         "mix_departments": f"lists of {rule.value} may show {rule.shown}",
         "price_window": f"price {' '.join(bounds)} times the product's",
         "repeat_purchase": f"{which} again after {amount} days",
+        "size_run": f"last below {amount} of its sizes",
     }[rule.kind]
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from jobs.ask.explain import explain
 from jobs.config import quick
-from jobs.errors import GateError
+from jobs.errors import GateError, UserError
 from jobs.sample_shop import SIZES, write_days
 from jobs.sample_shop.sizes import true_sizes
 from jobs.tables.records import GATES
@@ -64,6 +65,28 @@ def test_a_customers_list_has_no_product_without_their_size(sized: Shop) -> None
     assert misfits == 0
     effects = {row["rule_id"]: row["changed"] for row in sized.rows(RULE_EFFECTS, SECOND)}
     assert effects["usual size"] > 10 and effects["size run"] > 10
+
+
+def test_explain_tells_usual_sizes_and_why_a_product_is_left_out(sized: Shop) -> None:
+    stock = {(row["product_id"], row["market"]): row["sizes"] for row in sized.rows(AVAILABILITY, SECOND)}
+    category, usual = {row["product_id"]: row["category"] for row in sized.rows(CATALOGUE, SECOND)}, usual_sizes(sized)
+    row = next(row for row in sized.rows(RECOMMENDED_FOR_YOU, SECOND) if len(usual[row["customer_id"]]) > 2)
+    customer, market = row["customer_id"], row["market"]
+    key = {"customer_id": customer, "market": market}
+    found = explain(sized.lake, RECOMMENDED_FOR_YOU.name, key, 1, SECOND)
+    assert all(f"{name} {size}" in found.sizes for name, size in usual[customer].items())
+    shown = explain(sized.lake, RECOMMENDED_FOR_YOU.name, key | {"product_id": row["product_ids"][2]}, 1, SECOND)
+    assert (shown.position, shown.product_id) == (3, row["product_ids"][2])
+    rows = {r["customer_id"]: r for r in sized.rows(CUSTOMER_SEQUENCES, SECOND)}
+    lacking = next(
+        product for (product, where), sizes in stock.items()
+        if where == market and sizes and usual[customer].get(category[product], sizes[0]) not in sizes
+        and product not in rows[customer]["bought"]
+    )  # fmt: skip
+    size, there = usual[customer][category[lacking]], ", ".join(stock[lacking, market])
+    why = f"their usual size in {category[lacking]} is {size}, and {market} has it in {there}"
+    with pytest.raises(UserError, match=f"has no {lacking}: {why}"):
+        explain(sized.lake, RECOMMENDED_FOR_YOU.name, key | {"product_id": lacking}, 1, SECOND)
 
 
 def test_the_gate_counts_sizes(sized: Shop, tmp_path: Path) -> None:
