@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.lake.lake import Lake
-from jobs.lake.reading import StoredRow, matching, of_night
+from jobs.lake.reading import StoredRow, matching, matching_old, of_night
 from jobs.lake.rows import among, arrow_schema
 from jobs.lists.sizes import SIZE_COLUMNS, CategoryOf, read_sizes, usual_sizes
 from jobs.tables.shop import AVAILABILITY, CATALOGUE, CUSTOMER_SEQUENCES
@@ -26,7 +26,7 @@ def sizes_of_customer(lake: Lake, night: date, customer_id: str, market: str) ->
     category = CategoryOf.named(names.encode(catalogue["category"], missing="negative").astype(np.int64), names)
     if not rows or not lake.exists(AVAILABILITY):
         return {}
-    sizes = read_sizes(lake, night, products, Vocabulary([market]), names, category.number)
+    sizes = read_sizes(lake, night, products, Vocabulary([market]), category)
     if sizes is None:
         return {}
     # The list's market counts, as it did when the list was made.
@@ -46,7 +46,7 @@ def why_not(lake: Lake, night: date, key: StoredRow, product_id: str) -> str:
     """Why the list of a customer (`key`: customer_id and market) has no place for a product, in words."""
     market, customer = key["market"], key["customer_id"]
     wanted = of_night(night) & (pc.field("product_id") == product_id)
-    sold = matching(lake, AVAILABILITY, ("available", "sizes"), wanted & (pc.field("market") == market))
+    sold = matching_old(lake, AVAILABILITY, ("available", "sizes"), wanted & (pc.field("market") == market))
     if not sold or not sold[0]["available"]:
         return f"{clean(market)} does not sell it that night"
     if any(product_id in (row["bought"] or ()) for row in _sequence(lake, night, customer)):

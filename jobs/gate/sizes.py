@@ -33,7 +33,7 @@ def size_checks(lake: Lake, run: Run, inputs: GateInputs, before: Mapping[str, f
     column = lake.arrow(CATALOGUE, ("category",), run.as_of)["category"]
     names = Vocabulary.build(column)
     category = CategoryOf.named(names.encode(column, missing="negative").astype(np.int64), names)
-    sizes = read_sizes(lake, run.as_of, inputs.products, inputs.markets, names, category.number)
+    sizes = read_sizes(lake, run.as_of, inputs.products, inputs.markets, category)
     if sizes is None and not before.get(SIZED):
         return
     sized = 0 if sizes is None else int(((sizes.run > 0) & inputs.available).sum())

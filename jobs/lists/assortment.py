@@ -16,7 +16,7 @@ from jobs.lake import storage
 from jobs.lake.lake import Lake
 from jobs.lake.storage import write_whole
 from jobs.lists.config import PopularConfig
-from jobs.lists.sizes import Sizes, read_sizes
+from jobs.lists.sizes import CategoryOf, Sizes, read_sizes
 from jobs.model_inputs import read_availability
 from jobs.run import Run
 from jobs.tables.shop import CATALOGUE, EVENTS
@@ -75,7 +75,7 @@ def read_assortment(lake: Lake, run: Run, of: PopularConfig, young_days: int) ->
         popular=popular,
         filling=filling,
         settled=settled,
-        sizes=read_sizes(lake, run.as_of, products, markets, words["category"], codes["category"]),
+        sizes=read_sizes(lake, run.as_of, products, markets, CategoryOf.named(codes["category"], words["category"])),
     )
 
 

@@ -41,7 +41,7 @@ class Sizes:
     names: Vocabulary
     """[S]."""
     run: npt.NDArray[np.int32]
-    """[M, P], the run of sizes of each product."""
+    """[M, P], the run of each product."""
     in_stock: BoolMask
     """[runs, S + 1], whether a run has a size in stock; true for run 0, and for size S: not known."""
     share: npt.NDArray[np.float32]
@@ -62,11 +62,11 @@ class Sizes:
         return Fit(dense, self.run[market], self.in_stock)
 
 
-def read_sizes(
-    lake: Lake, as_of: date, products: Vocabulary, markets: Vocabulary, categories: Vocabulary, category: Rows
-) -> Sizes | None:
-    """The night's sizes; None for a shop that gives none. `category` [P] is that of each product, -1 for none."""
+def read_sizes(lake: Lake, as_of: date, products: Vocabulary, markets: Vocabulary, of: CategoryOf) -> Sizes | None:
+    """The night's sizes; None for a shop that gives none."""
     columns = ("product_id", "market", "sizes", "sizes_made")
+    if "sizes_made" not in lake.dataset(AVAILABILITY).schema.names:  # older code wrote the table
+        return None
     known = pc.field("sizes_made").is_valid() & pc.field("available")
     batches = [b for b in lake.batches(AVAILABILITY, columns, as_of, AT_ONCE, known) if b.num_rows]
     if not batches:
@@ -74,34 +74,40 @@ def read_sizes(
     rows = pa.Table.from_batches(batches).combine_chunks()
     product = products.encode(rows["product_id"], missing="negative").astype(np.int64)
     market = markets.encode(rows["market"], missing="negative").astype(np.int64)
-    texts = {name: pc.binary_join(rows[name], BETWEEN).combine_chunks() for name in columns[2:]}
-    words = pc.binary_join_element_wise(*texts.values(), "\n").dictionary_encode()
-    first = np.unique(np.asarray(words.indices), return_index=True)[1]  # a row of each run, by its number
+    texts = [pc.binary_join(rows[name], BETWEEN).combine_chunks() for name in columns[2:]]
+    words = pc.binary_join_element_wise(*texts, "\n").dictionary_encode()
+    code = np.asarray(words.indices).astype(np.int32)
+    first = pa.array(np.unique(code, return_index=True)[1])  # a row of each run
     names = Vocabulary.build(pc.list_flatten(rows["sizes_made"]))
-    stocked, made = (_members(rows[name].take(pa.array(first)), names) for name in columns[2:])
-    run = np.zeros((len(markets), len(products)), np.int32)
-    there = (product >= 0) & (market >= 0)
-    code = np.asarray(words.indices).astype(np.int32) + 1
-    run[market[there], product[there]] = code[there]
-    whole, extra = np.ones((1, len(names) + 1), bool), np.ones((len(first), 1), bool)
-    # By market, category and run: the sizes of a run are looked at once.
-    keys = (market * (len(categories) + 1) + category[product] + 1) * (len(first) + 1) + code
-    combined = np.unique(keys[there & (category[product] >= 0)])
-    run_of, group = combined % (len(first) + 1) - 1, combined // (len(first) + 1)
-    at, size = np.nonzero(made[run_of])
-    digests = _named(
-        of_words(markets.ids.to_pylist())[group[at] // (len(categories) + 1)],
-        of_words(categories.ids.to_pylist())[group[at] % (len(categories) + 1) - 1],
-        of_words(names.ids.to_pylist())[size],
-    )
+    in_stock, made = (_members(rows[name].take(first), names) for name in columns[2:])
+    run, there = np.zeros((len(markets), len(products)), np.int32), (product >= 0) & (market >= 0)
+    run[market[there], product[there]] = code[there] + 1
+    share = in_stock.sum(axis=1) / np.maximum(made.sum(axis=1), 1)
+    known_run = np.hstack([in_stock, np.ones((len(first), 1), bool)])
     return Sizes(
         names,
         run,
-        np.concatenate([whole, np.hstack([stocked, extra])]),
-        np.append(np.float32(1), (stocked.sum(axis=1) / np.maximum(made.sum(axis=1), 1)).astype(np.float32)),
-        np.append(np.uint64(0), of_words(texts["sizes"].take(pa.array(first)).to_pylist())),
-        np.unique(digests),
+        np.concatenate([np.ones((1, len(names) + 1), bool), known_run]),
+        np.append(np.float32(1), share.astype(np.float32)),
+        np.append(np.uint64(0), of_words(texts[0].take(first).to_pylist())),
+        _made(run, made, markets, of, names),
     )
+
+
+def _made(
+    run: npt.NDArray[np.int32], made: BoolMask, markets: Vocabulary, of: CategoryOf, names: Vocabulary
+) -> Digests:
+    """`Sizes.made`; `made` [runs, S] are the sizes of each run but the first."""
+    of_markets, of_sizes = (of_words(words.ids.to_pylist()) for words in (markets, names))
+    found = []
+    for market in range(len(markets)):
+        # Each category and run once: many products share them.
+        sized = np.flatnonzero((run[market] > 0) & (of.number >= 0))
+        pairs = np.unique(of.number[sized] * (len(made) + 1) + run[market][sized])
+        at, size = np.nonzero(made[pairs % (len(made) + 1) - 1])
+        category = pairs[at] // (len(made) + 1)
+        found.append(_named(of_markets[np.full(len(at), market)], of.digests[category], of_sizes[size]))
+    return np.unique(np.concatenate(found))
 
 
 def _members(lists: pa.ChunkedArray, names: Vocabulary) -> BoolMask:
