@@ -106,6 +106,7 @@ def test_events_have_the_values_of_their_raw_rows(nights: Nights, tiny_raw: Samp
     ]
     raw = pl.concat([pl.read_csv(text.encode(), infer_schema=False) for text in texts]).unique("event_id", keep="first")
     events = pl.DataFrame(nights.after_first["events"]).drop("event_date", "as_of", "run_id").sort("event_id")
+    assert events.drop_in_place("size").is_null().all()
     expected = (
         raw.join(events.select("event_id"), on="event_id", how="semi")
         .sort("event_id")

@@ -175,6 +175,7 @@ def test_a_good_event_comes_out_typed_and_trimmed(engine: Engine) -> None:
             "basket_id": None,
             "quantity": 1,
             "price": 10.0,
+            "size": None,
             "event_date": date(2026, 3, 8),
         }
     ]
@@ -232,7 +233,9 @@ def test_an_event_may_be_so_many_days_late_and_no_more(engine: Engine) -> None:
 
 def test_the_columns_that_a_row_leaves_blank_are_told(engine: Engine) -> None:
     row = event("e", market=" ", quantity=None, basket_id=None)
-    assert judged_events(engine, [row], columns=("absent",)) == [{"absent": ["market", "basket_id", "quantity"]}]
+    assert judged_events(engine, [row], columns=("absent",)) == [
+        {"absent": ["market", "basket_id", "quantity", "size"]}
+    ]
 
 
 def test_a_later_event_is_wrong_in_a_dated_file_and_not_yet_in_an_undated_one(engine: Engine) -> None:
