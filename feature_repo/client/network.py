@@ -21,6 +21,7 @@ NETWORK = "network"
 """The part that has the weights; all others have products."""
 EVENT_TYPES = ("click", "save", "bag", "purchase")
 GAPS = 32
+DISTANCE = "distance"
 SECONDS_PER_DAY = 86_400
 SPARE, PER_GROUP = 8, 16
 """Candidates found for each place before caps are counted; products of a group of `_low_bound`."""
@@ -71,6 +72,19 @@ class Network:
     def number(self) -> dict[str, int]:
         """Product -> its column."""
         return {product: column for column, product in enumerate(self.product_ids)}
+
+    @cached_property
+    def biases(self) -> dict[str, Floats]:
+        """Name of an attention -> [H, L, L] for the longest history: what a row adds for each event that it reads;
+        minus infinity for later ones.
+        """
+        found = {}
+        for name, distance in self.weights.items():
+            if name.endswith(DISTANCE):
+                ages = np.arange(distance.shape[1])[:, None] - np.arange(distance.shape[1])
+                bias = np.where(ages < 0, np.float32(-np.inf), distance[:, np.maximum(ages, 0)])
+                found[name.removesuffix(DISTANCE)] = bias
+        return found
 
     def events(self, given: Iterable[tuple[str, str, int]]) -> Events:
         """Of (product, type, Unix seconds) the ones whose product the network knows, in the order of time."""
@@ -202,13 +216,12 @@ def _transformer(network: Network, events: Events) -> Floats:
     codes = np.minimum(np.log2((gaps + 1).astype(np.float32)).astype(np.int64), GAPS - 2)
     codes[0] = GAPS - 1
     states = products + weights["event.weight"].T[recent.types] + weights["gap.weight"].T[codes]
-    ages = np.arange(len(products))[:, None] - np.arange(len(products))
     before = states
     for layer in range(settings["layers"]):
         last = layer == settings["layers"] - 1
-        before, states = states, _block(network, f"blocks.{layer}.", states, ages[-1:] if last else ages)
+        before, states = states, _block(network, f"blocks.{layer}.", states, 1 if last else len(states))
     query = _normed(states, weights, "norm.")
-    found = _attention(network, "readout.", query, _normed(before, weights, "read."), ages[-1:], products)
+    found = _attention(network, "readout.", query, _normed(before, weights, "read."), products)
     answer = (found + query @ weights["state.weight"].T)[0]
     answer = answer if settings["temperature"] is None else _unit(answer)
     if len(network.vectors) == width + 1:
@@ -217,36 +230,31 @@ def _transformer(network: Network, events: Events) -> Floats:
     return np.concatenate([answer, np.float32(settings["visits_weight"]) * beside])
 
 
-def _block(network: Network, name: str, states: Floats, ages: Ints) -> Floats:
+def _block(network: Network, name: str, states: Floats, queries: int) -> Floats:
     """[Q, D], the states of the last Q events after a block over [L, D]."""
     weights = network.weights
     read = _normed(states, weights, f"{name}read.")
-    queries = len(ages)
     states = states[-queries:]
-    states = (
-        states + _attention(network, f"{name}attention.", read[-queries:], read, ages) @ weights[f"{name}join.weight"].T
-    )
+    states = states + _attention(network, f"{name}attention.", read[-queries:], read) @ weights[f"{name}join.weight"].T
     inner = _normed(states, weights, f"{name}network.0.") @ weights[f"{name}network.1.weight"].T
     inner = _gelu(inner + weights[f"{name}network.1.bias"])
     return np.asarray(states + inner @ weights[f"{name}network.3.weight"].T + weights[f"{name}network.3.bias"])
 
 
-def _attention(
-    network: Network, name: str, query: Floats, read: Floats, ages: Ints, values: Floats | None = None
-) -> Floats:
-    """[Q, D] from query [Q, D] and read [L, D]; ages [Q, L] events back, below 0 unseen. `values` [L, D]: what is
-    summed, in one head; by default what the matrix of values makes of `read`.
+def _attention(network: Network, name: str, query: Floats, read: Floats, values: Floats | None = None) -> Floats:
+    """[Q, D] from query [Q, D], the last Q events, and read [L, D]. `values` [L, D]: what is summed, in one head; by
+    default what the matrix of values makes of `read`.
     """
-    weights, distance = network.weights, network.weights[f"{name}distance"]
-    heads = len(distance)
+    weights, bias, length = network.weights, network.biases[name], len(read)
+    heads = len(bias)
 
     def split(vectors: Floats) -> Floats:
         """[L, D] as [H, L, D / H]."""
         return vectors.reshape(len(vectors), heads, -1).transpose(1, 0, 2)
 
     q, k = split(query @ weights[f"{name}query.weight"].T), split(read @ weights[f"{name}key.weight"].T)
-    scores = q @ k.transpose(0, 2, 1) * np.float32(q.shape[-1] ** -0.5) + distance[:, np.maximum(ages, 0)]
-    scores[:, ages < 0] = -np.inf
+    scores = q @ k.transpose(0, 2, 1) * np.float32(q.shape[-1] ** -0.5)
+    scores += bias[:, length - len(query) : length, :length]
     scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
     scores /= scores.sum(axis=-1, keepdims=True)
     summed = scores @ split(read @ weights[f"{name}value.weight"].T if values is None else values)
@@ -256,8 +264,9 @@ def _attention(
 
 def _normed(states: Floats, weights: Mapping[str, Floats], name: str) -> Floats:
     """Each row with mean 0 and variance 1, scaled and shifted."""
-    centred = states - states.mean(axis=-1, keepdims=True)
-    deviation = np.sqrt((centred * centred).mean(axis=-1, keepdims=True) + np.float32(1e-5))
+    share = np.float32(1 / states.shape[-1])
+    centred = states - np.add.reduce(states, axis=-1, keepdims=True) * share
+    deviation = np.sqrt(np.add.reduce(centred * centred, axis=-1, keepdims=True) * share + np.float32(1e-5))
     return np.asarray(centred / deviation * weights[f"{name}weight"] + weights[f"{name}bias"])
 
 

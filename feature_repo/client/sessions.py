@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,8 @@ if TYPE_CHECKING:  # it imports NumPy
 
 Event = tuple[str, str, int]
 """(product, type, Unix seconds)"""
-PARTS_AT_ONCE = 4
-"""Parts of a network read in one round trip: some megabytes."""
+PAUSE_SECONDS = 5.0
+"""Pause after a network could not be loaded: it is much to read, and a slow store should not be asked at once."""
 PURCHASE, POLICY = "purchase", "policy"
 NOW = 0.65
 """Share of the present alone in the vector of a customer with a history, beside history and present together: within a
@@ -78,6 +79,7 @@ class Sessions:
         self._nights = nights
         self._held: tuple[Publication, Network | None] | None = None
         self._loading = threading.Lock()
+        self._paused_until = 0.0
 
     def visitor(self, found: Lookup, customer_id: str, history: Any, recent: Sequence[Event]) -> Visitor | None:
         """The visitor with a row of `views.HISTORY`, None where there is none, and events since; no customer: ''.
@@ -107,18 +109,18 @@ class Sessions:
         return Visitor(network, vector, frozenset(bought.union((history or {}).get("bought") or ())))
 
     def _network(self, live: Publication) -> Network | None:
-        """The network of a publication; the first is waited for, any other loads beside and is None until then."""
+        """The network of a publication. The first is loaded by whoever asks first, any other beside; meanwhile None."""
         held = self._held
-        if held is None:
-            with self._loading:
-                if self._held is None:
-                    self._load()
-        elif held[0] != live and self._loading.acquire(blocking=False):
-            threading.Thread(target=self._load_aside, daemon=True).start()
+        due = (held is None or held[0] != live) and time.monotonic() >= self._paused_until
+        if due and self._loading.acquire(blocking=False):
+            if held is None:
+                self._load_once()
+            else:
+                threading.Thread(target=self._load_once, daemon=True).start()
         held = self._held
         return held[1] if held is not None and held[0] == live else None
 
-    def _load_aside(self) -> None:
+    def _load_once(self) -> None:
         try:
             self._load()
         finally:
@@ -128,16 +130,16 @@ class Sessions:
         """Hold the network of the live publication; nothing changes where the store is away or publishes meanwhile."""
         from feature_repo.client.network import NETWORK, network_of, part_name
 
+        self._paused_until = time.monotonic() + PAUSE_SECONDS
         about = self._nights.look([(views.NETWORKS, (NETWORK,))])
         rows, network = about.values, None
         if about.shown.away:
             return
         if rows[0] is not None:  # older nights have none
-            names = [part_name(place) for place in range(json.loads(rows[0]["settings"])["parts"])]
-            for at in range(0, len(names), PARTS_AT_ONCE):
-                found = self._nights.look([(views.NETWORKS, (name,)) for name in names[at : at + PARTS_AT_ONCE]])
+            for place in range(json.loads(rows[0]["settings"])["parts"]):
+                found = self._nights.look([(views.NETWORKS, (part_name(place),))])
                 if found.live != about.live or found.shown.away or None in found.values:
                     return
                 rows = [*rows, *found.values]
             network = network_of(rows)
-        self._held = about.live, network
+        self._held, self._paused_until = (about.live, network), 0.0

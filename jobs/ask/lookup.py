@@ -9,7 +9,8 @@ from rich.markup import escape
 from rich.table import Table as Grid
 
 from feature_repo.client import History, ProductList, Recommendations, TooManyError
-from feature_repo.client.answers import OWN
+from feature_repo.client.answers import FRESH, OWN
+from feature_repo.client.arguments import Recent
 from feature_repo.client.ranking import ALL_PRODUCTS
 from feature_repo.client.recommendations import DEFAULT
 from jobs.errors import UserError
@@ -21,11 +22,15 @@ EVENTS = 10
 """Most recent events shown of a customer's history."""
 
 
-def print_customer(client: Recommendations, customer: str, market: str | None, console: Console) -> None:
-    """Print a customer's history and home page; raises UserError without a market for one who is not online."""
+def print_customer(
+    client: Recommendations, customer: str, market: str | None, console: Console, recent: Recent = ()
+) -> None:
+    """Print a customer's history and home page after `recent` events; raises UserError without a market for one who is
+    not online.
+    """
     history = client.history(customer) if market else _history(client, customer, "; give --market for a new customer")
     market = market or history.market
-    page = client.home(customer, market)
+    page = client.home(customer, market, recent)
     console.print(f"Customer [bold]{_plain(customer)}[/], market {_plain(market)}, night {page.shown.night}")
     if history.known:
         events = {"event": history.event_types[-EVENTS:]}
@@ -36,13 +41,18 @@ def print_customer(client: Recommendations, customer: str, market: str | None, c
 
 
 def print_product(
-    client: Recommendations, product: str, market: str | None, console: Console, variant: str = DEFAULT
+    client: Recommendations,
+    product: str,
+    market: str | None,
+    console: Console,
+    variant: str = DEFAULT,
+    recent: Recent = (),
 ) -> None:
-    """Print a product's two carousels; raises UserError without a market."""
+    """Print a product's two carousels, the first one after `recent` events; raises UserError without a market."""
     if market is None:
         raise UserError("a product's carousels are per market; give --market as well")
     details = client.product(product)
-    page = client.product_page(product, market, variant)
+    page = client.product_page(product, market, variant, recent)
     console.print(
         f"Product [bold]{_plain(product)}[/] {_plain(details.name)}, market {_plain(market)}, "
         f"variant {_plain(variant)}, night {page.shown.night}"
@@ -127,7 +137,9 @@ def _print_list(client: Recommendations, console: Console, title: str, shown: Pr
     if not shown.product_ids:
         console.print(f"{title}: nothing for market {_plain(market)}: {shown.reason}")
         return
-    if shown.origin != OWN:
+    if shown.origin == FRESH:
+        title = f"{title}, made now of the visit"
+    elif shown.origin != OWN:
         title = f"{title}: has no list of its own, a service shows the {shown.origin}"
     columns = {"why": shown.sources} if shown.sources else {"score": [f"{score:.4f}" for score in shown.scores]}
     print_products(client, console, title, shown.product_ids, columns)

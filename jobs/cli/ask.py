@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from feature_repo.client.recommendations import DEFAULT
-from jobs.cli.common import LAKE, EngineName, Place, Root, command, day_of
+from jobs.cli.common import LAKE, EngineName, Place, Root, command, day_of, now
 from jobs.errors import UserError
 
 PANEL = "Questions"
@@ -27,20 +27,29 @@ def lookup(
     product: Product = None,
     market: Market = None,
     variant: Variant = DEFAULT,
+    recent: Annotated[
+        str | None,
+        typer.Option(help="Products that a visitor has clicked since the night, separated by commas, newest last."),
+    ] = None,
     root: Root = LAKE,
 ) -> None:
-    """Print what a service gets from the online store, with names."""
+    """Print what a service gets from the online store, with names.
+
+    With --recent and without an id, a visitor who is known by these clicks alone.
+    """
     from rich.console import Console
 
     from jobs.ask.lookup import print_customer, print_product
 
-    if (customer is None) == (product is None):
+    visit = [one.strip() for one in (recent or "").split(",") if one.strip()]
+    if (customer is None) == (product is None) and not (visit and customer is None):
         raise UserError("give --customer ID or --product ID, one of them")
+    clicks = [(one, "click", now()) for one in visit]
     client = Place(root).online_store().client()
-    if customer is not None:
-        print_customer(client, customer, market, Console())
-    elif product is not None:
-        print_product(client, product, market, Console(), variant)
+    if product is not None:
+        print_product(client, product, market, Console(), variant, clicks)
+    else:
+        print_customer(client, customer or "", market, Console(), clicks)
 
 
 @command(rich_help_panel=PANEL)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from feature_repo.client import Recommendations
 from feature_repo.client.answers import FRESH, MARKET_ORDER, OWN
 from feature_repo.client.network import Network
 from feature_repo.client.sessions import NOW
+from feature_repo.online.store import writer
+from jobs.lake.live import publications
 from jobs.lists.assortment import read_assortment
 from jobs.lists.assortments import stage_assortments
 from jobs.lists.builder import ListBuilder
@@ -21,6 +26,9 @@ from jobs.networks import read_network
 from jobs.policy.compile import policy_on
 from jobs.policy.parse import rules_of
 from jobs.policy.variants import Variant
+from jobs.sample_shop import SIZES, truth
+from jobs.tables.networks import ASSORTMENTS, NETWORKS
+from jobs.tables.records import PUBLISHED
 from jobs.tables.shop import (
     AVAILABILITY,
     CATALOGUE,
@@ -30,8 +38,8 @@ from jobs.tables.shop import (
     RECOMMENDED_FOR_YOU,
     YOU_MIGHT_ALSO_LIKE,
 )
-from tests.support.asking import known_customer, vectors
-from tests.support.nights import FIRST, Shop
+from tests.support.asking import call, known_customer, vectors
+from tests.support.nights import FIRST, Shop, feast_below
 
 MORNING = datetime(FIRST.year, FIRST.month, FIRST.day, 9, tzinfo=UTC)
 
@@ -155,6 +163,32 @@ def test_alternatives_that_the_visit_has_had_come_last(night: Shop, client: Reco
     )
 
 
+def test_a_visit_finds_what_the_shop_knows_to_be_alternatives(night: Shop, client: Recommendations) -> None:
+    known = truth(SIZES["tiny"])
+    sold = {r["product_id"] for r in night.rows(AVAILABILITY) if r["available"] and r["market"] == "GB"}
+    right = chance = 0.0
+    for group in range(len(known.groups)):
+        alike = sold & {known.product_ids[place] for place in np.flatnonzero(known.group == group)}
+        if len(alike) < 6:
+            continue
+        visit = [(product, "click", MORNING) for product in sorted(alike)[:2]]
+        shown = set(client.home(None, "GB", visit).list.product_ids[:6]) - {product for product, _, _ in visit}
+        right += len(shown & alike) / max(len(shown), 1)
+        chance += len(alike) / len(sold)
+    assert right > 3 * chance > 0
+
+
+def test_the_lookup_command_reads_a_visit(
+    night: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = next(row for row in night.rows(YOU_MIGHT_ALSO_LIKE) if len(row["product_ids"]) > 3)
+    with feast_below(night.lake.root):
+        for who in (("--customer", known_customer(night)[0]), ("--product", row["product_id"]), ()):
+            visit = ("--recent", ", ".join(row["product_ids"][:2]), "--market", row["market"])
+            assert call(monkeypatch, "lookup", *who, *visit, "--root", str(night.lake.root)) == 0
+            assert "made now of the visit" in capsys.readouterr().out
+
+
 def test_rules_that_exclude_and_caps_hold_in_a_visit(night: Shop, tmp_path: Path) -> None:
     shop = night.copy(tmp_path)
     assortment = read_assortment(shop.lake, shop.run_of(FIRST), shop.config.lists.popular, 14)
@@ -174,3 +208,25 @@ def test_rules_that_exclude_and_caps_hold_in_a_visit(night: Shop, tmp_path: Path
     assert first not in shown and second in shown
     category = {r["product_id"]: r["category"] for r in shop.rows(CATALOGUE)}
     assert max(Counter(filter(None, map(category.get, shown))).values()) <= 2
+
+
+def test_a_publication_of_older_code_without_a_network_is_gone_back_to(second_night: Shop, tmp_path: Path) -> None:
+    shop, new = second_night.copy(tmp_path), (NETWORKS, ASSORTMENTS)
+    backend = shop.online().backend
+    with writer(backend) as store:  # as if the first night had been published before there were these tables
+        nights = store.nights()
+        for night in nights[:-1]:
+            for facts in ("versions", "stamps", "since", "layouts", "rows"):
+                night.extra[facts] = {k: v for k, v in night.extra[facts].items() if k not in {t.name for t in new}}
+        backend.put({backend.prefix + b"!log": json.dumps([one.packed().decode() for one in nights]).encode()})
+    for table in new:
+        shop.lake.remove(table, pc.field("as_of") == pa.scalar(FIRST))
+    first = publications(shop.lake)[0]
+    kept = [
+        row
+        for row in shop.lake.arrow(PUBLISHED).to_pylist()
+        if row["as_of"] != FIRST or row["surface"] not in {t.name for t in new}
+    ]
+    shop.lake.overwrite(PUBLISHED, pa.Table.from_pylist(kept, schema=shop.lake.arrow(PUBLISHED).schema))
+    assert "its rows were online" in shop.step("publish", replace_newer=True, published_at=first.at).note
+    assert Recommendations(backend).home(*known_customer(shop)).shown.night == FIRST.isoformat()

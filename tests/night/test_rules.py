@@ -324,6 +324,7 @@ MAY_READ = {
     ("jobs/lake/locks.py", "time.monotonic"): "how long a lease could not be renewed",
     ("jobs/serve/api.py", "time.perf_counter"): "how long an answer took",
     ("feature_repo/client/nights.py", "time.monotonic"): "how long ago a service looked which night is live",
+    ("feature_repo/client/sessions.py", "time.monotonic"): "a pause after a network could not be loaded",
     ("jobs/nights/night.py", "time.monotonic"): "how long a person has waited, for the lines on the terminal",
 }
 
