@@ -6,13 +6,20 @@ from feature_repo.online.layout import DOUBLE, FLOATS, SECONDS, TEXT, WORD, WORD
 from jobs.tables.networks import ASSORTMENTS, NETWORKS
 from jobs.tables.shop import (
     BAG_EXTRAS,
+    BUY_AGAIN,
     CATALOGUE,
     CUSTOMER_EMBEDDINGS,
     CUSTOMER_SEQUENCES,
     MARKET_RANKING,
+    NEW_IN,
     PEOPLE_ALSO_BOUGHT,
     PRODUCT_EMBEDDINGS,
+    RECENTLY_VIEWED,
     RECOMMENDED_FOR_YOU,
+    REDUCED,
+    SOLD_OUT_ALTERNATIVES,
+    STANDING,
+    TRENDING,
     YOU_MIGHT_ALSO_LIKE,
 )
 from jobs.tables.table import Table
@@ -35,6 +42,7 @@ ONLINE: dict[Table, tuple[str, ...]] = {
     PEOPLE_ALSO_BOUGHT: LIST,
     BAG_EXTRAS: (*LIST, "categories"),
     RECOMMENDED_FOR_YOU: LIST,
+    **dict.fromkeys(STANDING, LIST),
 }
 """Table -> columns that are served online beside NIGHT; published in this order, so that products come before lists."""
 OWNER = "recommendations"
@@ -52,6 +60,18 @@ SERVICES: dict[str, tuple[str, tuple[Table, ...]]] = {
     "category_page_v1": (
         "Category page: the order for an unknown customer, by market, category (* for all products) and variant.",
         (MARKET_RANKING,),
+    ),
+    "standing_pages_v1": (
+        "What grows, what was reduced and what is new, by market, category (* for all products) and variant.",
+        (TRENDING, REDUCED, NEW_IN),
+    ),
+    "standing_home_v1": (
+        "What a customer may buy again and looked at last, by customer_id and market; nulls where there is nothing.",
+        (BUY_AGAIN, RECENTLY_VIEWED),
+    ),
+    "sold_out_page_v1": (
+        "Alternatives to a product that the market does not sell, by product_id, market and variant.",
+        (SOLD_OUT_ALTERNATIVES,),
     ),
     "customer_history_v1": ("A customer's recent events, by customer_id.", (CUSTOMER_SEQUENCES,)),
     "product_details_v1": ("A product's name and attributes, by product_id.", (CATALOGUE,)),
@@ -75,8 +95,8 @@ WORD_LISTS = {"product_ids": "product_id", "bought": "product_id", "categories":
 def stored_view(table: Table) -> tuple[tuple[str, ...], int, tuple[Feature, ...]]:
     """(key columns, how many of them make the stored key, features) of a table's view in the online store.
 
-    The stored key of a table of changes has the columns that identify a row across nights: a customer's list has the
-    customer alone, whatever its market.
+    The stored key has the columns that identify a row across nights: a customer's list has the customer alone, whatever
+    its market.
     """
     types = {column.name: STORED[column.type] for column in table.columns if column.name in ONLINE[table]}
 
@@ -85,4 +105,5 @@ def stored_view(table: Table) -> tuple[tuple[str, ...], int, tuple[Feature, ...]
             return Feature(name, TEXT)
         return Feature(name, types[name], WORD_LISTS.get(name, name) if types[name] in (WORD, WORDS) else "")
 
-    return table.key, len(table.changes_of or table.key), tuple(feature(name) for name in ONLINE[table])
+    own = 1 if table.key[0] == "customer_id" else len(table.key)
+    return table.key, own, tuple(feature(name) for name in ONLINE[table])

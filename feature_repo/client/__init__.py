@@ -6,6 +6,7 @@
 from feature_repo.client.answers import BagPage as BagPage
 from feature_repo.client.answers import History as History
 from feature_repo.client.answers import ListPage as ListPage
+from feature_repo.client.answers import Page as Page
 from feature_repo.client.answers import Product as Product
 from feature_repo.client.answers import ProductList as ProductList
 from feature_repo.client.answers import ProductPage as ProductPage

@@ -16,6 +16,8 @@ LEFT_EMPTY = "the rules of this place leave no product of the market"
 NO_LIST = "the night has no list here"
 NO_ADD_ON = "nothing of another category, and at most half as dear as the bag, goes with it"
 EMPTY_BAG = "the bag is empty"
+NOTHING_THERE = "there is nothing to show to this customer here"
+ALL_SHOWN = "the lists before it on the page show all its products"
 STORE_AWAY = "the store is away, and this process has not cached the list"
 """Reasons of an empty list."""
 
@@ -52,7 +54,8 @@ class ProductList:
     categories: tuple[str, ...] = ()
     """Only of add-ons to a bag."""
     reason: str = ""
-    """Why there are no products: LEFT_EMPTY, NO_LIST, NO_ADD_ON, EMPTY_BAG or STORE_AWAY; empty where there are."""
+    """Why there are no products: LEFT_EMPTY, NO_LIST, NO_ADD_ON, EMPTY_BAG, NOTHING_THERE, ALL_SHOWN or STORE_AWAY;
+    empty where there are."""
     list_id: str = ""
     """Name of the list, to be logged with what a page shows of it (`feature_repo.client.list_ids`); empty where there
     is no list."""
@@ -76,6 +79,14 @@ class ListPage:
 
     shown: Shown
     list: ProductList
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Several lists, no product twice, in the order in which they were asked for."""
+
+    shown: Shown
+    lists: tuple[ProductList, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,12 @@ PLACES = {
     "home": "recommended_for_you",
     "page": "market_ranking",
     "rank": "market_ranking",
+    "instead": "sold_out_alternatives",
+    "trend": "trending",
+    "sale": "reduced",
+    "new": "new_in",
+    "again": "buy_again",
+    "viewed": "recently_viewed",
 }
 """Code of a place -> table of its lists; `rank` is a page in a customer's own order, which no table holds."""
 PART = "(?:[0-9A-Za-z_-]|~[0-9A-F][0-9A-F])*"

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 
 from feature_repo.client import views
 from feature_repo.client.answers import (
-    DEFAULT_VARIANT,
     EMPTY,
     EMPTY_BAG,
     MARKET_ORDER,
@@ -22,6 +21,7 @@ from feature_repo.client.answers import (
     BagPage,
     History,
     ListPage,
+    Page,
     Product,
     ProductList,
     ProductPage,
@@ -30,15 +30,14 @@ from feature_repo.client.answers import (
 )
 from feature_repo.client.arguments import Recent, check, check_count, checked_events, distinct, visitor_id
 from feature_repo.client.bag import BagList, combine
-from feature_repo.client.list_ids import list_id, of_variant
+from feature_repo.client.list_ids import list_id
 from feature_repo.client.nights import CachedReader, Lookup
+from feature_repo.client.page import DEFAULT, asked_of, first_of, variants_of, without_repeats
 from feature_repo.client.ranking import ALL_PRODUCTS, in_order, inner_products
 from feature_repo.client.sessions import Sessions, in_context
 from feature_repo.client.views import HEAD_PLACES, Key
 from feature_repo.online.backend import Backend
 
-DEFAULT = "default"
-"""The variant of a shop without experiments."""
 ATTEMPTS = 4
 """Attempts at an answer of two round trips that a publication falls between."""
 Look = Callable[[Sequence[Key]], Lookup]
@@ -102,7 +101,7 @@ class Recommendations:
         the night, the alternatives among it come last.
         """
         check(product_id=product_id, market=market, variant=variant)
-        variants = _variants(variant)
+        variants = variants_of(variant)
         lists_of = (views.ALTERNATIVES, views.GOES_WITH)
         events = checked_events("recent", recent)
         own: list[Key] = [(view, (product_id, market, one)) for view in lists_of for one in variants]
@@ -110,11 +109,11 @@ class Recommendations:
         def both(look: Look) -> tuple[ProductList | None, ProductList | None]:
             found = look(own)
             lists, at = found.values, found.live.published_at
-            similar, bought = _first(lists[: len(variants)], variant), _first(lists[len(variants) :], variant)
+            similar, bought = first_of(lists[: len(variants)], variant), first_of(lists[len(variants) :], variant)
             if similar is None and bought is None:
                 details = look([(views.CATALOGUE, (product_id,))])
                 if details.values == [None] and not details.shown.away:
-                    order = _first(
+                    order = first_of(
                         look([(views.ORDER, (market, ALL_PRODUCTS, one)) for one in variants]).values, variant
                     )
                     names = [list_id(at, views.CODES[view], market, variant, product_id) for view in lists_of]
@@ -153,8 +152,8 @@ class Recommendations:
         A category called `*` has the page `\\*` (`feature_repo.client.ranking.page_of`).
         """
         check(market=market, category=category, variant=variant)
-        found = self.nights.look([(views.ORDER, (market, category, one)) for one in _variants(variant)])
-        return ListPage(found.shown, _first(found.values, variant) or _nothing(found.shown))
+        found = self.nights.look([(views.ORDER, (market, category, one)) for one in variants_of(variant)])
+        return ListPage(found.shown, first_of(found.values, variant) or _nothing(found.shown))
 
     def bag(self, product_ids: Sequence[str], market: str, variant: str = DEFAULT, places: int = 24) -> BagPage:
         """Add-ons to a bag, combined from the lists of its products (`feature_repo.client.bag`); at most 500 products.
@@ -163,7 +162,7 @@ class Recommendations:
         """
         check(market=market, variant=variant)
         check_count("places", places)
-        bag, variants = distinct("product_ids", product_ids), _variants(variant)
+        bag, variants = distinct("product_ids", product_ids), variants_of(variant)
         keys: list[Key] = [(views.EXTRAS, (product, market, one)) for one in variants for product in bag]
 
         def add_ons(look: Look) -> ProductList | None:
@@ -183,6 +182,28 @@ class Recommendations:
 
         shown, found = self._answer(add_ons)
         return BagPage(shown, found or _nothing(shown))
+
+    def page(self, market: str, lists: Sequence[tuple[str, str]], variant: str = DEFAULT, places: int = 12) -> Page:
+        """Several lists of one night, (touch point, owner) each, without a product twice (`feature_repo.client.page`).
+
+        A product is in the first of the lists that has it; the others have their next places instead, so each has up
+        to `places`.
+        """
+        asked = asked_of(market, lists, variant)
+        check_count("places", places)
+        keys = list(dict.fromkeys(key for one in asked for key in one.keys))
+
+        def made(look: Look) -> list[ProductList | None]:
+            found = look(keys)
+            values = dict(zip(keys, found.values, strict=True))
+            vectors: list[Key] = [(views.PRODUCT_VECTOR, (p,)) for one in asked for p in one.candidates(values)]
+            if vectors:
+                values |= dict(zip(vectors, look(vectors).values, strict=True))
+            return [one.made(values, found.shown.away) for one in asked]
+
+        shown, found = self._answer(made)
+        whole = [one or _nothing(shown) for one in found or [None] * len(asked)]
+        return Page(shown, tuple(without_repeats(asked, whole, places)))
 
     def rank(
         self,
@@ -264,19 +285,6 @@ class Recommendations:
             if all(one.live == looked[0].live for one in looked):
                 return shown, answer
         return shown, None
-
-
-def _variants(variant: str) -> tuple[str, ...]:
-    return (variant,) if variant == DEFAULT else (variant, DEFAULT)
-
-
-def _first(found: Sequence[ProductList | None], variant: str) -> ProductList | None:
-    """The list of the variant asked for, else that of the default variant, be it empty; None where there is neither."""
-    place = next((place for place, one in enumerate(found) if one is not None), None)
-    if place is None:
-        return None
-    one = found[place]
-    return replace(one, origin=DEFAULT_VARIANT, list_id=of_variant(one.list_id, variant)) if one and place else one
 
 
 def _two_of(order: ProductList | None, without: str, names: Sequence[str]) -> tuple[ProductList, ProductList]:

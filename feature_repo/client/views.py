@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from feature_repo.client.answers import LEFT_EMPTY, MARKET_ORDER, OWN, ProductList
-from feature_repo.client.list_ids import list_id
+from feature_repo.client.list_ids import PLACES, list_id
 from feature_repo.client.ranking import ALL_PRODUCTS
 
 if TYPE_CHECKING:  # it imports NumPy
@@ -28,13 +28,16 @@ CATALOGUE, HISTORY, HOME = "catalogue", "customer_sequences", "recommended_for_y
 PRODUCT_VECTOR, CUSTOMER_VECTOR = "product_embeddings", "customer_embeddings"
 NETWORKS, ASSORTMENTS = "networks", "assortments"
 ALTERNATIVES, GOES_WITH, EXTRAS, ORDER = "you_might_also_like", "people_also_bought", "bag_extras", "market_ranking"
-CODES = {ALTERNATIVES: "ymal", GOES_WITH: "pab", EXTRAS: "bag"}
-"""View of products' lists -> code of its place in a list_id."""
+INSTEAD, AGAIN, VIEWED = "sold_out_alternatives", "buy_again", "recently_viewed"
+TRENDING, REDUCED, NEW_IN = "trending", "reduced", "new_in"
+CODES = {table: code for code, table in PLACES.items() if code != "rank"}
+"""View of lists -> code of its place in a list_id."""
+OF_PAGES = frozenset((ORDER, TRENDING, REDUCED, NEW_IN))
 HEAD = "head"
 """Not a view: the first HEAD_PLACES of a market's order of all products, by (market, variant); for the unknown."""
 HEAD_PLACES = 24
 
-CACHED = frozenset((CATALOGUE, PRODUCT_VECTOR, ALTERNATIVES, GOES_WITH, EXTRAS, ORDER, ASSORTMENTS))
+CACHED = frozenset((CATALOGUE, PRODUCT_VECTOR, ALTERNATIVES, GOES_WITH, EXTRAS, INSTEAD, ASSORTMENTS, *OF_PAGES))
 """Views whose rows a process caches; customers are too many."""
 
 
@@ -49,12 +52,12 @@ def read_for(key: Key) -> Key:
 def name_of(key: Key, published_at: datetime) -> str:
     """The list_id of a key's list in a publication; a customer's own does not say of which variant it is."""
     match key:
-        case (view, (product, market, variant)) if view != ORDER:
+        case (view, (market, category, variant)) if view in OF_PAGES:
+            return list_id(published_at, CODES[view], market, variant, category)
+        case (view, (product, market, variant)):
             return list_id(published_at, CODES[view], market, variant, product)
-        case (_, (market, category, variant)):
-            return list_id(published_at, "page", market, variant, category)
         case (view, (first, second)):
-            return list_id(published_at, "home", first if view == HEAD else second, "")
+            return list_id(published_at, CODES.get(view, "home"), first if view == HEAD else second, "")
     raise AssertionError(f"{key} is no list's")
 
 

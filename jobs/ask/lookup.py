@@ -11,8 +11,8 @@ from rich.table import Table as Grid
 from feature_repo.client import History, ProductList, Recommendations, TooManyError
 from feature_repo.client.answers import FRESH, OWN
 from feature_repo.client.arguments import Recent
+from feature_repo.client.page import DEFAULT
 from feature_repo.client.ranking import ALL_PRODUCTS
-from feature_repo.client.recommendations import DEFAULT
 from jobs.errors import UserError
 from jobs.text import clean
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from feature_repo.client.recommendations import DEFAULT
+from feature_repo.client.page import DEFAULT
 from jobs.cli.common import LAKE, EngineName, Place, Root, command, day_of, now
 from jobs.errors import UserError
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from jobs.lake.lake import Lake
 from jobs.run import Run
 from jobs.tables.records import REJECTED
-from jobs.tables.shop import ALL
+from jobs.tables.shop import ALL, CUSTOMER_SEQUENCES, STANDING
 from jobs.tables.table import Table
 from jobs.text import clean
 
@@ -93,10 +93,10 @@ def _rejected_of(lake: Lake, spellings: Spellings) -> Iterator[tuple[str, list[s
 
 def _keep_nights(lake: Lake, table: Table, ids: Sequence[str], now: datetime) -> None:
     """Write one other customer's row again in nights that changed nobody else: without a row the night would vanish."""
-    if not table.changes_of:
-        return
     others = ~pc.field(CUSTOMER).isin(pa.array(ids, pa.string()))
-    for night in lake.nights(table):
+    if table in STANDING:
+        _keep_whole_nights(lake, table, others, now)
+    for night in lake.nights(table) if table.changes_of else ():
         since = lake.since(table, night)
         of_night = pc.field("as_of") == pa.scalar(night)
         if since == night or lake.dataset(table).head(1, columns=[CUSTOMER], filter=of_night & others).num_rows:
@@ -106,6 +106,18 @@ def _keep_nights(lake: Lake, table: Table, ids: Sequence[str], now: datetime) ->
             batches = list(lake.batches(table, table.names, night, where=pc.field(CUSTOMER) == one))
             run_id = lake.dataset(table).head(1, columns=["run_id"], filter=of_night)["run_id"][0].as_py()
             lake.replace(table, batches, Run(night, run_id, now), since=since)
+
+
+def _keep_whole_nights(lake: Lake, table: Table, others: pc.Expression, now: datetime) -> None:
+    """Give another customer an empty list in nights that have nobody else's."""
+    for night in lake.nights(table):
+        of_night = pc.field("as_of") == pa.scalar(night)
+        one = lake.dataset(CUSTOMER_SEQUENCES).head(1, columns=[CUSTOMER], filter=others).to_pylist()
+        if one and not lake.dataset(table).head(1, columns=[CUSTOMER], filter=of_night & others).num_rows:
+            (row,) = lake.dataset(table).head(1, filter=of_night).to_pylist()
+            empty: dict[str, list[str]] = {name: [] for name in ("product_ids", "scores", "sources", "rules")}
+            reason = {"short_reason": "the list of the one customer who had one is forgotten"}
+            lake.replace_rows(table, [row | one[0] | empty | reason], Run(night, row["run_id"], now))
 
 
 # Spellings of an id in a file: in a table's cell, in JSON, on a page, in a line of a log.

@@ -21,7 +21,7 @@ from jobs.lake.rows import codes_of, decoded
 from jobs.model_inputs import list_offsets, read_availability
 from jobs.policy.compile import read_policy
 from jobs.run import Run
-from jobs.tables.shop import CATALOGUE, CUSTOMER_SEQUENCES, RECOMMENDED_FOR_YOU
+from jobs.tables.shop import CATALOGUE, CUSTOMER_SEQUENCES, RECENTLY_VIEWED, RECOMMENDED_FOR_YOU
 from jobs.tables.table import Table
 from jobs.text import clean
 from models.arrays import BoolMask, Rows
@@ -192,7 +192,7 @@ def _add(found: ListFigures, table: Table, batch: pa.RecordBatch, counted: BoolM
     own, customer = np.full(batch.num_rows, -1, np.int32), np.full(batch.num_rows, -1, np.int64)
     if table.key[0] == "product_id":
         own = inputs.products.encode(batch["product_id"], missing="negative")
-    elif table is RECOMMENDED_FOR_YOU:
+    elif table in (RECOMMENDED_FOR_YOU, RECENTLY_VIEWED):
         at = pc.index_in(batch["customer_id"].cast(pa.string()), value_set=inputs.customers)
         customer = np.asarray(pc.fill_null(at, -1)).astype(np.int64)
     lengths, full = np.diff(lists.offsets), np.asarray(pc.is_null(batch["short_reason"]))

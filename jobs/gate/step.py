@@ -33,7 +33,9 @@ from jobs.tables.shop import (
     MARKET_RANKING,
     PEOPLE_ALSO_BOUGHT,
     PRODUCT_LISTS,
+    RECENTLY_VIEWED,
     RECOMMENDED_FOR_YOU,
+    STANDING,
     TOUCH_POINTS,
     YOU_MIGHT_ALSO_LIKE,
 )
@@ -75,14 +77,17 @@ def execute(lake: Lake, run: Run, config: GateConfig) -> Counts:
 
     def read(table: Table) -> tuple[Table, str, ListFigures]:
         one_in, stamp = max(1, round(expected[table] / config.churn_lists)), stamp_of(lake, table)
-        return table, stamp, read_lists(lake, table, run.as_of, inputs, one_in, live)
+        return table, stamp, read_lists(lake, table, run.as_of, inputs, one_in, None if table in STANDING else live)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:  # reading and checking is compiled code without Python's lock
         measured = pool.submit(read_models, lake, run, config)
         for place, (table, stamp, found) in enumerate(pool.map(read, TOUCH_POINTS)):
             run.progress("tables checked", place + 1, len(TOUCH_POINTS))
             models[table], counts[table.name] = found.models, found.counts(inputs, stamp)
-            checks += _list_checks(config, table, found, inputs, expected[table], informed[table])
+            checks += _list_checks(found, table)
+            if table in STANDING:  # as many and as long as there is something to show
+                continue
+            checks += _coverage_checks(config, table, found, inputs, expected[table], informed[table])
             if found.rows:
                 checks += _spread_checks(config, table, found, inputs, before, informed[table])
             if live:
@@ -116,7 +121,7 @@ def _expected_rows(inputs: GateInputs) -> dict[Table, int]:
     return {
         **dict.fromkeys(PRODUCT_LISTS, int(inputs.available.sum())),
         RECOMMENDED_FOR_YOU: len(inputs.customers),
-        MARKET_RANKING: len(inputs.markets) * (inputs.categories + 1),
+        **dict.fromkeys((MARKET_RANKING, *STANDING), len(inputs.markets) * (inputs.categories + 1)),
     }
 
 
@@ -134,9 +139,10 @@ def _informed(best: ModelRow | None, manifests: Mapping[Table, Mapping[str, Any]
     }
 
 
-def _list_checks(
+def _coverage_checks(
     config: GateConfig, table: Table, found: ListFigures, inputs: GateInputs, expected: int, informed: float
 ) -> Iterator[Check]:
+    """Whether every owner has a list, most of them a full one, and every market a product."""
     name, rows = table.name, found.rows
     expected *= max(len(found.variants), 1) if "variant" in table.key else 1
     detail = f"{rows:,} of {expected:,}"
@@ -147,20 +153,27 @@ def _list_checks(
     if table not in (BAG_EXTRAS, MARKET_RANKING) and found.lists[large].any():
         full = found.full_lists[large].sum() / found.lists[large].sum()
         yield Check(f"{name}_full", float(full), least=config.min_full, detail="lists without a short_reason")
-    yield Check(f"{name}_explained", found.explained / rows, least=1.0, detail="empty lists need a short_reason")
-    yield Check(f"{name}_repeats", found.repeats, most=0, detail="lists with a product twice")
-    yield Check(f"{name}_uneven", found.uneven, most=0, detail="lists with more or fewer sources than products")
-    if table.key[0] == "product_id":
-        yield Check(f"{name}_selves", found.selves, most=0, detail="lists that show the product itself")
-    yield Check(f"{name}_unavailable", found.unavailable, most=0, detail="places not for sale in the market")
-    if table is RECOMMENDED_FOR_YOU:
-        yield Check(f"{name}_bought", found.bought, most=0, detail="places the customer bought before")
-    else:
+    if table is not RECOMMENDED_FOR_YOU:
         if table is BAG_EXTRAS:  # without co-purchases, a catalogue without categories has no add-ons
             large &= informed * inputs.available.sum(axis=1) >= FEWEST_LISTS
         empty = inputs.markets.ids.filter(pa.array(large & (found.shown.sum(axis=1) == 0))).to_pylist()
         detail = f"markets without a product in any list{': ' if empty else ''}{', '.join(empty[:10])}"
         yield Check(f"{name}_empty_markets", len(empty), most=0, detail=detail)
+
+
+def _list_checks(found: ListFigures, table: Table) -> Iterator[Check]:
+    """What no list may ever show."""
+    name = table.name
+    if not found.rows:
+        return
+    yield Check(f"{name}_explained", found.explained / found.rows, least=1.0, detail="empty lists need a short_reason")
+    yield Check(f"{name}_repeats", found.repeats, most=0, detail="lists with a product twice")
+    yield Check(f"{name}_uneven", found.uneven, most=0, detail="lists with more or fewer sources than products")
+    if table.key[0] == "product_id":
+        yield Check(f"{name}_selves", found.selves, most=0, detail="lists that show the product itself")
+    yield Check(f"{name}_unavailable", found.unavailable, most=0, detail="places not for sale in the market")
+    if table in (RECOMMENDED_FOR_YOU, RECENTLY_VIEWED):
+        yield Check(f"{name}_bought", found.bought, most=0, detail="places the customer bought before")
 
 
 def _spread_checks(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +26,8 @@ from models.assembly.rulebook import Attributes
 from models.popularity import ProductPopularity
 from models.vocabulary import Vocabulary
 
+ASKED_FOR = 5.0
+"""Weight of a market's events with a product from which on it has alternatives where it is sold out."""
 SNAPSHOT = "filling.arrow"
 """File of a popularity snapshot, beside the lists of the night that took it."""
 SNAPSHOT_COLUMNS = ("market", "product_id", "weight")
@@ -50,6 +53,11 @@ class Assortment:
     """The night that took the snapshot `filling`."""
     sizes: Sizes | None = None
     """None for a shop that gives no sizes."""
+
+    @cached_property
+    def sold_out(self) -> BoolMask:
+        """[markets, products], what a market does not sell though its customers asked for it."""
+        return np.asarray(~self.available & (self.filling.wanted >= ASKED_FOR))
 
 
 def read_assortment(lake: Lake, run: Run, of: PopularConfig, young_days: int) -> Assortment:

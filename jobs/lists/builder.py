@@ -17,7 +17,7 @@ from jobs.lists.short import short_reasons
 from jobs.lists.touch_points import CATEGORY, FOR_YOU, GLOBAL, MARKET, POLICY, RANKED_PAGE, TouchPoint
 from jobs.policy.compile import Names, Policy, Rulebooks
 from jobs.policy.variants import Variant
-from jobs.tables.shop import SOURCES
+from jobs.tables.shop import SOURCES, STANDING_SOURCES
 from jobs.tables.table import Table
 from models.arrays import BoolMask, Rows
 from models.assembly.assembly import Assembled, Candidates, ListShape, Owners, Tiers, assemble, rankings
@@ -28,7 +28,7 @@ PER_CATEGORY = 20
 """Popular products of a category, per place it may have, that pad a list with a cap on categories."""
 NO_RULE = ""
 """The rule of a position that no rule moved."""
-_SOURCES = Vocabulary(list(SOURCES))
+_SOURCES = Vocabulary([*SOURCES, *STANDING_SOURCES])
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,8 @@ class ListBuilder:
         """Count what the rules changed in lists of a group."""
         names = self.book(group).names
         rules = Counter({name: int(n) for name, n in zip(names, lists.effects, strict=True) if n})
-        short, moved = int((lists.rows[:, -1] < 0).sum()), int((lists.rules >= 0).sum())
+        short = 0 if group.point.nothing else int((lists.rows[:, -1] < 0).sum())
+        moved = int((lists.rules >= 0).sum())
         self.counts[group.point.table, group.variant.name].add(ListCount(len(lists.rows), short, moved, rules))
 
     def counts_as_json(self, point: TouchPoint) -> str:
@@ -182,6 +183,8 @@ class ListBuilder:
         list that is full or shows all there is.
         """
         length = (lists.rows >= 0).sum(axis=1)
+        if group.point.nothing:
+            return [group.point.nothing, None], np.minimum(length, 1)
         reasons = [*short_reasons(group.point, self.book(group), lists.rows.shape[1]), None]
         whole = (length > 0) & (length >= self._sold(group, len(length)))
         return reasons, np.where(whole, len(reasons) - 1, length)
@@ -197,17 +200,21 @@ class ListBuilder:
 
     def category_pages(self, market: int, most: int) -> Candidates:
         """The `most` most popular products of every category, in the order of the categories, then of all products."""
-        assortment, available = self.assortment, self.assortment.available[market]
-        weights = assortment.popular.in_market(market)
-        whole = rankings(weights, available, np.zeros(len(assortment.products), np.int64), 1)
-        offsets, ranked, _ = rankings(weights, available, assortment.attributes.category, len(assortment.categories))
+        popular = self.assortment.popular
+        labels = np.where(popular.wanted[market] > 0, MARKET, GLOBAL)
+        return self.pages(popular.in_market(market), self.assortment.available[market], labels, most)
+
+    def pages(self, weights: npt.NDArray[np.float32], allowed: BoolMask, labels: Rows, most: int) -> Candidates:
+        """The `most` heaviest of the allowed products [P] of every category, then of all; `labels` [P] are sources."""
+        assortment = self.assortment
+        whole = rankings(weights, allowed, np.zeros(len(assortment.products), np.int64), 1)
+        offsets, ranked, _ = rankings(weights, allowed, assortment.attributes.category, len(assortment.categories))
         pages = [*np.split(ranked, offsets[1:-1])[: len(assortment.categories)], whole.rows]
         rows = np.full((len(pages), most), -1, dtype=np.int64)
         for page, products in enumerate(pages):
             rows[page, : len(products)] = products[:most]
-        labels = np.where(assortment.popular.wanted[market][rows] > 0, MARKET, GLOBAL)
         scores = np.where(rows >= 0, weights[rows], -np.inf).astype(np.float32)
-        return Candidates(rows, scores, np.where(rows >= 0, labels, -1).astype(np.int8))
+        return Candidates(rows, scores, np.where(rows >= 0, labels[rows], -1).astype(np.int8))
 
     def effects(self) -> list[dict[str, object]]:
         """Rows of rule_effects: every rule of the policy, and the default rules that changed a list."""
@@ -227,10 +234,10 @@ class ListBuilder:
     def _tiers(self, point: TouchPoint, market: int, owners: Rows) -> Tiers:
         """Popular products that pad lists: of the owner's category in the market, of the market, of all markets.
 
-        A ranked page has none: its candidates are all popular products already.
+        A ranked page has none: its candidates are all popular products already. Nor has a list that is not padded.
         """
         assortment, available = self.assortment, self.assortment.available[market]
-        if point is RANKED_PAGE:
+        if point is RANKED_PAGE or point.nothing:
             return Tiers.none(len(owners))
         weights = assortment.filling.in_market(market)
         whole = np.zeros(len(assortment.products), np.int64)

@@ -38,8 +38,8 @@ class CandidateRetriever:
         """Compute what all markets share, before several threads use it."""
         assert len(self.everywhere.rows) == len(self._more)
 
-    def in_market(self, market: int, n: int) -> Candidates:
-        """Candidates of the market's live products.
+    def in_market(self, market: int, n: int, owners: Rows) -> Candidates:
+        """Candidates among the market's live products for some products `owners`.
 
         The best n of a market are among the best of all products if the market sells n of these; otherwise the market
         itself is searched.
@@ -47,15 +47,15 @@ class CandidateRetriever:
         from models.assembly.list_kernels import fewer_than
 
         available, every = self.assortment.available[market], self.everywhere
-        live = np.flatnonzero(available)
-        short = fewer_than(min(n, len(live) - 1), every.rows, live, available) & self._more[live]
+        enough = min(n, int(available.sum()) - 1)
+        short = fewer_than(enough, every.rows, owners, available) & self._more[owners]
         if not short.any():
-            return replace(every, of=live)
+            return replace(every, of=owners)
         assert self.point.find is not None, f"{self.point.table.name} has an index to search"
-        found, chosen, allowed = every[live], np.flatnonzero(short), available[self.to_assortment]
-        owners, depth = live[chosen], min(self.depth, int(allowed.sum()))
-        exact = self.point.find(self.index, depth, (self.to_index[owners], allowed))
-        found.put(chosen, self._in_assortment(exact, owners))
+        found, chosen, allowed = every[owners], np.flatnonzero(short), available[self.to_assortment]
+        those, depth = owners[chosen], min(self.depth, int(allowed.sum()))
+        exact = self.point.find(self.index, depth, (self.to_index[those], allowed))
+        found.put(chosen, self._in_assortment(exact, those))
         return found
 
     @cached_property

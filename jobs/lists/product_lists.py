@@ -23,7 +23,7 @@ from jobs.lists.builder import ListBuilder, ListGroup
 from jobs.lists.candidates import CandidateRetriever
 from jobs.lists.config import ListsConfig
 from jobs.lists.digests import Group, GroupDigests, read_digests
-from jobs.lists.touch_points import CAROUSELS, TouchPoint
+from jobs.lists.touch_points import CAROUSELS, Find, TouchPoint
 from jobs.run import Run
 from jobs.tables.shop import SOURCES
 from jobs.tables.table import GONE, Table
@@ -56,13 +56,18 @@ def stage_product_lists(
     """
     steady = builder.assortment.settled != run.as_of and not any(_fitted(index, run) for index in indexes.values())
     shown: dict[Table, dict[Group, Rows]] = {}
+    retrievers: dict[tuple[Find | None, int], CandidateRetriever] = {}
     written = 0
     for point in CAROUSELS:
         assert point.index is not None, f"{point.table.name} has lists of products, which come from an index"
         before = night_before(lake, point.table, run.as_of)
         known = _known(lake, point.table, before, builder.assortment, config, run) if before and steady else None
         delete_digests(lake, point.table, run.as_of)
-        build = _TouchPointBuild(point, indexes[point.index], builder, cold, shown, config, run, known)
+        depth = builder.places(point) * config.search_depth
+        retriever = retrievers.setdefault(
+            (point.find, depth), CandidateRetriever(point, indexes[point.index], builder.assortment, cold, depth)
+        )
+        build = _TouchPointBuild(point, retriever, builder, shown, config, run, known)
         since = lake.since(point.table, before) if before and known is not None else None
         written += lake.replace_encoded(point.table, build.batches(), run, since)
         digests = GroupDigests(builder.assortment.products, build.digests)
@@ -138,8 +143,8 @@ class _BuiltGroup:
 
     group: ListGroup
     name: Group
-    live: Rows
-    """Products that the market sells; list i belongs to `live[i]`."""
+    owners: Rows
+    """List i belongs to the product `owners[i]`."""
     lists: Assembled
     digests: Digests
 
@@ -149,9 +154,9 @@ class _TouchPointBuild:
     """Builds the lists of one touch point."""
 
     point: TouchPoint
-    index: ProductIndex
+    retriever: CandidateRetriever
+    """It may be another touch point's with the same candidates."""
     builder: ListBuilder
-    cold: BoolMask
     shown: dict[Table, dict[Group, Rows]]
     """First places of the lists whose products another touch point of the page must not repeat; added to."""
     config: ListsConfig
@@ -170,29 +175,34 @@ class _TouchPointBuild:
             self.builder.count(built.group, built.lists)
             first_places[built.name] = built.lists.rows[:, :places].astype(np.int32)
             self.digests[built.name] = np.zeros(len(assortment.products), np.uint64)
-            self.digests[built.name][built.live] = built.digests
+            self.digests[built.name][built.owners] = built.digests
             # A night without a row would not exist: its first list is written in any case.
             batch = self._rows(built, at_least_one=not wrote)
             self.run.progress(f"markets of {table.name}", done + 1, total)
             if batch.num_rows:
                 wrote = True
                 yield batch
+        if not wrote:  # nothing is sold out anywhere
+            keys = {"product_id": self._products.coded(np.zeros(1, np.int64))}
+            nothing = built.lists.chosen(np.empty(0, np.int64), 1)
+            ended = self.builder.rows(built.group, keys, nothing, self.model_id)
+            yield ended.append_column(GONE, pa.array([True]))
 
     def _built(self) -> Iterator[_BuiltGroup]:
         """The lists of one market and variant after the other; some are built at once, since not all loops are
         compiled ones that use all cores.
         """
         builder, assortment, point = self.builder, self.builder.assortment, self.point
-        n = builder.places(point)
-        retriever = CandidateRetriever(point, self.index, assortment, self.cold, n * self.config.search_depth)
+        n, retriever = builder.places(point), self.retriever
         digests = digester(builder, point.table, self.model_id)
 
         def build(group: ListGroup) -> _BuiltGroup:
-            live = np.flatnonzero(assortment.available[group.market])
+            there = assortment.sold_out if point.sold_out else assortment.available
+            products = np.flatnonzero(there[group.market])
             name = (builder.market_name(group.market), group.variant.name)
-            owners = Owners.of_products(live, self.shown[point.beside][name] if point.beside else None)
-            lists = builder.build(group, retriever.in_market(group.market, n), owners)
-            return _BuiltGroup(group, name, live, lists, digests(lists, group))
+            owners = Owners.of_products(products, self.shown[point.beside][name] if point.beside else None)
+            lists = builder.build(group, retriever.in_market(group.market, n, products), owners)
+            return _BuiltGroup(group, name, products, lists, digests(lists, group))
 
         retriever.prepare()
         with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -206,20 +216,20 @@ class _TouchPointBuild:
     @property
     def model_id(self) -> str:
         """The model that found the candidates."""
-        return str(self.index.manifest["model_id"])
+        return str(self.retriever.index.manifest["model_id"])
 
     def _rows(self, built: _BuiltGroup, at_least_one: bool) -> pa.RecordBatch:
         """The lists of a group that changed since the night before, and those that were deleted."""
-        live, products = built.live, self._products
-        chosen, deleted = np.arange(len(live)), np.empty(0, np.int64)
+        owners, products = built.owners, self._products
+        chosen, deleted = np.arange(len(owners)), np.empty(0, np.int64)
         if self.before is not None:
             now, then = np.zeros(len(products), np.uint64), self.before.at(built.name, self._rows_before)
-            now[live] = built.digests
-            chosen = np.flatnonzero(now[live] != then[live])
+            now[owners] = built.digests
+            chosen = np.flatnonzero(now[owners] != then[owners])
             deleted = np.flatnonzero((then != 0) & (now == 0))
             if at_least_one:
-                chosen = np.union1d(chosen, np.arange(min(1, len(live))))
-        keys = {"product_id": products.coded(np.concatenate([live[chosen], deleted]))}
+                chosen = np.union1d(chosen, np.arange(min(1, len(owners))))
+        keys = {"product_id": products.coded(np.concatenate([owners[chosen], deleted]))}
         lists = built.lists.chosen(chosen, len(deleted))
         rows = self.builder.rows(built.group, keys, lists, self.model_id)
         gone = np.arange(rows.num_rows) >= len(chosen)

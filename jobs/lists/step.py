@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pyarrow as pa
 
-from feature_repo.client.ranking import ALL_PRODUCTS, page_of
 from jobs.experiments.sides import record_variants
 from jobs.lake.lake import Lake
 from jobs.lists.assortment import read_assortment
@@ -17,7 +16,8 @@ from jobs.lists.builder import ListBuilder, ListGroup
 from jobs.lists.config import ListsConfig
 from jobs.lists.customer_lists import stage_customer_lists
 from jobs.lists.product_lists import read_indexes, stage_product_lists
-from jobs.lists.touch_points import RANKED_PAGE
+from jobs.lists.standing import page_owners, stage_standing_lists
+from jobs.lists.touch_points import CAROUSELS, RANKED_PAGE
 from jobs.model_inputs import ProductVectors
 from jobs.policy.compile import note as policy_note
 from jobs.policy.compile import read_policy
@@ -26,12 +26,10 @@ from jobs.run import Counts, Run
 from jobs.tables.shop import (
     BAG_EXTRAS,
     PEOPLE_ALSO_BOUGHT,
-    PRODUCT_LISTS,
     RECOMMENDED_FOR_YOU,
     RULE_EFFECTS,
     YOU_MIGHT_ALSO_LIKE,
 )
-from models.assembly.assembly import Owners
 from models.networks.artefacts import POPULARITY
 
 
@@ -49,6 +47,7 @@ def execute(lake: Lake, run: Run, config: ListsConfig) -> Counts:
         written = product_lists.result()
     builder.counts |= of_customers.counts
     stage_assortments(lake, builder, config, run)
+    stage_standing_lists(lake, builder, config, run)
     lake.replace(RANKED_PAGE.table, _ranked_pages(builder, config, run), run)
     lake.replace_rows(RULE_EFFECTS, builder.effects(), run)
     record_variants(lake, run, config.experiment, config.variants, (config.starts_on, config.ends_on))
@@ -83,7 +82,8 @@ def _counts(builder: ListBuilder, written: int, lacking: list[str]) -> Counts:
         parts.append(f"{count.lists:,} {name}" + (f" ({count.short:,} short)" if short else ""))
     note = f"{', '.join(parts)} in {len(builder.assortment.markets)} markets"
     built = sum(count.lists for count in builder.counts.values())
-    product_lists = sum(count.lists for (table, _), count in builder.counts.items() if table in PRODUCT_LISTS)
+    carousels = [point.table for point in CAROUSELS]
+    product_lists = sum(count.lists for (table, _), count in builder.counts.items() if table in carousels)
     if written < product_lists:
         note += f"; {written:,} product lists changed since the night before"
     if moved := sum(count.moved for count in builder.counts.values()):
@@ -98,11 +98,10 @@ def _counts(builder: ListBuilder, written: int, lacking: list[str]) -> Counts:
 def _ranked_pages(builder: ListBuilder, config: ListsConfig, run: Run) -> Iterator[pa.RecordBatch]:
     """The order of every category page, and of all products, for customers without a history."""
     assortment = builder.assortment
-    keys = {"category": pa.array([*map(page_of, assortment.categories.ids.to_pylist()), ALL_PRODUCTS])}
-    owners = Owners.of_products(np.full(len(keys["category"]), -1))
+    pages, owners = page_owners(assortment)
     for variant in config.variants:
         for market in range(len(assortment.markets)):
             candidates = builder.category_pages(market, 2 * builder.places(RANKED_PAGE))
             group = ListGroup(RANKED_PAGE, market, variant)
-            yield builder.batch(group, keys, candidates, owners, f"popularity-{run.run_id}")[0]
+            yield builder.batch(group, {"category": pages}, candidates, owners, f"popularity-{run.run_id}")[0]
             run.progress(f"markets of {RANKED_PAGE.table.name}", market + 1, len(assortment.markets))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -14,7 +14,9 @@ from jobs.tables.shop import (
     MARKET_RANKING,
     PEOPLE_ALSO_BOUGHT,
     RECOMMENDED_FOR_YOU,
+    SOLD_OUT_ALTERNATIVES,
     SOURCES,
+    STANDING_SOURCES,
     YOU_MIGHT_ALSO_LIKE,
 )
 from jobs.tables.table import Table
@@ -24,7 +26,8 @@ from models.copurchase.candidates import neighbours_through_index
 from models.search import search
 
 MODEL, CO_PURCHASE, OTHER_CATEGORY, CATEGORY, MARKET, COLD, GLOBAL, POLICY, CO_VIEW = range(len(SOURCES))
-"""Positions in SOURCES: arrays store these, tables the texts."""
+TREND, FELL, NEW, AGAIN, VIEWED = range(len(SOURCES), len(SOURCES) + len(STANDING_SOURCES))
+"""Positions in SOURCES and STANDING_SOURCES: arrays store these, tables the texts."""
 
 Some = tuple[Rows, BoolMask]
 """(products whose candidates are searched, [products of the index] which ones they may be)."""
@@ -52,6 +55,10 @@ class TouchPoint:
     """Whether products of the owner's category are left out."""
     beside: Table | None = None
     """The list on the same page whose first places it must not repeat."""
+    sold_out: bool = False
+    """Whether lists belong to the products that a market does not sell but asks for, and not to those that it sells."""
+    nothing: str = ""
+    """Why a list is empty; of lists that are not padded, and as long as what there is to show."""
     comparable: bool = False
     """Whether a client compares scores of several lists; then places padded from popularity have the score 0."""
 
@@ -149,8 +156,8 @@ SOMETHING_EXTRA = TouchPoint(
     other_category=True,
     comparable=True,
 )
+INSTEAD = replace(ALTERNATIVES, table=SOLD_OUT_ALTERNATIVES, sold_out=True)
 FOR_YOU = TouchPoint(RECOMMENDED_FOR_YOU, DefaultRules(brand_cap=8, diversity=0.25, explore_place=12))
 RANKED_PAGE = TouchPoint(MARKET_RANKING, places=500)
-CAROUSELS = (ALTERNATIVES, GOES_WITH, SOMETHING_EXTRA)
+CAROUSELS = (ALTERNATIVES, GOES_WITH, SOMETHING_EXTRA, INSTEAD)
 """Touch points with lists of products; one that must not repeat another's places comes after it."""
-TOUCH_POINTS = (*CAROUSELS, FOR_YOU, RANKED_PAGE)

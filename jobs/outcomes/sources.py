@@ -19,7 +19,7 @@ from jobs.lake.live import Published, publications, readable
 from jobs.lake.rows import decoded
 from jobs.policy.variants import DEFAULT
 from jobs.tables.impressions import IMPRESSIONS, OUTCOMES
-from jobs.tables.shop import MARKET_RANKING, RECOMMENDED_FOR_YOU, SOURCES, TOUCH_POINTS
+from jobs.tables.shop import CUSTOMER_LISTS, SOURCES, STANDING_SOURCES, TOUCH_POINTS
 from jobs.tables.table import Table
 from models.arrays import BoolMask, Digests, Rows
 from models.digests import of_texts
@@ -37,10 +37,9 @@ LISTED = ("list_id", "touch_point", "owner", "market", "variant", "customer_id")
 """Columns of an impression that tell its list."""
 EXPLORATION = "exploration"
 """The rule that shows a young product, whatever its source: what it brings is told apart."""
-NAMES = pa.array([*SOURCES, EXPLORATION])
+NAMES = pa.array([*SOURCES, *STANDING_SOURCES, EXPLORATION])
 KEY = ("stamp", "touch_point", "owner", "market", "variant")
-OWNERS = {MARKET_RANKING: "category", RECOMMENDED_FOR_YOU: "customer_id"}
-"""Table -> the part of its key that an impression has as its owner, where that is not the product."""
+OF_CUSTOMERS = pa.array([table.name for table in CUSTOMER_LISTS])
 
 
 @dataclass(frozen=True)
@@ -134,7 +133,7 @@ class ShownLists:
             found[moved] = self._anywhere(at[moved], product[moved])
         source, rule = self.source[found], self.rule[found]
         without = (found < 0) | ~np.array([bool(name) for name in self.rules])[rule]
-        own = pc.and_(pc.equal(batch["touch_point"], RECOMMENDED_FOR_YOU.name), pa.array(at >= 0))
+        own = pc.and_(pc.is_in(batch["touch_point"], OF_CUSTOMERS), pa.array(at >= 0))
         of_list = pa.array(self.variants, pa.string()).take(pa.array(at, mask=at < 0))
         variant = pc.if_else(own, pc.coalesce(batch["variant"], of_list), batch["variant"])
         return {
@@ -193,7 +192,7 @@ def _begins(impressions: pa.RecordBatch) -> BoolMask:
 
 def _key_of(impressions: pa.RecordBatch) -> pa.RecordBatch:
     """What names the list of each impression; a customer's own list has one variant, which its key does not name."""
-    own = pc.equal(impressions["touch_point"], RECOMMENDED_FOR_YOU.name)
+    own = pc.is_in(impressions["touch_point"], OF_CUSTOMERS)
     columns = (
         pc.utf8_slice_codeunits(impressions["list_id"], 0, STAMP),
         impressions["touch_point"],
@@ -221,11 +220,11 @@ def _parts(texts: pa.Array) -> npt.NDArray[np.uint32]:
 def _read(lake: Lake, one: Published, table: Table, shown: Digests) -> ShownLists:
     """The lists of a publication and table that are among `shown`."""
     assert one.at
-    owner, stamp = OWNERS.get(table, "product_id"), stamp_of(one.at)
+    owner, stamp = next(name for name in table.key if name not in ("market", "variant")), stamp_of(one.at)
 
     def keys_of(rows: pa.RecordBatch) -> Digests:
         size = rows.num_rows
-        variant = pa.repeat("", size) if table is RECOMMENDED_FOR_YOU else rows["variant"]
+        variant = pa.repeat("", size) if table in CUSTOMER_LISTS else rows["variant"]
         columns = [pa.repeat(stamp, size), pa.repeat(table.name, size), rows[owner], rows["market"], variant]
         return _digests(pa.RecordBatch.from_arrays(columns, KEY))
 

@@ -15,9 +15,11 @@ from jobs.tables import shop
 from jobs.text import INVISIBLE
 from models.assembly.rulebook import DEFAULT_RULES
 
-PRODUCT_LISTS = tuple(table.name for table in shop.PRODUCT_LISTS)
+PRODUCT_LISTS = tuple(table.name for table in (*shop.PRODUCT_LISTS, shop.SOLD_OUT_ALTERNATIVES))
 """Touch points whose lists belong to a product, which has a department and a price to compare with."""
 TOUCH_POINTS = tuple(table.name for table in shop.TOUCH_POINTS)
+LISTS = tuple(table.name for table in shop.LISTS)
+"""Touch points with lists that are filled up, whatever there is to show."""
 COLUMNS = tuple(name for name in shop.POLICY.names if name not in ("as_of", "run_id"))
 """Columns that merchandisers fill in; the command adds the day and the run."""
 ANY = "*"
@@ -181,8 +183,8 @@ class Exclude(Rule):
 class Include(Rule):
     """Puts a product at a place."""
 
-    touch_points = TOUCH_POINTS[:-1]
-    why = "a ranking orders the products of a page and adds none; boost the product there"
+    touch_points = LISTS
+    why = "it shows what is there and adds none; boost the product there"
     kind: Literal["include"]
     attribute: Literal["product_id"]
     value: Text
@@ -208,8 +210,8 @@ class BrandCap(Rule):
 class CategoryCap(Rule):
     """Limits the products of one category in a list."""
 
-    touch_points = TOUCH_POINTS[:-1]
-    why = "a category page has one category, and would lose all but its first products"
+    touch_points = LISTS
+    why = "it may be of one category, and would lose all but its first products"
     kind: Literal["category_cap"]
     amount: Annotated[Number, _whole(0, 1000, "most of one category in a list, 0 for any number")]
 

@@ -23,10 +23,12 @@ from jobs.lake.lake import Lake
 from jobs.lake.live import publications
 from jobs.lake.prefetch import prefetched
 from jobs.run import Run
-from jobs.tables.shop import PRODUCT_LISTS
+from jobs.tables.shop import PRODUCT_LISTS, STANDING
 from jobs.tables.table import Table
 from models.arrays import BoolMask, Digests, Rows
 
+DIGESTED = (*PRODUCT_LISTS, *STANDING)
+"""Tables whose rows are compared with those of the live night in the lake."""
 LIVE_ROWS = 131_072
 """Rows of the live night digested at once."""
 
@@ -101,13 +103,14 @@ class LiveRows:
     digest of the live one happens once in 10^12 rows.
     """
 
-    def __init__(self, lake: Lake, table: Table, columns: Sequence[str], live: date) -> None:
-        self.lake, self.table, self.live = lake, table, live
-        self.columns = [name for name in columns if name not in table.key]
+    def __init__(self, lake: Lake, table: Table, columns: Sequence[str], own: int, live: date) -> None:
+        """Of `columns`; the first `own` columns of the key identify a row, the others are content."""
+        self.lake, self.table, self.live, self.key = lake, table, live, table.key[:own]
+        self.columns = [name for name in dict.fromkeys((*table.key, *columns)) if name not in self.key]
         self.words = TextDigests()
         keys, contents = [np.empty(0, np.uint64)], [np.empty(0, np.uint64)]
-        for batch in lake.snapshot(table).encoded([*table.key, *self.columns], live, LIVE_ROWS):
-            keys.append(digests(batch, table.key, self.words))
+        for batch in lake.snapshot(table).encoded([*self.key, *self.columns], live, LIVE_ROWS):
+            keys.append(digests(batch, self.key, self.words))
             contents.append(digests(batch, self.columns, self.words))
         key, content = np.concatenate(keys), np.concatenate(contents)
         order = np.argsort(key)
@@ -116,7 +119,9 @@ class LiveRows:
 
     def differing(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Tonight's rows of a batch that the live night does not have, or has with other values."""
-        key, content = digests(batch, self.table.key, self.words), digests(batch, self.columns, self.words)
+        if not len(self.keys):
+            return batch
+        key, content = digests(batch, self.key, self.words), digests(batch, self.columns, self.words)
         at, there = self._places(key)
         self.seen[at[there]] = True
         return batch.filter(pa.array(~there | (self.contents[at] != content)))
@@ -125,8 +130,8 @@ class LiveRows:
         """The keys of the live night that tonight does not have; call it after `differing` of all of tonight's rows."""
         if self.seen.all():
             return
-        for batch in self.lake.snapshot(self.table).encoded(self.table.key, self.live, LIVE_ROWS):
-            at, _ = self._places(digests(batch, self.table.key, self.words))
+        for batch in self.lake.snapshot(self.table).encoded(self.key, self.live, LIVE_ROWS):
+            at, _ = self._places(digests(batch, self.key, self.words))
             yield batch.filter(pa.array(~self.seen[at]))
 
     def _places(self, key: Digests) -> tuple[Rows, BoolMask]:
@@ -174,7 +179,7 @@ class _TableLoad:
         only_changes = self._changes_suffice()
         live = None if fresh or only_changes else self._live_rows()
         whole = not (fresh or only_changes or live)  # each row is compared in the store
-        differing = live is not None or (only_changes and self.table in PRODUCT_LISTS)
+        differing = live is not None or (only_changes and self.table in DIGESTED)
         before, read = load.done.get(name, 0), 0
         total = 0 if only_changes else self.lake.count(self.table, self.run.as_of)
         hashes = [np.zeros(0, np.int64)]
@@ -213,13 +218,13 @@ class _TableLoad:
 
     def _live_rows(self) -> LiveRows | None:
         """The live night's rows, where they can be compared in the lake: as it is loaded, or as it was published."""
-        if self.table not in PRODUCT_LISTS:
+        if self.table not in DIGESTED:
             return None
         parent = self.load.parent
         published = [one.versions for one in publications(self.lake) if one.at == parent.published_at]
         for lake in (self.lake, *map(self.lake.at, published)):
             if self._known(lake):
-                return LiveRows(lake, self.table, ONLINE[self.table], date.fromisoformat(parent.as_of))
+                return LiveRows(lake, self.table, ONLINE[self.table], self.view.own, date.fromisoformat(parent.as_of))
         return None
 
     def _changes_suffice(self) -> bool:

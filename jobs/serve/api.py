@@ -23,6 +23,7 @@ from feature_repo.client import (
     ArgumentError,
     BagPage,
     ListPage,
+    Page,
     ProductPage,
     Ranking,
     Recommendations,
@@ -30,7 +31,7 @@ from feature_repo.client import (
     StoreAwayError,
 )
 from feature_repo.client.nights import Lookup
-from feature_repo.client.recommendations import DEFAULT
+from feature_repo.client.page import DEFAULT, MOST_LISTS
 from feature_repo.online.versions import Publication
 from jobs.serve.described import page_of_openapi
 from jobs.serve.guard import App, Message, Receive, Send, refuse, respond
@@ -43,7 +44,7 @@ ENTRY_BYTES = 400
 """Bytes of an entry beside its answer and address."""
 JSON = b"application/json"
 NAMED_IN_PATH = {"products": "product_id", "customers": "customer_id", "categories": "category"}
-PAGES = frozenset((*NAMED_IN_PATH, "bags", "rank", "home"))
+PAGES = frozenset((*NAMED_IN_PATH, "bags", "rank", "home", "pages"))
 
 Id = Annotated[str, Field(min_length=1)]
 InPath = Annotated[str, Path(min_length=1)]
@@ -115,6 +116,23 @@ class RankRequest(VariantRequest, VisitorRequest):
     """At most 500."""
     category: Id | None = None
     """The category page that the candidates are on, whose market's order counts too."""
+
+
+class ListRequest(BaseModel):
+    """A list of a page."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    touch_point: Id
+    owner: str = ""
+    """Its product, customer or category (`*` for all); of `reduced` and `new_in` a customer, or nobody."""
+
+
+class ListsRequest(VariantRequest):
+    """Several lists, those first that keep a product which several have."""
+
+    lists: list[ListRequest] = Field(max_length=MOST_LISTS)
+    places: int = Field(12, ge=1, le=MOST_PLACES)
+    """The most products of each list."""
 
 
 class Refusal(BaseModel):
@@ -299,7 +317,7 @@ def routes(api: Api) -> FastAPI:
         responses={400: {"model": Refusal, "description": "A mistake, with the field's name"},
                    503: {"model": Refusal, "description": "The store is away, or no night is live"}},
     )  # fmt: skip
-    client, kinds = api.client, {kind: TypeAdapter(kind) for kind in (ProductPage, ListPage, BagPage, Ranking)}
+    client, kinds = api.client, {kind: TypeAdapter(kind) for kind in (ProductPage, ListPage, BagPage, Ranking, Page)}
 
     @app.get("/products/{product_id:any}", response_model=ProductPage)
     async def products(product_id: InPath, at: Annotated[VariantRequest, Query()], request: Request) -> Response:
@@ -342,6 +360,13 @@ def routes(api: Api) -> FastAPI:
         """Candidates in a visitor's order, each once."""
         page = partial(client.rank, of.customer_id, of.product_ids, of.market, of.category, of.variant, of.events)
         return await api.answer(request, kinds[Ranking], page, False)
+
+    @app.post("/pages", response_model=Page)
+    async def pages(of: ListsRequest, request: Request) -> Response:
+        """Several lists without a product twice."""
+        lists = [(one.touch_point, one.owner) for one in of.lists]
+        page = partial(client.page, of.market, lists, of.variant, of.places)
+        return await api.answer(request, kinds[Page], page, False)
 
     @app.get("/health", include_in_schema=False)
     async def health() -> PlainTextResponse:

@@ -29,7 +29,12 @@ OF_CHANGES = (
     "A night stores only lists that changed: the current list of a key is the newest row of the nights from `since` to "
     "the night; if that row is gone, the list was deleted."
 )
-OF_PRODUCT = ("product_id", "market", "variant")
+OF_PRODUCT, OF_PAGE, OF_CUSTOMER = (
+    ("product_id", "market", "variant"),
+    ("market", "category", "variant"),
+    ("customer_id", "market"),
+)
+PAGE = "market STRING market\ncategory STRING category of the page, or * for all products; a category * is escaped"
 LIST = """
 product_ids  ARRAY<STRING>  the recommended products, best first
 scores       ARRAY<FLOAT>   score of each position by its source; only scores of one source can be compared
@@ -183,8 +188,8 @@ BAG_EXTRAS = Table(
 MARKET_RANKING = Table(
     "market_ranking",
     "The order of a category page, or of all products, for an unknown customer; most popular first.",
-    ("market", "category", "variant"),
-    "market STRING market\ncategory STRING category of the page, or * for all products; a category * is escaped" + LIST,
+    OF_PAGE,
+    PAGE + LIST,
     ("as_of",),
 )
 
@@ -193,13 +198,65 @@ RECOMMENDED_FOR_YOU = Table(
     "Recommended for you, a customer's own list in their market, without products they bought. A night stores only "
     "lists computed that night: the current list of a customer is the newest row of the nights from `since` to the "
     "night.",
-    ("customer_id", "market"),
+    OF_CUSTOMER,
     "customer_id STRING identity of the customer\nmarket STRING the customer's market"
     + LIST
     + "reach FLOAT cutoff score: products below it cannot change the list; null if popular products fill the list\n"
     + SINCE,
     ("as_of",),
     ("customer_id",),
+)
+
+SOLD_OUT_ALTERNATIVES = Table(
+    "sold_out_alternatives",
+    "Alternatives to a product in a market that does not sell it but asks for it, for its page and for links to it. "
+    + OF_CHANGES,
+    OF_PRODUCT,
+    "product_id STRING the product that the market does not sell\nmarket STRING market" + LIST + ENDED + SINCE,
+    ("as_of",),
+    OF_PRODUCT,
+)
+
+TRENDING = Table(
+    "trending",
+    "What grows in a market, by category and in all: events of the last days over those of some weeks, shrunk where "
+    "they are few; fastest first.",
+    OF_PAGE,
+    PAGE + LIST,
+    ("as_of",),
+)
+REDUCED = Table(
+    "reduced",
+    "Products of a market whose price fell within some weeks, by category and in all; most popular first. Services put "
+    "them in a customer's own order.",
+    OF_PAGE,
+    PAGE + LIST,
+    ("as_of",),
+)
+NEW_IN = Table(
+    "new_in",
+    "Products of a market that were launched within some weeks, by category and in all; newest first. Services put "
+    "them in a customer's own order.",
+    OF_PAGE,
+    PAGE + LIST,
+    ("as_of",),
+)
+
+BUY_AGAIN = Table(
+    "buy_again",
+    "What a customer is likely to buy again soon; a score is the probability. Customers without such a product have no "
+    "row, but that a night has at least one.",
+    OF_CUSTOMER,
+    "customer_id STRING identity of the customer\nmarket STRING the customer's market" + LIST,
+    ("as_of",),
+)
+RECENTLY_VIEWED = Table(
+    "recently_viewed",
+    "What a customer last looked at and did not buy, newest first; a score is the days since then, below 0. Customers "
+    "without such a product have no row, but that a night has at least one.",
+    OF_CUSTOMER,
+    "customer_id STRING identity of the customer\nmarket STRING the customer's market" + LIST,
+    ("as_of",),
 )
 
 POLICY = Table(
@@ -240,13 +297,24 @@ rule        STRING  the rule as it was that night, as JSON; null for a default r
 PRODUCT_LISTS = (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT, BAG_EXTRAS)
 """Touch points with a list of each product in each market."""
 LISTS = (*PRODUCT_LISTS, RECOMMENDED_FOR_YOU)
-TOUCH_POINTS = (*LISTS, MARKET_RANKING)
+PAGE_LISTS = (TRENDING, REDUCED, NEW_IN)
+"""Standing lists of each market and category."""
+STANDING = (SOLD_OUT_ALTERNATIVES, *PAGE_LISTS, BUY_AGAIN, RECENTLY_VIEWED)
+"""Touch points with lists where there is something to show alone: never padded, and as short as they are."""
+CUSTOMER_LISTS = (RECOMMENDED_FOR_YOU, BUY_AGAIN, RECENTLY_VIEWED)
+TOUCH_POINTS = (*LISTS, MARKET_RANKING, *STANDING)
 TITLES = {
     YOU_MIGHT_ALSO_LIKE.name: "You Might Also Like",
     PEOPLE_ALSO_BOUGHT.name: "People Also Bought",
     BAG_EXTRAS.name: "A Little Something Extra",
     RECOMMENDED_FOR_YOU.name: "Recommended for you",
     MARKET_RANKING.name: "Category pages",
+    SOLD_OUT_ALTERNATIVES.name: "Instead of what is sold out",
+    TRENDING.name: "Trending now",
+    REDUCED.name: "Reduced for you",
+    NEW_IN.name: "New in for you",
+    BUY_AGAIN.name: "Buy it again",
+    RECENTLY_VIEWED.name: "Recently viewed",
 }
 """Name of a touch point -> the heading that customers see."""
 SOURCES = {
@@ -261,6 +329,14 @@ SOURCES = {
     "co-view": "customers looked at it in one visit with the product",
 }
 """Texts of the column `sources` -> why the product is in the list. Arrays store a source's position here."""
+STANDING_SOURCES = {
+    "trend": "events with it grow faster than with others",
+    "price fell": "its price fell within the last weeks",
+    "new": "it was launched within the last weeks",
+    "bought before": "the customer bought it before, and it is due again",
+    "viewed": "the customer looked at it lately and did not buy it",
+}
+"""The same of standing lists, each of which has one; their positions follow on those of SOURCES."""
 ALL = (
     EVENTS,
     IMPRESSIONS,

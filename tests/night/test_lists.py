@@ -10,7 +10,7 @@ import pytest
 from numba import typeof
 
 from feature_repo.client.ranking import ALL_PRODUCTS
-from jobs.lists.touch_points import TOUCH_POINTS
+from jobs.lists.touch_points import CAROUSELS, FOR_YOU, RANKED_PAGE
 from jobs.policy.variants import DefaultRules, Variant
 from jobs.sample_shop import SIZES, truth
 from jobs.tables.shop import (
@@ -89,7 +89,7 @@ def owner_of(row: dict[str, object]) -> str:
 
 @each_table
 def test_a_list_is_full_or_says_why_not(table: Table, night: Shop, shelves: Shelves) -> None:
-    top_n = next(p.places for p in TOUCH_POINTS if p.table is table) or night.config.lists.top_n
+    top_n = next(p.places for p in (*CAROUSELS, FOR_YOU, RANKED_PAGE) if p.table is table) or night.config.lists.top_n
     rows = night.rows(table)
     wrong = [owner_of(r) for r in rows if len(r["product_ids"]) > top_n]
     if table is MARKET_RANKING:  # a page shows all of its category

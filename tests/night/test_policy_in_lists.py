@@ -16,11 +16,10 @@ from jobs.tables.shop import (
     CATALOGUE,
     CUSTOMER_SEQUENCES,
     EVENTS,
-    LISTS,
-    MARKET_RANKING,
     PEOPLE_ALSO_BOUGHT,
     RECOMMENDED_FOR_YOU,
     RULE_EFFECTS,
+    TOUCH_POINTS,
     YOU_MIGHT_ALSO_LIKE,
 )
 from tests.support.nights import FIRST, Shop
@@ -72,7 +71,7 @@ def rows(shop: Shop, table: object, variant: str) -> list[dict[str, object]]:
 
 
 def test_an_excluded_product_is_shown_nowhere_but_in_the_variant_without_policy(ruled: Shop, favourite: str) -> None:
-    for table in (*LISTS, MARKET_RANKING):
+    for table in TOUCH_POINTS:
         assert [r for r in rows(ruled, table, "default") if favourite in r["product_ids"]] == []  # type: ignore[operator]
     assert [r for r in rows(ruled, RECOMMENDED_FOR_YOU, WITHOUT.name) if favourite in r["product_ids"]] != []  # type: ignore[operator]
 

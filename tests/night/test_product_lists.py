@@ -12,12 +12,20 @@ import pytest
 
 from jobs.lists.product_lists import read_list_digests
 from jobs.run import fingerprint
-from jobs.tables.shop import AVAILABILITY, BAG_EXTRAS, CATALOGUE, PEOPLE_ALSO_BOUGHT, YOU_MIGHT_ALSO_LIKE
+from jobs.tables.shop import (
+    AVAILABILITY,
+    BAG_EXTRAS,
+    CATALOGUE,
+    PEOPLE_ALSO_BOUGHT,
+    SOLD_OUT_ALTERNATIVES,
+    YOU_MIGHT_ALSO_LIKE,
+)
 from jobs.tables.table import Table
 from tests.support.nights import FIRST, SECOND, STAGING, Rows, Shop
 from tests.support.tables import assert_same_rows
 
 TABLES = (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT, BAG_EXTRAS)
+ALL = (*TABLES, SOLD_OUT_ALTERNATIVES)
 IDENTITY = ("as_of", "run_id", "since")
 THIRD, FOURTH = SECOND + timedelta(days=1), SECOND + timedelta(days=2)
 
@@ -64,17 +72,18 @@ def test_a_night_of_what_differs_equals_all_lists_made_anew(copied_second: Shop,
         for step in ("embed", "index"):
             going_on.step(step, SECOND)
     counts = going_on.step("lists", SECOND)
-    written = sum(len(stored(going_on, table)) for table in TABLES)
+    written = sum(len(stored(going_on, table)) for table in ALL)
     assert f"{written:,} product lists changed since the night before" in counts.note
     anew = going_on.copy(tmp_path / "anew")
-    for table in TABLES:
+    for table in ALL:
         (anew.lake.directory("lists", FIRST) / f"{table.name}.arrow").unlink()
     anew.step("lists", SECOND)
-    for table in TABLES:
+    for table in ALL:
         assert_same_rows(content(going_on, table), content(anew, table), ("going on", "anew"))
+        assert going_on.lake.count(table, SECOND) == len(stored(anew, table))
+    for table in TABLES:
         assert (going_on.lake.since(table, SECOND), anew.lake.since(table, SECOND)) == (FIRST, SECOND)
         assert 0 < len(stored(going_on, table)) < len(stored(anew, table))
-        assert going_on.lake.count(table, SECOND) == len(stored(anew, table))
         ended = pc.sum(pc.fill_null(stored(going_on, table)["gone"], False)).as_py()
         assert ended > 0 if moved else ended is not None
 

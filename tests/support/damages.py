@@ -22,6 +22,7 @@ from jobs.tables.shop import (
     PEOPLE_ALSO_BOUGHT,
     PRODUCT_EMBEDDINGS,
     RECOMMENDED_FOR_YOU,
+    TOUCH_POINTS,
     YOU_MIGHT_ALSO_LIKE,
 )
 from jobs.tables.table import Table
@@ -324,7 +325,7 @@ def lose_a_tenth_of_the_rows(shop: Shop, as_of: date) -> None:
     shop.rewrite(AVAILABILITY, fewer, as_of)
     for table in (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT, BAG_EXTRAS):
         shop.rewrite(table, fewer, as_of)
-    for table in (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT, BAG_EXTRAS, RECOMMENDED_FOR_YOU, MARKET_RANKING):
+    for table in TOUCH_POINTS:
         shop.rewrite(table, lambda rows: [without(r, gone) for r in rows], as_of)
 
 
@@ -332,7 +333,7 @@ def without(row: dict[str, Any], gone: set[str]) -> dict[str, Any]:
     """A list without some products."""
     kept = [place for place, product in enumerate(row["product_ids"]) if product not in gone]
     cut = {name: [row[name][place] for place in kept] for name in PARALLEL if row.get(name) is not None}
-    return row | cut | {"short_reason": row["short_reason"]}
+    return row | cut | {"short_reason": row["short_reason"] or (None if kept else "sold out")}
 
 
 @dataclass(frozen=True)

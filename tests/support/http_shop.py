@@ -21,10 +21,10 @@ from urllib.parse import quote, urlencode, urlsplit
 import psutil
 from pydantic import TypeAdapter
 
-from feature_repo.client import BagPage, ListPage, ProductPage, Ranking
+from feature_repo.client import BagPage, ListPage, Page, ProductPage, Ranking
 from tests.support.repository import REPOSITORY
 
-KINDS = {kind: TypeAdapter(kind) for kind in (ProductPage, ListPage, BagPage, Ranking)}
+KINDS = {kind: TypeAdapter(kind) for kind in (ProductPage, ListPage, BagPage, Ranking, Page)}
 
 
 def free_port() -> int:
@@ -156,6 +156,12 @@ class HttpShop:
         """See Recommendations."""
         body = {"product_ids": list(product_ids), "market": market, "variant": variant, "places": places}
         return self._page(BagPage, "POST", "/bags", body)
+
+    def page(self, market: str, lists: Sequence[tuple[str, str]], variant: str = "default", places: int = 12) -> Page:
+        """See Recommendations."""
+        asked = [{"touch_point": name, "owner": owner} for name, owner in lists]
+        body = {"market": market, "lists": asked, "variant": variant, "places": places}
+        return self._page(Page, "POST", "/pages", body)
 
     def rank(
         self,

@@ -17,7 +17,7 @@ from models.vocabulary import Vocabulary
 
 NIGHT = date(2026, 4, 6)
 VARIANT = Variant("a")
-YMAL, PAB, BAG, RFY, RANKING = TOUCH_POINTS
+YMAL, PAB, BAG, RFY, RANKING = TOUCH_POINTS[:5]
 NAMES = Names(
     Vocabulary(["P0", "P1", "P2", "P3", "P4"]),
     Vocabulary(["Acme", "Best"]),

@@ -39,6 +39,8 @@ class Shape:
     places: int = 24
     ranked: int = 100
     """Places of a market's order."""
+    bought: int = 0
+    """Products of a customer's history that they bought."""
     width: int = 65
     """Numbers of a vector."""
 
@@ -83,7 +85,7 @@ def rows_of(table: Table, shape: Shape, night: int) -> Iterator[dict[str, Any]]:
         for product in shape.product_ids:
             for market in markets:
                 yield {"product_id": product, "market": market, "variant": "default", **listed(shape.places)}
-    elif table.name == "market_ranking":
+    elif table.key == ("market", "category", "variant"):
         for market in markets:
             for category in categories:
                 yield {"market": market, "category": category, "variant": "default", **listed(shape.ranked)}
@@ -129,11 +131,8 @@ def rows_of(table: Table, shape: Shape, night: int) -> Iterator[dict[str, Any]]:
             row = listed(shape.places)
             market = markets[place % len(markets)]
             row |= {"customer_id": customer, "market": text if table.name == "customer_sequences" else market}
-            row |= {"bought": []} | {
-                "event_types": row["sources"],
-                "event_timestamps": [night] * len(row["sources"]),
-                **vector(1.0),
-            }
+            row |= {"event_types": row["sources"], "event_timestamps": [night] * len(row["sources"]), **vector(1.0)}
+            row |= {"bought": row["product_ids"][: shape.bought]}
             yield row
 
 
@@ -175,6 +174,7 @@ def nights_in(answer: Any) -> set[int]:
                 found |= _nights_of_bag(shown.scores, found)
                 continue
             found |= {int(score) for score in shown.scores} | {int(source[1:]) for source in shown.sources}
+    found |= {int(source[1:]) for one in getattr(answer, "lists", ()) for source in one.sources}
     ranked = {(place.source == "model", int(place.score)) for place in getattr(answer, "places", ()) if place.score}
     for by_model, score in ranked:
         root = score**0.5

@@ -1,6 +1,9 @@
 /* The views: each makes the content of the page from the state, and says what the night lacks. */
 
 const PRODUCT_PAGE = ["you_might_also_like", "people_also_bought"];
+const SOLD_OUT = "sold_out_alternatives";
+const PAGE_LISTS = ["trending", "reduced", "new_in"];
+const OF_CUSTOMER = ["buy_again", "recently_viewed"];
 const BAG_MOST = 5;
 
 const note = (text) => h("p", { class: "note" }, text);
@@ -19,6 +22,11 @@ function shortness(list) {
 
 /** Why there is nothing to show, in the words of the services' client. */
 const nothing = (title, list) => note(`${title}: nothing in ${marketName()}: ${list ? shop.empty.rules : shop.empty.noList}.`);
+
+/** Standing lists: those that have something to show. */
+const standing = (names, listOf, where) => names.filter((name) => shop.has(name)).map((name) => [name, listOf(name)])
+  .filter(([, list]) => list?.places.length)
+  .map(([name, list]) => rail(shop.titles[name], list.places, reasons(list, `in ${shop.titles[name]}, ${where}`)));
 
 function productRail(name, product) {
   const title = shop.titles[name];
@@ -40,7 +48,7 @@ function hero(product, ...actions) {
 }
 
 async function productView() {
-  await shop.load(PRODUCT_PAGE.slice(0, 1));
+  await shop.load([...PRODUCT_PAGE.slice(0, 1), SOLD_OUT]);
   const number = shop.numberOf(state.product);
   if (number < 0) return [heading("No such product"), note(`${state.product} is not on this page.`)];
   const product = shop.product(number);
@@ -51,18 +59,21 @@ async function productView() {
   const rest = h("div", {});
   const drawn = state;
   shop.load(others).then(() => drawn === state && rest.append(...others.map((name) => productRail(name, product))));
-  return [hero(product, ...add), productRail(first, product), rest];
+  const instead = standing([SOLD_OUT], (name) => shop.inVariant(name, number, state.market, state.variant),
+    `for ${product.name}, market ${marketName()}`);
+  return [hero(product, ...add), ...(instead.length ? instead : [productRail(first, product)]), rest];
 }
 
 async function categoryView() {
-  await shop.load([shop.rankingList]);
+  await shop.load([shop.rankingList, ...PAGE_LISTS]);
   const at = shop.categories.indexOf(state.category);
   const list = shop.inVariant(shop.rankingList, at, state.market, state.variant);
   const title = state.category === "*" ? "Everything" : capital(state.category);
   const lead = h("p", { class: "lead" }, `The first products for customers without a history in ${marketName()}.`);
   if (!list?.places.length) return [heading(title), nothing("Most wanted", list)];
   const why = reasons(list, `on the page ${title}, market ${marketName()}`);
-  return [heading(title), lead, rail("Most wanted", list.places, why, { grid: true, lead: shortness(list) })];
+  const more = standing(PAGE_LISTS, (name) => shop.inVariant(name, at, state.market, state.variant), `market ${marketName()}`);
+  return [heading(title), lead, rail("Most wanted", list.places, why, { grid: true, lead: shortness(list) }), ...more];
 }
 
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
@@ -87,7 +98,7 @@ function pastEvents(customer) {
 const EVENTS_FIRST = 8;
 
 async function customerView() {
-  await shop.load([shop.customerList, shop.rankingList]);
+  await shop.load([shop.customerList, shop.rankingList, ...OF_CUSTOMER]);
   const number = shop.customers.findIndex((each) => each.id === state.customer);
   if (number < 0) return [heading("No such customer"), note(`${state.customer || "No customer"} is not on this page.`)];
   const customer = shop.customers[number];
@@ -104,7 +115,8 @@ async function customerView() {
         extra: (place) => bought.has(place.product) ? "in the history" : null })
     : note(`${title}: nothing in ${customer.marketName}: ${list ? shop.empty.rules : shop.empty.noList}.`);
   return [heading(`Customer ${customer.id}`), h("p", { class: "lead" }, `Market ${customer.marketName}`),
-    h("div", { class: "beside" }, pastEvents(customer), shown)];
+    h("div", { class: "beside" }, pastEvents(customer), shown),
+    ...standing(OF_CUSTOMER, (name) => shop.list(name, number), `of customer ${customer.id}, market ${customer.marketName}`)];
 }
 
 /** Places of the whole bag's list, each with the lists it comes from. */

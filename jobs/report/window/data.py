@@ -36,12 +36,16 @@ from jobs.report.window.choice import (
 from jobs.tables.shop import (
     BAG_EXTRAS,
     CATALOGUE,
+    CUSTOMER_LISTS,
     CUSTOMER_SEQUENCES,
     MARKET_RANKING,
+    PAGE_LISTS,
     PRODUCT_LISTS,
     RECOMMENDED_FOR_YOU,
     RULE_EFFECTS,
+    SOLD_OUT_ALTERNATIVES,
     SOURCES,
+    STANDING_SOURCES,
     TITLES,
 )
 from jobs.tables.table import Table
@@ -101,7 +105,8 @@ class ShopWindow:
     """The JSON object of everything but lists."""
     lists: dict[str, ListRows]
     """By table name, those that have any. Keys are `product,market,variant` in PRODUCT_LISTS,
-    `category,market,variant` in market_ranking and the customer in recommended_for_you, as numbers into the page."""
+    `category,market,variant` in market_ranking and lists like it, and the customer in CUSTOMER_LISTS, as numbers into
+    the page."""
     shown: dict[str, tuple[int, int]]
     """What is counted -> how many the page has, how many there are."""
 
@@ -140,7 +145,7 @@ def read_window(
         "customerList": RECOMMENDED_FOR_YOU.name,
         "rankingList": MARKET_RANKING.name,
         "titles": TITLES,
-        "sourceWords": SOURCES,
+        "sourceWords": SOURCES | STANDING_SOURCES,
         "ruleWords": RULES,
         "signs": SIGNS,
         "silhouettes": SILHOUETTES,
@@ -173,9 +178,13 @@ def _lists(
     for table in chosen.tables:
         axes = [("product_id", products), *chosen.market_axes]
         lists[table.name] = _read_lists(lake, table, as_of, axes, texts, places_of(table, config))
-    lists[RECOMMENDED_FOR_YOU.name] = _customer_lists(lake, as_of, homes, texts, config.places)
+    axes = [("product_id", products), *chosen.market_axes]
+    lists[SOLD_OUT_ALTERNATIVES.name] = _read_lists(lake, SOLD_OUT_ALTERNATIVES, as_of, axes, texts, config.places)
+    for table in CUSTOMER_LISTS:
+        lists[table.name] = _customer_lists(lake, table, as_of, homes, texts, config.places)
     axes = [("category", numbers_of(categories)), *chosen.market_axes]
-    lists[MARKET_RANKING.name] = _read_lists(lake, MARKET_RANKING, as_of, axes, texts, config.places)
+    for table in (MARKET_RANKING, *PAGE_LISTS):
+        lists[table.name] = _read_lists(lake, table, as_of, axes, texts, config.places)
     return {name: found for name, found in lists.items() if found}
 
 
@@ -239,11 +248,13 @@ def _finite(scores: pa.Array) -> pa.Array:
     return pc.if_else(pc.is_finite(known), known, pa.scalar(0.0, pa.float32()))
 
 
-def _customer_lists(lake: Lake, as_of: date, homes: Mapping[str, str], texts: WindowTexts, places: int) -> ListRows:
+def _customer_lists(
+    lake: Lake, table: Table, as_of: date, homes: Mapping[str, str], texts: WindowTexts, places: int
+) -> ListRows:
     """Customer number -> list of the customer's own market."""
     markets = numbers_of(sorted(set(homes.values())))
     axes: Axes = [("customer_id", numbers_of(homes)), ("market", markets)]
-    found = _read_lists(lake, RECOMMENDED_FOR_YOU, as_of, axes, texts, places)
+    found = _read_lists(lake, table, as_of, axes, texts, places)
     own = {f"{number}": f"{number},{markets[market]}" for number, market in enumerate(homes.values())}
     return {number: found[key] for number, key in own.items() if key in found}
 

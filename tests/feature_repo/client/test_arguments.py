@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from feature_repo.client import ArgumentError, Recommendations, TooManyError
-from feature_repo.client.answers import BagPage, History, ListPage, Product, ProductPage, Ranking
+from feature_repo.client.answers import BagPage, History, ListPage, Page, Product, ProductPage, Ranking
 from feature_repo.online.reader import backend_at
 from tests.support.synthetic import Shape, publish
 
@@ -41,6 +41,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     "home": Recommendations.home,
     "category_page": Recommendations.category_page,
     "bag": Recommendations.bag,
+    "page": Recommendations.page,
     "rank": Recommendations.rank,
     "history": Recommendations.history,
     "product": Recommendations.product,
@@ -49,6 +50,7 @@ METHODS: dict[str, Callable[..., Any]] = {
 RIGHT = {
     "product_id": "P000001", "customer_id": "C00000001", "product_ids": ["P000001"], "market": "M0", "category": "*",
     "variant": "default", "places": 24, "recent": [("P000001", "click", 1_770_000_000)],
+    "lists": [("trending", "*")],
 }  # fmt: skip
 """A right value of every argument."""
 
@@ -71,7 +73,7 @@ def test_ten_thousand_hostile_ids_get_a_list_or_an_error_that_names_the_argument
         given = odd if argument != "product_ids" or rng.random() < 0.3 else ["P000001", odd]
         try:
             answer = METHODS[name](client, **({one: RIGHT[one] for one in arguments[name]} | {argument: given}))
-            assert isinstance(answer, ProductPage | ListPage | BagPage | Ranking | History | Product | list)
+            assert isinstance(answer, ProductPage | ListPage | Page | BagPage | Ranking | History | Product | list)
             answered += 1
         except ArgumentError as error:
             refused.append((argument, error.argument, str(error)))

@@ -27,7 +27,7 @@ from tests.support.repository import REPOSITORY
 from tests.support.synthetic import START, Shape, nights_in, publish, roll_back
 
 SHAPE = Shape(products=60, customers=40, ranked=40)
-EVERY_PAGE = ("product_page", "bag", "home", "category_page", "rank", "history", "product")
+EVERY_PAGE = ("product_page", "bag", "home", "category_page", "rank", "history", "product", "page")
 
 
 @pytest.fixture(params=["sqlite", "redis"])
@@ -52,6 +52,7 @@ def ask(client: Recommendations, page: str, n: int = 0) -> Any:
         "rank": lambda: client.rank(customer, products[: 20 + n % 20], market, "K1" if n % 2 else None),
         "history": lambda: client.history(customer),
         "product": lambda: client.product(product),
+        "page": lambda: client.page(market, [("buy_again", customer), ("reduced", customer), ("trending", "*")]),
     }[page]()
 
 

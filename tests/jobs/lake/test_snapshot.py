@@ -115,7 +115,7 @@ def test_what_differs_and_what_is_gone_is_told_exactly(
     lake = Lake(tmp_path_factory.mktemp("lake"))
     stage(lake, NIGHT, then)
     stage(lake, NEXT, now)
-    live = LiveRows(lake, YOU_MIGHT_ALSO_LIKE, SERVED, NIGHT)
+    live = LiveRows(lake, YOU_MIGHT_ALSO_LIKE, SERVED, 3, NIGHT)
     columns = [*YOU_MIGHT_ALSO_LIKE.key, *SERVED]
     batches = lake.snapshot(YOU_MIGHT_ALSO_LIKE).encoded(columns, NEXT, 2)
     differing = [row for batch in batches for row in live.differing(batch).select(["product_id", "market"]).to_pylist()]

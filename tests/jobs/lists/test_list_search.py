@@ -40,7 +40,7 @@ def test_the_first_a_market_sells_are_its_nearest(seed: int, products: int, n: i
     )  # fmt: skip
     searching = CandidateRetriever(ALTERNATIVES, index, assortment, cold, n * depth)
     for market in range(2):
-        found = searching.in_market(market, n)[np.arange(available[market].sum())]
+        found = searching.in_market(market, n, np.flatnonzero(available[market]))[np.arange(available[market].sum())]
         for row, product in enumerate(np.flatnonzero(available[market])):
             shown = [int(p) for p in found.rows[row] if p >= 0 and available[market, p]][:n]
             there = [int(p) for p in indexed if available[market, p] and p != product]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from jobs.errors import UserError
 from jobs.policy.parse import rules_of
-from jobs.policy.rules import ATTRIBUTES, COLUMNS, KINDS, MOST_RULES, PRODUCT_LISTS, TOUCH_POINTS, Rule
+from jobs.policy.rules import ATTRIBUTES, COLUMNS, KINDS, LISTS, MOST_RULES, PRODUCT_LISTS, TOUCH_POINTS, Rule
 from models.assembly.rulebook import DEFAULT_RULES
 
 GOOD: dict[str, dict[str, Any]] = {
@@ -63,7 +63,8 @@ def test_what_can_hold_where() -> None:
     everywhere = set(TOUCH_POINTS)
     can = {kind: set(KINDS[kind].touch_points) for kind in KINDS}
     assert can["exclude"] == can["boost"] == can["bury"] == can["brand_cap"] == can["size_run"] == everywhere
-    assert can["include"] == can["category_cap"] == everywhere - {"market_ranking"}
+    assert can["include"] == can["category_cap"] == set(LISTS)
+    assert "market_ranking" not in can["include"]
     assert can["price_window"] == can["mix_departments"] == set(PRODUCT_LISTS)
     assert can["repeat_purchase"] == {"recommended_for_you"}
 

@@ -11,9 +11,10 @@ import pytest
 from jobs.policy.compile import FIRST, note, unknown_names
 from jobs.policy.rules import TOUCH_POINTS
 from jobs.policy.variants import DefaultRules, Variant
+from jobs.tables.shop import BUY_AGAIN, MARKET_RANKING, PAGE_LISTS, RECENTLY_VIEWED, SOLD_OUT_ALTERNATIVES
 from models.assembly.rulebook import BRAND_CAP, CATEGORY_CAP, DEFAULT_RULES, GUARD, PRICE, Rulebook
 from models.vocabulary import Vocabulary
-from tests.support.policy_shop import BAG, NAMES, NIGHT, PAB, RANKING, RFY, VARIANT, YMAL, book, books, on
+from tests.support.policy_shop import BAG, NAMES, NIGHT, PAB, RFY, VARIANT, YMAL, book, books, on
 
 
 def test_without_rules_the_standing_ones_hold() -> None:
@@ -98,7 +99,9 @@ def test_what_is_excluded_is_not_included() -> None:
     assert rules.rulebook(YMAL, "GB", VARIANT, DefaultRules()).pins.tolist() == []
     assert rules.rulebook(YMAL, "FR", VARIANT, DefaultRules()).pins.tolist() == [0]
     assert rules.hidden_includes() == ["r0: 'P0' is excluded by r1"]
-    apart = books(on("product_id", "P0", "include", amount=1), on("brand", "Acme", "exclude", touch_point=RANKING))
+    apart = books(
+        on("product_id", "P0", "include", amount=1), on("brand", "Acme", "exclude", touch_point=MARKET_RANKING.name)
+    )
     assert apart.hidden_includes() == []
 
 
@@ -120,8 +123,9 @@ def test_a_rule_for_every_touch_point_holds_where_its_kind_can() -> None:
         YMAL: product_list,
         PAB: product_list,
         BAG: product_list,
+        SOLD_OUT_ALTERNATIVES.name: (0, 0, 0.5, False, 4),
         RFY: (1, 2, 0, True, 4),
-        RANKING: (0, 0, 0, True, 4),
+        **{table.name: (0, 0, 0, True, 4) for table in (MARKET_RANKING, *PAGE_LISTS, BUY_AGAIN, RECENTLY_VIEWED)},
     }
 
 

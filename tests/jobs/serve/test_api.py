@@ -81,6 +81,7 @@ def pages(shop: Any, n: int = 0) -> list[Any]:
         shop.product_page(product, market, recent=[(SHAPE.product_ids[(n + 7) % 60], "click", 1_770_000_000)]),
         shop.home(customer, market, [(product, "click", 1_770_000_000)]),
         shop.rank(None, SHAPE.product_ids[:20], market, recent=[(product, "purchase", 1_770_000_000)]),
+        shop.page(market, [("recommended_for_you", customer), ("reduced", customer), ("trending", "*")], places=4),
     ]
 
 
@@ -96,6 +97,7 @@ def test_the_answers_are_those_of_the_client(folder: Path, api: Served) -> None:
 
 BAG, RANK = {"product_ids": [PRODUCT], "market": MARKET}, {"customer_id": CUSTOMER, "product_ids": [PRODUCT]}
 CLICK = {"product_id": PRODUCT, "event": "click", "at": 1_770_000_000}
+LISTS = {"lists": [{"touch_point": "new_in", "owner": CUSTOMER}]}
 MISTAKES: list[tuple[str, str, Any, int, str]] = [
     ("GET", f"/products/{PRODUCT}", None, 400, "market: field required"),
     ("GET", f"/products/{PRODUCT}?market=", None, 400, "market: "),
@@ -112,6 +114,9 @@ MISTAKES: list[tuple[str, str, Any, int, str]] = [
     ("POST", "/bags", BAG | {"market": 7}, 400, "market: "),
     ("POST", "/bags", BAG | {"places": 1_000_000}, 400, "places: "),
     ("POST", "/bags", BAG | {"colour": "red"}, 400, "colour: "),
+    ("POST", "/pages", {"market": MARKET}, 400, "lists: field required"),
+    ("POST", "/pages", {"market": MARKET, "lists": [{"touch_point": "rank"}]}, 400, "lists[0] is of no touch point"),
+    ("POST", "/pages", {"market": MARKET, "lists": [{"owner": "x"}]}, 400, "lists[0]: field required"),
     ("POST", "/bags", ["x"], 400, "body: "),
     ("POST", "/bags", b"{", 400, "body: "),
     ("POST", "/bags", b"\xff", 400, "body: "),
@@ -177,7 +182,8 @@ def test_hostile_ids_get_a_list_or_a_line_that_names_the_field(api: Served, coun
             ("POST", "/bags", json.dumps(BAG | {"market": text, "variant": text}).encode()),
             ("POST", "/rank", json.dumps(RANK | {"market": "M0", "category": text, "variant": text}).encode()),
             ("GET", f"/products/{PRODUCT}?market={part}&variant={part}"),
-        )[n % 8])  # fmt: skip
+            ("POST", "/pages", json.dumps(LISTS | {"market": text, "variant": text}).encode()),
+        )[n % 9])  # fmt: skip
         found = json.loads(answer)
         assert status in seen, (name, answer)
         if status == 400:
@@ -209,7 +215,7 @@ def test_the_api_describes_itself(api: Served) -> None:
     }  # fmt: skip
     assert answers == {"/products/{product_id}": "ProductPage", "/customers/{customer_id}": "ListPage",
                        "/categories/{category}": "ListPage", "/bags": "BagPage", "/home": "ListPage",
-                       "/rank": "Ranking"}  # fmt: skip
+                       "/rank": "Ranking", "/pages": "Page"}  # fmt: skip
     assert found["components"]["schemas"]["ProductList"]["properties"]["scores"]["items"]["type"] == "number"
     page = HttpShop(api.url).ok("GET", "/docs").decode()
     assert "/products/{product_id}" in page and "<script" not in page and "https://" not in page
