@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from feature_repo.online.layout import DOUBLE, FLOATS, SECONDS, TEXT, WORD, WORDS, Feature
+from jobs.tables.audiences import AFFINITIES
 from jobs.tables.networks import ASSORTMENTS, NETWORKS
 from jobs.tables.shop import (
     BAG_EXTRAS,
@@ -43,6 +44,7 @@ ONLINE: dict[Table, tuple[str, ...]] = {
     BAG_EXTRAS: (*LIST, "categories"),
     RECOMMENDED_FOR_YOU: LIST,
     **dict.fromkeys(STANDING, LIST),
+    AFFINITIES: ("brands", "brand_lifts", "categories", "category_lifts", "colours", "colour_lifts", "price_level"),
 }
 """Table -> columns that are served online beside NIGHT; published in this order, so that products come before lists."""
 OWNER = "recommendations"
@@ -74,6 +76,10 @@ SERVICES: dict[str, tuple[str, tuple[Table, ...]]] = {
         (SOLD_OUT_ALTERNATIVES,),
     ),
     "customer_history_v1": ("A customer's recent events, by customer_id.", (CUSTOMER_SEQUENCES,)),
+    "customer_affinities_v1": (
+        "What a customer turns to more than is usual, with lifts, and their price level, by customer_id.",
+        (AFFINITIES,),
+    ),
     "product_details_v1": ("A product's name and attributes, by product_id.", (CATALOGUE,)),
     "customer_vector_v1": (
         "A customer's vector; its inner product with a product's of the same model_id is the score.",
@@ -88,7 +94,13 @@ STORED = {"STRING": WORD, "DOUBLE": DOUBLE, "ARRAY<STRING>": WORDS, "ARRAY<FLOAT
 """Column type -> type in the online store."""
 TEXTS = ("name", "image_url", "settings", "products")
 """Columns without a word list, since nearly every row has another value."""
-WORD_LISTS = {"product_ids": "product_id", "bought": "product_id", "categories": "category", "brands": "brand"}
+WORD_LISTS = {
+    "product_ids": "product_id",
+    "bought": "product_id",
+    "categories": "category",
+    "brands": "brand",
+    "colours": "colour",
+}
 """Column -> word list that it shares; other columns have one of their own name."""
 
 

@@ -12,6 +12,7 @@ from typing import Any, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
+from jobs.audiences.config import AudiencesConfig
 from jobs.clean.step import CleanConfig
 from jobs.embed import EmbedConfig
 from jobs.errors import UserError
@@ -38,6 +39,7 @@ class NightConfig:
     embed: EmbedConfig = field(default_factory=EmbedConfig)
     index: IndexConfig = field(default_factory=IndexConfig)
     lists: ListsConfig = field(default_factory=ListsConfig)
+    audiences: AudiencesConfig = field(default_factory=AudiencesConfig)
     gate: GateConfig = field(default_factory=GateConfig)
     publish: PublishConfig = field(default_factory=PublishConfig)
     report: ReportConfig = field(default_factory=ReportConfig)

@@ -1,4 +1,4 @@
-"""Lists the ten steps of a night in the order in which they run.
+"""Lists the eleven steps of a night in the order in which they run.
 
 The command line, the DAG, the ledger, the gates, the pages and the documentation read this table; it is inert.
 `jobs.nights.execute` calls the function of each step.
@@ -35,6 +35,7 @@ NIGHT = (
     Step("embed", "Customers and products to vectors.", GPU_POOL),
     Step("index", "FAISS indexes for both carousels.", SPARK_POOL),
     Step("lists", "Stage the top-N lists.", GPU_POOL),
+    Step("audiences", "What each customer turns to, and whom to write to about what.", SPARK_POOL),
     Step("gate", "Check the staged night; exit code 3 keeps last night live.", SPARK_POOL),
     Step("publish", "Push the checked night online and flip `published`."),
     Step("report", "Write the night's HTML pages."),

@@ -1,19 +1,23 @@
-"""Compiles the loops that a first night would wait longest for: of exact searches, and of the assembly of lists."""
+"""Compiles the loops that a first night would wait longest for: of searches, of the assembly of lists, of lifts."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from models.affinities import best_values
 from models.assembly.assembly import Candidates, ListShape, Owners, Tiers, assemble
 from models.assembly.rulebook import DEFAULT_RULES, Attributes, Rulebook
 from models.search.search import exact_top_n
+from models.sequences import Sequences
 
 
 def compile_loops() -> None:
-    """Search and assemble for one product, so that numba's cache has both loops afterwards."""
+    """Search, assemble and count for one product, so that numba's cache has these loops afterwards."""
     one, flag = np.zeros(1, np.int64), np.ones(1, bool)
     vectors = np.ones((1, 4), np.float32)
     exact_top_n(vectors, vectors, 1)
+    history = Sequences(np.array([0, 1]), np.zeros(1, np.int32), np.zeros(1, np.int8), one)
+    best_values(history, history.products, np.ones(1), (np.ones((1, 1)), np.zeros(1, np.int32)), 1, 1)
     attributes = Attributes(one, one, one, np.ones(1, np.float32), flag)
     none = np.full(1, -1, np.int16)
     book = Rulebook(

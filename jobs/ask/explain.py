@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
+from jobs.ask.campaigns import turned_to, written_to
 from jobs.ask.sizes import in_words, sizes_of_customer, why_not
 from jobs.errors import UserError
 from jobs.lake.lake import Lake
@@ -76,6 +77,10 @@ class Explanation:
     live_since: datetime | None
     sizes: str = ""
     """The customer's usual sizes, in words; empty for other lists, and where none is known."""
+    turns_to: str = ""
+    """Of a customer's list: what the customer turns to more than is usual."""
+    message: str = ""
+    """Of a customer's list: what the night writes to the customer about."""
 
 
 def default_touch_point(key: Mapping[str, str | None]) -> str:
@@ -145,6 +150,7 @@ def explain(
         one.night if one else None,
         one.at if one else None,
         in_words(sizes_of_customer(lake, night, row["customer_id"], row["market"])) if own else "",
+        *(ask(lake, night, row["customer_id"]) for ask in (turned_to, written_to) if table is RECOMMENDED_FOR_YOU),
     )
 
 
@@ -165,6 +171,7 @@ def print_explanation(found: Explanation, console: Console) -> None:
         "source": found.source,
         "rule": found.rule or "none moved it",
         **({"sizes": found.sizes} if found.sizes else {}),
+        **{name: text for name, text in (("turns to", found.turns_to), ("message", found.message)) if text},
         "night": f"{found.night}",
         "live": live,
         "run": found.run_id + (f", code {found.code_version}" if found.code_version else ""),

@@ -21,6 +21,7 @@ from jobs.lake.live import live_night
 from jobs.lake.reading import Wanted, matching, scan
 from jobs.lake.rows import night as night_predicate
 from jobs.settings import StepSettings
+from jobs.tables.audiences import AFFINITIES, CAMPAIGNS
 from jobs.tables.experiments import CUSTOMER_DAYS, EXPERIMENTS, OFF_POLICY, TOUCH_POINT_DAYS, VARIANTS
 from jobs.tables.impressions import IMPRESSIONS, OUTCOMES
 from jobs.tables.networks import ASSORTMENTS, NETWORKS
@@ -46,6 +47,7 @@ DATED = (
     NETWORKS,
     *TOUCH_POINTS,
     ASSORTMENTS,
+    AFFINITIES,
     RULE_EFFECTS,
 )
 """Tables of which no other night needs a night's rows."""
@@ -69,6 +71,8 @@ class RetentionConfig(StepSettings):
     """Days for which events are kept, at least 366; 0: for good. A full rebuild sees only kept events."""
     impressions_days: Annotated[int, Field(ge=14)] = 120
     """Days for which impressions and their outcomes are kept."""
+    campaigns_days: Annotated[int, Field(ge=90)] = 120
+    """Days for which campaigns are kept: what was sent counts for the caps of later nights."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -140,6 +144,7 @@ class Retention:
             (OUTCOMES, self.config.impressions_days),
             (CUSTOMER_DAYS, self.config.impressions_days),
             (TOUCH_POINT_DAYS, self.config.keep_records_days),
+            (CAMPAIGNS, self.config.campaigns_days),
         ):
             if days and self.lake.exists(table):
                 (day,), first = table.partition, self.as_of - timedelta(days=days)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from feature_repo.client.page import DEFAULT
 from jobs.cli.common import LAKE, EngineName, Place, Root, command, day_of, now
 from jobs.errors import UserError
+
+if TYPE_CHECKING:
+    from jobs.lake.lake import Lake
 
 PANEL = "Questions"
 Customer = Annotated[str | None, typer.Option(help="A customer id.")]
@@ -101,16 +105,22 @@ def context(
     from rich.console import Console
 
     from jobs.ask.context import alternatives_in_context, print_in_context
+
+    lake, night = _night_of(root, as_of)
+    print_in_context(alternatives_in_context(lake, night, customer, product, market, variant=variant), Console())
+
+
+def _night_of(root: Path, as_of: str | None) -> tuple[Lake, date]:
+    """(the lake as it was published, the live night), or (the lake as it is, the night that is given)."""
     from jobs.lake.live import publication
 
     lake = Place(root).lake()
-    live = publication(lake) if as_of is None else None
-    if live:
-        lake = lake.at(live.versions)
-    night = live.night if live else day_of(as_of) if as_of else None
-    if night is None:
+    if as_of is not None:
+        return lake, day_of(as_of)
+    live = publication(lake)
+    if live is None:
         raise UserError("no night is live; publish one, or give --as-of DATE for one that has vectors")
-    print_in_context(alternatives_in_context(lake, night, customer, product, market, variant=variant), Console())
+    return lake.at(live.versions), live.night
 
 
 @command(rich_help_panel=PANEL)
@@ -150,6 +160,53 @@ def experiments(as_of: Night = None, root: Root = LAKE) -> None:
     from jobs.ask.experiments import print_experiments
 
     print_experiments(Place(root).lake(), day_of(as_of) if as_of else None, Console())
+
+
+@command(rich_help_panel=PANEL)
+def campaigns(
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="A .csv or .ndjson file to write.")],
+    as_of: Night = None,
+    trigger: Annotated[str | None, typer.Option(help="Only the messages of one trigger.")] = None,
+    root: Root = LAKE,
+) -> None:
+    """Write whom to write to about what, as a published night has it, for an e-mail tool."""
+    from jobs.ask.campaigns import published_campaigns
+    from jobs.ask.exports import check_export, export
+
+    check_export(out)
+    rows = published_campaigns(Place(root).lake(), day_of(as_of) if as_of else None, trigger)
+    export(rows, out)
+    typer.echo(f"{rows.num_rows:,} messages written to {out}")
+
+
+@command(rich_help_panel=PANEL)
+def audience(
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="A .csv or .ndjson file to write.")],
+    brand: Annotated[str | None, typer.Option(help="A brand.")] = None,
+    category: Annotated[str | None, typer.Option(help="A category.")] = None,
+    product: Product = None,
+    size: Annotated[int, typer.Option(min=1, help="Most customers.")] = 10_000,
+    market: Annotated[str | None, typer.Option(help="Only customers of this market.")] = None,
+    active_days: Annotated[
+        int | None, typer.Option(min=1, help="Only customers with an event in so many days before the night.")
+    ] = None,
+    as_of: Night = None,
+    root: Root = LAKE,
+) -> None:
+    """Write the customers who most likely turn to a brand, a category or a product, the likeliest first."""
+    from jobs.ask.audience import AudienceQuestion
+    from jobs.ask.audience import audience as found
+    from jobs.ask.exports import check_export, export
+
+    check_export(out)
+    given = {"brand": brand, "category": category, "product_id": product}
+    asked = [(name, value) for name, value in given.items() if value is not None]
+    if len(asked) != 1:
+        raise UserError("give --brand NAME, --category NAME or --product ID, one of them")
+    lake, night = _night_of(root, as_of)
+    rows = found(lake, night, AudienceQuestion(*asked[0], size, market, active_days))
+    export(rows, out)
+    typer.echo(f"{rows.num_rows:,} customers written to {out}")
 
 
 @command(rich_help_panel=PANEL)

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from jobs.checks import Check, decide, gates_of, outcomes
 from jobs.errors import UserError
+from jobs.gate.audiences import audience_checks
 from jobs.gate.config import GateConfig
 from jobs.gate.counts import AT_ONCE, delete_counts, stamp_of, write_counts
 from jobs.gate.lists import GateInputs, ListFigures, churn, read_inputs, read_lists
@@ -95,6 +96,7 @@ def execute(lake: Lake, run: Run, config: GateConfig) -> Counts:
     known = len(inputs.customers)
     checks += model_checks(measured.result(), known, config, models, manifests)
     checks += size_checks(lake, run, inputs, before)
+    checks += audience_checks(lake, run, inputs)
     checks.append(
         Check(BASKETS, baskets, least=0, detail="baskets that People Also Bought and add-ons are counted from")
     )

@@ -34,6 +34,10 @@ def execute(step: str, lake: Lake, run: Run, config: NightConfig) -> Counts:
             from jobs.lists import step as lists
 
             return lists.execute(lake, run, config.lists)
+        case "audiences":
+            from jobs.audiences import step as audiences
+
+            return audiences.execute(lake, run, config.audiences)
         case "gate":
             from jobs.gate import step as gate
 

@@ -20,13 +20,14 @@ from jobs.lake.rows import arrow_schema
 from jobs.publish.store import REPO, OnlineStore
 from jobs.report.marks import mark_pages
 from jobs.run import Counts, Run
+from jobs.tables.audiences import CAMPAIGNS
 from jobs.tables.records import GATES, PUBLISHED
 from jobs.tables.shop import AVAILABILITY, RULE_EFFECTS
 from jobs.tables.table import Table
 
 SURFACES: tuple[Table, ...] = tuple(ONLINE)
 """Tables that are published, in this order: products and vectors come before the lists that refer to them."""
-BESIDE: tuple[Table, ...] = (AVAILABILITY, RULE_EFFECTS, GATES)
+BESIDE: tuple[Table, ...] = (AVAILABILITY, CAMPAIGNS, RULE_EFFECTS, GATES)
 """Tables of which the published rows are kept for readers of the lake, beside those that services read."""
 
 

@@ -5,6 +5,7 @@ It is inert data: DAGs, feature definitions and tests can import it at no cost.
 
 from __future__ import annotations
 
+from jobs.tables.audiences import AFFINITIES, CAMPAIGNS
 from jobs.tables.experiments import CUSTOMER_DAYS, EXPERIMENTS, OFF_POLICY, TOUCH_POINT_DAYS, VARIANTS
 from jobs.tables.impressions import IMPRESSIONS, OUTCOMES
 from jobs.tables.networks import ASSORTMENTS, NETWORKS
@@ -359,6 +360,8 @@ ALL = (
     NETWORKS,
     *TOUCH_POINTS,
     ASSORTMENTS,
+    AFFINITIES,
+    CAMPAIGNS,
     POLICY,
     RULE_EFFECTS,
     MODELS,

@@ -92,7 +92,7 @@ def test_any_field_of_any_step_can_be_set_and_is_part_of_what_identifies_a_run()
     [
         (
             "holdout_days=3",
-            r"--set holdout_days=3: NightConfig.holdout_days is unknown; there are clean, embed, .* train",
+            r"--set holdout_days=3: NightConfig.holdout_days is unknown; there are audiences, clean, embed, .* train",
         ),
         ("train.holdout=3", r"--set train.holdout=3: TrainConfig.holdout is unknown; there are budget, .*holdout_days"),
         ("train.holdout_days", r"--set 'train.holdout_days' has no value; write it like train.holdout_days=3"),

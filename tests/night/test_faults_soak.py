@@ -99,7 +99,7 @@ def test_a_redis_that_goes_away_leaves_last_night_live(
     with redis(port, tmp_path):
         assert nights.run(root, ("publish",), FIRST, raw, **more)[0] == 0
         before = nights.describe(root, True, **more)
-        staged = ("ingest", "sequences", "train", "embed", "index", "lists", "gate")
+        staged = ("ingest", "sequences", "train", "embed", "index", "lists", "audiences", "gate")
         assert nights.run(root, staged, SECOND, raw_with_a_new_day, **more)[0] == 0
     grown = appended(tmp_path)
     with redis(port, tmp_path) as server:

@@ -129,7 +129,7 @@ KILLS = (
     (("ingest",), "after a Spark write #1"),
     (("ingest", "sequences", "train", "embed", "index"), "within save_file indexes/*"),
     (("index", "lists"), "after the last batch for recommended_for_you #1"),
-    (("lists", "gate", "publish"), "before commit of published #1"),
+    (("lists", "audiences", "gate", "publish"), "before commit of published #1"),
     (("publish",), "after commit of published #1"),
     (("publish", "report"), "within write_bytes reports/*"),
 )

@@ -68,6 +68,7 @@ def test_live_is_what_was_published_until_it_is_published_again(shop: Shop) -> N
     (full, *_), first = longest(lake), publication(lake)
     assert first and full > SHORT and staged_since(lake, first) == []
     shop.step("lists", top_n=SHORT)
+    shop.step("audiences")
     assert longest(lake) == (full, full, full) and online(shop) == full
     assert YOU_MIGHT_ALSO_LIKE.name in status_of(lake, 1, datetime(2026, 5, 2, tzinfo=UTC)).staged_since
     row = lake.arrow(YOU_MIGHT_ALSO_LIKE, as_of=FIRST).to_pylist()[0]
@@ -131,6 +132,7 @@ def test_an_earlier_publication_is_loaded_where_the_store_lost_it(night: Shop, t
     (full, *_), first = longest(shop.lake), publication(shop.lake)
     assert first
     shop.step("lists", top_n=SHORT)
+    shop.step("audiences")
     shop.step("gate", accepted=ACCEPTED)
     shop.step("publish")
     store = shop.lake.work / "feast" / "online.db"
@@ -173,6 +175,7 @@ def test_pages_say_what_is_live_and_are_marked_when_that_changes(night: Shop, tm
     assert first and label(shop) == ("live", "shoppers see")
     before = page_path(shop.lake, FIRST, "shop").read_text("utf-8")
     shop.step("lists", top_n=SHORT)
+    shop.step("audiences")
     shop.step("gate", accepted=ACCEPTED)
     assert page_path(shop.lake, FIRST, "shop").read_text("utf-8") == before, "it shows what is still live"
     shop.step("report")

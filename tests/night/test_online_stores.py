@@ -153,9 +153,10 @@ def test_a_customer_is_forgotten_in_every_view_and_version(second_night: Shop, t
     store = shop.online()
     row = shop.rows(RECOMMENDED_FOR_YOU, SECOND)[0]
     customer, market = row["customer_id"], row["market"]
-    assert (
-        store.forget([customer, "C-nobody"]) == {customer: 3, "C-nobody": 0} and not store.forget([customer])[customer]
-    )
+    theirs = [table for table in SURFACES if table.key[0] == "customer_id"]
+    views = sum(any(one["customer_id"] == customer for one in shop.rows(table, SECOND)) for table in theirs)
+    assert store.forget([customer, "C-nobody"]) == {customer: views, "C-nobody": 0}
+    assert not store.forget([customer])[customer]
     assert store.read("home_v1", [{"customer_id": customer, "market": market}])[0]["product_ids"] is None
     for service in ("customer_history_v1", "customer_vector_v1"):
         assert store.read(service, [{"customer_id": customer}])[0]["night"] is None

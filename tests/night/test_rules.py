@@ -64,6 +64,7 @@ ROOMS = (
     ),
     ("jobs.ingest", "jobs.train", "jobs.embed", "jobs.index", "jobs.experiments"),
     ("jobs.lists",),
+    ("jobs.audiences",),
     ("jobs.gate",),
     ("jobs.publish", "jobs.report"),
     ("jobs.clean", "jobs.forget", "jobs.ask", "jobs.serve"),
@@ -233,6 +234,7 @@ OWNERS = {
     "sqlite3": ("feature_repo/online/sqlite_backend.py",),
     "faiss": ("models/search/search.py",),
     "numba": (
+        "models/affinity_kernels.py",
         "models/assembly/list_kernels.py",
         "models/assembly/plain_kernels.py",
         "models/copurchase/kernels.py",

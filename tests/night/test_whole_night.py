@@ -7,6 +7,7 @@ import pytest
 from jobs.lake.changes import unchanged
 from jobs.publish.step import BESIDE, SURFACES
 from jobs.steps import STEPS
+from jobs.tables.audiences import AFFINITIES, CAMPAIGNS
 from jobs.tables.networks import ASSORTMENTS, NETWORKS
 from jobs.tables.records import CORRECTED, EVALUATIONS, GATES, INPUTS, MODELS, PUBLISHED, RAW_FILES, REJECTED, RUNS
 from jobs.tables.shop import (
@@ -26,7 +27,7 @@ from tests.support.tables import assert_same_rows
 
 COMPARED = (
     EVENTS, REJECTED, RAW_FILES, CATALOGUE, AVAILABILITY, CUSTOMER_SEQUENCES, CUSTOMER_EMBEDDINGS, PRODUCT_EMBEDDINGS,
-    *LISTS, NETWORKS, ASSORTMENTS, MODELS, EVALUATIONS, GATES,
+    *LISTS, NETWORKS, ASSORTMENTS, AFFINITIES, CAMPAIGNS, MODELS, EVALUATIONS, GATES,
 )  # fmt: skip
 
 

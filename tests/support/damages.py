@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from jobs.run import fingerprint
+from jobs.tables.audiences import AFFINITIES, CAMPAIGNS
 from jobs.tables.networks import NETWORKS
 from jobs.tables.records import MODELS
 from jobs.tables.shop import (
@@ -238,7 +239,7 @@ def make_the_sequences_anew(shop: Shop, as_of: date) -> None:
 
 def lose_customers_everywhere(shop: Shop, as_of: date) -> None:
     """Every table agrees, but a tenth of the customers are gone."""
-    for table in (CUSTOMER_SEQUENCES, CUSTOMER_EMBEDDINGS, RECOMMENDED_FOR_YOU):
+    for table in (CUSTOMER_SEQUENCES, CUSTOMER_EMBEDDINGS, RECOMMENDED_FOR_YOU, AFFINITIES, CAMPAIGNS):
         shop.rewrite(table, lambda rows: [r for r in rows if hash_of(r["customer_id"]) % 10], as_of)
 
 
@@ -327,6 +328,7 @@ def lose_a_tenth_of_the_rows(shop: Shop, as_of: date) -> None:
         shop.rewrite(table, fewer, as_of)
     for table in TOUCH_POINTS:
         shop.rewrite(table, lambda rows: [without(r, gone) for r in rows], as_of)
+    shop.rewrite(CAMPAIGNS, lambda rows: [row for row in rows if not gone & set(row["product_ids"])], as_of)
 
 
 def without(row: dict[str, Any], gone: set[str]) -> dict[str, Any]:

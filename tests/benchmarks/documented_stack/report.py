@@ -41,7 +41,7 @@ GROUPS = (
     Group("online store", ("materialize",), ("publish",),
           "both: sequences, vectors and lists; ours also: catalogue, bag extras, ranked pages, one flip for all"),
 )  # fmt: skip
-BEYOND = ("gate", "report", "clean")
+BEYOND = ("audiences", "gate", "report", "clean")
 """Steps of ours that the documented stack has nothing for; in the whole night's total alone."""
 
 

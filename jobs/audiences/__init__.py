@@ -1,0 +1,1 @@
+"""Finds what each customer turns to, and whom to write to about what."""

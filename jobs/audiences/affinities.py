@@ -1,0 +1,90 @@
+"""Writes what each customer turns to, for the customers whose events changed or for all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.audiences.config import AudiencesConfig
+from jobs.audiences.settled import (
+    KINDS,
+    SettledShop,
+    going_on,
+    sequence_rows,
+    settle,
+    unfinished,
+    weights_of,
+)
+from jobs.lake.changes import changed_customers, known_since, night_before, replace_changed
+from jobs.lake.lake import Lake
+from jobs.model_inputs import Histories, customers_with
+from jobs.run import Run
+from jobs.tables.audiences import AFFINITIES
+from jobs.tables.shop import CUSTOMER_SEQUENCES
+from models.affinities import Numbers, best_values, mean_levels
+from models.ragged import offsets_of
+
+PLURAL = {"brand": "brands", "category": "categories", "colour": "colours"}
+
+
+def stage_affinities(lake: Lake, run: Run, config: AudiencesConfig) -> tuple[SettledShop, int]:
+    """(what the night's affinities are relative to, rows written); the next night goes on from finished ones alone."""
+    before = night_before(lake, AFFINITIES, run.as_of)
+    goes_on = before is not None and known_since(lake, CUSTOMER_SEQUENCES, before, run.as_of)
+    found = going_on(lake, before, run, config.affinities) if before and goes_on else None
+    unfinished(lake, run.as_of)
+    if before is None or found is None:
+        shop = settle(lake, run, config.affinities, config.batch_customers)
+        written = lake.replace(AFFINITIES, _rows(lake, run, shop, config, None), run)
+    else:
+        shop, new = found
+        changed = pc.field("as_of") > pa.scalar(before)
+        customers = changed_customers(lake, CUSTOMER_SEQUENCES, before, run.as_of)
+        # Events of a product from before it was in the catalogue: their customers' rows may be old.
+        others = list(customers_with(lake, run.as_of, new, ~changed)) if len(new) else []
+        early = pa.concat_arrays([pa.array([], pa.string()), *others])
+        filters = [changed] + [~changed & pc.field("customer_id").isin(early)] * bool(len(early))
+        rows = _rows(lake, run, shop, config, filters)
+        written = replace_changed(lake, AFFINITIES, rows, pa.concat_arrays([customers, early]), before, run)
+    shop.write(lake, run.as_of)
+    return shop, written
+
+
+def best_of(
+    shop: SettledShop, histories: Histories, weights: Numbers, kind: str, config: AudiencesConfig
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    """(values [n, places] of a kind, their lifts) of some customers; -1 where there are fewer."""
+    values, row = shop.codes[kind][histories.sequences.products], shop.rows_of(histories.markets)
+    settings = config.affinities
+    return best_values(histories.sequences, values, weights, (shop.usual[kind], row), settings.prior, settings.places)
+
+
+def _rows(
+    lake: Lake, run: Run, shop: SettledShop, config: AudiencesConfig, filters: list[pc.Expression] | None
+) -> Iterator[pa.RecordBatch]:
+    done = 0
+    for rows in sequence_rows(lake, run.as_of, filters, config.batch_customers):
+        if rows.num_rows:
+            yield _batch(shop, shop.histories(rows), config)
+            done += rows.num_rows
+            run.progress("customers' affinities", done, done)
+
+
+def _batch(shop: SettledShop, histories: Histories, config: AudiencesConfig) -> pa.RecordBatch:
+    """Rows of affinities."""
+    weights = weights_of(histories, config.affinities)
+    columns: dict[str, pa.Array] = {"customer_id": histories.customers}
+    for kind in KINDS:
+        values, lifts = best_of(shop, histories, weights, kind, config)
+        filled = values >= 0
+        offsets = pa.array(offsets_of(filled.sum(axis=1)).astype(np.int32))
+        columns[PLURAL[kind]] = pa.ListArray.from_arrays(offsets, shop.words[kind].decode(values[filled]))
+        columns[f"{kind}_lifts"] = pa.ListArray.from_arrays(offsets, pa.array(lifts[filled], pa.float32()))
+    levels = shop.levels[histories.sequences.products]
+    mean = mean_levels(histories.sequences, levels, weights, config.affinities.prior)
+    columns["price_level"] = pa.array(mean, from_pandas=True)
+    return pa.RecordBatch.from_pydict(columns)
