@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from jobs.lake.lake import Lake
 from jobs.lake.reading import StoredRow, matching, matching_old, of_night
 from jobs.lake.rows import among, arrow_schema
-from jobs.lists.sizes import SIZE_COLUMNS, CategoryOf, read_sizes, usual_sizes
+from jobs.lists.sizes import SIZE_COLUMNS, CategoryOf, has_sizes, read_sizes, usual_sizes
 from jobs.tables.shop import AVAILABILITY, CATALOGUE, CUSTOMER_SEQUENCES
 from jobs.text import clean
 from models.vocabulary import Vocabulary
@@ -20,15 +20,13 @@ from models.vocabulary import Vocabulary
 
 def sizes_of_customer(lake: Lake, night: date, customer_id: str, market: str) -> dict[str, str]:
     """Category -> the customer's usual size on a night, by category; empty for a shop without sizes."""
-    rows = _sequence(lake, night, customer_id)
+    if not has_sizes(lake, night) or not (rows := _sequence(lake, night, customer_id)):
+        return {}
     catalogue = lake.arrow(CATALOGUE, ("product_id", "category"), night)
     products, names = Vocabulary(catalogue["product_id"].combine_chunks()), Vocabulary.build(catalogue["category"])
     category = CategoryOf.named(names.encode(catalogue["category"], missing="negative").astype(np.int64), names)
-    if not rows or not lake.exists(AVAILABILITY):
-        return {}
     sizes = read_sizes(lake, night, products, Vocabulary([market]), category)
-    if sizes is None:
-        return {}
+    assert sizes is not None
     # The list's market counts, as it did when the list was made.
     row = {name: [rows[0][name]] for name in SIZE_COLUMNS} | {"market": [market]}
     fields = [arrow_schema(CUSTOMER_SEQUENCES).field(name) for name in (*SIZE_COLUMNS, "market")]

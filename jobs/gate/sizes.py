@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from jobs.checks import Check
 from jobs.gate.lists import GateInputs
 from jobs.lake.lake import Lake
-from jobs.lists.sizes import SIZE_COLUMNS, CategoryOf, Sizes, read_sizes, usual_sizes
+from jobs.lists.sizes import SIZE_COLUMNS, CategoryOf, Sizes, has_sizes, read_sizes, usual_sizes
 from jobs.model_inputs import list_offsets
 from jobs.run import Run
 from jobs.tables.shop import CATALOGUE, CUSTOMER_SEQUENCES, RECOMMENDED_FOR_YOU
@@ -30,12 +30,12 @@ def size_checks(lake: Lake, run: Run, inputs: GateInputs, before: Mapping[str, f
 
     `before` are the live night's figures.
     """
+    if not has_sizes(lake, run.as_of) and not before.get(SIZED):
+        return
     column = lake.arrow(CATALOGUE, ("category",), run.as_of)["category"]
     names = Vocabulary.build(column)
     category = CategoryOf.named(names.encode(column, missing="negative").astype(np.int64), names)
     sizes = read_sizes(lake, run.as_of, inputs.products, inputs.markets, category)
-    if sizes is None and not before.get(SIZED):
-        return
     sized = 0 if sizes is None else int(((sizes.run > 0) & inputs.available).sum())
     share, pairs = sized / max(int(inputs.available.sum()), 1), int(inputs.available.sum())
     detail = f"{sized:,} of {pairs:,} products in markets have sizes"

@@ -62,16 +62,24 @@ class Sizes:
         return Fit(dense, self.run[market], self.in_stock)
 
 
+KNOWN = pc.field("sizes_made").is_valid() & pc.field("available")
+"""Rows of availability from which sizes are read."""
+
+
+def has_sizes(lake: Lake, as_of: date) -> bool:
+    """Whether the night knows a size; statistics of files answer that without their rows."""
+    if not lake.exists(AVAILABILITY) or "sizes_made" not in lake.dataset(AVAILABILITY).schema.names:
+        return False  # older code wrote the table
+    of_night = KNOWN & (pc.field("as_of") == pa.scalar(as_of))
+    return bool(lake.dataset(AVAILABILITY).head(1, columns=["sizes_made"], filter=of_night).num_rows)
+
+
 def read_sizes(lake: Lake, as_of: date, products: Vocabulary, markets: Vocabulary, of: CategoryOf) -> Sizes | None:
     """The night's sizes; None for a shop that gives none."""
+    if not has_sizes(lake, as_of):
+        return None
     columns = ("product_id", "market", "sizes", "sizes_made")
-    if "sizes_made" not in lake.dataset(AVAILABILITY).schema.names:  # older code wrote the table
-        return None
-    known = pc.field("sizes_made").is_valid() & pc.field("available")
-    batches = [b for b in lake.batches(AVAILABILITY, columns, as_of, AT_ONCE, known) if b.num_rows]
-    if not batches:
-        return None
-    rows = pa.Table.from_batches(batches).combine_chunks()
+    rows = pa.Table.from_batches(list(lake.batches(AVAILABILITY, columns, as_of, AT_ONCE, KNOWN))).combine_chunks()
     product = products.encode(rows["product_id"], missing="negative").astype(np.int64)
     market = markets.encode(rows["market"], missing="negative").astype(np.int64)
     texts = [pc.binary_join(rows[name], BETWEEN).combine_chunks() for name in columns[2:]]
