@@ -20,7 +20,7 @@ from jobs.lists.assortment import Assortment
 from jobs.lists.builder import ListBuilder, ListGroup
 from jobs.lists.config import ListsConfig
 from jobs.lists.customer_changes import InputSnapshot, delete_snapshot, stale_lists
-from jobs.lists.sizes import SIZE_COLUMNS, CategoryOf, Sizes, usual_sizes
+from jobs.lists.sizes import SIZE_COLUMNS, CategoryOf, Sizes, UsualSizes, usual_sizes
 from jobs.lists.touch_points import COLD, FOR_YOU, MODEL
 from jobs.model_inputs import Bought, ProductVectors, matrix
 from jobs.policy.compile import policy_on
@@ -173,6 +173,7 @@ class Ranker:
         markets = assortment.markets.encode(batch["market"], missing="negative")
         sees = np.array([variant_of(c, self.experiment, self.variants) for c in batch["customer_id"].to_pylist()])
         owned, customers = Bought.of(batch, assortment.products, self.midnight), matrix(batch["vector"])
+        usual = self._usual_sizes(batch)
         for variant in self.variants:
             for market in np.unique(markets[sees == variant.name]).tolist():
                 chosen = np.flatnonzero((markets == market) & (sees == variant.name))
@@ -183,7 +184,7 @@ class Ranker:
                     continue
                 mine = self._kept_out(owned.take(chosen), market, variant)
                 depth = self.builder.candidates_per_customer(market, variant)
-                fit, left_out = self._fit(rows, market), 0
+                fit, left_out = self._fit(usual, chosen, market), 0
                 if fit is None:
                     found = self.search.best(customers[chosen], market, depth, mine)
                 else:
@@ -194,14 +195,20 @@ class Ranker:
                 lists, assembled = self.builder.batch(group, keys, found, owners, model_id, left_out)
                 yield lists.append_column(CUTOFF, _cutoff_scores(found, assembled))
 
-    def _fit(self, rows: pa.RecordBatch, market: int) -> Fit | None:
-        """What fits the customers of `rows` in their market; None for a shop without sizes."""
+    def _usual_sizes(self, batch: pa.RecordBatch) -> UsualSizes | None:
+        """Those of some customers; None for a shop without sizes."""
         assortment = self.builder.assortment
         if (sizes := assortment.sizes) is None:
             return None
         categories = CategoryOf.named(assortment.attributes.category, assortment.categories)
-        usual = usual_sizes(rows, assortment.products, categories, sizes.names, sizes.made)
-        return sizes.fit(market, usual, len(assortment.categories))
+        return usual_sizes(batch, assortment.products, categories, sizes.names, sizes.made)
+
+    def _fit(self, usual: UsualSizes | None, chosen: Rows, market: int) -> Fit | None:
+        """What fits the `chosen` customers of a market."""
+        assortment = self.builder.assortment
+        if usual is None or assortment.sizes is None:
+            return None
+        return assortment.sizes.fit(market, usual.take(chosen), len(assortment.categories))
 
     def _kept_out(self, owned: Bought, market: int, variant: Variant) -> Bought:
         """Purchases that keep a product out of a list: all but those that the policy says are due again."""
