@@ -119,7 +119,7 @@ def print_plan(lake: Lake, store: OnlineStore, to: Published, console: Console) 
     title = f"Rollback to {described(to)}: nothing is changed by this"
     grid = Grid(title=title, title_justify="left", box=None, padding=(0, 1))
     for heading in ("surface", "published", "online", "would be", "online rows to write"):
-        grid.add_column(heading)
+        grid.add_column(heading, no_wrap=heading == "surface")
     for table in SURFACES:
         rows = "none" if kept is not None else f"those of {shown.count(table, to.night):,} that differ"
         grid.add_row(table.name, published, online, str(to.night), rows)
