@@ -13,6 +13,7 @@ from jobs.tables.shop import (
     CUSTOMER_SEQUENCES,
     MARKET_RANKING,
     NEW_IN,
+    OUTFITS,
     PEOPLE_ALSO_BOUGHT,
     PRODUCT_EMBEDDINGS,
     RECENTLY_VIEWED,
@@ -42,6 +43,7 @@ ONLINE: dict[Table, tuple[str, ...]] = {
     YOU_MIGHT_ALSO_LIKE: LIST,
     PEOPLE_ALSO_BOUGHT: LIST,
     BAG_EXTRAS: (*LIST, "categories"),
+    OUTFITS: (*LIST, "looks", "roles", "shown_in"),
     RECOMMENDED_FOR_YOU: LIST,
     **dict.fromkeys(STANDING, LIST),
     AFFINITIES: ("brands", "brand_lifts", "categories", "category_lifts", "colours", "colour_lifts", "price_level"),
@@ -57,6 +59,11 @@ SERVICES: dict[str, tuple[str, tuple[Table, ...]]] = {
     "bag_page_v1": (
         "Bag page: small add-ons to a bag with a product, by product_id, market and variant.",
         (BAG_EXTRAS,),
+    ),
+    "outfits_v1": (
+        "Outfits of a product: looks of products that go together and with it, and which market shows which, by "
+        "product_id and variant.",
+        (OUTFITS,),
     ),
     "home_v1": ("Home page: the customer's own list, by customer_id and market.", (RECOMMENDED_FOR_YOU,)),
     "category_page_v1": (

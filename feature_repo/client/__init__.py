@@ -15,5 +15,7 @@ from feature_repo.client.answers import Shown as Shown
 from feature_repo.client.arguments import ArgumentError as ArgumentError
 from feature_repo.client.arguments import TooManyError as TooManyError
 from feature_repo.client.nights import StoreAwayError as StoreAwayError
+from feature_repo.client.outfits import Look as Look
+from feature_repo.client.outfits import OutfitPage as OutfitPage
 from feature_repo.client.ranking import Ranked as Ranked
 from feature_repo.client.recommendations import Recommendations as Recommendations

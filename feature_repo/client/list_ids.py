@@ -15,6 +15,7 @@ PLACES = {
     "ymal": "you_might_also_like",
     "pab": "people_also_bought",
     "bag": "bag_extras",
+    "look": "outfits",
     "home": "recommended_for_you",
     "page": "market_ranking",
     "rank": "market_ranking",

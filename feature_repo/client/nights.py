@@ -15,6 +15,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from feature_repo.client.answers import ProductList, Shown
+from feature_repo.client.outfits import MarketLooks
 from feature_repo.client.views import CACHED, HEAD, Key, made_of, read_for
 from feature_repo.online.backend import StoreUnableError
 from feature_repo.online.versions import Publication
@@ -45,6 +46,8 @@ def size_of(value: Any) -> int:
     if isinstance(value, ProductList):
         # A float is an object of 24 bytes and a pointer to it, a shared word only a pointer.
         return 250 + len(value.list_id) + len(value.product_ids) * (48 + 8 * bool(value.categories))
+    if isinstance(value, MarketLooks):
+        return 300 + 36 * len(value.shown_in) + sum(280 + 56 * len(look.product_ids) for look in value.looks)
     if isinstance(value, tuple) and hasattr(value[0], "nbytes"):
         return 240 + int(value[0].nbytes)
     return 0 if value is None else 700

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from feature_repo.client import views
 from feature_repo.client.answers import (
+    DEFAULT_VARIANT,
     EMPTY,
     EMPTY_BAG,
     MARKET_ORDER,
@@ -32,6 +33,7 @@ from feature_repo.client.arguments import Recent, check, check_count, checked_ev
 from feature_repo.client.bag import BagList, combine
 from feature_repo.client.list_ids import list_id
 from feature_repo.client.nights import CachedReader, Lookup
+from feature_repo.client.outfits import OutfitPage, outfit_page
 from feature_repo.client.page import DEFAULT, asked_of, first_of, variants_of, without_repeats
 from feature_repo.client.ranking import ALL_PRODUCTS, in_order, inner_products
 from feature_repo.client.sessions import Sessions, in_context
@@ -125,6 +127,17 @@ class Recommendations:
         shown, lists = self._answer(both)
         similar, bought = lists or (None, None)
         return ProductPage(shown, similar or _nothing(shown), bought or _nothing(shown))
+
+    def outfits(self, product_id: str, market: str, variant: str = DEFAULT) -> OutfitPage:
+        """Looks of products of other roles that go together and with a product, all of them sold in the market; none
+        for a product that it does not sell.
+        """
+        check(product_id=product_id, market=market, variant=variant)
+        variants = variants_of(variant)
+        found = self.nights.look([(views.OUTFITS, (product_id, one)) for one in variants])
+        place = next((place for place, one in enumerate(found.values) if one is not None), 0)
+        name = list_id(found.live.published_at, "look", market, variant, product_id)
+        return outfit_page(found.shown, found.values[place], market, DEFAULT_VARIANT if place else OWN, name)
 
     def home(self, customer_id: str | None, market: str, recent: Recent = ()) -> ListPage:
         """A customer's own list in a market; the market's order for one who has none there.

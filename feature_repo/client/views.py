@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from feature_repo.client.answers import LEFT_EMPTY, MARKET_ORDER, OWN, ProductList
 from feature_repo.client.list_ids import PLACES, list_id
+from feature_repo.client.outfits import market_looks
 from feature_repo.client.ranking import ALL_PRODUCTS
 
 if TYPE_CHECKING:  # it imports NumPy
@@ -28,6 +29,7 @@ CATALOGUE, HISTORY, HOME = "catalogue", "customer_sequences", "recommended_for_y
 PRODUCT_VECTOR, CUSTOMER_VECTOR = "product_embeddings", "customer_embeddings"
 NETWORKS, ASSORTMENTS = "networks", "assortments"
 ALTERNATIVES, GOES_WITH, EXTRAS, ORDER = "you_might_also_like", "people_also_bought", "bag_extras", "market_ranking"
+OUTFITS = "outfits"
 INSTEAD, AGAIN, VIEWED = "sold_out_alternatives", "buy_again", "recently_viewed"
 TRENDING, REDUCED, NEW_IN = "trending", "reduced", "new_in"
 CODES = {table: code for code, table in PLACES.items() if code != "rank"}
@@ -37,7 +39,9 @@ HEAD = "head"
 """Not a view: the first HEAD_PLACES of a market's order of all products, by (market, variant); for the unknown."""
 HEAD_PLACES = 24
 
-CACHED = frozenset((CATALOGUE, PRODUCT_VECTOR, ALTERNATIVES, GOES_WITH, EXTRAS, INSTEAD, ASSORTMENTS, *OF_PAGES))
+CACHED = frozenset(
+    (CATALOGUE, PRODUCT_VECTOR, ALTERNATIVES, GOES_WITH, EXTRAS, INSTEAD, ASSORTMENTS, OUTFITS, *OF_PAGES)
+)
 """Views whose rows a process caches; customers are too many."""
 
 
@@ -62,12 +66,14 @@ def name_of(key: Key, published_at: datetime) -> str:
 
 
 def made_of(key: Key, row: OnlineRow | None, published_at: datetime) -> Any:
-    """The value of a row: a ProductList, a Vector, an Assortment, or the features; None where there is no row."""
+    """The value of a row: a ProductList, MarketLooks, a Vector, an Assortment, or the features; None without a row."""
     if row is None:
         return None
     view, features = key[0], row.features
     if view in (PRODUCT_VECTOR, CUSTOMER_VECTOR):
         return None if features["vector"] is None else (features["vector"], features["model_id"] or "")
+    if view == OUTFITS:
+        return market_looks(features)
     if view in (CATALOGUE, HISTORY, NETWORKS):
         return features if features.get("product_ids", ()) is not None else None
     if view == ASSORTMENTS:

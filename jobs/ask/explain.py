@@ -27,6 +27,7 @@ from jobs.tables.records import MODELS, RUNS
 from jobs.tables.shop import (
     CATALOGUE,
     MARKET_RANKING,
+    OUTFITS,
     RECOMMENDED_FOR_YOU,
     RULE_EFFECTS,
     SOURCES,
@@ -81,6 +82,8 @@ class Explanation:
     """Of a customer's list: what the customer turns to more than is usual."""
     message: str = ""
     """Of a customer's list: what the night writes to the customer about."""
+    look: str = ""
+    """The look and the role in it, of an outfit."""
 
 
 def default_touch_point(key: Mapping[str, str | None]) -> str:
@@ -104,7 +107,7 @@ def explain(
     """
     if touch_point not in TITLES:
         raise UserError(f"--touch-point {touch_point!r} is not one of {', '.join(TITLES)}")
-    table = next(table for table in TOUCH_POINTS if table.name == touch_point)
+    table = next(table for table in (*TOUCH_POINTS, OUTFITS) if table.name == touch_point)
     one = publication(lake)
     night = as_of or (one.night if one else None)
     if night is None:
@@ -112,6 +115,8 @@ def explain(
     live = one is not None and (as_of is None or (one.night == night and table.name not in staged_since(lake, one)))
     lake = live_lake(lake) if live else lake
     row = _list(lake, table, night, key)
+    if table is OUTFITS and key.get("market"):
+        row = _in_market(row, str(key["market"]))
     owner, at, length = _owner(table, row), position - 1, len(row["product_ids"])
     own = table is RECOMMENDED_FOR_YOU
     if own and (asked := key.get("product_id")):
@@ -121,7 +126,7 @@ def explain(
         at = row["product_ids"].index(asked)
         position = at + 1
     if not 0 <= at < length:
-        short = f" ({clean(row['short_reason'])})" if row["short_reason"] else ""
+        short = f" ({clean(row['short_reason'])})" if row.get("short_reason") else ""
         places = f"the places 1 to {length}" if length else "no place"
         raise UserError(f"--position {position}: the list for {owner} of {night} has {places}{short}")
     product = row["product_ids"][at]
@@ -150,7 +155,9 @@ def explain(
         one.night if one else None,
         one.at if one else None,
         in_words(sizes_of_customer(lake, night, row["customer_id"], row["market"])) if own else "",
-        *(ask(lake, night, row["customer_id"]) for ask in (turned_to, written_to) if table is RECOMMENDED_FOR_YOU),
+        turned_to(lake, night, row["customer_id"]) if own else "",
+        written_to(lake, night, row["customer_id"]) if own else "",
+        f"{clean(row['looks'][at])}, {clean(row['roles'][at]) or 'no role'}" if table is OUTFITS else "",
     )
 
 
@@ -169,6 +176,7 @@ def print_explanation(found: Explanation, console: Console) -> None:
         "product": ", ".join(text for text in (found.product_id, found.name, found.brand) if text),
         "score": f"{found.score:.4f}",
         "source": found.source,
+        **({"look": found.look} if found.look else {}),
         "rule": found.rule or "none moved it",
         **({"sizes": found.sizes} if found.sizes else {}),
         **{name: text for name, text in (("turns to", found.turns_to), ("message", found.message)) if text},
@@ -213,6 +221,13 @@ def _list(lake: Lake, table: Table, night: date, key: Mapping[str, str | None]) 
             f"one of {', '.join(row['market'] for row in rows)}"
         )
     return rows[0]
+
+
+def _in_market(row: StoredRow, market: str) -> StoredRow:
+    """Outfits as a market shows them."""
+    shown = [f"{look}:{market}" in row["shown_in"] for look in row["looks"]]
+    parts = ("product_ids", "scores", "sources", "rules", "looks", "roles")
+    return row | {name: [value for value, here in zip(row[name], shown, strict=True) if here] for name in parts}
 
 
 def _with_key(

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as Grid
 
-from feature_repo.client import History, ProductList, Recommendations, TooManyError
+from feature_repo.client import History, OutfitPage, ProductList, Recommendations, TooManyError
 from feature_repo.client.answers import FRESH, OWN
 from feature_repo.client.arguments import Recent
 from feature_repo.client.page import DEFAULT
@@ -48,7 +48,9 @@ def print_product(
     variant: str = DEFAULT,
     recent: Recent = (),
 ) -> None:
-    """Print a product's two carousels, the first one after `recent` events; raises UserError without a market."""
+    """Print a product's two carousels, the first one after `recent` events, and its outfits; raises UserError without
+    a market.
+    """
     if market is None:
         raise UserError("a product's carousels are per market; give --market as well")
     details = client.product(product)
@@ -61,6 +63,7 @@ def print_product(
         console.print("The live catalogue does not have the product.")
     _print_list(client, console, "You Might Also Like", page.you_might_also_like, market)
     _print_list(client, console, "People Also Bought", page.people_also_bought, market)
+    _print_looks(client, console, client.outfits(product, market, variant))
 
 
 def print_ranking(
@@ -143,6 +146,12 @@ def _print_list(client: Recommendations, console: Console, title: str, shown: Pr
         title = f"{title}: has no list of its own, a service shows the {shown.origin}"
     columns = {"why": shown.sources} if shown.sources else {"score": [f"{score:.4f}" for score in shown.scores]}
     print_products(client, console, title, shown.product_ids, columns)
+
+
+def _print_looks(client: Recommendations, console: Console, page: OutfitPage) -> None:
+    for number, look in enumerate(page.looks, 1):
+        columns = {"role": look.roles, "why": look.sources}
+        print_products(client, console, f"Complete the look, {number}", look.product_ids, columns)
 
 
 def _plain(text: str | None) -> str:

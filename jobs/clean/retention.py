@@ -32,6 +32,7 @@ from jobs.tables.shop import (
     CUSTOMER_EMBEDDINGS,
     CUSTOMER_SEQUENCES,
     EVENTS,
+    OUTFITS,
     PRODUCT_EMBEDDINGS,
     RULE_EFFECTS,
     TOUCH_POINTS,
@@ -48,6 +49,7 @@ DATED = (
     *TOUCH_POINTS,
     ASSORTMENTS,
     AFFINITIES,
+    OUTFITS,
     RULE_EFFECTS,
 )
 """Tables of which no other night needs a night's rows."""

@@ -120,6 +120,7 @@ def in_words(rule: Rule) -> str:
         "category_cap": f"{most} of a category",
         "mix_departments": f"lists of {rule.value} may show {rule.shown}",
         "price_window": f"price {' '.join(bounds)} times the product's",
+        "outfit": f"{', '.join(rule.set_of)} together",
         "repeat_purchase": f"{which} again after {amount} days",
         "size_run": f"last below {amount} of its sizes",
     }[rule.kind]

@@ -20,6 +20,7 @@ from jobs.gate.config import GateConfig
 from jobs.gate.counts import AT_ONCE, delete_counts, stamp_of, write_counts
 from jobs.gate.lists import GateInputs, ListFigures, churn, read_inputs, read_lists
 from jobs.gate.models import model_checks, read_models
+from jobs.gate.outfits import OUTFIT_GATES, outfit_checks
 from jobs.gate.sizes import MISFITS, SIZED, size_checks
 from jobs.index_manifest import check_index, read_manifest
 from jobs.lake.lake import Lake
@@ -53,7 +54,7 @@ GROWTH = 1.2
 """Baskets, as a multiple of the live night's, above which a co-purchase model is another."""
 INDEXED = (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT)
 """Tables that the night's two indexes are named after."""
-SELDOM = {"customers", "champion_quality", "champion_fresh", MISFITS, SIZED} | {
+SELDOM = {"customers", "champion_quality", "champion_fresh", MISFITS, SIZED, *OUTFIT_GATES} | {
     f"{table.name}_{kind}"
     for table in TOUCH_POINTS
     for kind in ("rows", "churn", "full", "bestsellers", "concentration", "fallbacks", "catalogue", "empty_markets")
@@ -93,6 +94,7 @@ def execute(lake: Lake, run: Run, config: GateConfig) -> Counts:
                 checks += _spread_checks(config, table, found, inputs, before, informed[table])
             if live:
                 checks += _change_checks(config, table, found, live.night, grown and table in CO_PURCHASED)
+    checks += outfit_checks(lake, run, config, inputs, live)
     known = len(inputs.customers)
     checks += model_checks(measured.result(), known, config, models, manifests)
     checks += size_checks(lake, run, inputs, before)

@@ -87,7 +87,7 @@ REJECTED = {
     "missing touch point": Remedy(None, "give the list_id that the answer had, or the touch_point"),
     "unknown touch point": Remedy(
         "touch_point",
-        "you_might_also_like, people_also_bought, bag_extras, recommended_for_you and market_ranking are read; "
+        "you_might_also_like, people_also_bought, bag_extras, outfits, recommended_for_you, market_ranking are read; "
         "CASE touch_point WHEN 'home' THEN 'recommended_for_you' .. END",
     ),
     "availability is neither true nor false": Remedy(

@@ -14,7 +14,7 @@ from jobs.errors import UserError
 from jobs.ingest.text import BROKEN
 from jobs.lake.forgotten import LEFT_OUT
 from jobs.tables.impressions import IMPRESSIONS
-from jobs.tables.shop import AVAILABILITY, CATALOGUE, EVENTS, TOUCH_POINTS
+from jobs.tables.shop import AVAILABILITY, CATALOGUE, EVENTS, OUTFITS, TOUCH_POINTS
 
 EVENT_COLUMNS = tuple(name for name in EVENTS.names if name not in ("event_date", "as_of", "run_id"))
 IMPRESSION_COLUMNS = tuple(n for n in IMPRESSIONS.names if n not in ("counted", "as_of", "run_id"))
@@ -272,7 +272,7 @@ def validate_impressions(
     fault = F.coalesce(
         *_fault_of_ids(),
         F.when(F.col("touch_point").isNull(), "missing touch point"),
-        F.when(~F.col("touch_point").isin(*[table.name for table in TOUCH_POINTS]), "unknown touch point"),
+        F.when(~F.col("touch_point").isin(*[table.name for table in (*TOUCH_POINTS, OUTFITS)]), "unknown touch point"),
         *_fault_of_time("shown_at"),
         F.when(F.col("listed_id").isNull(), "unknown product"),
     )

@@ -17,7 +17,7 @@ from jobs.lists.short import short_reasons
 from jobs.lists.touch_points import CATEGORY, FOR_YOU, GLOBAL, MARKET, POLICY, RANKED_PAGE, TouchPoint
 from jobs.policy.compile import Names, Policy, Rulebooks
 from jobs.policy.variants import Variant
-from jobs.tables.shop import SOURCES, STANDING_SOURCES
+from jobs.tables.shop import OUTFITS, SOURCES, STANDING_SOURCES
 from jobs.tables.table import Table
 from models.arrays import BoolMask, Rows
 from models.assembly.assembly import Assembled, Candidates, ListShape, Owners, Tiers, assemble, rankings
@@ -217,7 +217,10 @@ class ListBuilder:
         return Candidates(rows, scores, np.where(rows >= 0, labels[rows], -1).astype(np.int8))
 
     def effects(self) -> list[dict[str, object]]:
-        """Rows of rule_effects: every rule of the policy, and the default rules that changed a list."""
+        """Rows of rule_effects: every rule of the policy, and the default rules that changed a list; of outfits an
+        editor's sets alone.
+        """
+        sets = {rule.rule_id for rule in self.policy.rules if rule.kind == "outfit"}
         return [
             {
                 "rule_id": name,
@@ -228,7 +231,7 @@ class ListBuilder:
             }
             for (table, variant), count in self.counts.items()
             for name in (*DEFAULT_RULES, *(rule.rule_id for rule in self.policy.rules))
-            if count.rules[name] or name not in DEFAULT_RULES
+            if count.rules[name] or (name not in DEFAULT_RULES and (name in sets) == (table is OUTFITS))
         ]
 
     def _tiers(self, point: TouchPoint, market: int, owners: Rows) -> Tiers:

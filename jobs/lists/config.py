@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Annotated, Literal
 
-from pydantic import PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from jobs.errors import UserError
 from jobs.policy.variants import DEFAULT, Variant, check_variants
@@ -26,6 +27,40 @@ class PopularConfig(StepSettings):
     """Nights for which one snapshot of popularity pads short lists; category pages follow the events every night."""
 
 
+Role = Literal["top", "bottom", "dress", "shoes", "outer layer", "bag", "accessory", "none"]
+
+
+@dataclass(frozen=True)
+class OutfitsConfig(StepSettings):
+    """How outfits are made of a product and others; weights were chosen on held-out baskets where they could be
+    (`tests.benchmarks.outfits`).
+    """
+
+    roles: dict[str, Role] = field(default_factory=dict)
+    """Category -> what its products are in an outfit; other categories go by their words."""
+    looks: Annotated[int, Field(ge=1, le=10)] = 2
+    """Most looks of a product in a market."""
+    choices: Annotated[int, Field(ge=1, le=50)] = 12
+    """Most looks of a product over all markets, which sell different products."""
+    pieces: Annotated[int, Field(ge=2, le=5)] = 4
+    """Most products of a look beside the one it belongs to."""
+    depth: PositiveInt = 24
+    """Candidates of each role for a product, over all markets."""
+    bought_weight: NonNegativeFloat = 0.25
+    """Weight of the log-probability to be bought together."""
+    viewed_weight: NonNegativeFloat = 1.0
+    """The same of being looked at in one visit."""
+    colour_weight: NonNegativeFloat = 0.15
+    """What two colours that do not go together cost."""
+    level_weight: NonNegativeFloat = 0.3
+    """What a price level costs that is e times as high in its category as the other one's."""
+    season_weight: NonNegativeFloat = 0.05
+    """What a launch 90 days apart costs."""
+    stock_weight: NonNegativeFloat = 0.4
+    """Weight of the log of the share of markets that sell a piece, of those that still lack a look; twice it for the
+    second look, and so on."""
+
+
 @dataclass(frozen=True)
 class ListsConfig(StepSettings):
     """How long lists are, and how the places that a model leaves open are padded."""
@@ -43,6 +78,8 @@ class ListsConfig(StepSettings):
     """First places of a list that the other lists of its page do not repeat."""
     batch_customers: PositiveInt = 100_000
     """Customers held in memory at once; each market's products are prepared again for every batch."""
+    outfits: OutfitsConfig = field(default_factory=OutfitsConfig)
+    """Sets of products that go together."""
     device: str = "auto"
     """Where nearest products are searched: auto (CUDA if available, else CPU), cpu or cuda. The lists are equal bit for
     bit."""

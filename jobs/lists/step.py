@@ -15,6 +15,7 @@ from jobs.lists.assortments import stage_assortments
 from jobs.lists.builder import ListBuilder, ListGroup
 from jobs.lists.config import ListsConfig
 from jobs.lists.customer_lists import stage_customer_lists
+from jobs.lists.outfits import stage_outfits
 from jobs.lists.product_lists import read_indexes, stage_product_lists
 from jobs.lists.standing import page_owners, stage_standing_lists
 from jobs.lists.touch_points import CAROUSELS, RANKED_PAGE
@@ -43,8 +44,9 @@ def execute(lake: Lake, run: Run, config: ListsConfig) -> Counts:
     of_customers = builder.without_counts()
     with ThreadPoolExecutor(1) as pool:  # customer lists leave cores idle at times, and all of them on a cluster
         product_lists = pool.submit(stage_product_lists, lake, builder, indexes, cold, config, run)
+        outfits = pool.submit(stage_outfits, lake, builder, indexes, config.outfits, config.variants, run)
         stage_customer_lists(lake, of_customers, vectors, config, run)
-        written = product_lists.result()
+        written, without_outfits = product_lists.result(), outfits.result()
     builder.counts |= of_customers.counts
     stage_assortments(lake, builder, config, run)
     stage_standing_lists(lake, builder, config, run)
@@ -52,7 +54,8 @@ def execute(lake: Lake, run: Run, config: ListsConfig) -> Counts:
     lake.replace_rows(RULE_EFFECTS, builder.effects(), run)
     record_variants(lake, run, config.experiment, config.variants, (config.starts_on, config.ends_on))
     bought = indexes[PEOPLE_ALSO_BOUGHT].manifest
-    return _counts(builder, written, _lacking(vectors.model_id, bought.get("paired", 1.0)))
+    lacking = [*_lacking(vectors.model_id, bought.get("paired", 1.0)), *filter(None, [without_outfits])]
+    return _counts(builder, written, lacking)
 
 
 def _lacking(model_id: str, paired: float) -> list[str]:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from jobs.errors import UserError
 from jobs.lake.lake import Lake
 from jobs.policy.parse import rules_of
-from jobs.policy.rules import ANY, ATTRIBUTES, COLUMNS, KINDS, TOUCH_POINTS, Rule
+from jobs.policy.rules import ANY, ATTRIBUTES, COLUMNS, EVERYWHERE, KINDS, Rule
 from jobs.policy.variants import DefaultRules, Variant
 from jobs.tables.shop import POLICY, RECOMMENDED_FOR_YOU
 from jobs.text import clean
@@ -56,7 +56,7 @@ class Policy:
 
     def holding(self, touch_point: str, market: str, variant: Variant) -> tuple[int, ...]:
         """Numbers of the rules for the lists of a touch point, market and variant, rising."""
-        assert touch_point in TOUCH_POINTS, touch_point
+        assert touch_point in EVERYWHERE, touch_point
         if not variant.policy:
             return ()
         return tuple(

@@ -20,6 +20,8 @@ PRODUCT_LISTS = tuple(table.name for table in (*shop.PRODUCT_LISTS, shop.SOLD_OU
 TOUCH_POINTS = tuple(table.name for table in shop.TOUCH_POINTS)
 LISTS = tuple(table.name for table in shop.LISTS)
 """Touch points with lists that are filled up, whatever there is to show."""
+OUTFITS = shop.OUTFITS.name
+EVERYWHERE = (*TOUCH_POINTS, OUTFITS)
 COLUMNS = tuple(name for name in shop.POLICY.names if name not in ("as_of", "run_id"))
 """Columns that merchandisers fill in; the command adds the day and the run."""
 ANY = "*"
@@ -27,6 +29,8 @@ ANY = "*"
 MOST_RULES = 5_000
 """Rule numbers are 16 bits wide, and nobody can answer for more rules than that."""
 LONGEST_ID = 100
+SET = (2, 8)
+"""Fewest and most products of an editor's set."""
 
 
 def _only(pattern: str, wanted: str, *types: type) -> BeforeValidator:
@@ -107,7 +111,7 @@ class Rule(BaseModel):
     @classmethod
     def _check_touch_point(cls, name: str | None, info: ValidationInfo) -> str | None:
         if name is not None and name not in cls.touch_points:
-            fault = f"cannot have {info.data['kind']}: {cls.why}" if name in TOUCH_POINTS else "is unknown"
+            fault = f"cannot have {info.data['kind']}: {cls.why}" if name in EVERYWHERE else "is unknown"
             raise ValueError(f"{fault}; it must be {' or '.join(cls.touch_points)}, or empty for all of them")
         return name
 
@@ -164,7 +168,14 @@ class Rule(BaseModel):
         """(attribute, value) of the products that it names; not those of all departments."""
         if self.kind == "mix_departments":
             return [("department", value) for value in (self.value, self.shown) if value is not None and value != ANY]
+        if self.kind == "outfit":
+            return [("product_id", product) for product in self.set_of]
         return [] if self.attribute is None or self.value is None else [(self.attribute, self.value)]
+
+    @property
+    def set_of(self) -> list[str]:
+        """The products of an editor's set, each once, in their order."""
+        return list(dict.fromkeys(re.findall(r"[^,\s]+", self.value or "")))
 
     def as_json(self) -> str:
         """The rule as one JSON object without empty columns."""
@@ -175,6 +186,7 @@ class Rule(BaseModel):
 class Exclude(Rule):
     """Keeps products out of lists."""
 
+    touch_points = EVERYWHERE
     kind: Literal["exclude"]
     attribute: Attribute
     value: Text
@@ -219,7 +231,7 @@ class CategoryCap(Rule):
 class MixDepartments(Rule):
     """Lets the lists of one department's products show products of another."""
 
-    touch_points = PRODUCT_LISTS
+    touch_points = (*PRODUCT_LISTS, OUTFITS)
     why = "only lists that belong to a product have a department and a price to compare with"
     kind: Literal["mix_departments"]
     value: Annotated[Text, Field(description=f"department of the product whose list it is, or {ANY}")]
@@ -229,7 +241,7 @@ class MixDepartments(Rule):
 class PriceWindow(Rule):
     """Limits the prices in a list to shares of the price of the product whose list it is."""
 
-    touch_points = PRODUCT_LISTS
+    touch_points = MixDepartments.touch_points
     why = MixDepartments.why
     kind: Literal["price_window"]
     low: Annotated[Number, Field(ge=0, le=1000)] | None = None
@@ -269,7 +281,35 @@ class SizeRun(Rule):
     ]
 
 
-AnyRule = Exclude | Include | Move | BrandCap | CategoryCap | MixDepartments | PriceWindow | RepeatPurchase | SizeRun
+class OutfitSet(Rule):
+    """Shows products together as the first look of each of them."""
+
+    touch_points = (OUTFITS,)
+    why = "only outfits show products as a set"
+    kind: Literal["outfit"]
+    value: Annotated[Text, Field(description=f"the ids of {SET[0]} to {SET[1]} products, parted by commas or blanks")]
+
+    @field_validator("value")
+    @classmethod
+    def _check_set(cls, value: str) -> str:
+        named = len(set(re.findall(r"[^,\s]+", value)))
+        if not SET[0] <= named <= SET[1]:
+            raise ValueError(f"names {named} products; a set has {SET[0]} to {SET[1]}")
+        return value
+
+
+AnyRule = (
+    Exclude
+    | Include
+    | Move
+    | BrandCap
+    | CategoryCap
+    | MixDepartments
+    | PriceWindow
+    | RepeatPurchase
+    | SizeRun
+    | OutfitSet
+)
 KINDS: dict[str, type[Rule]] = {
     kind: model for model in get_args(AnyRule) for kind in get_args(model.model_fields["kind"].annotation)
 }

@@ -22,11 +22,13 @@ from jobs.report.marks import mark_pages
 from jobs.run import Counts, Run
 from jobs.tables.audiences import CAMPAIGNS
 from jobs.tables.records import GATES, PUBLISHED
-from jobs.tables.shop import AVAILABILITY, RULE_EFFECTS
+from jobs.tables.shop import AVAILABILITY, OUTFITS, RULE_EFFECTS
 from jobs.tables.table import Table
 
 SURFACES: tuple[Table, ...] = tuple(ONLINE)
 """Tables that are published, in this order: products and vectors come before the lists that refer to them."""
+OPTIONAL = (OUTFITS,)
+"""Those of them that a shop, or a night of older code, may have no row of."""
 BESIDE: tuple[Table, ...] = (AVAILABILITY, CAMPAIGNS, RULE_EFFECTS, GATES)
 """Tables of which the published rows are kept for readers of the lake, beside those that services read."""
 
@@ -58,9 +60,11 @@ def execute(lake: Lake, run: Run, config: PublishConfig) -> Counts:
     store = OnlineStore(lake.root, config.feature_store, lake.work)
     store.ensure_applied()
     shown = lake.at(again.versions) if again else lake
+    for table in OPTIONAL:
+        lake.create(table)
     for table in SURFACES:
         of_older_code = again is not None and table.name not in again.versions
-        if run.as_of not in shown.nights(table) and not of_older_code:
+        if run.as_of not in shown.nights(table) and table not in OPTIONAL and not of_older_code:
             raise UserError(f"{table.name} has no row of {run.as_of}, so that night cannot be published")
     online = store.live()
     if online.as_of > run.as_of.isoformat() and not config.replace_newer:
@@ -103,7 +107,7 @@ def rollbacks(lake: Lake) -> list[Published]:
         found[rows] = replace(before, live=before.live or one.live)
     kept = [one for one in found.values() if readable(lake, one)]
     known = {one.night for one in kept}
-    staged = set.intersection(*(set(lake.nights(table)) for table in SURFACES)) - known
+    staged = set.intersection(*(set(lake.nights(table)) for table in SURFACES if table not in OPTIONAL)) - known
     kept += [Published(night, "", None, None, False, {}) for night in staged if _passed(lake, night)]
     order = {id(one): place for place, one in enumerate(kept)}
     return sorted(kept, key=lambda one: (one.night, order[id(one)]))

@@ -23,6 +23,7 @@ from feature_repo.client import (
     ArgumentError,
     BagPage,
     ListPage,
+    OutfitPage,
     Page,
     ProductPage,
     Ranking,
@@ -43,7 +44,12 @@ KEPT_BYTES = 128 << 20
 ENTRY_BYTES = 400
 """Bytes of an entry beside its answer and address."""
 JSON = b"application/json"
-NAMED_IN_PATH = {"products": "product_id", "customers": "customer_id", "categories": "category"}
+NAMED_IN_PATH = {
+    "products": "product_id",
+    "outfits": "product_id",
+    "customers": "customer_id",
+    "categories": "category",
+}
 PAGES = frozenset((*NAMED_IN_PATH, "bags", "rank", "home", "pages"))
 
 Id = Annotated[str, Field(min_length=1)]
@@ -317,7 +323,8 @@ def routes(api: Api) -> FastAPI:
         responses={400: {"model": Refusal, "description": "A mistake, with the field's name"},
                    503: {"model": Refusal, "description": "The store is away, or no night is live"}},
     )  # fmt: skip
-    client, kinds = api.client, {kind: TypeAdapter(kind) for kind in (ProductPage, ListPage, BagPage, Ranking, Page)}
+    answered = (ProductPage, OutfitPage, ListPage, BagPage, Ranking, Page)
+    client, kinds = api.client, {kind: TypeAdapter(kind) for kind in answered}
 
     @app.get("/products/{product_id:any}", response_model=ProductPage)
     async def products(product_id: InPath, at: Annotated[VariantRequest, Query()], request: Request) -> Response:
@@ -330,6 +337,12 @@ def routes(api: Api) -> FastAPI:
         """The same, the alternatives in the order of a visit."""
         page = partial(client.product_page, product_id, at.market, at.variant, at.events)
         return await api.answer(request, kinds[ProductPage], page, False)
+
+    @app.get("/outfits/{product_id:any}", response_model=OutfitPage)
+    async def outfits(product_id: InPath, at: Annotated[VariantRequest, Query()], request: Request) -> Response:
+        """Looks of products of other roles that go together and with a product."""
+        page = partial(client.outfits, product_id, at.market, at.variant)
+        return await api.answer(request, kinds[OutfitPage], page, True)
 
     @app.get("/customers/{customer_id:any}", response_model=ListPage)
     async def customers(customer_id: InPath, at: Annotated[MarketRequest, Query()], request: Request) -> Response:

@@ -186,6 +186,26 @@ BAG_EXTRAS = Table(
     OF_PRODUCT,
 )
 
+OUTFITS = Table(
+    "outfits",
+    "Outfits of a product: looks of products of other roles that go together and with it, and the markets that show "
+    "each look. A product that no look goes with has no row.",
+    ("product_id", "variant"),
+    """
+product_id  STRING         the product that every look goes with
+product_ids ARRAY<STRING>  the products of all looks, look by look
+scores      ARRAY<FLOAT>   log-linear score of each with product_id; 0 in an editor's set
+sources     ARRAY<STRING>  the source that each position comes from (docs/tables.md)
+rules       ARRAY<STRING>  the rule of an editor's set; '' where there is none
+looks       ARRAY<STRING>  the look that each position belongs to: 1, 2, ..; an editor's sets come first
+roles       ARRAY<STRING>  role of each position: top, bottom, shoes, ..; '' where an editor chose a product without one
+shown_in    ARRAY<STRING>  each look with each market that shows it, such as 1:GB; a market shows the first it sells
+variant     STRING         A/B variant that the outfits belong to
+model_id    STRING         the co-purchase model that the scores were computed from
+""",
+    ("as_of",),
+)
+
 MARKET_RANKING = Table(
     "market_ranking",
     "The order of a category page, or of all products, for an unknown customer; most popular first.",
@@ -316,6 +336,7 @@ TITLES = {
     NEW_IN.name: "New in for you",
     BUY_AGAIN.name: "Buy it again",
     RECENTLY_VIEWED.name: "Recently viewed",
+    OUTFITS.name: "Complete the look",
 }
 """Name of a touch point -> the heading that customers see."""
 SOURCES = {
@@ -362,6 +383,7 @@ ALL = (
     ASSORTMENTS,
     AFFINITIES,
     CAMPAIGNS,
+    OUTFITS,
     POLICY,
     RULE_EFFECTS,
     MODELS,

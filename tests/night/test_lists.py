@@ -29,7 +29,7 @@ from jobs.tables.shop import (
     YOU_MIGHT_ALSO_LIKE,
 )
 from jobs.tables.table import Table
-from models.assembly import kernels
+from models.assembly import kernels, outfit_kernels
 from models.compiling import compile_loops
 from models.search import exact_kernels
 from tests.support.nights import FIRST, Rows, Shop
@@ -317,7 +317,9 @@ def test_carousels_know_the_shops_truth_better_than_popularity(table: Table, nig
 def test_what_is_compiled_beside_the_training_is_what_the_lists_call(
     copied_night: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    called: dict[str, set[object]] = {"assemble_range": set(), "best_of_queries": set()}
+    called: dict[str, set[object]] = {
+        name: set() for name in ("assemble_range", "best_of_queries", "keep_best", "compose")
+    }
 
     def watch(module: object, name: str) -> None:
         loop = getattr(module, name)
@@ -330,6 +332,8 @@ def test_what_is_compiled_beside_the_training_is_what_the_lists_call(
 
     watch(kernels, "assemble_range")
     watch(exact_kernels, "best_of_queries")
+    watch(outfit_kernels, "keep_best")
+    watch(outfit_kernels, "compose")
     compile_loops()
     compiled = {name: set(kinds) for name, kinds in called.items()}
     copied_night.step("lists")

@@ -20,6 +20,7 @@ from jobs.tables.shop import (
     CUSTOMER_SEQUENCES,
     EVENTS,
     MARKET_RANKING,
+    OUTFITS,
     PEOPLE_ALSO_BOUGHT,
     PRODUCT_EMBEDDINGS,
     RECOMMENDED_FOR_YOU,
@@ -326,6 +327,7 @@ def lose_a_tenth_of_the_rows(shop: Shop, as_of: date) -> None:
     shop.rewrite(AVAILABILITY, fewer, as_of)
     for table in (YOU_MIGHT_ALSO_LIKE, PEOPLE_ALSO_BOUGHT, BAG_EXTRAS):
         shop.rewrite(table, fewer, as_of)
+    shop.rewrite(OUTFITS, lambda rows: [without_looks(r, gone) for r in fewer(rows)], as_of)
     for table in TOUCH_POINTS:
         shop.rewrite(table, lambda rows: [without(r, gone) for r in rows], as_of)
     shop.rewrite(CAMPAIGNS, lambda rows: [row for row in rows if not gone & set(row["product_ids"])], as_of)
@@ -336,6 +338,12 @@ def without(row: dict[str, Any], gone: set[str]) -> dict[str, Any]:
     kept = [place for place, product in enumerate(row["product_ids"]) if product not in gone]
     cut = {name: [row[name][place] for place in kept] for name in PARALLEL if row.get(name) is not None}
     return row | cut | {"short_reason": row["short_reason"] or (None if kept else "sold out")}
+
+
+def without_looks(row: dict[str, Any], gone: set[str]) -> dict[str, Any]:
+    """Outfits that no market shows a look of with one of some products."""
+    hidden = {look for look, product in zip(row["looks"], row["product_ids"], strict=True) if product in gone}
+    return row | {"shown_in": [text for text in row["shown_in"] if text.partition(":")[0] not in hidden]}
 
 
 @dataclass(frozen=True)
@@ -391,5 +399,8 @@ DAMAGES = (
     Damage(fall_back_on_popularity, ("people_also_bought_fallbacks",)),
     Damage(fall_back_more_than_last_night, ("you_might_also_like_fallbacks",)),
     Damage(name_too_few_sources, ("bag_extras_uneven",)),
-    Damage(lose_a_tenth_of_the_rows, ("you_might_also_like_rows", "people_also_bought_rows", "bag_extras_rows")),
+    Damage(
+        lose_a_tenth_of_the_rows,
+        ("you_might_also_like_rows", "people_also_bought_rows", "bag_extras_rows", "outfits_rows"),
+    ),
 )  # fmt: skip

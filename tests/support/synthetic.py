@@ -85,6 +85,11 @@ def rows_of(table: Table, shape: Shape, night: int) -> Iterator[dict[str, Any]]:
         for product in shape.product_ids:
             for market in markets:
                 yield {"product_id": product, "market": market, "variant": "default", **listed(shape.places)}
+    elif table.name == "outfits":
+        for product in shape.product_ids:
+            shown = [f"{look}:{market}" for look in (1, 2) for market in markets]
+            beside = {"looks": ["1", "1", "2", "2"], "roles": ["top", "shoes"] * 2, "shown_in": shown}
+            yield {"product_id": product, "variant": "default", **listed(4), **beside}
     elif table.key == ("market", "category", "variant"):
         for market in markets:
             for category in categories:
@@ -175,6 +180,8 @@ def nights_in(answer: Any) -> set[int]:
                 continue
             found |= {int(score) for score in shown.scores} | {int(source[1:]) for source in shown.sources}
     found |= {int(source[1:]) for one in getattr(answer, "lists", ()) for source in one.sources}
+    for look in getattr(answer, "looks", ()):
+        found |= {int(score) for score in look.scores} | {int(source[1:]) for source in look.sources}
     ranked = {(place.source == "model", int(place.score)) for place in getattr(answer, "places", ()) if place.score}
     for by_model, score in ranked:
         root = score**0.5

@@ -59,6 +59,18 @@ class Shop {
     return { name: table, places, variant, short, model, run };
   }
 
+  /** The looks of a product that a market shows, each its places with their roles; none where there are none. */
+  looks(owner, market, variant) {
+    const each = this.inVariants(variant).find((one) => this.loaded.outfits?.[`${owner},${one}`]);
+    const list = each === undefined ? null : this.list("outfits", `${owner},${each}`);
+    if (!list) return { looks: [] };
+    const [, , , , , looks, roles, shownIn] = this.loaded.outfits[`${owner},${each}`];
+    const here = [...new Set(looks)].filter((look, at) => shownIn[at].includes(market));
+    const places = list.places.map((place, at) => ({ ...place, look: looks[at], role: roles[at] }))
+      .filter(({ look }) => here.includes(look)).map((place, at) => ({ ...place, place: at + 1 }));
+    return { ...list, looks: here.map((look) => places.filter((place) => place.look === look)) };
+  }
+
   /** The list of a product or category in a market, in the variant asked for, else in the default one. */
   inVariant(table, owner, market, variant) {
     const found = this.inVariants(variant).map((each) => this.list(table, `${owner},${market},${each}`));

@@ -89,13 +89,18 @@ function tile(place, why, extra = null) {
   extra ? h("span", { class: "extra" }, extra) : null));
 }
 
-/** A titled row (or, with `grid`, several rows) of tiles; the arrow keys move within it. */
-function rail(title, places, why, { grid = false, lead = "", extra = () => null } = {}) {
-  const id = `r${++railNumber}`;
-  const list = h("ol", { class: grid ? "tiles grid" : "tiles", "aria-labelledby": id, onkeydown: moveWithin },
+/** A row (or, with `grid`, several rows) of tiles; the arrow keys move within it. */
+function row(label, places, why, { grid = false, extra = () => null } = {}) {
+  const list = h("ol", { class: grid ? "tiles grid" : "tiles", "aria-label": label, onkeydown: moveWithin },
     places.map((place) => tile(place, why, extra(place))));
   if (list.querySelector(".letter-only") && !list.querySelector("svg")) list.classList.add("bare");
   list.querySelector("button")?.setAttribute("tabindex", "0");
+  return list;
+}
+
+/** A row of tiles with a title. */
+function rail(title, places, why, { grid = false, lead = "", extra = () => null } = {}) {
+  const list = row(title, places, why, { grid, extra });
   const slide = (way) => h("button", {
     class: "slide", type: "button", "aria-label": `${way < 0 ? "Earlier" : "Further"} products of ${title}`, tabindex: "-1",
     onclick: () => list.scrollBy({ left: way * list.clientWidth * 0.8, behavior: calm() ? "auto" : "smooth" }),
@@ -103,10 +108,9 @@ function rail(title, places, why, { grid = false, lead = "", extra = () => null 
   const legend = places.some((place) => place.rule)
     ? h("p", { class: "soft small legend-moved" }, h("i", { class: "moved", "aria-hidden": "true" }), "moved by a rule") : null;
   const slides = grid ? null : h("div", { class: "slides" }, slide(-1), slide(1));
-  return h("section", { class: "carousel" }, h("div", { class: "carousel-head" }, h("h3", { id }, title), legend, slides),
+  return h("section", { class: "carousel" }, h("div", { class: "carousel-head" }, h("h3", {}, title), legend, slides),
     lead ? h("p", { class: "soft small" }, lead) : null, list);
 }
-let railNumber = 0;
 const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 function moveWithin(event) {

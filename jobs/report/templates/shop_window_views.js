@@ -37,6 +37,17 @@ function productRail(name, product) {
   return rail(title, list.places, why, { lead: shortness(list) });
 }
 
+/** The looks that go with a product, each beside it as one group; nothing where the market shows none. */
+function outfits(product) {
+  const list = shop.looks(product.number, state.market, state.variant);
+  if (!list.looks.length) return [];
+  const why = reasons(list, `in ${shop.titles.outfits}, on the page of ${product.name}, market ${marketName()}`);
+  const look = (places, at) => h("li", { class: "look" }, h("div", { class: "look-own" }, picture(product),
+    h("span", { class: "soft small" }, `Look ${at + 1}`)), row(`Look ${at + 1}`, places, why, { extra: (place) => place.role }));
+  return [h("section", { class: "carousel" }, h("div", { class: "carousel-head" }, h("h3", {}, shop.titles.outfits)),
+    h("ul", { class: "looks" }, list.looks.map(look)))];
+}
+
 function hero(product, ...actions) {
   const about = [product.category, product.colour].filter(Boolean).join(" · ");
   return h("div", { class: "hero" }, picture(product), h("div", {},
@@ -58,7 +69,8 @@ async function productView() {
   const [first, ...others] = PRODUCT_PAGE;
   const rest = h("div", {});
   const drawn = state;
-  shop.load(others).then(() => drawn === state && rest.append(...others.map((name) => productRail(name, product))));
+  shop.load([...others, "outfits"]).then(() => drawn === state
+    && rest.append(...others.map((name) => productRail(name, product)), ...outfits(product)));
   const instead = standing([SOLD_OUT], (name) => shop.inVariant(name, number, state.market, state.variant),
     `for ${product.name}, market ${marketName()}`);
   return [hero(product, ...add), ...(instead.length ? instead : [productRail(first, product)]), rest];

@@ -39,6 +39,7 @@ from jobs.tables.shop import (
     CUSTOMER_LISTS,
     CUSTOMER_SEQUENCES,
     MARKET_RANKING,
+    OUTFITS,
     PAGE_LISTS,
     PRODUCT_LISTS,
     RECOMMENDED_FOR_YOU,
@@ -61,7 +62,9 @@ SCORE_DIGITS = 4
 """Digits of a score on the page; scores that a bag combines are whole."""
 ListRow = tuple[int, list[float], list[float], list[float], list[float]]
 """A list on the page: the number of its notes, then its products, scores, sources and rules, best first."""
-ListRows = dict[str, ListRow]
+OutfitRow = tuple[int, list[int], list[float], list[int], list[int], list[str], list[str], list[list[int]]]
+"""The same of outfits, with look and role of each product, and the markets that show each look."""
+ListRows = Mapping[str, ListRow | OutfitRow]
 """Key on the page -> list."""
 
 
@@ -104,9 +107,9 @@ class ShopWindow:
     page: dict[str, object]
     """The JSON object of everything but lists."""
     lists: dict[str, ListRows]
-    """By table name, those that have any. Keys are `product,market,variant` in PRODUCT_LISTS,
-    `category,market,variant` in market_ranking and lists like it, and the customer in CUSTOMER_LISTS, as numbers into
-    the page."""
+    """By table name, those that have any. Keys are `product,market,variant` in PRODUCT_LISTS, `product,variant` in
+    outfits, `category,market,variant` in market_ranking and lists like it, and the customer in CUSTOMER_LISTS, as
+    numbers into the page."""
     shown: dict[str, tuple[int, int]]
     """What is counted -> how many the page has, how many there are."""
 
@@ -185,6 +188,7 @@ def _lists(
     axes = [("category", numbers_of(categories)), *chosen.market_axes]
     for table in (MARKET_RANKING, *PAGE_LISTS):
         lists[table.name] = _read_lists(lake, table, as_of, axes, texts, config.places)
+    lists[OUTFITS.name] = _outfits(lake, as_of, products, chosen, texts)
     return {name: found for name, found in lists.items() if found}
 
 
@@ -210,6 +214,46 @@ def _read_lists(lake: Lake, table: Table, as_of: date, axes: Axes, texts: Window
             found[tuple(of.get(value or DEFAULT, -1) for value, (_, of) in zip(key, axes, strict=True))] = row
     # In order, the lists of a product in all markets lie beside each other: that halves them when compressed.
     return {",".join(map(str, key)): found[key] for key in sorted(found)}
+
+
+def _outfits(
+    lake: Lake, as_of: date, products: Mapping[str, int], chosen: Chosen, texts: WindowTexts
+) -> dict[str, OutfitRow]:
+    """`product,variant` -> the looks that some market of the page shows."""
+    markets, variants = numbers_of(chosen.markets), numbers_of(chosen.variants)
+    columns = (
+        "product_ids",
+        "scores",
+        "sources",
+        "rules",
+        "looks",
+        "roles",
+        "shown_in",
+        "variant",
+        "model_id",
+        "run_id",
+    )
+    found: dict[str, OutfitRow] = {}
+    for batch in lake.chosen(OUTFITS, ("product_id", *columns), as_of, _wanted([("product_id", products)])):
+        for row in batch.to_pylist():
+            shown: dict[str, list[int]] = {}
+            for look, _, market in (text.partition(":") for text in row["shown_in"]):
+                if market in markets:
+                    shown.setdefault(look, []).append(markets[market])
+            at = [place for place, look in enumerate(row["looks"]) if look in shown]
+            of = {name: [row[name][place] for place in at] for name in columns[:6]}
+            note = SEPARATOR.join((row["variant"], "", row["model_id"], row["run_id"]))
+            found[f"{products[row['product_id']]},{variants.get(row['variant'], -1)}"] = (
+                texts.notes.of_texts([note])[0],
+                texts.products.of_texts(of["product_ids"]),
+                _rounded(pa.array(of["scores"], pa.float32())).to_pylist(),
+                texts.sources.of_texts(of["sources"]),
+                texts.rules.of_texts(of["rules"]),
+                of["looks"],
+                of["roles"],
+                [shown[look] for look in dict.fromkeys(of["looks"])],
+            )
+    return {key: row for key, row in sorted(found.items()) if row[1]}
 
 
 def _wanted(axes: Axes) -> Pick:

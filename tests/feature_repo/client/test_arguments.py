@@ -12,6 +12,7 @@ import pytest
 
 from feature_repo.client import ArgumentError, Recommendations, TooManyError
 from feature_repo.client.answers import BagPage, History, ListPage, Page, Product, ProductPage, Ranking
+from feature_repo.client.outfits import OutfitPage
 from feature_repo.online.reader import backend_at
 from tests.support.synthetic import Shape, publish
 
@@ -38,6 +39,7 @@ ODD: list[Callable[[random.Random], Any]] = [
 
 METHODS: dict[str, Callable[..., Any]] = {
     "product_page": Recommendations.product_page,
+    "outfits": Recommendations.outfits,
     "home": Recommendations.home,
     "category_page": Recommendations.category_page,
     "bag": Recommendations.bag,
@@ -73,7 +75,9 @@ def test_ten_thousand_hostile_ids_get_a_list_or_an_error_that_names_the_argument
         given = odd if argument != "product_ids" or rng.random() < 0.3 else ["P000001", odd]
         try:
             answer = METHODS[name](client, **({one: RIGHT[one] for one in arguments[name]} | {argument: given}))
-            assert isinstance(answer, ProductPage | ListPage | Page | BagPage | Ranking | History | Product | list)
+            assert isinstance(
+                answer, ProductPage | OutfitPage | ListPage | Page | BagPage | Ranking | History | Product | list
+            )
             answered += 1
         except ArgumentError as error:
             refused.append((argument, error.argument, str(error)))

@@ -18,6 +18,7 @@ from feature_repo.client import Recommendations, StoreAwayError, TooManyError, v
 from feature_repo.client.answers import EMPTY_BAG, MARKET_ORDER, NO_ADD_ON, NO_LIST, NOTHING, OWN, STORE_AWAY
 from feature_repo.client.list_ids import FORM, stamp_of
 from feature_repo.client.nights import Cache
+from feature_repo.client.outfits import NO_LOOK
 from feature_repo.client.ranking import ALL_PRODUCTS, page_of
 from feature_repo.online.reader import backend_at
 from feature_repo.online.store import writer
@@ -27,7 +28,7 @@ from tests.support.repository import REPOSITORY
 from tests.support.synthetic import START, Shape, nights_in, publish, roll_back
 
 SHAPE = Shape(products=60, customers=40, ranked=40)
-EVERY_PAGE = ("product_page", "bag", "home", "category_page", "rank", "history", "product", "page")
+EVERY_PAGE = ("product_page", "outfits", "bag", "home", "category_page", "rank", "history", "product", "page")
 
 
 @pytest.fixture(params=["sqlite", "redis"])
@@ -46,6 +47,7 @@ def ask(client: Recommendations, page: str, n: int = 0) -> Any:
     product = products[n % 60]
     return {
         "product_page": lambda: client.product_page(product, market),
+        "outfits": lambda: client.outfits(product, market),
         "bag": lambda: client.bag([product, products[(n + 7) % 60]], market),
         "home": lambda: client.home(customer, market),
         "category_page": lambda: client.category_page(market, f"K{n % 3}"),
@@ -118,6 +120,8 @@ def test_where_the_night_has_no_list_there_is_none_and_it_says_why(address: str)
         client.product_page("P-unknown", "Atlantis").you_might_also_like,
     ):
         assert (shown.product_ids, shown.origin, shown.reason) == ((), NOTHING, NO_LIST)
+    assert client.outfits("P-unknown", "M0").reason == NO_LIST and not client.outfits("P-unknown", "M0").list_id
+    assert (client.outfits(known, "Atlantis").looks, client.outfits(known, "Atlantis").reason) == ((), NO_LOOK)
     assert client.bag([], "M0").list.reason == client.bag([""], "M0").list.reason == EMPTY_BAG
     whole_shop = client.bag(SHAPE.product_ids, "M0").list
     assert (whole_shop.product_ids, whole_shop.origin, whole_shop.reason) == ((), OWN, NO_ADD_ON)

@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 
 from jobs.errors import UserError
 from jobs.policy.parse import rules_of
-from jobs.policy.rules import ATTRIBUTES, COLUMNS, KINDS, LISTS, MOST_RULES, PRODUCT_LISTS, TOUCH_POINTS, Rule
+from jobs.policy.rules import (
+    ATTRIBUTES,
+    COLUMNS,
+    EVERYWHERE,
+    KINDS,
+    LISTS,
+    MOST_RULES,
+    PRODUCT_LISTS,
+    TOUCH_POINTS,
+    Rule,
+)
 from models.assembly.rulebook import DEFAULT_RULES
 
 GOOD: dict[str, dict[str, Any]] = {
@@ -25,6 +35,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "price_window": {"low": 0.5, "high": 2},
     "repeat_purchase": {"attribute": "category", "value": "socks", "amount": 90},
     "size_run": {"amount": 0.4},
+    "outfit": {"value": "P1, P2 P3"},
 }
 """A right row of every kind, but for its name."""
 
@@ -47,7 +58,7 @@ def test_every_kind_has_a_right_row() -> None:
     assert [rule.kind for rule in rules] == list(KINDS)
 
 
-@pytest.mark.parametrize("touch_point", TOUCH_POINTS)
+@pytest.mark.parametrize("touch_point", EVERYWHERE)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_kind_holds_where_it_can_and_nowhere_else(kind: str, touch_point: str) -> None:
     given_row = row(kind, touch_point=touch_point)
@@ -62,10 +73,11 @@ def test_a_kind_holds_where_it_can_and_nowhere_else(kind: str, touch_point: str)
 def test_what_can_hold_where() -> None:
     everywhere = set(TOUCH_POINTS)
     can = {kind: set(KINDS[kind].touch_points) for kind in KINDS}
-    assert can["exclude"] == can["boost"] == can["bury"] == can["brand_cap"] == can["size_run"] == everywhere
+    assert can["exclude"] == set(EVERYWHERE) and can["outfit"] == {"outfits"}
+    assert can["boost"] == can["bury"] == can["brand_cap"] == can["size_run"] == everywhere
     assert can["include"] == can["category_cap"] == set(LISTS)
     assert "market_ranking" not in can["include"]
-    assert can["price_window"] == can["mix_departments"] == set(PRODUCT_LISTS)
+    assert can["price_window"] == can["mix_departments"] == {*PRODUCT_LISTS, "outfits"}
     assert can["repeat_purchase"] == {"recommended_for_you"}
 
 

@@ -213,9 +213,9 @@ def test_the_api_describes_itself(api: Served) -> None:
         path: of["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].rsplit("/")[-1]
         for path, methods in found["paths"].items() for of in methods.values()
     }  # fmt: skip
-    assert answers == {"/products/{product_id}": "ProductPage", "/customers/{customer_id}": "ListPage",
-                       "/categories/{category}": "ListPage", "/bags": "BagPage", "/home": "ListPage",
-                       "/rank": "Ranking", "/pages": "Page"}  # fmt: skip
+    assert answers == {"/products/{product_id}": "ProductPage", "/outfits/{product_id}": "OutfitPage",
+                       "/customers/{customer_id}": "ListPage", "/categories/{category}": "ListPage",
+                       "/bags": "BagPage", "/home": "ListPage", "/rank": "Ranking", "/pages": "Page"}  # fmt: skip
     assert found["components"]["schemas"]["ProductList"]["properties"]["scores"]["items"]["type"] == "number"
     page = HttpShop(api.url).ok("GET", "/docs").decode()
     assert "/products/{product_id}" in page and "<script" not in page and "https://" not in page
