@@ -78,6 +78,7 @@ def rules(shop: Shop, *rows: dict[str, Any]) -> None:
     )
     shop.lake.overwrite(POLICY, known)
     shop.step("lists")
+    shop.step("audiences")
 
 
 def test_an_editors_set_comes_first_and_what_a_rule_excludes_is_in_no_look(copied_night: Shop) -> None:
@@ -154,6 +155,7 @@ def test_a_shop_without_roles_has_no_outfits_and_publishes(copied_second: Shop) 
     none = dict.fromkeys({row["category"] for row in shop.rows(CATALOGUE)} - {None}, "none")
     note = shop.step("lists", SECOND, outfits=OutfitsConfig(roles=none)).note
     assert shop.lake.nights(OUTFITS) == [FIRST] and "outfits" not in note
+    shop.step("audiences", SECOND)
     shop.step("gate", SECOND, accepted=["outfits_rows"])
     shop.step("publish", SECOND)
     assert shop.online().client().outfits(known["product_id"], market).reason == "the night has no list here"
