@@ -131,6 +131,11 @@ def rows_of(table: Table, shape: Shape, night: int) -> Iterator[dict[str, Any]]:
                 "products": bits,
                 "settings": json.dumps({"places": shape.places, "brand_cap": 0, "category_cap": 0}),
             }
+    elif table.name == "affinities":
+        for customer in shape.customer_ids:
+            words = {name: [text] for name in ("brands", "categories", "colours")}
+            lifts = {name: np.ones(1, np.float32) for name in ("brand_lifts", "category_lifts", "colour_lifts")}
+            yield {"customer_id": customer, "price_level": 0.5, **words, **lifts}
     else:
         for place, customer in enumerate(shape.customer_ids):
             row = listed(shape.places)
