@@ -40,6 +40,7 @@ def test_an_approximate_index_passes_at_its_measured_recall_only(
 ) -> None:
     copied_night.step("index", factory=factory)
     copied_night.step("lists")
+    copied_night.step("audiences")
     recalls = {f"{table.name}_recall": recall_in_manifest(copied_night, table, factory) for table in CAROUSELS}
     failing = {name for name, recall in recalls.items() if recall < LEAST}
     assert failing == {f"{table.name}_recall" for table in CAROUSELS if table not in passing}

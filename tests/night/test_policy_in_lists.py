@@ -63,6 +63,7 @@ def ruled(night: Shop, favourite: str, repeated: str, tmp_path_factory: pytest.T
     ]  # fmt: skip
     load(shop.lake, rules_of(rules), FIRST)
     shop.step("lists", variants=VARIANTS)
+    shop.step("audiences")
     return shop
 
 

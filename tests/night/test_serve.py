@@ -92,12 +92,12 @@ def test_the_curl_examples_of_the_docs(api: Served) -> None:
         pytest.skip("curl is not installed")
     (block,) = examples("bash", api)
     answers = []
-    for line in block.splitlines():
-        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60)
+    for command in re.split(r"\n(?=curl)", block):
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
         answers.append(json.loads(done.stdout))
     lists = [one["you_might_also_like"] if "you_might_also_like" in one else one.get("list") for one in answers]
-    assert all(one["shown"]["publication"] for one in answers) and len(answers) == 5
-    assert len(answers[-1]["places"]) == 2 and lists[2]["product_ids"]
+    assert all(one["shown"]["publication"] for one in answers) and len(answers) == 8
+    assert len(answers[-1]["places"]) == 2 and lists[3]["product_ids"]
 
 
 def test_the_node_example_of_the_docs(api: Served) -> None:
