@@ -14,6 +14,8 @@ most popular products, for an unknown customer or product; an empty list, where 
 of what the visitor has done since the night."""
 LEFT_EMPTY = "the rules of this place leave no product of the market"
 NO_LIST = "the night has no list here"
+NOTHING_NOW = "nothing in the market is such a product now"
+"""Of a standing list of a market."""
 NO_ADD_ON = "nothing of another category, and at most half as dear as the bag, goes with it"
 EMPTY_BAG = "the bag is empty"
 NOTHING_THERE = "there is nothing to show to this customer here"
@@ -54,8 +56,8 @@ class ProductList:
     categories: tuple[str, ...] = ()
     """Only of add-ons to a bag."""
     reason: str = ""
-    """Why there are no products: LEFT_EMPTY, NO_LIST, NO_ADD_ON, EMPTY_BAG, NOTHING_THERE, ALL_SHOWN or STORE_AWAY;
-    empty where there are."""
+    """Why there are no products: LEFT_EMPTY, NO_LIST, NOTHING_NOW, NO_ADD_ON, EMPTY_BAG, NOTHING_THERE, ALL_SHOWN or
+    STORE_AWAY; empty where there are."""
     list_id: str = ""
     """Name of the list, to be logged with what a page shows of it (`feature_repo.client.list_ids`); empty where there
     is no list."""

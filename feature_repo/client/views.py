@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from feature_repo.client.answers import LEFT_EMPTY, MARKET_ORDER, OWN, ProductList
+from feature_repo.client.answers import LEFT_EMPTY, MARKET_ORDER, NOTHING_NOW, OWN, ProductList
 from feature_repo.client.list_ids import PLACES, list_id
 from feature_repo.client.outfits import market_looks
 from feature_repo.client.ranking import ALL_PRODUCTS
@@ -34,7 +34,8 @@ INSTEAD, AGAIN, VIEWED = "sold_out_alternatives", "buy_again", "recently_viewed"
 TRENDING, REDUCED, NEW_IN = "trending", "reduced", "new_in"
 CODES = {table: code for code, table in PLACES.items() if code != "rank"}
 """View of lists -> code of its place in a list_id."""
-OF_PAGES = frozenset((ORDER, TRENDING, REDUCED, NEW_IN))
+STANDING = frozenset((TRENDING, REDUCED, NEW_IN))
+OF_PAGES = STANDING | {ORDER}
 HEAD = "head"
 """Not a view: the first HEAD_PLACES of a market's order of all products, by (market, variant); for the unknown."""
 HEAD_PLACES = 24
@@ -79,10 +80,12 @@ def made_of(key: Key, row: OnlineRow | None, published_at: datetime) -> Any:
     if view == ASSORTMENTS:
         return _assortment(features)
     places, origin = (HEAD_PLACES, MARKET_ORDER) if view == HEAD else (None, OWN)
-    return _list(features, places, origin, name_of(key, published_at))
+    return _list(features, places, origin, name_of(key, published_at), NOTHING_NOW if view in STANDING else LEFT_EMPTY)
 
 
-def _list(features: Mapping[str, Any], places: int | None, origin: str, name: str) -> ProductList | None:
+def _list(
+    features: Mapping[str, Any], places: int | None, origin: str, name: str, why_empty: str
+) -> ProductList | None:
     if features["product_ids"] is None:  # Feast's own writes store a missing list as nulls
         return None
     scores, categories = features["scores"], features.get("categories") or ()
@@ -92,7 +95,7 @@ def _list(features: Mapping[str, Any], places: int | None, origin: str, name: st
         tuple((features["sources"] or ())[:places]),
         origin,
         tuple(categories[:places]),
-        "" if len(features["product_ids"]) else LEFT_EMPTY,
+        "" if len(features["product_ids"]) else why_empty,
         name,
     )
 
