@@ -65,7 +65,7 @@ def stage_network(lake: Lake, run: Run, model: Recommender, model_id: str) -> No
     lake.replace(NETWORKS, pa.table(parts), run)
 
 
-def networks_products(lake: Lake, as_of: date) -> Vocabulary:
+def network_products(lake: Lake, as_of: date) -> Vocabulary:
     """The products of a night's parts in their order; none where the night has no network."""
     parts = lake.arrow(NETWORKS, ("product_ids",), as_of)
     return Vocabulary(pc.list_flatten(parts["product_ids"]).combine_chunks())

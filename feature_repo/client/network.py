@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from feature_repo.client.arguments import EVENT_TYPES
+
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 NETWORK = "network"
 """The part that has the weights; all others have products."""
-EVENT_TYPES = ("click", "save", "bag", "purchase")
 GAPS = 32
 DISTANCE = "distance"
 SECONDS_PER_DAY = 86_400

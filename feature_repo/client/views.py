@@ -34,8 +34,8 @@ INSTEAD, AGAIN, VIEWED = "sold_out_alternatives", "buy_again", "recently_viewed"
 TRENDING, REDUCED, NEW_IN = "trending", "reduced", "new_in"
 CODES = {table: code for code, table in PLACES.items() if code != "rank"}
 """View of lists -> code of its place in a list_id."""
-STANDING = frozenset((TRENDING, REDUCED, NEW_IN))
-OF_PAGES = STANDING | {ORDER}
+STANDING_PAGES = frozenset((TRENDING, REDUCED, NEW_IN))
+OF_PAGES = STANDING_PAGES | {ORDER}
 HEAD = "head"
 """Not a view: the first HEAD_PLACES of a market's order of all products, by (market, variant); for the unknown."""
 HEAD_PLACES = 24
@@ -80,7 +80,8 @@ def made_of(key: Key, row: OnlineRow | None, published_at: datetime) -> Any:
     if view == ASSORTMENTS:
         return _assortment(features)
     places, origin = (HEAD_PLACES, MARKET_ORDER) if view == HEAD else (None, OWN)
-    return _list(features, places, origin, name_of(key, published_at), NOTHING_NOW if view in STANDING else LEFT_EMPTY)
+    why_empty = NOTHING_NOW if view in STANDING_PAGES else LEFT_EMPTY
+    return _list(features, places, origin, name_of(key, published_at), why_empty)
 
 
 def _list(

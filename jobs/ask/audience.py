@@ -10,12 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.ask.campaigns import AFFINITY_LISTS
 from jobs.errors import UserError
 from jobs.lake.lake import Lake
 from jobs.lists.config import PopularConfig
 from jobs.model_inputs import HISTORY_COLUMNS, ProductVectors, matrix, read_availability, to_histories
-from jobs.tables.audiences import AFFINITIES
+from jobs.tables.audiences import AFFINITIES, AFFINITY_COLUMNS
 from jobs.tables.shop import CATALOGUE, CUSTOMER_EMBEDDINGS, CUSTOMER_SEQUENCES
 from models.arrays import Rows
 from models.contract import FloatMatrix
@@ -24,7 +23,6 @@ from models.sequences import EVENT_TYPES, SECONDS_PER_DAY
 from models.vocabulary import Vocabulary
 
 BATCH = 131_072
-LIFTED = {"brand": "brands", "category": "categories"}
 FADES_DAYS = 14
 """Days in which an event's weight halves."""
 LEAST_ACTIVE = 0.01
@@ -149,11 +147,11 @@ def _vectors(lake: Lake, as_of: date, customers: pa.ChunkedArray) -> Iterator[tu
 def _lifts(lake: Lake, as_of: date, question: AudienceQuestion, customers: pa.Array) -> pa.Array:
     """[customers], the lift of the brand or category; null where it is not among theirs."""
     lifts = np.full(len(customers), np.nan)
-    if question.attribute in LIFTED and lake.exists(AFFINITIES):
-        names = LIFTED[question.attribute]
-        for batch in lake.batches(AFFINITIES, ("customer_id", names, AFFINITY_LISTS[names]), as_of):
+    if question.attribute in AFFINITY_COLUMNS and lake.exists(AFFINITIES):
+        names, of_names = AFFINITY_COLUMNS[question.attribute]
+        for batch in lake.batches(AFFINITIES, ("customer_id", names, of_names), as_of):
             owner = pc.index_in(batch["customer_id"], value_set=customers).take(pc.list_parent_indices(batch[names]))
-            told = pc.list_flatten(batch[AFFINITY_LISTS[names]])
+            told = pc.list_flatten(batch[of_names])
             mine = pc.and_(pc.equal(pc.list_flatten(batch[names]), question.value), owner.is_valid())
             lifts[np.asarray(owner.filter(mine))] = np.asarray(told.filter(mine))
     return pa.array(lifts, pa.float32(), from_pandas=True)

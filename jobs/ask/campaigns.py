@@ -12,13 +12,11 @@ from jobs.lake.lake import Lake
 from jobs.lake.live import Published, publications, readable
 from jobs.lake.reading import matching, of_night
 from jobs.lake.rows import among
-from jobs.tables.audiences import AFFINITIES, CAMPAIGNS, TRIGGERS
+from jobs.tables.audiences import AFFINITIES, AFFINITY_COLUMNS, CAMPAIGNS, TRIGGERS
 from jobs.text import clean
 
 COLUMNS = ("customer_id", "market", "trigger", "about", "product_ids", "reason", "score", "event_at", "last_event_at",
            "as_of")  # fmt: skip
-AFFINITY_LISTS = {"brands": "brand_lifts", "categories": "category_lifts", "colours": "colour_lifts"}
-"""Column of affinities -> column of their lifts."""
 TOLD = 3
 """Of each kind, so many are told in words."""
 
@@ -48,11 +46,11 @@ def _publication(lake: Lake, as_of: date | None) -> Published:
 
 def turned_to(lake: Lake, as_of: date, customer: str) -> str:
     """What a customer turns to, in words; empty where nothing is known."""
-    columns = (*AFFINITY_LISTS, *AFFINITY_LISTS.values(), "price_level")
+    columns = (*(name for pair in AFFINITY_COLUMNS.values() for name in pair), "price_level")
     found = lake.chosen(AFFINITIES, columns, as_of, lambda keys: among(keys["customer_id"], [customer]))
     parts = []
     for row in (row for batch in found for row in batch.to_pylist()):
-        for names, lifts in AFFINITY_LISTS.items():
+        for names, lifts in AFFINITY_COLUMNS.values():
             parts += [
                 f"{name} {lift:.1f} times" for name, lift in list(zip(row[names], row[lifts], strict=True))[:TOLD]
             ]

@@ -11,7 +11,6 @@ import pyarrow.compute as pc
 
 from jobs.audiences.config import AudiencesConfig
 from jobs.audiences.settled import (
-    KINDS,
     SettledShop,
     going_on,
     sequence_rows,
@@ -23,12 +22,10 @@ from jobs.lake.changes import changed_customers, known_since, night_before, repl
 from jobs.lake.lake import Lake
 from jobs.model_inputs import Histories, customers_with
 from jobs.run import Run
-from jobs.tables.audiences import AFFINITIES
+from jobs.tables.audiences import AFFINITIES, AFFINITY_COLUMNS
 from jobs.tables.shop import CUSTOMER_SEQUENCES
 from models.affinities import Numbers, best_values, mean_levels
 from models.ragged import offsets_of
-
-PLURAL = {"brand": "brands", "category": "categories", "colour": "colours"}
 
 
 def stage_affinities(lake: Lake, run: Run, config: AudiencesConfig) -> tuple[SettledShop, int]:
@@ -78,12 +75,12 @@ def _batch(shop: SettledShop, histories: Histories, config: AudiencesConfig) -> 
     """Rows of affinities."""
     weights = weights_of(histories, config.affinities)
     columns: dict[str, pa.Array] = {"customer_id": histories.customers}
-    for kind in KINDS:
+    for kind, (names, of_names) in AFFINITY_COLUMNS.items():
         values, lifts = best_of(shop, histories, weights, kind, config)
         filled = values >= 0
         offsets = pa.array(offsets_of(filled.sum(axis=1)).astype(np.int32))
-        columns[PLURAL[kind]] = pa.ListArray.from_arrays(offsets, shop.words[kind].decode(values[filled]))
-        columns[f"{kind}_lifts"] = pa.ListArray.from_arrays(offsets, pa.array(lifts[filled], pa.float32()))
+        columns[names] = pa.ListArray.from_arrays(offsets, shop.words[kind].decode(values[filled]))
+        columns[of_names] = pa.ListArray.from_arrays(offsets, pa.array(lifts[filled], pa.float32()))
     levels = shop.levels[histories.sequences.products]
     mean = mean_levels(histories.sequences, levels, weights, config.affinities.prior)
     columns["price_level"] = pa.array(mean, from_pandas=True)

@@ -46,8 +46,8 @@ class SentMessages:
         """Those that still count tonight; a night that is made again does not count itself, nor later ones."""
         first = run.as_of - timedelta(days=max(WEEK, config.trigger_days, config.product_days) - 1)
         night, columns = pc.field("as_of"), ("customer_id", "trigger", "product_ids", "as_of")
-        schema = pa.schema([("customer_id", pa.string()), ("trigger", pa.string())])
-        schema = schema.append(pa.field("product_ids", pa.list_(pa.string()))).append(pa.field("as_of", pa.date32()))
+        types = (pa.string(), pa.string(), pa.list_(pa.string()), pa.date32())
+        schema = pa.schema(list(zip(columns, types, strict=True)))
         where = (night >= pa.scalar(first)) & (night < pa.scalar(run.as_of))
         found = list(lake.batches(CAMPAIGNS, columns, where=where)) if lake.exists(CAMPAIGNS) else []
         rows = pa.Table.from_batches([batch.cast(schema) for batch in found], schema)

@@ -25,12 +25,13 @@ from jobs.lake.lake import Lake
 from jobs.lake.storage import write_whole
 from jobs.model_inputs import HISTORY_COLUMNS, Histories, to_histories
 from jobs.run import Run, fingerprint
+from jobs.tables.audiences import AFFINITY_COLUMNS
 from jobs.tables.shop import CATALOGUE, CUSTOMER_SEQUENCES
 from models.affinities import Numbers, event_weights, price_levels, usual_shares
 from models.sequences import EVENT_TYPES
 from models.vocabulary import Vocabulary
 
-KINDS = ("brand", "category", "colour")
+KINDS = tuple(AFFINITY_COLUMNS)
 PRODUCTS, SHARES = "affinity_products.arrow", "affinity_shares.arrow"
 """Files beside a night's lists; a night without the second is not finished."""
 

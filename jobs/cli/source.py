@@ -35,7 +35,7 @@ def draft(
     ] = None,
 ) -> None:
     """Write a first source for raw files from their headers and some rows, with guesses for a person to correct."""
-    from jobs.ingest.draft import draft_of_folder
+    from jobs.ingest.draft_folder import draft_of_folder
 
     if source is not None and source.exists():
         raise UserError(f"--source {source} is there already and is not overwritten; give another name")

@@ -18,13 +18,13 @@ from jobs.model_inputs import list_offsets
 from jobs.policy.compile import read_policy
 from jobs.policy.rules import ATTRIBUTES
 from jobs.run import Run
-from jobs.tables.audiences import AFFINITIES, CAMPAIGNS
+from jobs.tables.audiences import AFFINITIES, AFFINITY_COLUMNS, CAMPAIGNS
 from jobs.tables.shop import CATALOGUE
 from models.arrays import Rows
 from models.offers import among
 
 BATCH = 131_072
-LIFTS = ("brand_lifts", "category_lifts", "colour_lifts")
+LIFTS = tuple(lifts for _, lifts in AFFINITY_COLUMNS.values())
 COLUMNS = ("customer_id", "market", "trigger", "product_ids", "reason", "weekly", "trigger_days", "product_days")
 
 

@@ -37,7 +37,7 @@ from jobs.train.decision import BEHIND, DECISION
 from jobs.train.evaluate import FEWEST, HEADLINE, HEADLINE_SLICE, KS
 from jobs.train.held_out import ALL
 from jobs.train.step import load_champion
-from models.contract import Compute
+from models.contract import Compute, Recommender
 from models.evaluation.baselines import PopularityScorer
 from models.evaluation.bootstrap import Interval, paired_difference
 from models.evaluation.metrics import allowing, from_scorer, from_vectors, per_customer, rank_targets
@@ -72,7 +72,8 @@ def read_models(lake: Lake, run: Run, config: GateConfig) -> ModelFigures:
     customers = read_vectors(lake, CUSTOMER_EMBEDDINGS, run.as_of, products.width)
     quality: list[Check] = []
     if best["kind"] != POPULARITY:
-        quality += [*network_checks(lake, run, config.device), *_quality(lake, run, config, best, products)]
+        model_id, model = load_champion(lake, run, Compute(config.device))
+        quality += [*network_checks(lake, run, model_id, model), *_quality(lake, run, config, best, products, model)]
     return ModelFigures(best, products, customers, distinct(lake, NETWORKS, "model_id", run.as_of), tuple(quality))
 
 
@@ -130,7 +131,9 @@ def _vector_checks(table: Table, found: VectorFigures, config: GateConfig, least
     yield Check(f"{name}_norm", found.longest_over_mean, most=config.max_norm, detail=detail)
 
 
-def _quality(lake: Lake, run: Run, config: GateConfig, best: ModelRow, products: VectorFigures) -> Iterator[Check]:
+def _quality(
+    lake: Lake, run: Run, config: GateConfig, best: ModelRow, products: VectorFigures, model: Recommender
+) -> Iterator[Check]:
     trained = best["as_of"]
     assert isinstance(trained, date)
     columns = ("model_id", "metric", "slice", "value", "ci_low")
@@ -147,7 +150,7 @@ def _quality(lake: Lake, run: Run, config: GateConfig, best: ModelRow, products:
             f"{popular['value']:.4f}, less {chance:.4f} that may be chance"
         )
         yield Check("champion_quality", float(str(best["ndcg"])), least=popular["value"] - chance, detail=detail)
-    fresh = None if products.broken else fresh_lead(lake, run, config)
+    fresh = None if products.broken else fresh_lead(lake, run, config, model)
     if fresh:
         lead, compared = fresh
         detail = (
@@ -157,8 +160,8 @@ def _quality(lake: Lake, run: Run, config: GateConfig, best: ModelRow, products:
         yield Check("champion_fresh", lead.high, least=0.0, detail=detail)
 
 
-def fresh_lead(lake: Lake, run: Run, config: GateConfig) -> tuple[Interval, int] | None:
-    """(NDCG@10 of the champion minus popularity's, customers compared), on the newest `fresh_days` of some customers.
+def fresh_lead(lake: Lake, run: Run, config: GateConfig, model: Recommender) -> tuple[Interval, int] | None:
+    """(NDCG@10 of the champion `model` minus popularity's, customers compared), on the newest `fresh_days` of some.
 
     The champion reads each history up to those days and ranks by the night's product vectors. A champion refitted
     tonight has seen those days: a good figure proves nothing then, but a bad one does. None where fewer than 20
@@ -177,11 +180,10 @@ def fresh_lead(lake: Lake, run: Run, config: GateConfig) -> tuple[Interval, int]
     compared = replace(split, train=split.train.take(known), targets=split.targets.take(known))
     if np.count_nonzero(compared.targets.lengths) < FEWEST:
         return None
-    return _lead(lake, run, compared, products, config.device)
+    return _lead(model, compared, products)
 
 
-def _lead(lake: Lake, run: Run, split: Split, products: ProductVectors, device: str) -> tuple[Interval, int] | None:
-    _, model = load_champion(lake, run, Compute(device))
+def _lead(model: Recommender, split: Split, products: ProductVectors) -> tuple[Interval, int] | None:
     own = model.vocabulary.encode(products.ids.ids, missing="negative")
     read = replace(split.train, products=own[split.train.products])
     encoded = model.encode(read.where(read.products >= 0))

@@ -6,24 +6,21 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from feature_repo.client.network import EVENT_TYPES
 from jobs.checks import Check
 from jobs.lake.lake import Lake
 from jobs.networks import read_network
 from jobs.run import Run
-from jobs.train.step import load_champion
-from models.contract import Compute
-from models.sequences import SECONDS_PER_DAY, Sequences
+from models.contract import Recommender
+from models.sequences import EVENT_TYPES, SECONDS_PER_DAY, Sequences
 
 HISTORIES, EVENTS, DAYS = 16, 24, 30
 FARTHEST = 0.02
 """How far a number may lie from the model's; a GPU's bfloat16 has as much (`models.networks.device`)."""
 
 
-def network_checks(lake: Lake, run: Run, device: str) -> Iterator[Check]:
-    """Made-up histories, encoded by the champion and by the night's parts; nothing where services have no network."""
+def network_checks(lake: Lake, run: Run, model_id: str, model: Recommender) -> Iterator[Check]:
+    """Made-up histories, encoded by the champion `model` and by the night's parts; none without a network."""
     network = read_network(lake, run.as_of)
-    model_id, model = load_champion(lake, run, Compute(device))
     if network is None or network.model_id != model_id:
         return
     random, ids = np.random.default_rng(17), model.vocabulary.ids

@@ -11,7 +11,7 @@ from jobs.lake.lake import Lake
 from jobs.lists.builder import ListBuilder, ListGroup
 from jobs.lists.config import ListsConfig
 from jobs.lists.touch_points import FOR_YOU
-from jobs.networks import networks_products
+from jobs.networks import network_products
 from jobs.run import Run
 from jobs.tables.networks import ASSORTMENTS
 from models.assembly.rulebook import LAST
@@ -22,7 +22,7 @@ def stage_assortments(lake: Lake, builder: ListBuilder, config: ListsConfig, run
     does not know which variant a customer sees. Those that step back behind all others are left out if enough stay.
     """
     assortment, rows, places = builder.assortment, [], builder.places(FOR_YOU)
-    of_network = assortment.products.encode(networks_products(lake, run.as_of).ids, missing="negative")
+    of_network = assortment.products.encode(network_products(lake, run.as_of).ids, missing="negative")
     for market in range(len(assortment.markets)):
         books = [builder.book(ListGroup(FOR_YOU, market, variant)) for variant in config.variants]
         allowed = assortment.available[market] & np.logical_and.reduce([book.excluded < 0 for book in books])

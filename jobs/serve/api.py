@@ -334,7 +334,7 @@ def routes(api: Api) -> FastAPI:
 
     @app.post("/products/{product_id:any}", response_model=ProductPage)
     async def products_in_visit(product_id: InPath, at: PageRequest, request: Request) -> Response:
-        """The same, the alternatives in the order of a visit."""
+        """The same in a visit: alternatives that the visitor has looked at come last."""
         page = partial(client.product_page, product_id, at.market, at.variant, at.events)
         return await api.answer(request, kinds[ProductPage], page, False)
 

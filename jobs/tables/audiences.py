@@ -25,6 +25,13 @@ since          DATE           the newest complete night, up to this one: it has 
     ("customer_id",),
 )
 
+AFFINITY_COLUMNS = {
+    "brand": ("brands", "brand_lifts"),
+    "category": ("categories", "category_lifts"),
+    "colour": ("colours", "colour_lifts"),
+}
+"""Attribute of a product -> columns of a customer's values of it, and of their lifts."""
+
 TRIGGERS = {
     "back_in_stock": "products that they looked at can be bought again",
     "price_fell": "products that they looked at cost less than the night before",

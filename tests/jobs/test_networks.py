@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from feature_repo.client.network import EVENT_TYPES
 from jobs.lake.lake import Lake
-from jobs.networks import networks_products, read_network, stage_network
+from jobs.networks import network_products, read_network, stage_network
 from models.catalogue import Catalogue
 from models.contract import Compute
 from models.networks.artefacts import ALL_KINDS, create
-from models.sequences import Sequences
+from models.sequences import EVENT_TYPES, Sequences
 from models.vocabulary import Vocabulary
 from tests.conftest import run_of
 from tests.support.nights import FIRST
@@ -64,7 +63,7 @@ def test_a_history_has_the_models_vector(case: str, tmp_path: Path) -> None:
     stage_network(lake, run_of(FIRST), model, "model-7")
     network = read_network(lake, FIRST)
     assert network is not None and network.model_id == "model-7"
-    assert networks_products(lake, FIRST).ids.equals(model.vocabulary.ids)
+    assert network_products(lake, FIRST).ids.equals(model.vocabulary.ids)
     np.testing.assert_array_equal(network.vectors.T, model.product_vectors())
     readable = sequences.where(sequences.products < len(model.vocabulary))
     for row, wanted in enumerate(model.encode(readable)):
@@ -84,4 +83,4 @@ def test_of_other_kinds_services_have_no_network(kind: str, tmp_path: Path) -> N
     model.fit(sequences, catalogue)
     assert read_network(lake, FIRST) is None, "no night yet"
     stage_network(lake, run_of(FIRST), model, "model-7")
-    assert read_network(lake, FIRST) is None and not len(networks_products(lake, FIRST))
+    assert read_network(lake, FIRST) is None and not len(network_products(lake, FIRST))

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from jobs.errors import UserError
 from jobs.ingest.check import SourceCheck, check_source
-from jobs.ingest.draft import draft_of_folder, draft_source
+from jobs.ingest.draft import draft_source
+from jobs.ingest.draft_folder import draft_of_folder
 from jobs.ingest.guesses import SampledView, sampled_view
 from jobs.ingest.source import read_source
 from jobs.ingest.step import IngestConfig
