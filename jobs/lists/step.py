@@ -47,7 +47,7 @@ def execute(lake: Lake, run: Run, config: ListsConfig) -> Counts:
         outfits = pool.submit(stage_outfits, lake, builder, indexes, config.outfits, config.variants, run)
         stage_customer_lists(lake, others, vectors, config, run)
         stage_standing_lists(lake, others, config, run)
-        lake.replace(RANKED_PAGE.table, _ranked_pages(others, config, run), run)
+        lake.replace_encoded(RANKED_PAGE.table, _ranked_pages(others, config, run), run)
         written, without_outfits = product_lists.result(), outfits.result()
     builder.counts |= others.counts
     stage_assortments(lake, builder, config, run)
