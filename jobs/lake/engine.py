@@ -35,7 +35,9 @@ ENGINES: tuple[EngineName, ...] = ("sail", "spark")
 DELTA_JARS = "io.delta:delta-spark_4.2_2.13:4.4.0"
 """4.4.1 is on PyPI, but its jars are not published; the Python package is pinned to match."""
 
-WITH_DELTA = {
+PLAIN_FRAMES = {"spark.python.sql.dataFrameDebugging.enabled": "false"}
+"""PySpark else notes the line of our code behind each expression, and looks for IPython each time."""
+WITH_DELTA = PLAIN_FRAMES | {
     "spark.jars.packages": DELTA_JARS,
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
@@ -202,6 +204,8 @@ def start(name: EngineName, remote: str | None = None, log: Path | None = None, 
     elif name == "sail":
         server, address = _sail_server()
         session = SparkSession.builder.remote(address).create()
+        for key, value in PLAIN_FRAMES.items():
+            session.conf.set(key, value)
     else:
         if not (shutil.which("java") or Path(os.environ.get("JAVA_HOME", "-"), "bin", "java").exists()):
             raise UserError("the engine 'spark' needs Java 17 or 21; install it, or use the engine 'sail'")
