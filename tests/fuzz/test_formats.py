@@ -355,7 +355,7 @@ def damaged(folder: Path, rng: random.Random) -> None:
 WRITERS: tuple[Callable[[Path, random.Random], None], ...] = (delimited, json_lines, parquet, damaged)
 
 
-@pytest.mark.parametrize("inputs", [150, pytest.param(4_000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("inputs", [60, pytest.param(4_000, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("written", WRITERS, ids=lambda written: written.__name__)
 def test_a_file_is_read_as_it_was_written(written: Callable[[Path, random.Random], None], inputs: int) -> None:
     for number in range(inputs):

@@ -49,6 +49,7 @@ def checkout(night: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reque
     (tmp_path / "var" / "lakes" / "sample").symlink_to(made.copy(tmp_path).lake.root)
     (tmp_path / "feature_repo").symlink_to(REPOSITORY / "feature_repo")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("REAL_DATA", raising=False)  # test_facts measures the public sets
     monkeypatch.setenv("NIGHTRAIL_FEAST", str(tmp_path / "var" / "lakes" / "sample" / "feast"))
     return tmp_path
 

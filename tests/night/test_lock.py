@@ -164,7 +164,7 @@ def test_who_only_looks_turns_nobody_away(tmp_path: Path) -> None:
     ) as one:
         assert one.stdout is not None
         one.stdout.readline()
-        for _ in range(50):
+        for _ in range(10):
             with locks.whole_night(tmp_path, holder("night")) as token, locks.writing(tmp_path, holder("x"), token):
                 pass
         os.kill(one.pid, signal.SIGKILL)

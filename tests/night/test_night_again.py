@@ -57,6 +57,7 @@ def test_the_same_commands_again_give_the_same_tables(night: Shop, copied_night:
     assert len(copied_night.rows(RUNS)) == len(STEPS), "a step's row in the ledger is replaced, not added"
 
 
+@pytest.mark.soak
 def test_two_fresh_lakes_hold_the_same_bytes(
     raw: Path, source: Path, sail_engine: Engine, lake_factory: LakeFactory, tmp_path: Path
 ) -> None:

@@ -48,6 +48,20 @@ def lake(nine: Lake, tmp_path: Path) -> Lake:
     return Lake(Path(shutil.copytree(nine.root, tmp_path / "lake")))
 
 
+@pytest.fixture(scope="module")
+def undisturbed(nine: Lake, tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    """The nine nights after the last one cleaned up."""
+    lake = Lake(Path(shutil.copytree(nine.root, tmp_path_factory.mktemp("undisturbed") / "lake")))
+    execute(lake, run_of(LAST), THREE)
+    return lake
+
+
+@pytest.fixture
+def cleaned(undisturbed: Lake, tmp_path: Path) -> Lake:
+    """The same, free to be changed."""
+    return Lake(Path(shutil.copytree(undisturbed.root, tmp_path / "lake")))
+
+
 def nights_read(lake: Lake, nights: list[date], tables: tuple[Table, ...] = DATED) -> dict[tuple[str, date], pa.Table]:
     """Every night of every table as a reader gets it."""
     return {(table.name, night): lake.arrow(table, as_of=night) for table in tables for night in nights}
@@ -63,18 +77,16 @@ def dated(lake: Lake, folder: str) -> list[str]:
     return sorted(path.name.removeprefix("as_of=") for path in (lake.root / folder).iterdir())
 
 
-def test_kept_nights_read_as_before_and_the_others_are_gone(lake: Lake) -> None:
+def test_kept_nights_read_as_before_and_the_others_are_gone(nine: Lake, undisturbed: Lake) -> None:
     kept = [nth(6), nth(7), nth(8)]
-    before, records = nights_read(lake, kept), [lake.arrow(table) for table in (*RECORDS, EVENTS, MODELS)]
-    counts = execute(lake, run_of(LAST), THREE)
-    assert nights_read(lake, kept) == before
-    assert [lake.arrow(table) for table in (*RECORDS, EVENTS, MODELS)] == records
+    assert nights_read(undisturbed, kept) == nights_read(nine, kept)
+    for table in (*RECORDS, EVENTS, MODELS):
+        assert undisturbed.arrow(table) == nine.arrow(table)
     for table in DATED:
         # Night 5 is the last complete one of the tables of changes, so the kept nights need it.
-        assert lake.nights(table) == ([nth(5), *kept] if changing(table) else kept), table.name
+        assert undisturbed.nights(table) == ([nth(5), *kept] if changing(table) else kept), table.name
     for folder in ("indexes", "reports"):
-        assert dated(lake, folder) == [str(night) for night in kept]
-    assert counts.rows_in > 0 and "3 nights kept" in counts.note
+        assert dated(undisturbed, folder) == [str(night) for night in kept]
 
 
 def test_a_chain_of_changes_stays_back_to_its_complete_night(lake: Lake) -> None:
@@ -98,8 +110,8 @@ def test_the_live_night_and_one_to_roll_back_to_stay_however_old(lake: Lake) -> 
     assert dated(lake, "indexes") == [str(nth(place)) for place in (1, 3, 6, 7, 8)]
 
 
-def test_an_old_night_that_was_just_backfilled_does_not_clean_itself_or_a_later_one_away(lake: Lake) -> None:
-    execute(lake, run_of(LAST), THREE)
+def test_an_old_night_that_was_just_backfilled_does_not_clean_itself_or_a_later_one_away(cleaned: Lake) -> None:
+    lake = cleaned
     before = dated(lake, "reports")
     for folder in ("indexes", "reports"):
         assert str(nth(2)) not in dated(lake, folder)
@@ -157,6 +169,7 @@ def test_what_would_go_is_listed_and_stays(lake: Lake) -> None:
     assert f"rows: 18 of you_might_also_like, of 6 nights, {nth(0)} to {nth(5)}" in lines
     assert f"directory: reports/as_of={nth(0)}, 0.0 MB" in lines
     counts = execute(lake, run_of(LAST), THREE)
+    assert counts.rows_in > 0 and "3 nights kept" in counts.note
     assert counts.rows_in == sum(int(line.split()[1]) for line in lines if line.startswith("rows: "))
 
 
@@ -175,14 +188,6 @@ def progress(*_):
         os.kill(os.getpid(), signal.SIGKILL)
 execute(Lake(Path(sys.argv[1])), replace(run_of(LAST), progress=progress), THREE)
 """
-
-
-@pytest.fixture(scope="module")
-def undisturbed(nine: Lake, tmp_path_factory: pytest.TempPathFactory) -> Lake:
-    """The nine nights after the last one cleaned up."""
-    lake = Lake(Path(shutil.copytree(nine.root, tmp_path_factory.mktemp("undisturbed") / "lake")))
-    execute(lake, run_of(LAST), THREE)
-    return lake
 
 
 @pytest.mark.parametrize("call", [3, 20])
@@ -238,8 +243,8 @@ def age(lake: Lake, table: Table, hours: float) -> None:
         file.write_text(text, "utf-8")
 
 
-def test_old_files_are_vacuumed_after_their_hours_and_half_written_ones_too(lake: Lake) -> None:
-    execute(lake, run_of(LAST), THREE)
+def test_old_files_are_vacuumed_after_their_hours_and_half_written_ones_too(cleaned: Lake) -> None:
+    lake = cleaned
     orphans = [lake.path(RUNS) / f"part-00000-{n}.snappy.parquet" for n in ("young", "old")]
     for orphan in orphans:
         orphan.write_bytes(b"half")

@@ -186,6 +186,7 @@ def test_a_night_run_again_gives_equal_tables_even_after_a_later_one(nights: Nig
 # --- real data, on Sail
 
 
+@pytest.mark.soak
 def test_every_line_of_online_retail_is_an_event_or_rejected(real_data: Path, sail_lake: Lake, run: MakeRun) -> None:
     night = date(2011, 11, 10)
     raw = real_data / "online_retail" / "raw"
@@ -200,6 +201,7 @@ def test_every_line_of_online_retail_is_an_event_or_rejected(real_data: Path, sa
     assert counts.rejected == sail_lake.arrow(REJECTED).num_rows
 
 
+@pytest.mark.soak
 def test_fashion_rentals_of_later_nights_wait(real_data: Path, sail_lake: Lake, run: MakeRun) -> None:
     config = ingest.IngestConfig(SOURCES / "fashion_rental.sql", real_data / "fashion_rental")
     counts = ingest.execute(sail_lake, run(date(2020, 6, 1)), config)

@@ -42,6 +42,7 @@ def copy_of(lake: Lake, engine: Engine, folder: Path) -> Lake:
     return lake_on(engine, Path(shutil.copytree(lake.root, folder / "copy")))
 
 
+@pytest.mark.soak
 def test_vectors_are_the_same_to_the_last_bit(embedded: Lake, spark_engine: Engine, tmp_path: Path) -> None:  # noqa: F811
     """A night of changes, with a product that came to the catalogue; test_whole_night has a complete one."""
     on_spark = copy_of(embedded, spark_engine, tmp_path)
@@ -67,6 +68,7 @@ def staged(lake: Lake) -> Iterator[tuple[pa.Table, Any, list[dict[str, Any]]]]:
         yield lake.arrow(RECOMMENDED_FOR_YOU), dict(builder.counts), builder.effects()
 
 
+@pytest.mark.soak
 def test_lists_and_what_rules_did_are_the_same(sail_lake: Lake, spark_engine: Engine, tmp_path: Path) -> None:
     for here, on_spark in zip(staged(sail_lake), staged(lake_on(spark_engine, tmp_path / "spark")), strict=True):
         assert_same_rows(here[0], on_spark[0], ("here", "executors"))

@@ -74,7 +74,7 @@ def change(shop: SmallShop, as_of: object, rng: np.random.Generator) -> None:
         shop.rules([rules[number] | {"rule_id": f"rule-{number}"} for number in chosen])
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", [0, 1, 2, *(pytest.param(more, marks=pytest.mark.soak) for more in (3, 4))])
 def test_lists_that_go_on_from_the_night_before_are_those_made_anew(seed: int, sail_lake: Lake, tmp_path: Path) -> None:
     rng = np.random.default_rng(100 + seed)
     config = CONFIG if seed % 3 else ListsConfig(top_n=4, variants=(Variant("a", 0.5), Variant("b", 0.5, policy=False)))

@@ -134,6 +134,7 @@ def test_the_record_has_the_facts_that_the_shop_is_compared_by(shop: dict[str, p
     }
 
 
+@pytest.mark.soak
 def test_the_record_is_what_the_public_sets_say(real_data: Path) -> None:
     measured, told = public_facts(real_data), recorded().sets
     assert measured, f"none of {', '.join(PUBLIC)} is below {real_data}"
