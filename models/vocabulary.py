@@ -61,6 +61,15 @@ class Vocabulary:
             )
         return np.asarray(pc.fill_null(found, UNKNOWN), dtype=np.int32)
 
+    def codes(self, ids: pa.Array) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """(code of each id, the dense index of each code, -1 for an unknown or null id): `encode` for those who look
+        indexes up themselves.
+        """
+        coded = ids if pa.types.is_dictionary(ids.type) else ids.dictionary_encode()
+        indexes = pa.concat_arrays([self._of_words(coded.dictionary), pa.nulls(1, pa.int32())]).fill_null(UNKNOWN)
+        codes = coded.indices.fill_null(len(coded.dictionary)) if coded.null_count else coded.indices
+        return np.asarray(codes), np.asarray(indexes)
+
     def _of_words(self, words: pa.Array) -> pa.Array:
         """Indexes of a dictionary's words, each word once; successive batches mostly have the same dictionary."""
         last = self._last

@@ -39,14 +39,14 @@ def encode_records(head: bytes, features: Sequence[Feature], columns: Sequence[p
 
 def _rows(features: Sequence[Feature], columns: Sequence[pa.Array], code: Coder) -> pa.Array:
     rows = len(columns[0])
-    nulls = np.zeros(rows, object if len(features) > 62 else np.int64)
+    nulls = np.zeros((rows, (len(features) + 7) // 8), np.uint8)
     parts: list[pa.Array] = []
     counts = np.zeros(rows, np.int64)
     for place, (feature, column) in enumerate(zip(features, columns, strict=True)):
         if feature.type == layout.DOUBLE:
             column = pc.if_else(pc.is_nan(column), None, column)
         missing = np.asarray(column.is_null())
-        nulls |= missing.astype(nulls.dtype) << place
+        nulls[:, place // 8] |= missing.astype(np.uint8) << place % 8
         if feature.type == layout.TEXT:
             parts.append(_texts(column))
         elif feature.type == layout.WORD:
@@ -62,9 +62,7 @@ def _rows(features: Sequence[Feature], columns: Sequence[pa.Array], code: Coder)
                 kinds, bodies = _words(feature, array, code) if feature.type == layout.WORDS else _seconds(array)
             parts += [_heads(kinds, array.counts, counts, missing), bodies]
             counts = np.where(missing, counts, array.counts)
-    width = (len(features) + 7) // 8
-    bitmaps = _each(nulls, lambda bits: bits.to_bytes(width, "little"))
-    return _joined(bitmaps, *parts)
+    return _joined(_cut(nulls, np.arange(rows + 1)), *parts)
 
 
 def encode_keys(prefix: bytes, view: View, columns: Sequence[pa.Array]) -> list[bytes]:
@@ -131,8 +129,8 @@ def _joined(*parts: pa.Array) -> pa.Array:
 
 def _each(numbers: npt.NDArray[Any], as_bytes: Callable[[int], bytes]) -> pa.Array:
     """A function of each number; it is called once for equal ones."""
-    distinct, place = np.unique(numbers, return_inverse=True)
-    return pa.array([as_bytes(int(number)) for number in distinct], pa.binary()).take(pa.array(place))
+    coded = pa.array(numbers).dictionary_encode()
+    return pa.array(map(as_bytes, coded.dictionary.to_pylist()), pa.binary()).take(coded.indices)
 
 
 def _by_kind(kinds: Ints, of_kind: Callable[[int, Ints], pa.Array]) -> pa.Array:

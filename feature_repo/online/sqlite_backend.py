@@ -13,12 +13,15 @@ import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 from feature_repo.online.backend import Merged, Renew, StoreBusyError, StoreMissingError, StoreUnableError
 
 AT_ONCE = 500
 """Most keys of one SELECT."""
+ROWS_AT_ONCE = 50
+"""Rows of one INSERT: as many of one row each take half as long again."""
 NEWEST_AT_ONCE = 50
 """Most keys of one SELECT that has an expression for each."""
 WAIT_SECONDS = 30.0
@@ -139,15 +142,15 @@ class SqliteBackend:
                 among = f"SELECT 1 FROM {name} WHERE key BETWEEN ? AND ? LIMIT 1"  # noqa: S608
                 if connection.execute(among, (first, last)).fetchone():
                     connection.executemany(f"DELETE FROM {name} WHERE key = ?", [(key,) for key in items])  # noqa: S608
-            connection.executemany(f"INSERT INTO online VALUES (?, ?) {UPDATE}", items.items())  # noqa: S608
+            _insert(connection, "INSERT INTO online VALUES", list(items.items()), UPDATE)
 
     def add(
         self, seq: int, items: Mapping[bytes, bytes], merged: Merged, chains: Mapping[bytes, bytes | None] | None = None
     ) -> None:
         """See Backend. One transaction, which reads nothing."""
         with self._transaction() as connection:
-            rows = ((key, seq, value) for key, value in items.items())
-            connection.executemany("INSERT OR REPLACE INTO recent VALUES (?, ?, ?)", rows)
+            rows = [(key, seq, value) for key, value in items.items()]
+            _insert(connection, "INSERT OR REPLACE INTO recent VALUES", rows)
 
     def drop(self, keys: Sequence[bytes]) -> None:
         """See Backend. One transaction."""
@@ -268,6 +271,14 @@ class SqliteBackend:
             connection.close()
         self._all.clear()
         self._of_thread = threading.local()
+
+
+def _insert(connection: sqlite3.Connection, into: str, rows: Sequence[tuple[bytes | int, ...]], end: str = "") -> None:
+    """Insert the rows, of which there is at least one, by the statement that begins and ends so."""
+    row, whole = f"({','.join('?' * len(rows[0]))})", len(rows) // ROWS_AT_ONCE * ROWS_AT_ONCE
+    some = (tuple(chain(*rows[at : at + ROWS_AT_ONCE])) for at in range(0, whole, ROWS_AT_ONCE))
+    connection.executemany(f"{into} {','.join([row] * ROWS_AT_ONCE)} {end}", some)
+    connection.executemany(f"{into} {row} {end}", rows[whole:])
 
 
 def _missing(path: Path) -> str:

@@ -68,9 +68,12 @@ class WordLists:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self._codes: dict[str, dict[str, int]] = {}
+        self._last: dict[str, tuple[list[str], list[int]]] = {}
 
     def code(self, name: str, words: list[str]) -> list[int]:
         """The code of each word in the list `name`, -1 where the list has no room for it."""
+        if name in self._last and self._last[name][0] == words:  # batch after batch has the same dictionary
+            return self._last[name][1]
         if name not in self._codes:
             self._codes[name] = {word: code for code, word in enumerate(read_words(self.backend, name))}
         codes = self._codes[name]
@@ -84,7 +87,8 @@ class WordLists:
                 for at in range(0, len(changed), WORDS_A_CHUNK)
             }
             self.backend.put({key: json.dumps(chunk).encode() for key, chunk in chunks.items()})
-        return [codes.get(word, -1) for word in words]
+        self._last[name] = words, [codes.get(word, -1) for word in words]
+        return self._last[name][1]
 
 
 class Writer:

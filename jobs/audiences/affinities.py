@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,8 @@ from jobs.audiences.settled import (
 )
 from jobs.lake.changes import changed_customers, known_since, night_before, replace_changed
 from jobs.lake.lake import Lake
-from jobs.model_inputs import Histories, customers_with
+from jobs.lake.rows import among
+from jobs.model_inputs import Histories
 from jobs.run import Run
 from jobs.tables.audiences import AFFINITIES, AFFINITY_COLUMNS
 from jobs.tables.shop import CUSTOMER_SEQUENCES
@@ -28,27 +30,49 @@ from models.affinities import Numbers, best_values, mean_levels
 from models.ragged import offsets_of
 
 
-def stage_affinities(lake: Lake, run: Run, config: AudiencesConfig) -> tuple[SettledShop, int]:
-    """(what the night's affinities are relative to, rows written); the next night goes on from finished ones alone."""
+def shop_of(lake: Lake, run: Run, config: AudiencesConfig) -> tuple[SettledShop, tuple[date, pa.Array] | None]:
+    """(what the night's affinities are relative to, and the night before with the products that are new since then);
+    None where all customers are computed.
+    """
     before = night_before(lake, AFFINITIES, run.as_of)
     goes_on = before is not None and known_since(lake, CUSTOMER_SEQUENCES, before, run.as_of)
     found = going_on(lake, before, run, config.affinities) if before and goes_on else None
-    unfinished(lake, run.as_of)
     if before is None or found is None:
-        shop = settle(lake, run, config.affinities, config.batch_customers)
+        return settle(lake, run, config.affinities, config.batch_customers), None
+    shop, new = found
+    return shop, (before, new)
+
+
+def stage_affinities(
+    lake: Lake, run: Run, shop: SettledShop, since: tuple[date, pa.Array] | None, config: AudiencesConfig
+) -> int:
+    """Rows written, given `shop_of`; the next night goes on from finished ones alone."""
+    unfinished(lake, run.as_of)
+    if since is None:
         written = lake.replace(AFFINITIES, _rows(lake, run, shop, config, None), run)
     else:
-        shop, new = found
+        before, new = since
         changed = pc.field("as_of") > pa.scalar(before)
         customers = changed_customers(lake, CUSTOMER_SEQUENCES, before, run.as_of)
         # Events of a product from before it was in the catalogue: their customers' rows may be old.
-        others = list(customers_with(lake, run.as_of, new, ~changed)) if len(new) else []
-        early = pa.concat_arrays([pa.array([], pa.string()), *others])
+        early = _unchanged_with(lake, run.as_of, new, before, config.batch_customers)
         filters = [changed] + [~changed & pc.field("customer_id").isin(early)] * bool(len(early))
         rows = _rows(lake, run, shop, config, filters)
         written = replace_changed(lake, AFFINITIES, rows, pa.concat_arrays([customers, early]), before, run)
     shop.write(lake, run.as_of)
-    return shop, written
+    return written
+
+
+def _unchanged_with(lake: Lake, as_of: date, products: pa.Array, before: date, rows: int) -> pa.Array:
+    """Customers with events of one of `products` and none since the night `before`."""
+    found, wanted = [pa.array([], pa.string())], products.to_pylist()
+    read = lake.snapshot(CUSTOMER_SEQUENCES).encoded(("customer_id", "product_ids", "as_of"), as_of, rows)
+    for batch in read if wanted else ():
+        old = batch.filter(pc.less_equal(batch["as_of"], pa.scalar(before)))
+        has = pa.array(among(pc.list_flatten(old["product_ids"]), wanted))
+        owners = pc.unique(pc.list_parent_indices(old["product_ids"]).filter(has))
+        found.append(old["customer_id"].take(owners).cast(pa.string()))
+    return pa.concat_arrays(found)
 
 
 def best_of(

@@ -15,8 +15,9 @@ from jobs.audiences.affinities import best_of
 from jobs.audiences.config import AudiencesConfig
 from jobs.audiences.sent import NAMES, WEEK, SentMessages
 from jobs.audiences.settled import SettledShop, type_weights, weights_of
-from jobs.audiences.tonight import AFTER_DAYS, Tonight, read_tonight
+from jobs.audiences.tonight import AFTER_DAYS, Tonight
 from jobs.lake.lake import Lake
+from jobs.lake.prefetch import prefetched
 from jobs.model_inputs import HISTORY_COLUMNS, Histories
 from jobs.run import Run
 from jobs.tables.audiences import CAMPAIGNS
@@ -36,24 +37,26 @@ SECOND = 1_000_000
 """In microseconds."""
 
 
-def stage_campaigns(lake: Lake, run: Run, shop: SettledShop, config: AudiencesConfig) -> dict[str, int]:
+def stage_campaigns(
+    lake: Lake, run: Run, shop: SettledShop, tonight: Tonight, config: AudiencesConfig
+) -> dict[str, int]:
     """Write the night's messages; returns how many each trigger has."""
-    products = shop.vocabulary
-    sent = SentMessages.read(lake, run, config.campaigns, products)
-    night = CampaignNight(run, config, shop, read_tonight(lake, run, products), sent)
+    sent = SentMessages.read(lake, run, config.campaigns, shop.vocabulary)
+    night = CampaignNight(run, config, shop, tonight, sent)
     counts = dict.fromkeys(config.campaigns.triggers, 0)
 
     def rows() -> Iterator[pa.RecordBatch]:
         columns = (*HISTORY_COLUMNS, "last_event_at")
         since = pa.scalar(run.midnight - timedelta(days=config.campaigns.quiet_days), TIME)
         done = 0
-        for batch in lake.snapshot(CUSTOMER_SEQUENCES).encoded(columns, run.as_of, config.batch_customers):
-            awake = batch.filter(pc.greater_equal(batch["last_event_at"].cast(TIME), since))
-            for trigger, messages in CustomerMessages(night, awake).choose() if awake.num_rows else ():
-                counts[trigger] += messages.num_rows
-                yield messages
-            done += batch.num_rows
-            run.progress("customers' messages", done, done)
+        with prefetched(lake.snapshot(CUSTOMER_SEQUENCES).encoded(columns, run.as_of, config.batch_customers)) as read:
+            for batch in read:
+                awake = batch.filter(pc.greater_equal(batch["last_event_at"].cast(TIME), since))
+                for trigger, messages in CustomerMessages(night, awake).choose() if awake.num_rows else ():
+                    counts[trigger] += messages.num_rows
+                    yield messages
+                done += batch.num_rows
+                run.progress("customers' messages", done, done)
 
     lake.replace(CAMPAIGNS, rows(), run)
     return counts
@@ -133,7 +136,7 @@ class CustomerMessages:
                 return self._new()
             case "after_purchase":
                 last, first = (now - days * SECONDS_PER_DAY for days in AFTER_DAYS)
-                return tonight.companions.offers(self.histories.sequences, self.market, (first, last))
+                return tonight.companions.result().offers(self.histories.sequences, self.market, (first, last))
         raise AssertionError(f"{trigger} is no trigger")
 
     def _new(self) -> CustomerOffers:

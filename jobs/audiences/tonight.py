@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -46,11 +47,12 @@ class Tonight:
     """[P], by which share the price fell since the night before; 0 or below where it did not."""
     new: Rows
     """Products launched in the last NEW_DAYS."""
-    companions: Companions
+    companions: Future[Companions]
+    """Read meanwhile: that takes as long as the affinities do."""
 
 
-def read_tonight(lake: Lake, run: Run, products: Vocabulary) -> Tonight:
-    """What the night may write about; `products` has every product of its catalogue."""
+def read_tonight(lake: Lake, run: Run, products: Vocabulary, pool: Executor) -> Tonight:
+    """What the night may write about; `products` has every product of its catalogue. `pool` reads the companions."""
     catalogue = lake.arrow(CATALOGUE, COLUMNS, run.as_of)
     own, markets, available = read_availability(lake, run.as_of, catalogue)
     at = products.encode(own.ids)
@@ -68,7 +70,7 @@ def read_tonight(lake: Lake, run: Run, products: Vocabulary) -> Tonight:
         back=allowed & lacked,
         fall=fall,
         new=at[np.asarray(pc.fill_null(young, False))].astype(np.int64),
-        companions=_companions(lake, run.as_of, products, markets),
+        companions=pool.submit(_companions, lake, run.as_of, products, markets),
     )
 
 

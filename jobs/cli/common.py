@@ -21,6 +21,7 @@ import typer
 from jobs.errors import UserError
 from jobs.lake import locks, storage
 from jobs.lake.damage import damage_named
+from jobs.nights.memory import peak_memory_mb, share_heaps
 from jobs.nights.progress import StepLines
 from jobs.steps import STEPS
 
@@ -296,9 +297,10 @@ class Place:
 
 
 def set_process_defaults() -> None:
-    """Set PROCESS_DEFAULTS, before any of those libraries is imported."""
+    """Set PROCESS_DEFAULTS, before any of those libraries is imported, and let threads share their heaps."""
     for name, value in PROCESS_DEFAULTS.items():
         os.environ.setdefault(name, value)
+    share_heaps()
 
 
 def accepted(step: str, given: list[str] | None) -> dict[str, list[str]]:
@@ -373,7 +375,6 @@ def lines_of(step: str) -> StepLines:
 def _run_in(lake: Lake, step: str, night: date, config: NightConfig, **changes: Any) -> None:
     """Run a step under the ledger in a lake whose lock is held; Airflow keeps the last line, which has the figures."""
     from jobs.nights.ledger import run_step
-    from jobs.nights.memory import peak_memory_mb
     from jobs.run import Run
 
     lines = lines_of(step)

@@ -74,8 +74,8 @@ class ListFigures:
     """Lists that name more or fewer sources than products."""
     shown: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 0), np.int32))
     """[M, P], lists of a market that show a product."""
-    chosen: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 0), np.int32))
-    """[M, P], the same without the places that are padded from popularity."""
+    padded: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 0), np.int32))
+    """[M, P], those of them where the place is padded from popularity."""
     longest: int = 0
     """Most places of a list."""
     lists: Rows = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -148,9 +148,9 @@ def read_lists(
     the samples of both.
     """
     shape = inputs.available.shape
-    shown, chosen = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+    shown, padded = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
     lists, full_lists = np.zeros(shape[0], np.int64), np.zeros(shape[0], np.int64)
-    found = ListFigures(shown=shown, chosen=chosen, lists=lists, full_lists=full_lists)
+    found = ListFigures(shown=shown, padded=padded, lists=lists, full_lists=full_lists)
     columns, texts = list(dict.fromkeys((*table.key, *COLUMNS, "variant"))), TextDigests()
     for batch, staged, published in _both(lake, table, columns, as_of, live):
         drawn = _drawn(batch[table.key[0]], one_in, texts)
@@ -187,8 +187,10 @@ def _add(found: ListFigures, table: Table, batch: pa.RecordBatch, counted: BoolM
     from models.assembly.list_kernels import check_lists
 
     market = inputs.markets.encode(batch["market"], missing="negative")
-    places = inputs.products.encode(pc.list_flatten(batch["product_ids"]), missing="negative")
+    places, product_of = inputs.products.codes(pc.list_flatten(batch["product_ids"]))
     lists = FlatLists(list_offsets(batch["product_ids"]), places)
+    named, words = codes_of(pc.list_flatten(batch["sources"]))
+    sources, filled = FlatLists(list_offsets(batch["sources"]), named), np.zeros(len(words), np.int64)
     own, customer = np.full(batch.num_rows, -1, np.int32), np.full(batch.num_rows, -1, np.int64)
     if table.key[0] == "product_id":
         own = inputs.products.encode(batch["product_id"], missing="negative")
@@ -196,13 +198,20 @@ def _add(found: ListFigures, table: Table, batch: pa.RecordBatch, counted: BoolM
         at = pc.index_in(batch["customer_id"].cast(pa.string()), value_set=inputs.customers)
         customer = np.asarray(pc.fill_null(at, -1)).astype(np.int64)
     lengths, full = np.diff(lists.offsets), np.asarray(pc.is_null(batch["short_reason"]))
-    named = np.diff(list_offsets(batch["sources"]))
-    sources, words = codes_of(pc.list_flatten(batch["sources"]))
-    padded = np.zeros(len(places), dtype=bool)
-    if np.array_equal(named, lengths):
-        padded = np.array([word in FALLBACKS for word in words] + [False])[sources]
     twice, selves, unavailable, bought = check_lists(
-        lists, counted, market, own, customer, inputs.bought, inputs.available, padded, found.shown, found.chosen
+        lists,
+        product_of,
+        sources,
+        np.array([word in FALLBACKS for word in words]),
+        counted,
+        market,
+        own,
+        customer,
+        inputs.bought,
+        inputs.available,
+        found.shown,
+        found.padded,
+        filled,
     )
     found.rows += int(counted.sum())
     found.full += int((full & counted).sum())
@@ -215,9 +224,8 @@ def _add(found: ListFigures, table: Table, batch: pa.RecordBatch, counted: BoolM
     found.lists += np.bincount(market[known], minlength=len(inputs.markets))
     found.full_lists += np.bincount(market[known & full], minlength=len(inputs.markets))
     found.longest = max(found.longest, int(lengths[counted].max(initial=0)))
-    found.uneven += int(((named != lengths) & counted).sum())
-    of_sources = np.bincount(sources[np.repeat(counted, named)], minlength=len(words))
-    found.sources.update({clean(words[code]): int(of_sources[code]) for code in np.flatnonzero(of_sources)})
+    found.uneven += int(((np.diff(sources.offsets) != lengths) & counted).sum())
+    found.sources.update({clean(words[code]): int(filled[code]) for code in np.flatnonzero(filled)})
     found.models |= set(pc.unique(batch["model_id"].filter(pa.array(counted))).to_pylist())
     found.variants |= {name or "" for name in pc.unique(batch["variant"].filter(pa.array(counted))).to_pylist()}
 

@@ -18,7 +18,7 @@ from jobs.gate.config import GateConfig
 from jobs.gate.networks import network_checks
 from jobs.gate.passed import ONE_MODEL, distinct, named
 from jobs.lake.lake import Lake
-from jobs.model_inputs import HISTORY_COLUMNS, ProductVectors, to_histories
+from jobs.model_inputs import HISTORY_COLUMNS, ProductVectors, list_offsets, to_histories
 from jobs.run import Run
 from jobs.tables.networks import NETWORKS
 from jobs.tables.records import EVALUATIONS
@@ -45,8 +45,6 @@ from models.networks.artefacts import POPULARITY
 from models.sequences import Split, time_split
 
 BATCH = 65_536
-AT_ONCE = 4_096
-"""Vectors measured at once: their copies stay in the processor's cache."""
 DIGITS = 6
 """Digits of figures that are sums of floats: rows come in no promised order, and equal nights have equal figures."""
 
@@ -226,7 +224,7 @@ class VectorFigures:
     """Sum of the lengths of the others."""
     longest: float = 0.0
     moment: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
-    """[width - 1, width - 1], sum of u u^T over the vectors u of length 1."""
+    """[width - 1, width - 1], the lower triangle of the sum of u u^T over the vectors u of length 1."""
     models: set[str] = field(default_factory=set)
 
     @property
@@ -253,34 +251,22 @@ class VectorFigures:
 
 def read_vectors(lake: Lake, table: Table, as_of: date, width: int = 0) -> VectorFigures:
     """The figures of a night's vectors; with `width`, vectors of another width are broken."""
+    from models.vector_kernels import add_vectors
+
     found = VectorFigures(width=width)
-    for batch in lake.batches(table, ("vector", "model_id"), as_of, BATCH):
-        if not batch.num_rows:
+    for batch, (there,) in lake.snapshot(table).encoded_nights(("vector", "model_id"), [as_of], BATCH):
+        if not there.any():
             continue
-        found.models |= set(pc.unique(batch["model_id"]).to_pylist())
-        lengths = np.asarray(pc.fill_null(pc.list_value_length(batch["vector"]), 0))
-        found.width = found.width or int(lengths[0])
-        alike = lengths == found.width
-        found.rows += batch.num_rows
-        found.broken += int((~alike).sum())
-        if found.width > 1 and alike.any():
-            kept = batch["vector"] if alike.all() else batch["vector"].filter(pa.array(alike))
-            vectors = np.asarray(pc.list_flatten(kept), dtype=np.float32).reshape(-1, found.width)
-            for start in range(0, len(vectors), AT_ONCE):
-                _add(found, vectors[start : start + AT_ONCE, :-1].astype(np.float64))
+        found.models |= set(pc.unique(batch["model_id"].filter(pa.array(there))).to_pylist())
+        offsets = list_offsets(batch["vector"])
+        found.width = found.width or int(np.diff(offsets)[there][0])
+        if not found.moment.size:
+            found.moment = np.zeros((max(found.width - 1, 0),) * 2)
+        vectors = np.asarray(pc.list_flatten(batch["vector"]), dtype=np.float32)
+        broken, empty, norms, longest = add_vectors(offsets, vectors, there, found.width, found.moment)
+        found.rows += int(there.sum())
+        found.broken += broken
+        found.empty += empty
+        found.norms += norms
+        found.longest = max(found.longest, longest)
     return found
-
-
-def _add(found: VectorFigures, vectors: npt.NDArray[np.float64]) -> None:
-    finite = np.isfinite(vectors).all(axis=1)
-    found.broken += int((~finite).sum())
-    if not finite.all():
-        vectors = vectors[finite]
-    norms = np.linalg.norm(vectors, axis=1)
-    nonzero = norms > 0
-    found.empty += int((~nonzero).sum())
-    found.norms += float(norms.sum())
-    found.longest = max(found.longest, float(norms.max(initial=0)))
-    unit = vectors / np.where(nonzero, norms, 1.0)[:, None]  # a vector of zeros adds nothing
-    moment = unit.T @ unit
-    found.moment = moment if not found.moment.size else found.moment + moment

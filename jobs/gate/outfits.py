@@ -66,7 +66,10 @@ def _faults(batch: pa.RecordBatch, inputs: GateInputs) -> dict[str, int]:
     unsold += int((shown.any(axis=1) & ~inputs.available[:, owner].T).sum())
     order = np.lexsort((product, row))
     first = np.flatnonzero(np.diff(row[order], prepend=-1) | np.diff(product[order], prepend=-1))
-    times = np.add.reduceat(of_piece[order], first, dtype=np.int16) if len(order) else np.zeros((0, 1), np.int16)
+    pieces, times = np.diff(first, append=len(order)), of_piece[order[first]].astype(np.int16)
+    for place in range(1, int(pieces.max(initial=0))):  # a product is in few looks of a row
+        more = np.flatnonzero(pieces > place)
+        times[more] += of_piece[order[first[more] + place]]
     repeats = int((times > 1).sum()) + int((product == owner[row]).sum())
     return {"unavailable": unsold, "repeats": repeats, "roles": _odd_looks(batch, row, look)}
 

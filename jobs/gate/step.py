@@ -218,7 +218,7 @@ def _likeness_checks(
     concentrations, best = list[tuple[float, str]](), list[tuple[float, str]]()
     for market in np.flatnonzero((found.lists >= FEWEST_LISTS) & (products >= FEWEST_PRODUCTS)):
         which, of = inputs.markets.ids[market].as_py(), int(products[market])
-        figure = concentration(found.chosen[market], of, found.longest)
+        figure = concentration(found.shown[market] - found.padded[market], of, found.longest)
         concentrations += [(figure, which)] if figure is not None else []
         best.append((bestsellers(found.shown[market], of, int(found.lists[market])), which))
     if concentrations:
@@ -247,7 +247,7 @@ def concentration(chosen: npt.NDArray[np.integer], products: int, longest: int) 
     top, spread = max(-(-products // 100), longest), min(products, places)
     if top >= spread:
         return None
-    held, even = float(np.sort(chosen)[-top:].sum()) / places, top / spread
+    held, even = float(np.partition(chosen, -top)[-top:].sum()) / places, top / spread
     return max(0.0, (held - even) / (1 - even))
 
 
@@ -257,7 +257,7 @@ def bestsellers(shown: npt.NDArray[np.integer], products: int, lists: int) -> fl
     `shown` [P] is how many lists show each product.
     """
     top = -(-products // 100)
-    return float(np.sort(shown)[-top:].sum()) / max(min(int(shown.sum()), top * lists), 1)
+    return float(np.partition(shown, -top)[-top:].sum()) / max(min(int(shown.sum()), top * lists), 1)
 
 
 def _baskets_of(lake: Lake, run: Run, live: Published, figures: Mapping[str, float]) -> float:

@@ -39,14 +39,22 @@ def changed_customers(lake: Lake, table: Table, after: date, as_of: date) -> pa.
 
 
 def replace_changed(
-    lake: Lake, table: Table, rows: Iterable[pa.RecordBatch], customers: pa.Array, before: date, run: Run
+    lake: Lake,
+    table: Table,
+    rows: Iterable[pa.RecordBatch],
+    customers: pa.Array,
+    before: date,
+    run: Run,
+    encoded: bool = False,
 ) -> int:
     """Write `rows`, those of `customers`, as the changes since the night `before`; returns the rows written.
 
-    If all changes since the last complete night exceed `MOST`, the night is complete: other customers' rows are copied.
+    Changes stay dictionary-encoded if they are `encoded`, as `Lake.replace_encoded` says. If all changes since the last
+    complete night exceed `MOST`, the night is complete: other customers' rows are copied.
     """
     if may_hold_changes(lake, table, before, len(customers)):
-        return lake.replace(table, rows, run, since=lake.since(table, before))
+        replace = lake.replace_encoded if encoded else lake.replace
+        return replace(table, rows, run, since=lake.since(table, before))
     return lake.replace(table, chain(rows, _others(lake, table, customers, before)), run)
 
 

@@ -164,11 +164,13 @@ class Snapshot:
             within = [night in chain for chain in chains]
             hides = [night in chain and night != chain[-1] for chain in chains]
             compared = [len(keys) > 0 and one for keys, one in zip(seen, within, strict=True)]
-            whole = where is None and wanted is None
+            whole, pick = where is None and wanted is None, wanted
+            if wanted is not None and all(compared):
+                pick, compared = self._unseen(wanted, night, seen, texts), [False]
             keyed = any(compared) or (whole and any(hides))
             found, nothing = [], np.empty((0, 2), np.uint64)
             read = [*dict.fromkeys([*columns, *flags, *(key if keyed else ())])]
-            for batch in self._stored(read, night, rows, where, wanted):
+            for batch in self._stored(read, night, rows, where, pick):
                 own = key_digests(batch, key, texts) if keyed else nothing
                 found.append(own)
                 yield (
@@ -183,6 +185,18 @@ class Snapshot:
             for keys, more in zip(seen, hides, strict=True):
                 if more:
                     keys.add(np.concatenate([nothing, *found]))
+
+    def _unseen(self, wanted: Pick, night: date, seen: Sequence[DigestSet], texts: TextDigests) -> Pick:
+        """`wanted`, without the rows of a night that newer ones hide: their lists need not be decoded."""
+        (known,), key = seen, self.table.changes_of
+
+        def unseen(batch: pa.RecordBatch) -> BoolMask:
+            found = np.array(wanted(batch), bool)
+            at = np.flatnonzero(found)
+            found[at] = ~known.has(key_digests(self._filled(batch.take(pa.array(at)), key, night), key, texts))
+            return found
+
+        return unseen
 
     def _stored(
         self, names: Sequence[str], night: date, rows: int, where: pc.Expression | None, wanted: Pick | None

@@ -11,23 +11,24 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import feather
-from pyspark.sql import functions as F
 
 from jobs.lake import storage
 from jobs.lake.lake import Lake
 from jobs.lake.storage import write_whole
 from jobs.lists.config import PopularConfig
 from jobs.lists.sizes import CategoryOf, Sizes, read_sizes
-from jobs.model_inputs import read_availability
+from jobs.model_inputs import KINDS, read_availability
 from jobs.run import Run
 from jobs.tables.shop import CATALOGUE, EVENTS
 from models.arrays import BoolMask
 from models.assembly.rulebook import Attributes
 from models.popularity import ProductPopularity
+from models.sequences import EVENT_TYPES
 from models.vocabulary import Vocabulary
 
 ASKED_FOR = 5.0
 """Weight of a market's events with a product from which on it has alternatives where it is sold out."""
+EVENTS_AT_ONCE = 262_144
 SNAPSHOT = "filling.arrow"
 """File of a popularity snapshot, beside the lists of the night that took it."""
 SNAPSHOT_COLUMNS = ("market", "product_id", "weight")
@@ -91,13 +92,18 @@ def popular_products(
     lake: Lake, run: Run, config: PopularConfig, products: Vocabulary, markets: Vocabulary
 ) -> ProductPopularity:
     """Popularity in the `config.days` before the night."""
-    events = lake.frame(EVENTS)  # starts the engine, without which there are no expressions
-    weight = F.lit(0.0)
-    for kind, value in config.event_weights.items():
-        weight = F.when(F.col("event_type") == kind, float(value)).otherwise(weight)
-    since = F.lit(run.as_of - timedelta(days=config.days))
-    recent = events.where((F.col("event_date") >= since) & (F.col("event_date") < F.lit(run.as_of)))
-    return _over(recent.groupBy("market", "product_id").agg(F.sum(weight).alias("weight")).toArrow(), products, markets)
+    weights = np.array([*(config.event_weights.get(kind, 0.0) for kind in EVENT_TYPES), 0.0])
+    days = [run.as_of - timedelta(days=n) for n in range(1, config.days + 1)]
+    wanted = np.zeros((len(markets) + 1, len(products) + 1))  # the last ones stand for what the night does not have
+    lake.create(EVENTS)
+    for rows in lake.snapshot(EVENTS).of_days(("event_type", "market", "product_id"), days, EVENTS_AT_ONCE):
+        market, product = (
+            of.encode(rows[name], missing="negative") for of, name in ((markets, "market"), (products, "product_id"))
+        )
+        cell = np.ravel_multi_index((market, product), wanted.shape, mode="wrap")
+        np.add.at(wanted.reshape(-1), cell, weights[KINDS.encode(rows["event_type"], missing="negative")])
+    counted = wanted[:, :-1].astype(np.float32)
+    return ProductPopularity(counted[:-1], counted.sum(axis=0, dtype=np.float64).astype(np.float32))
 
 
 def popularity_snapshot(

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from jobs.lists.assortment import Assortment
-from jobs.lists.short import short_reasons
+from jobs.lists.short import short_reason
 from jobs.lists.touch_points import CATEGORY, FOR_YOU, GLOBAL, MARKET, POLICY, RANKED_PAGE, TouchPoint
 from jobs.policy.compile import Names, Policy, Rulebooks
 from jobs.policy.variants import Variant
@@ -185,9 +185,11 @@ class ListBuilder:
         length = (lists.rows >= 0).sum(axis=1)
         if group.point.nothing:
             return [group.point.nothing, None], np.minimum(length, 1)
-        reasons = [*short_reasons(group.point, self.book(group), lists.rows.shape[1]), None]
-        whole = (length > 0) & (length >= self._sold(group, len(length)))
-        return reasons, np.where(whole, len(reasons) - 1, length)
+        whole = (length == lists.rows.shape[1]) | ((length > 0) & (length >= self._sold(group, len(length))))
+        lengths = np.flatnonzero(np.bincount(length[~whole]))
+        book = self.book(group)
+        reasons = [*(short_reason(group.point, book, int(n)) for n in lengths), None]
+        return reasons, np.where(whole, len(lengths), np.searchsorted(lengths, length))
 
     def _sold(self, group: ListGroup, lists: int) -> Rows:
         """[lists], products that the market sells: other ones than a list's own, of a page those of its category."""

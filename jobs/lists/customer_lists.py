@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime
 from functools import cached_property
+from itertools import chain
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -63,7 +64,7 @@ def stage_customer_lists(
         if stale is None:
             written = lake.replace_encoded(FOR_YOU.table, rows, run)
         else:
-            written = replace_changed(lake, FOR_YOU.table, rows, stale.customers, stale.before, run)
+            written = replace_changed(lake, FOR_YOU.table, rows, stale.customers, stale.before, run, encoded=True)
     snapshot.write(lake, run)
     return written
 
@@ -100,25 +101,35 @@ def customer_lists(
 def _merged(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
     """Batches of at least `rows` rows but for the last: those of files end with the parts of the files."""
     some: list[pa.RecordBatch] = []
+
+    def joined() -> pa.RecordBatch:
+        whole = pa.concat_batches(some)
+        some.clear()
+        return whole
+
     for batch in batches:
         some.append(batch)
+        del batch  # nothing here holds vectors that others work with
         if sum(one.num_rows for one in some) >= rows:
-            yield pa.concat_batches(some)
-            some = []
+            yield joined()
     if some:
-        yield pa.concat_batches(some)
+        yield joined()
 
 
 def _with_homes(batches: Iterator[pa.RecordBatch], homes: pa.Table, run: Run) -> Iterator[pa.RecordBatch]:
     """Customers' vectors with their rows of customer_sequences; reports progress as batches are ranked."""
     ids, done = homes["customer_id"].combine_chunks(), 0
-    for batch in batches:
-        if batch.num_rows:
-            own = homes.take(pc.index_in(batch["customer_id"], value_set=ids)).drop_columns(["customer_id"])
-            columns = [*batch.columns, *(column.combine_chunks() for column in own.columns)]
-            yield pa.RecordBatch.from_arrays(columns, [*batch.schema.names, *own.column_names])
-            done += batch.num_rows  # the next batch is asked for: the lists of this one are finished
-            run.progress("customers ranked", done, len(homes))
+
+    def with_homes(batch: pa.RecordBatch) -> pa.RecordBatch:
+        nonlocal done
+        run.progress("customers ranked", done, len(homes))  # another batch is asked for: those before are finished
+        done += batch.num_rows
+        own = homes.take(pc.index_in(batch["customer_id"], value_set=ids)).drop_columns(["customer_id"])
+        columns = [*batch.columns, *(column.combine_chunks() for column in own.columns)]
+        return pa.RecordBatch.from_arrays(columns, [*batch.schema.names, *own.column_names])
+
+    yield from map(with_homes, batches)
+    run.progress("customers ranked", done, len(homes))
 
 
 def _counted(batches: Iterator[pa.RecordBatch], builder: ListBuilder) -> Iterator[pa.RecordBatch]:
@@ -160,12 +171,11 @@ class Ranker:
         """Rows of recommended_for_you with COUNTED, from customer_id, vector, market and SIZE_COLUMNS; all but the
         first two are null for a customer without a sequence.
         """
-        for batch in batches:
-            for rows in self._of_batch(batch) if batch.num_rows else ():
-                counted = [self.builder.counts_as_json(FOR_YOU)] * bool(self.builder.counts)
-                self.builder.counts.clear()
-                texts = pa.array(counted + [None] * (rows.num_rows - len(counted)), pa.string())
-                yield rows.append_column(COUNTED.name, texts)
+        for rows in chain.from_iterable(map(self._of_batch, filter(len, batches))):  # which lets go of each batch
+            counted = [self.builder.counts_as_json(FOR_YOU)] * bool(self.builder.counts)
+            self.builder.counts.clear()
+            texts = pa.array(counted + [None] * (rows.num_rows - len(counted)), pa.string())
+            yield rows.append_column(COUNTED.name, texts)
 
     def _of_batch(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         """The lists of some customers, by variant and market."""
@@ -177,10 +187,10 @@ class Ranker:
         for variant in self.variants:
             for market in np.unique(markets[sees == variant.name]).tolist():
                 chosen = np.flatnonzero((markets == market) & (sees == variant.name))
-                rows = batch.take(pa.array(chosen))
-                keys = {"customer_id": rows["customer_id"]}
+                keys = {"customer_id": batch["customer_id"].take(pa.array(chosen))}
                 if market < 0:
-                    yield _no_lists(keys | {"market": rows["market"]}, variant, model_id)
+                    keys["market"] = batch["market"].take(pa.array(chosen))
+                    yield _no_lists(keys, variant, model_id)
                     continue
                 mine = self._kept_out(owned.take(chosen), market, variant)
                 depth = self.builder.candidates_per_customer(market, variant)

@@ -76,6 +76,7 @@ def stage_product_lists(
             # The next night compares with this one alone, and later nights may be stale now.
             if (before and night < before) or night > run.as_of:
                 delete_digests(lake, point.table, night)
+        del build, digests, known  # before the next ones are there
     return written
 
 
@@ -158,7 +159,8 @@ class _TouchPointBuild:
     """It may be another touch point's with the same candidates."""
     builder: ListBuilder
     shown: dict[Table, dict[Group, Rows]]
-    """First places of the lists whose products another touch point of the page must not repeat; added to."""
+    """First places of the lists whose products another touch point of the page must not repeat; added to, and taken by
+    that one."""
     config: ListsConfig
     run: Run
     before: GroupDigests | None
@@ -200,7 +202,7 @@ class _TouchPointBuild:
             there = assortment.sold_out if point.sold_out else assortment.available
             products = np.flatnonzero(there[group.market])
             name = (builder.market_name(group.market), group.variant.name)
-            owners = Owners.of_products(products, self.shown[point.beside][name] if point.beside else None)
+            owners = Owners.of_products(products, self.shown[point.beside].pop(name) if point.beside else None)
             lists = builder.build(group, retriever.in_market(group.market, n, products), owners)
             return _BuiltGroup(group, name, products, lists, digests(lists, group))
 

@@ -10,14 +10,11 @@ from jobs.lists.touch_points import TouchPoint
 from models.assembly.rulebook import Rulebook
 
 
-def short_reasons(point: TouchPoint, book: Rulebook, places: int) -> list[str]:
-    """[places], the reason of a list of n products that does not show all that its market sells."""
-    reasons = []
-    for n in range(places):
-        fit = "no product fits" if not n else "only 1 product fits" if n == 1 else f"only {n} products fit"
-        rules = ", ".join(_limits(point, book, n))
-        reasons.append(f"{fit}: {rules}" if rules else f"{fit} there")
-    return reasons
+def short_reason(point: TouchPoint, book: Rulebook, n: int) -> str:
+    """The reason of a list of n products that does not show all that its market sells."""
+    fit = "no product fits" if not n else "only 1 product fits" if n == 1 else f"only {n} products fit"
+    rules = ", ".join(_limits(point, book, n))
+    return f"{fit}: {rules}" if rules else f"{fit} there"
 
 
 def _limits(point: TouchPoint, book: Rulebook, n: int) -> Iterator[str]:

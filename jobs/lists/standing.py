@@ -281,7 +281,7 @@ def stage_standing_lists(lake: Lake, builder: ListBuilder, config: ListsConfig, 
     """Write the night's standing lists but those of products, which are carousels."""
     facts = PageFacts.read(lake, run, builder.assortment, config.popular)
     for of_pages in OF_PAGES:
-        lake.replace(of_pages.point.table, _pages(of_pages, facts, builder, config, run), run)
+        lake.replace_encoded(of_pages.point.table, _pages(of_pages, facts, builder, config, run), run)
     for of_customers in OF_CUSTOMERS:
         lake.replace_encoded(of_customers.point.table, _of_customers(of_customers, lake, builder, config, run), run)
 

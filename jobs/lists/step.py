@@ -41,16 +41,16 @@ def execute(lake: Lake, run: Run, config: ListsConfig) -> Counts:
     vectors, indexes = ProductVectors.read(lake, run.as_of), read_indexes(lake, config, run)
     cold = np.zeros(len(assortment.products), dtype=bool)
     cold[assortment.products.encode(vectors.ids.ids.filter(pa.array(vectors.cold)))] = True
-    of_customers = builder.without_counts()
-    with ThreadPoolExecutor(1) as pool:  # customer lists leave cores idle at times, and all of them on a cluster
+    others = builder.without_counts()
+    with ThreadPoolExecutor(1) as pool:  # lists of customers leave cores idle at times, and all of them on a cluster
         product_lists = pool.submit(stage_product_lists, lake, builder, indexes, cold, config, run)
         outfits = pool.submit(stage_outfits, lake, builder, indexes, config.outfits, config.variants, run)
-        stage_customer_lists(lake, of_customers, vectors, config, run)
+        stage_customer_lists(lake, others, vectors, config, run)
+        stage_standing_lists(lake, others, config, run)
+        lake.replace_encoded(RANKED_PAGE.table, _ranked_pages(others, config, run), run)
         written, without_outfits = product_lists.result(), outfits.result()
-    builder.counts |= of_customers.counts
+    builder.counts |= others.counts
     stage_assortments(lake, builder, config, run)
-    stage_standing_lists(lake, builder, config, run)
-    lake.replace(RANKED_PAGE.table, _ranked_pages(builder, config, run), run)
     lake.replace_rows(RULE_EFFECTS, builder.effects(), run)
     record_variants(lake, run, config.experiment, config.variants, (config.starts_on, config.ends_on))
     bought = indexes[PEOPLE_ALSO_BOUGHT].manifest

@@ -1,4 +1,4 @@
-"""Measures the memory of this process, and gives back to the system what a step no longer uses."""
+"""Measures the memory of this process, and sees to it that little of it is freed memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ import resource
 from contextlib import suppress
 from pathlib import Path
 
-import pyarrow as pa
+M_ARENA_MAX, HEAPS = -8, 2
+"""Of mallopt(3). By default there are eight heaps for each core, and each keeps much of what its threads have freed."""
+
+
+def share_heaps() -> None:
+    """Let all threads of this process, which has one as yet, share HEAPS heaps of the C library."""
+    with suppress(AttributeError):  # glibc alone has it
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, HEAPS)
 
 
 def peak_memory_mb() -> float:
@@ -18,6 +25,8 @@ def peak_memory_mb() -> float:
 
 def hand_back_memory() -> None:
     """Give freed memory back to the system, and measure the peak of what follows anew."""
+    import pyarrow as pa  # whoever shares heaps has not imported it
+
     gc.collect()
     gc.freeze()  # what is left stays, modules above all, so that the next collection need not look at it again
     pa.default_memory_pool().release_unused()

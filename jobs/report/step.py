@@ -17,7 +17,7 @@ from jobs.lake.lake import Lake
 from jobs.lake.reading import count_rows, matching, of_night
 from jobs.report import drift, experiments
 from jobs.report.drift import DriftConfig
-from jobs.report.examples import customer_examples, product_examples
+from jobs.report.examples import ProductExample, customer_examples, product_examples
 from jobs.report.figures import (
     GateResult,
     gates_of,
@@ -85,11 +85,12 @@ def _write_pages(lake: Lake, run: Run, config: ReportConfig) -> Counts:
     with ThreadPoolExecutor(1) as pool:
         # Arrow reads and counts lists without Python's lock, beside the model and the shop window.
         counting = pool.submit(_counted, lake, run.as_of)
+        examples = pool.submit(product_examples, lake, run.as_of, config.examples, markup_name=True, recent=recent)
         served = model_page.champion_of(lake, run, config.model, recent)
         pages = []
         if matching(lake, MODELS, ("model_id",), of_night(run.as_of)):
             pages += _write_model_page(lake, run, config, served, recent)
-        night_page = pool.submit(lambda: _night_page(lake, run, config, recent, counting.result()))
+        night_page = pool.submit(lambda: _night_page(lake, run, config, recent, counting.result(), examples.result()))
         run.progress("parts of the report", 1, PARTS)
         contexts = context_pairs(lake, run.as_of, served, recent)
         run.progress("parts of the report", 2, PARTS)
@@ -159,7 +160,9 @@ def _counted(lake: Lake, as_of: date) -> Counted:
     return counts_of(lake, as_of, LISTS, catalogue), catalogue
 
 
-def _night_page(lake: Lake, run: Run, config: ReportConfig, recent: Recent, counted: Counted) -> str:
+def _night_page(
+    lake: Lake, run: Run, config: ReportConfig, recent: Recent, counted: Counted, products: list[ProductExample]
+) -> str:
     as_of = run.as_of
     steps, gates, came_out = steps_of(lake, as_of, run.run_id), gates_of(lake, as_of), outcomes_of(lake, as_of)
     state = live_state_of(lake, as_of, steps, came_out)
@@ -182,7 +185,7 @@ def _night_page(lake: Lake, run: Run, config: ReportConfig, recent: Recent, coun
             compared=model_page.read_comparison(lake, as_of, state.model_id),
             shares=shares,
             sources=SOURCES,
-            products=product_examples(lake, as_of, config.examples, markup_name=True, recent=recent),
+            products=products,
             customers=customer_examples(lake, as_of, config.customers, recent),
             model_page=model_link(lake, as_of),
             measured=experiments.is_measured(lake, as_of),

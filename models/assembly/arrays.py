@@ -37,15 +37,23 @@ class Fit(NamedTuple):
 NO_SIZES = Fit(np.empty((0, 0), np.int32), np.empty(0, np.int32), np.empty((0, 0), np.bool_))
 """That of lists without an owner's size."""
 
-AVAILABLE, YOUNG, EXCLUDED, BRAND, CATEGORY, DEPARTMENT, PRICE, PLACES = range(8)
-"""Columns of `Stock.facts`."""
+FACTS = np.dtype(
+    [("brand", "i4"), ("category", "i4"), ("department", "i2"), ("excluded", "i2"), ("places", "i2"), ("rest", "i2")]
+)
+"""What rules read of every candidate: 16 bytes, so that a shop's products stay in a processor's cache."""
 
 
 class Stock(NamedTuple):
     """A market's products as rules see them; see `models.assembly.rulebook`."""
 
+    available: Array
+    """[P]."""
+    young: Array
+    """[P], whether exploration may show the product."""
     facts: Array
-    """[P, 8] float32: one cache line holds all facts of a candidate, and of its neighbour."""
+    """[P] of FACTS."""
+    price: Array
+    """[P], NaN where there is none."""
     brands: int
     categories: int
 

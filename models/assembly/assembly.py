@@ -16,15 +16,8 @@ import numpy.typing as npt
 
 from models.arrays import BoolMask, Rows
 from models.assembly.arrays import (
-    AVAILABLE,
-    BRAND,
-    CATEGORY,
-    DEPARTMENT,
-    EXCLUDED,
+    FACTS,
     NO_SIZES,
-    PLACES,
-    PRICE,
-    YOUNG,
     Book,
     Fit,
     Lists,
@@ -246,7 +239,7 @@ def rankings(weights: npt.NDArray[np.floating], allowed: BoolMask, group: Rows, 
     """
     rows = np.flatnonzero(allowed & (group >= 0))
     rows = rows[np.argsort(-weights[rows], kind="stable")]
-    rows = rows[np.argsort(group[rows].astype(np.int32), kind="stable")]
+    rows = rows[np.argsort(group[rows].astype(np.min_scalar_type(groups)), kind="stable")]  # few groups: a radix sort
     offsets = np.concatenate(([0], np.cumsum(np.bincount(group[rows], minlength=groups))))
     return Rankings(offsets, rows, weights[rows].astype(np.float32))
 
@@ -295,13 +288,17 @@ def _skips(tiers: Tiers, owners: Rows, attributes: Attributes, book: Rulebook) -
 
 
 def _stock(available: BoolMask, attributes: Attributes, book: Rulebook) -> Stock:
-    facts = np.empty((len(available), 8), dtype=np.float32)  # numbers up to 16 million are exact
-    facts[:, AVAILABLE], facts[:, EXCLUDED] = available, book.excluded
-    facts[:, YOUNG] = attributes.young & (book.places > LAST)
-    facts[:, BRAND], facts[:, CATEGORY] = attributes.brand, attributes.category
-    facts[:, DEPARTMENT], facts[:, PLACES] = attributes.department, book.places
-    facts[:, PRICE] = np.where(attributes.price > 0, attributes.price, np.nan)
-    return Stock(facts, int(attributes.brand.max(initial=-1)) + 1, int(attributes.category.max(initial=-1)) + 1)
+    facts = np.zeros(len(available), FACTS)
+    facts["brand"], facts["category"], facts["department"] = (
+        attributes.brand,
+        attributes.category,
+        attributes.department,
+    )
+    facts["excluded"], facts["places"] = book.excluded, book.places
+    young = attributes.young & (book.places > LAST)
+    price = np.where(attributes.price > 0, attributes.price, np.float32(np.nan))
+    brands, categories = int(attributes.brand.max(initial=-1)) + 1, int(attributes.category.max(initial=-1)) + 1
+    return Stock(np.ascontiguousarray(available), young, facts, price, brands, categories)
 
 
 def _pool(room: int, stock: Stock, rules: int) -> Pool:

@@ -7,42 +7,27 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.assembly.arrays import (
-    AVAILABLE,
-    BRAND,
-    CATEGORY,
-    EXCLUDED,
-    NONE,
-    PLACES,
-    YOUNG,
-    Array,
-    Book,
-    Fit,
-    Lists,
-    Offers,
-    Pool,
-    Stock,
-)
-from models.assembly.plain_kernels import ALLOWED, block, compiled, credit, enough, fits, plain_list, refusal
+from models.assembly.arrays import NONE, Array, Book, Fit, Lists, Offers, Pool, Stock
+from models.assembly.plain_kernels import ALLOWED, block, compiled, credit, enough, fits, inlined, plain_list, refusal
 from models.assembly.rulebook import DIVERSITY, EXPLORATION
 
 
-@compiled
+@inlined
 def _is_young(product: int, anchor: int, stock: Stock, book: Book) -> bool:
     """Whether exploration may show the product in a list of `anchor`."""
-    if stock.facts[product, YOUNG] == 0:
+    if not stock.young[product]:
         return False
-    if not book.explore_own_category or anchor < 0 or stock.facts[anchor, CATEGORY] < 0:
+    if not book.explore_own_category or anchor < 0 or stock.facts[anchor].category < 0:
         return True
-    return bool(stock.facts[product, CATEGORY] == stock.facts[anchor, CATEGORY])
+    return bool(stock.facts[product].category == stock.facts[anchor].category)
 
 
-@compiled
+@inlined
 def _add(product: int, score: float, label: int, size: int, q: int, stock: Stock, pool: Pool) -> None:
     """Put a candidate at the end of the pool."""
     pool.product[size], pool.score[size], pool.label[size] = product, score, label
-    pool.brand[size], pool.category[size] = int(stock.facts[product, BRAND]), int(stock.facts[product, CATEGORY])
-    pool.key[size] = size - stock.facts[product, PLACES]
+    pool.brand[size], pool.category[size] = stock.facts[product].brand, stock.facts[product].category
+    pool.key[size] = size - stock.facts[product].places
     pool.dropped[size], pool.mark[size] = False, NONE
     pool.taken[product], pool.reason[product] = q, NONE
 
@@ -66,9 +51,9 @@ def _gather(
         if size >= limit and not _is_young(product, anchor, stock, book):
             continue
         no = refusal(product, anchor, q, stock, book, offers.fit, pool)
-        if no == ALLOWED and not enough(int(stock.facts[product, CATEGORY]), book, pool):
+        if no == ALLOWED and not enough(stock.facts[product].category, book, pool):
             _add(product, offers.scores[row, at], offers.labels[row, at], size, q, stock, pool)
-            pool.of_category[int(stock.facts[product, CATEGORY])] += 1
+            pool.of_category[stock.facts[product].category] += 1
             size += 1
             young = young or _is_young(product, anchor, stock, book)
         elif no >= 0 and size < book.n:
@@ -83,16 +68,16 @@ def _gather(
                 return size, True, read
             product = offers.tier_rows[at]
             no = refusal(product, anchor, q, stock, book, offers.fit, pool)
-            if no == ALLOWED and not enough(int(stock.facts[product, CATEGORY]), book, pool):
+            if no == ALLOWED and not enough(stock.facts[product].category, book, pool):
                 _add(product, offers.tier_scores[at], offers.tier_labels[tier], size, q, stock, pool)
-                pool.of_category[int(stock.facts[product, CATEGORY])] += 1
+                pool.of_category[stock.facts[product].category] += 1
                 size += 1
             elif no >= 0 and size < book.n:
                 credit(no, q, pool, out)
     return size, size >= limit, read
 
 
-@compiled
+@inlined
 def _first_by_place(first: int, size: int, book: Book, pool: Pool) -> int:
     """The candidate that comes first after boosts, buries and diversity; NONE where all are dropped."""
     best, cost = NONE, np.inf
@@ -112,8 +97,8 @@ def _first_by_place(first: int, size: int, book: Book, pool: Pool) -> int:
 def _pinned(pin: int, q: int, size: int, stock: Stock, book: Book, fit: Fit, pool: Pool) -> int:
     """The pinned product's place in the pool, `size` where it has to be added, NONE where it may not be shown."""
     product = book.pins[pin]
-    brand, category = int(stock.facts[product, BRAND]), int(stock.facts[product, CATEGORY])
-    if stock.facts[product, AVAILABLE] == 0 or stock.facts[product, EXCLUDED] >= 0 or not fits(product, q, stock, fit):
+    brand, category = stock.facts[product].brand, stock.facts[product].category
+    if not stock.available[product] or stock.facts[product].excluded >= 0 or not fits(product, q, stock, fit):
         return NONE
     if book.brand_cap > 0 and brand >= 0 and pool.of_brand[brand] >= book.brand_cap:
         return NONE
@@ -127,7 +112,7 @@ def _pinned(pin: int, q: int, size: int, stock: Stock, book: Book, fit: Fit, poo
     return NONE
 
 
-@compiled
+@inlined
 def _cap(group: int, groups: Array, cap: int, counts: Array, rule: int, first: int, size: int, pool: Pool) -> None:
     """Count one more of a brand or category; where that reaches the cap, drop the rest of it."""
     if group < 0:
@@ -141,7 +126,7 @@ def _cap(group: int, groups: Array, cap: int, counts: Array, rule: int, first: i
                     pool.mark[i] = rule
 
 
-@compiled
+@inlined
 def _next(
     held: int, first: int, size: int, anchor: int, young_shown: bool, stock: Stock, book: Book, pool: Pool
 ) -> tuple[int, int]:
@@ -154,11 +139,11 @@ def _next(
     if chosen <= first:
         return chosen, pool.mark[chosen] if chosen >= 0 else NONE
     product = pool.product[chosen]
-    if stock.facts[product, PLACES] > 0:
+    if stock.facts[product].places > 0:
         return chosen, book.mover[product]
     for i in range(first, chosen):
         if not pool.dropped[i] and pool.mark[i] < 0:
-            behind = stock.facts[pool.product[i], PLACES] < 0
+            behind = stock.facts[pool.product[i]].places < 0
             pool.mark[i] = book.mover[pool.product[i]] if behind else DIVERSITY
     return chosen, pool.mark[chosen]
 
@@ -190,12 +175,12 @@ def _place(q: int, size: int, anchor: int, stock: Stock, book: Book, fit: Fit, p
         young_shown = young_shown or _is_young(product, anchor, stock, book)
         while first < size and pool.dropped[first]:
             first += 1
-        brand, category = int(stock.facts[product, BRAND]), int(stock.facts[product, CATEGORY])
+        brand, category = stock.facts[product].brand, stock.facts[product].category
         _cap(brand, pool.brand, book.brand_cap, pool.of_brand, book.brand_cap_rule, first, size, pool)
         _cap(category, pool.category, book.category_cap, pool.of_category, book.category_cap_rule, first, size, pool)
     for k in range(held):
-        pool.of_brand[int(stock.facts[out.rows[q, k], BRAND])] = 0
-        pool.of_category[int(stock.facts[out.rows[q, k], CATEGORY])] = 0
+        pool.of_brand[stock.facts[out.rows[q, k]].brand] = 0
+        pool.of_category[stock.facts[out.rows[q, k]].category] = 0
     return held
 
 

@@ -13,46 +13,57 @@ from models.assembly.arrays import Fit, FlatLists
 @njit(nogil=True, cache=True)
 def check_lists(
     lists: FlatLists,
+    product_of: npt.NDArray[np.int32],
+    sources: FlatLists,
+    padding: BoolMask,
     counted: BoolMask,
     market: npt.NDArray[np.int32],
     own: npt.NDArray[np.int32],
     customer: Rows,
     bought: FlatLists,
     available: BoolMask,
-    padded: BoolMask,
     shown: npt.NDArray[np.int32],
-    chosen: npt.NDArray[np.int32],
+    padded: npt.NDArray[np.int32],
+    filled: Rows,
 ) -> tuple[int, int, int, int]:  # pragma: no cover - compiled
     """(lists with a product twice, lists that show their `own` product, places that the market does not sell, places
     that the customer bought).
 
-    `lists` [Q] has products, -1 for an unknown one. List q is shown in `market[q]` (-1: unknown), belongs to product
-    `own[q]` or to `customer[q]` (-1: none), and is skipped unless `counted[q]`. `bought` has each customer's products.
-    Counts every place in `shown` [markets, products], and those that are not `padded` [places] in `chosen`; `available`
-    is [markets, products].
+    `lists` [Q] has codes of products, `product_of[code]` being -1 for an unknown one; `sources` [Q] has the codes of
+    what filled the places, `padding[code]` tells which of them pad lists. List q is shown in `market[q]` (-1: unknown),
+    belongs to product `own[q]` or to `customer[q]` (-1: none), and is skipped unless `counted[q]`. `bought` has each
+    customer's products. Counts sources in `filled` [codes], every place in `shown` [markets, products], and in `padded`
+    those that pad a list with as many sources as products; `available` is [markets, products].
     """
     twice, selves, unavailable, owned = 0, 0, 0, 0
-    last, has = np.full(available.shape[1], -1, np.int64), np.full(available.shape[1], -1, np.int64)
+    last, has = np.full(available.shape[1], -1, np.int32), np.full(available.shape[1], -1, np.int32)
     for q in range(len(market)):
         if not counted[q]:
             continue
-        if customer[q] >= 0:
-            for at in range(bought.offsets[customer[q]], bought.offsets[customer[q] + 1]):
+        where, buyer = market[q], customer[q]
+        if buyer >= 0:
+            for at in range(bought.offsets[buyer], bought.offsets[buyer + 1]):
                 has[bought.values[at]] = q
+        start, stop, source = lists.offsets[q], lists.offsets[q + 1], sources.offsets[q]
+        for at in range(source, sources.offsets[q + 1]):
+            filled[sources.values[at]] += 1
+        even = sources.offsets[q + 1] - source == stop - start
         repeated, itself = False, False
-        for at in range(lists.offsets[q], lists.offsets[q + 1]):
-            product = lists.values[at]
-            if product < 0 or market[q] < 0:
+        for at in range(start, stop):
+            product = product_of[lists.values[at]]
+            if product < 0 or where < 0:
                 unavailable += 1
             else:
-                shown[market[q], product] += 1
-                chosen[market[q], product] += not padded[at]
-                unavailable += not available[market[q], product]
+                shown[where, product] += 1
+                unavailable += not available[where, product]
+                if even and padding[sources.values[source + at - start]]:
+                    padded[where, product] += 1
             if product >= 0:
                 repeated |= last[product] == q
                 last[product] = q
                 itself |= product == own[q]
-                owned += has[product] == q
+                if buyer >= 0:
+                    owned += has[product] == q
         twice += repeated
         selves += itself
     return twice, selves, unavailable, owned

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from models.assembly.arrays import NONE, Array
-from models.assembly.plain_kernels import compiled
+from models.assembly.plain_kernels import compiled, inlined
 
 TOP, BOTTOM, DRESS, SHOES, OUTER, BAG, ACCESSORY = range(7)
 FEWEST_PIECES = 2
@@ -94,7 +94,7 @@ class Looks(NamedTuple):
     """[O, looks, words], the markets that show each look."""
 
 
-@compiled
+@inlined
 def _agree(one: int, two: int, garments: Garments, by: Agreement) -> float:  # pragma: no cover - compiled
     """At most 0: what speaks against two products in one look."""
     found = 0.0
@@ -153,7 +153,7 @@ def keep_best(
                 out.labels[o, role, place] = labels[o, at]
 
 
-@compiled
+@inlined
 def _ones(bits: np.uint64) -> int:  # pragma: no cover - compiled
     """The number of bits that are set."""
     bits = bits - ((bits >> np.uint64(1)) & np.uint64(0x5555555555555555))
@@ -162,7 +162,7 @@ def _ones(bits: np.uint64) -> int:  # pragma: no cover - compiled
     return int((bits * np.uint64(0x0101010101010101)) >> np.uint64(56))
 
 
-@compiled
+@inlined
 def _fitting(
     word: int, product: int, owner: int, garments: Garments, rules: OutfitRules
 ) -> np.uint64:  # pragma: no cover - compiled
@@ -195,7 +195,7 @@ def _wanted(had: int) -> int:  # pragma: no cover - compiled
     return ((1 << OUTER) | (1 << BAG) | (1 << ACCESSORY)) & ~had
 
 
-@compiled
+@inlined
 def _showing(o: int, product: int, looks: int, word: int, out: Looks) -> np.uint64:  # pragma: no cover - compiled
     """The markets of a word that show a product in one of an owner's first looks."""
     markets = np.uint64(0)

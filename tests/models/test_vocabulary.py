@@ -48,3 +48,11 @@ def test_repeated_and_null_ids_are_refused() -> None:
         Vocabulary(["dress", "shirt", "dress"])
     with pytest.raises(ValueError, match="null id"):
         Vocabulary(pa.array(["dress", None]))
+
+
+@given(st.lists(st.one_of(st.none(), st.sampled_from(["dress", "shirt", "hat"]))))
+def test_codes_are_encode_in_two_steps(texts: list[str | None]) -> None:
+    vocabulary, column = Vocabulary(["dress", "shirt"]), pa.array(texts, pa.string())
+    for given_column in (column, column.dictionary_encode()):
+        codes, indexes = vocabulary.codes(given_column)
+        assert indexes[codes].tolist() == vocabulary.encode(column, missing="negative").tolist()

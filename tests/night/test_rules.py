@@ -240,6 +240,7 @@ OWNERS = {
         "models/copurchase/kernels.py",
         "models/digest_kernels.py",
         "models/search/exact_kernels.py",
+        "models/vector_kernels.py",
     ),
     "llvmlite": ("models/search/exact_kernels.py",),
     "transformers4rec": ("models/networks/transformers4rec.py",),

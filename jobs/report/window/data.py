@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 
@@ -176,30 +177,42 @@ def _lists(
     texts: WindowTexts,
 ) -> dict[str, ListRows]:
     """By table name the lists that the page holds; tables without any are left out."""
-    products = numbers_of(chosen.products)
+    products, markets = numbers_of(chosen.products), numbers_of(sorted(set(homes.values())))
+    of_products: Axes = [("product_id", products), *chosen.market_axes]
+    of_customers: Axes = [("customer_id", numbers_of(homes)), ("market", markets)]
+    of_categories: Axes = [("category", numbers_of(categories)), *chosen.market_axes]
+    axes = (
+        dict.fromkeys((*chosen.tables, SOLD_OUT_ALTERNATIVES), of_products)
+        | dict.fromkeys(CUSTOMER_LISTS, of_customers)
+        | dict.fromkeys((MARKET_RANKING, *PAGE_LISTS), of_categories)
+    )
     lists: dict[str, ListRows] = {}
-    for table in chosen.tables:
-        axes = [("product_id", products), *chosen.market_axes]
-        lists[table.name] = _read_lists(lake, table, as_of, axes, texts, places_of(table, config))
-    axes = [("product_id", products), *chosen.market_axes]
-    lists[SOLD_OUT_ALTERNATIVES.name] = _read_lists(lake, SOLD_OUT_ALTERNATIVES, as_of, axes, texts, config.places)
-    for table in CUSTOMER_LISTS:
-        lists[table.name] = _customer_lists(lake, table, as_of, homes, texts, config.places)
-    axes = [("category", numbers_of(categories)), *chosen.market_axes]
-    for table in (MARKET_RANKING, *PAGE_LISTS):
-        lists[table.name] = _read_lists(lake, table, as_of, axes, texts, config.places)
+    with ThreadPoolExecutor(1) as ahead:  # Arrow reads a table beside the lists of the one before it
+        read = {table: ahead.submit(_read, lake, table, as_of, parts) for table, parts in axes.items()}
+        for table, parts in axes.items():
+            rows, places = read.pop(table).result(), places_of(table, config)
+            lists[table.name] = _lists_of(table, rows, parts, texts, places)
+    own = {f"{number}": f"{number},{markets[market]}" for number, market in enumerate(homes.values())}
+    for table in CUSTOMER_LISTS:  # each customer's of the own market
+        found = lists[table.name]
+        lists[table.name] = {number: found[key] for number, key in own.items() if key in found}
     lists[OUTFITS.name] = _outfits(lake, as_of, products, chosen, texts)
     return {name: found for name, found in lists.items() if found}
 
 
-def _read_lists(lake: Lake, table: Table, as_of: date, axes: Axes, texts: WindowTexts, places: int) -> ListRows:
-    """The lists of the night's lists whose key columns are all in `axes`, cut to `places`.
+def _read(lake: Lake, table: Table, as_of: date, axes: Axes) -> list[pa.RecordBatch]:
+    """The rows of the night's lists whose key columns are all in `axes`."""
+    columns = dict.fromkeys((*table.key, "product_ids", "scores", "sources", "rules", *NOTES))
+    return list(lake.chosen(table, columns, as_of, _wanted(axes)))
+
+
+def _lists_of(table: Table, batches: Sequence[pa.RecordBatch], axes: Axes, texts: WindowTexts, places: int) -> ListRows:
+    """Rows of a table as lists, cut to `places`.
 
     Columns that an older table lacks, and arrays that are null, read as nothing.
     """
-    columns = dict.fromkeys((*table.key, "product_ids", "scores", "sources", "rules", *NOTES))
     found: dict[tuple[int, ...], ListRow] = {}
-    for batch in lake.chosen(table, columns, as_of, _wanted(axes)):
+    for batch in batches:
         joined = pc.binary_join_element_wise(*(pc.fill_null(batch[name], "") for name in NOTES), SEPARATOR)
         rows = zip(
             texts.notes.of(joined).to_pylist(),
@@ -235,11 +248,8 @@ def _outfits(
     )
     found: dict[str, OutfitRow] = {}
     for batch in lake.chosen(OUTFITS, ("product_id", *columns), as_of, _wanted([("product_id", products)])):
-        for row in batch.to_pylist():
-            shown: dict[str, list[int]] = {}
-            for look, _, market in (text.partition(":") for text in row["shown_in"]):
-                if market in markets:
-                    shown.setdefault(look, []).append(markets[market])
+        rows = batch.select([name for name in batch.schema.names if name != "shown_in"]).to_pylist()
+        for row, shown in zip(rows, _shown_in(batch["shown_in"], markets), strict=True):
             at = [place for place, look in enumerate(row["looks"]) if look in shown]
             of = {name: [row[name][place] for place in at] for name in columns[:6]}
             note = SEPARATOR.join((row["variant"], "", row["model_id"], row["run_id"]))
@@ -254,6 +264,19 @@ def _outfits(
                 [shown[look] for look in dict.fromkeys(of["looks"])],
             )
     return {key: row for key, row in sorted(found.items()) if row[1]}
+
+
+def _shown_in(lists: pa.Array, markets: Mapping[str, int]) -> list[dict[str, list[int]]]:
+    """Of each list of texts `look:market`: look -> the markets among these."""
+    texts = pc.list_flatten(lists).dictionary_encode()
+    parts = [text.partition(":") for text in texts.dictionary.to_pylist()]
+    at = np.flatnonzero(np.array([market in markets for _, _, market in parts], bool)[np.asarray(texts.indices)])
+    found: list[dict[str, list[int]]] = [{} for _ in range(len(lists))]
+    owners, codes = (np.asarray(values)[at].tolist() for values in (pc.list_parent_indices(lists), texts.indices))
+    for owner, code in zip(owners, codes, strict=True):
+        look, _, market = parts[code]
+        found[owner].setdefault(look, []).append(markets[market])
+    return found
 
 
 def _wanted(axes: Axes) -> Pick:
@@ -290,17 +313,6 @@ def _rounded(scores: pa.Array) -> pa.Array:
 def _finite(scores: pa.Array) -> pa.Array:
     known = pc.cast(pc.fill_null(scores, 0.0), pa.float32())
     return pc.if_else(pc.is_finite(known), known, pa.scalar(0.0, pa.float32()))
-
-
-def _customer_lists(
-    lake: Lake, table: Table, as_of: date, homes: Mapping[str, str], texts: WindowTexts, places: int
-) -> ListRows:
-    """Customer number -> list of the customer's own market."""
-    markets = numbers_of(sorted(set(homes.values())))
-    axes: Axes = [("customer_id", numbers_of(homes)), ("market", markets)]
-    found = _read_lists(lake, table, as_of, axes, texts, places)
-    own = {f"{number}": f"{number},{markets[market]}" for number, market in enumerate(homes.values())}
-    return {number: found[key] for number, key in own.items() if key in found}
 
 
 def _categories(lake: Lake, as_of: date, markets: Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from jobs.gate.counts import ListCounts, counts_of
 from jobs.lake.forgotten import own_salt
@@ -53,6 +54,9 @@ def written_of(
     recent = recent or Recent(lake, run.as_of)
     window = read_window(lake, run.run_id, config, contexts, recent, counts, own_salt(lake))
     style, script = _joined(STYLES), _joined(SCRIPTS)
+    parts = {"page": window.page, **window.lists}
+    with ThreadPoolExecutor(2) as pool:  # zlib compresses without Python's lock
+        data = dict(zip(parts, pool.map(packed, parts.values()), strict=True))
     return (
         environment()
         .get_template("shop_window.html")
@@ -62,7 +66,7 @@ def written_of(
             model_page=model_link(lake, run.as_of),
             mark=mark_of(lake, "shop", run.as_of, run.run_id),
             left_out=_left_out(window, config.places),
-            data={name: packed(value) for name, value in {"page": window.page, **window.lists}.items()},
+            data=data,
             style=style,
             script=script,
             style_hash=_hash(style),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs.lists.short import short_reasons
+from jobs.lists.short import short_reason
 from jobs.lists.touch_points import ALTERNATIVES, FOR_YOU, GOES_WITH, RANKED_PAGE, SOMETHING_EXTRA, TouchPoint
 from tests.support.policy_shop import book, on
 
@@ -10,7 +10,7 @@ from tests.support.policy_shop import book, on
 def reasons(point: TouchPoint, *rules: dict[str, object]) -> list[str]:
     """The reasons of lists of 0, 1, .. 11 products under the touch point's rules and some more."""
     rules_of = book(*rules, at=point.table.name, standing=point.default_rules)
-    return short_reasons(point, rules_of, 12)
+    return [short_reason(point, rules_of, n) for n in range(12)]
 
 
 def test_reasons_fit_the_rules_of_the_touch_point() -> None:
