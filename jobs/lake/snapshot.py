@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from functools import cached_property
 
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
 from jobs.lake.digests import TextDigests, key_digests
-from jobs.lake.rows import arrow_schema, decoded
+from jobs.lake.rows import among, arrow_schema, decoded
 from jobs.lake.storage import FEW_AHEAD
 from jobs.tables.table import GONE, Table
 from models.arrays import BoolMask, Rows
@@ -26,8 +26,24 @@ PICKED_ROWS = 16_384
 """Rows whose lists are decoded at once where few of them are picked."""
 CODE_BYTES, SMALL_BYTES = 8, 4 << 20
 """Most bytes of a code with its part of the dictionary, in columns that are not small."""
+SHORT_BYTES = 64 << 10
+"""Most bytes of a column of a row group that is looked through before the others: that of a few markets."""
 Pick = Callable[[pa.RecordBatch], BoolMask]
 """Which rows are wanted [rows], given the columns of the table's key; texts are dictionary-encoded."""
+
+
+class KeysAmong:
+    """Picks the rows of which some columns hold one of given texts each; row groups without one are passed over."""
+
+    def __init__(self, texts: Mapping[str, Iterable[str]], exactly: Pick | None = None) -> None:
+        """`exactly` picks among these rows."""
+        self.texts, self.exactly = texts, exactly
+
+    def __call__(self, rows: pa.RecordBatch) -> BoolMask:
+        """[rows], whether each is wanted."""
+        if self.exactly:
+            return self.exactly(rows)
+        return np.asarray(np.logical_and.reduce([among(rows[name], of) for name, of in self.texts.items()]))
 
 
 class Snapshot:
@@ -196,7 +212,7 @@ class Snapshot:
             found[at] = ~known.has(key_digests(self._filled(batch.take(pa.array(at)), key, night), key, texts))
             return found
 
-        return unseen
+        return KeysAmong(wanted.texts, exactly=unseen) if isinstance(wanted, KeysAmong) else unseen
 
     def _stored(
         self, names: Sequence[str], night: date, rows: int, where: pc.Expression | None, wanted: Pick | None
@@ -253,9 +269,21 @@ class _File:
             if wanted is None:
                 yield from self._group(group, there, rows)
                 continue
+            if isinstance(wanted, KeysAmong) and not self._may_hold(group, keys, wanted):
+                continue
             parts = [np.asarray(wanted(batch), bool) for batch in self._group(group, keys, KEY_ROWS)]
             at = np.flatnonzero(np.concatenate([np.empty(0, bool), *parts]))
             yield from self._picked(group, there, at)
+
+    def _may_hold(self, group: int, keys: Sequence[str], wanted: KeysAmong) -> bool:
+        """Whether each short column of the key has a wanted text; the product's is not short, the market's is."""
+        chunks = (self.plain.metadata.row_group(group).column(at) for at in range(self.plain.metadata.num_columns))
+        short = {chunk.path_in_schema for chunk in chunks if chunk.total_uncompressed_size < SHORT_BYTES}
+        return all(
+            any(among(batch[name], of).any() for batch in self._group(group, [name], KEY_ROWS))
+            for name, of in wanted.texts.items()
+            if name in short and name in keys
+        )
 
     def _picked(self, group: int, names: Sequence[str], at: Rows) -> Iterator[pa.RecordBatch]:
         """The rows `at`, ascending, of a row group; what follows the last of them is not read."""

@@ -13,11 +13,11 @@ from jobs.lake.forgotten import own_salt
 from jobs.lake.lake import Lake
 from jobs.lake.reading import StoredRow, matching, of_night
 from jobs.lake.rows import among
+from jobs.lake.snapshot import KeysAmong
 from jobs.report.recent import LONG_HISTORY, Recent, RecentEvents, first_of_each
 from jobs.tables.shop import CATALOGUE, PEOPLE_ALSO_BOUGHT, RECOMMENDED_FOR_YOU, YOU_MIGHT_ALSO_LIKE
 from jobs.tables.table import Table
 from jobs.text import clean
-from models.arrays import BoolMask
 
 KNOWN_PER_EXAMPLE = 40
 """Well-known products that each example is chosen from, so that their categories can differ."""
@@ -169,10 +169,7 @@ def _listed_markets(lake: Lake, as_of: date, products: Sequence[str], events: Re
 def _pages(
     lake: Lake, as_of: date, chosen: Sequence[str], markets: dict[str, str], events: RecentEvents
 ) -> list[ProductExample]:
-    there = {markets[product] for product in chosen}
-
-    def wanted(batch: pa.RecordBatch) -> BoolMask:
-        return among(batch["market"], there) & among(batch["product_id"], chosen)
+    wanted = KeysAmong({"market": {markets[product] for product in chosen}, "product_id": chosen})
 
     def lists(table: Table) -> dict[tuple[str, str], StoredRow]:
         columns = ("product_id", "market", "variant", "product_ids", "sources")

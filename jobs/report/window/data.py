@@ -17,8 +17,7 @@ from jobs.gate.counts import ListCounts
 from jobs.lake.forgotten import Salt
 from jobs.lake.lake import Lake
 from jobs.lake.reading import Tally, count_rows, matching, of_night, scan
-from jobs.lake.rows import among
-from jobs.lake.snapshot import Pick
+from jobs.lake.snapshot import KeysAmong
 from jobs.policy.variants import DEFAULT
 from jobs.report.examples import SIGNS
 from jobs.report.figures import RULES
@@ -52,7 +51,6 @@ from jobs.tables.shop import (
 )
 from jobs.tables.table import Table
 from jobs.text import clean
-from models.arrays import BoolMask
 
 DETAILS = ("product_id", "name", "brand", "category", "colour", "price", "currency")
 NOTES = ("variant", "short_reason", "model_id", "run_id")
@@ -279,13 +277,9 @@ def _shown_in(lists: pa.Array, markets: Mapping[str, int]) -> list[dict[str, lis
     return found
 
 
-def _wanted(axes: Axes) -> Pick:
+def _wanted(axes: Axes) -> KeysAmong:
     """Rows whose key columns are all on their axes; every variant is shown, and a list without one is the default's."""
-
-    def wanted(keys: pa.RecordBatch) -> BoolMask:
-        return np.asarray(np.logical_and.reduce([among(keys[name], of) for name, of in axes if name != "variant"]))
-
-    return wanted
+    return KeysAmong({name: of for name, of in axes if name != "variant"})
 
 
 def _cut(lists: pa.Array, places: int, converted: Callable[[pa.Array], pa.Array]) -> list[list[float]]:

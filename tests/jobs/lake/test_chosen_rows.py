@@ -15,6 +15,7 @@ import pytest
 from jobs.lake import lake as lakes
 from jobs.lake.lake import Lake
 from jobs.lake.rows import among
+from jobs.lake.snapshot import KeysAmong
 from jobs.tables.shop import RECOMMENDED_FOR_YOU, YOU_MIGHT_ALSO_LIKE
 from jobs.tables.table import Table
 from tests.support.nights_lake import nth, run_of
@@ -69,6 +70,21 @@ def test_they_are_the_rows_that_a_filter_of_all_finds(encoded_lake: Lake, monkey
     expected = [r for r in every if r["market"] in ("GB", "DE") and r["product_id"] in ("p003", "p008", "p029")]
     assert read(encoded_lake, YOU_MIGHT_ALSO_LIKE, nth(0), wanted, *columns) == expected
     assert len(expected) == 6
+
+
+def test_row_groups_without_a_wanted_text_are_passed_over(encoded_lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str | None] = []
+    among_keys = KeysAmong.__call__
+
+    def asking(wanted: KeysAmong, rows: pa.RecordBatch) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        asked.extend(rows["market"].unique().to_pylist())
+        return among_keys(wanted, rows)
+
+    monkeypatch.setattr(KeysAmong, "__call__", asking)
+    wanted = KeysAmong({"market": ["GB"], "product_id": ["p003", "p029"]})
+    found = read(encoded_lake, YOU_MIGHT_ALSO_LIKE, nth(0), wanted)
+    assert [row["product_id"] for row in found] == ["p003", "p029"]
+    assert asked == ["GB", "US"], "the row group of the other two markets is not read"
 
 
 def test_a_night_or_table_that_is_not_there_has_none(encoded_lake: Lake) -> None:
