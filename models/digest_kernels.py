@@ -87,15 +87,15 @@ def enter(table: Digests, digests: Digests) -> None:  # pragma: no cover - compi
 
 
 @njit(nogil=True, cache=True)
-def entered(table: Digests, digests: Digests) -> npt.NDArray[np.bool_]:  # pragma: no cover - compiled
-    """[n], which of the digests [n, 2] are in such a table."""
-    last, found = np.uint64(len(table) - 1), np.zeros(len(digests), np.bool_)
+def places(table: Digests, digests: Digests) -> npt.NDArray[np.int64]:  # pragma: no cover - compiled
+    """[n], the row of such a table that holds each of the digests [n, 2]; -1 where none does."""
+    last, found = np.uint64(len(table) - 1), np.empty(len(digests), np.int64)
     for row in range(len(digests)):
         first, second = digests[row, 0], digests[row, 1]
         at = first & last
         while table[at, 0] != 0 and (table[at, 0] != first or table[at, 1] != second):
             at = (at + np.uint64(1)) & last
-        found[row] = table[at, 0] != 0
+        found[row] = np.int64(at) if table[at, 0] != 0 else -1
     return found
 
 

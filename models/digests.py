@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from models.arrays import BoolMask, Digests
+from models.arrays import BoolMask, Digests, Rows
 
 NULL = np.array([0x6A09E667F3BCC908, 0xBB67AE8584CAA73B], np.uint64)
 """The digest of a null, which a text has only by chance."""
@@ -62,9 +62,35 @@ class DigestSet:
 
     def has(self, digests: Digests) -> BoolMask:
         """[n], which of the digests [n, 2] were inserted."""
-        from models.digest_kernels import entered
+        return self.places(digests) >= 0
 
-        return np.asarray(entered(self._table, _occupied(digests)))
+    def places(self, digests: Digests) -> Rows:
+        """[n], a number below `size` of each of the digests [n, 2] that was inserted, -1 of others; until `add`."""
+        from models.digest_kernels import places
+
+        return np.asarray(places(self._table, _occupied(digests)))
+
+    @property
+    def size(self) -> int:
+        """One more than the greatest number that `places` gives."""
+        return len(self._table)
+
+
+class TextRows:
+    """Finds texts among others that it has a table of; Arrow's `index_in` makes such a table for every question."""
+
+    def __init__(self, texts: pa.Array) -> None:
+        """`texts` are distinct."""
+        own = of_texts(texts)
+        self._known = DigestSet()
+        self._known.add(own)
+        self._rows = np.empty(self._known.size, np.int32)
+        self._rows[self._known.places(own)] = np.arange(len(texts))
+
+    def of(self, texts: pa.Array) -> Rows:
+        """[texts], the row of each, -1 where it is not there."""
+        at = self._known.places(of_texts(texts))
+        return np.where(at >= 0, self._rows[at], -1).astype(np.int64)
 
 
 def _occupied(digests: Digests) -> Digests:

@@ -26,6 +26,7 @@ from jobs.tables.table import Table
 from jobs.text import clean
 from models.arrays import BoolMask, Rows
 from models.assembly.arrays import FlatLists
+from models.digests import TextRows
 from models.vocabulary import Vocabulary
 
 FALLBACKS = ("category popularity", "market popularity", "global popularity")
@@ -47,6 +48,8 @@ class GateInputs:
     """Distinct categories of the catalogue."""
     customers: pa.Array
     """[C] ids, in no promised order."""
+    customer_rows: TextRows
+    """Where they are."""
     bought: FlatLists
     """[C], products that each customer bought and must not be shown."""
 
@@ -130,13 +133,15 @@ def read_inputs(lake: Lake, run: Run) -> GateInputs:
         kept = (code >= 0) & bound[code]
         lengths.append(np.bincount(owner[kept], minlength=batch.num_rows))
         bought.append(code[kept])
+    customers = pa.concat_arrays(ids)
     return GateInputs(
         products,
         markets,
         available,
         brands_and_categories(catalogue),
         int(pc.count_distinct(catalogue["category"]).as_py()),
-        pa.concat_arrays(ids),
+        customers,
+        TextRows(customers),
         FlatLists(np.cumsum(np.concatenate(lengths)), np.concatenate(bought)),
     )
 
@@ -195,8 +200,7 @@ def _add(found: ListFigures, table: Table, batch: pa.RecordBatch, counted: BoolM
     if table.key[0] == "product_id":
         own = inputs.products.encode(batch["product_id"], missing="negative")
     elif table in (RECOMMENDED_FOR_YOU, RECENTLY_VIEWED):
-        at = pc.index_in(batch["customer_id"].cast(pa.string()), value_set=inputs.customers)
-        customer = np.asarray(pc.fill_null(at, -1)).astype(np.int64)
+        customer = inputs.customer_rows.of(batch["customer_id"])
     lengths, full = np.diff(lists.offsets), np.asarray(pc.is_null(batch["short_reason"]))
     twice, selves, unavailable, bought = check_lists(
         lists,

@@ -15,7 +15,7 @@ from jobs.lists.sizes import SIZE_COLUMNS, CategoryOf, Sizes, has_sizes, read_si
 from jobs.model_inputs import list_offsets
 from jobs.run import Run
 from jobs.tables.shop import CATALOGUE, CUSTOMER_SEQUENCES, RECOMMENDED_FOR_YOU
-from models.arrays import Rows
+from models.digests import TextRows
 from models.vocabulary import Vocabulary
 
 BATCH = 131_072
@@ -56,15 +56,15 @@ def _misfits(lake: Lake, run: Run, inputs: GateInputs, sizes: Sizes, category: C
         usual.append(found.sizes)
         customers.append(batch["customer_id"])
         done += batch.num_rows
-    ids, key, size, misfits = pa.concat_arrays(customers), np.concatenate(keys), np.concatenate(usual), 0
+    rows, key, size, misfits = TextRows(pa.concat_arrays(customers)), np.concatenate(keys), np.concatenate(usual), 0
     columns = ("customer_id", "market", "product_ids")
     for batch in lake.batches(RECOMMENDED_FOR_YOU, columns, run.as_of, BATCH) if len(key) else ():
         place = inputs.products.encode(pc.list_flatten(batch["product_ids"]), missing="negative").astype(np.int64)
         owner = np.repeat(np.arange(batch.num_rows), np.diff(list_offsets(batch["product_ids"])))
         market = inputs.markets.encode(batch["market"], missing="negative")[owner]
-        customer: Rows = np.asarray(pc.fill_null(pc.index_in(batch["customer_id"], value_set=ids), -1))[owner]
+        customer = rows.of(batch["customer_id"])[owner]
         known = (place >= 0) & (market >= 0) & (customer >= 0)
-        place, market, customer = place[known], market[known], customer[known].astype(np.int64)
+        place, market, customer = place[known], market[known], customer[known]
         wanted = customer * of + np.where(category.number[place] < 0, of - 1, category.number[place])
         at = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
         held = sizes.in_stock[sizes.run[market, place], size[at]]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,7 +21,7 @@ from jobs.lake.rows import arrow_schema, decoded
 from jobs.publish.load import LiveRows
 from jobs.tables.shop import YOU_MIGHT_ALSO_LIKE
 from models.arrays import Digests
-from models.digests import DigestSet, of_texts
+from models.digests import DigestSet, TextRows, of_texts
 from tests.conftest import run_of
 
 NIGHT, NEXT, AFTER = date(2026, 3, 1), date(2026, 3, 2), date(2026, 3, 3)
@@ -139,6 +140,7 @@ def test_digests_are_of_values_not_of_how_they_are_coded() -> None:
         digests(pa.RecordBatch.from_arrays([pa.array([1])], ["n"]), ["n"], TextDigests())
 
 
+@settings(deadline=None)  # the first of them compiles
 @given(st.lists(st.lists(st.integers(0, 2_999), max_size=400), max_size=6))
 def test_a_set_of_digests_has_what_was_put_in(parts: list[list[int]]) -> None:
     def digests_of(numbers: Iterable[int]) -> Digests:
@@ -150,6 +152,14 @@ def test_a_set_of_digests_has_what_was_put_in(parts: list[list[int]]) -> None:
         some.add(digests_of(part))
     known = {number for part in parts for number in part}
     assert some.has(digests_of(range(3_000))).tolist() == [number in known for number in range(3_000)]
+
+
+@settings(deadline=None)
+@given(st.sets(st.text(max_size=3)), st.lists(st.none() | st.text(max_size=3)))
+def test_texts_are_found_as_arrow_does(known: set[str], asked: list[str | None]) -> None:
+    texts, wanted = pa.array(sorted(known), pa.string()), pa.array(asked, pa.string())
+    at = pc.fill_null(pc.index_in(wanted, value_set=texts), -1).to_pylist()
+    assert TextRows(texts).of(wanted).tolist() == TextRows(texts).of(wanted.dictionary_encode()).tolist() == at
 
 
 def test_digests_of_texts_are_murmur3s() -> None:
