@@ -186,13 +186,13 @@ class Writer:
             done += len(items)
         return done
 
-    def delete(self, load: Load, keys: Iterable[bytes]) -> int:
-        """Write that some keys have no row in the load; returns how many had one."""
+    def delete(self, load: Load, keys: Iterable[bytes], there: bool = False) -> int:
+        """Write that some keys have no row in the load; returns how many had one. `there`: all have one."""
         done, merged = 0, merging([*self.nights(), load.parent])
         record = Record(load.live.seq, GONE, 0, b"").packed()
         for some in _batches(keys):
-            chains = dict(zip(some, self.backend.get(some), strict=True))
-            items = {key: record for key, chain in chains.items() if visible(chain, load.live) is not None}
+            chains = None if there else dict(zip(some, self.backend.get(some), strict=True))
+            items = {key: record for key in some if chains is None or visible(chains[key], load.live) is not None}
             if items:
                 self.backend.add(load.live.seq, items, merged, chains)
             done += len(items)

@@ -196,16 +196,16 @@ class _TableLoad:
                 self.run.progress(f"rows of {name} compared", read, max(total, read))
         loaded.written[name] = load.written.get(name, 0)
         if live:
-            self._delete(key for batch in live.deleted() for key in self._keys(batch))
+            self._delete((key for batch in live.deleted() for key in self._keys(batch)), there=True)
         elif whole:
             self._delete(self._keys_without(np.unique(np.concatenate(hashes))))
         load.done[name] = -1
         self.store.save(load)
         loaded.read[name] = read
 
-    def _delete(self, keys: Iterable[bytes]) -> None:
+    def _delete(self, keys: Iterable[bytes], there: bool = False) -> None:
         deleted = self.loaded.deleted
-        deleted[self.table.name] = deleted.get(self.table.name, 0) + self.store.delete(self.load, keys)
+        deleted[self.table.name] = deleted.get(self.table.name, 0) + self.store.delete(self.load, keys, there)
 
     def _known(self, lake: Lake) -> Mapping[str, str] | None:
         """Table -> since of the live publication, if `lake` has its rows and the store their layout."""
