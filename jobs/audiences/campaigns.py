@@ -17,7 +17,6 @@ from jobs.audiences.sent import NAMES, WEEK, SentMessages
 from jobs.audiences.settled import SettledShop, type_weights, weights_of
 from jobs.audiences.tonight import AFTER_DAYS, Tonight
 from jobs.lake.lake import Lake
-from jobs.lake.prefetch import prefetched
 from jobs.model_inputs import HISTORY_COLUMNS, Histories
 from jobs.run import Run
 from jobs.tables.audiences import CAMPAIGNS
@@ -49,14 +48,14 @@ def stage_campaigns(
         columns = (*HISTORY_COLUMNS, "last_event_at")
         since = pa.scalar(run.midnight - timedelta(days=config.campaigns.quiet_days), TIME)
         done = 0
-        with prefetched(lake.snapshot(CUSTOMER_SEQUENCES).encoded(columns, run.as_of, config.batch_customers)) as read:
-            for batch in read:
-                awake = batch.filter(pc.greater_equal(batch["last_event_at"].cast(TIME), since))
-                for trigger, messages in CustomerMessages(night, awake).choose() if awake.num_rows else ():
-                    counts[trigger] += messages.num_rows
-                    yield messages
-                done += batch.num_rows
-                run.progress("customers' messages", done, done)
+        read = lake.snapshot(CUSTOMER_SEQUENCES).encoded(columns, run.as_of, config.batch_customers)
+        for batch in read:
+            awake = batch.filter(pc.greater_equal(batch["last_event_at"].cast(TIME), since))
+            for trigger, messages in CustomerMessages(night, awake).choose() if awake.num_rows else ():
+                counts[trigger] += messages.num_rows
+                yield messages
+            done += batch.num_rows
+            run.progress("customers' messages", done, done)
 
     lake.replace(CAMPAIGNS, rows(), run)
     return counts
