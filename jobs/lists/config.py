@@ -76,7 +76,7 @@ class ListsConfig(StepSettings):
     """Products launched within so many days before the night are young: exploration keeps a place for them."""
     beside_places: int = 12
     """First places of a list that the other lists of its page do not repeat."""
-    batch_customers: PositiveInt = 200_000
+    batch_customers: PositiveInt = 100_000
     """Customers held in memory at once; each market's products are prepared again for every batch."""
     outfits: OutfitsConfig = field(default_factory=OutfitsConfig)
     """Sets of products that go together."""
