@@ -48,8 +48,7 @@ def stage_campaigns(
         columns = (*HISTORY_COLUMNS, "last_event_at")
         since = pa.scalar(run.midnight - timedelta(days=config.campaigns.quiet_days), TIME)
         done = 0
-        read = lake.snapshot(CUSTOMER_SEQUENCES).encoded(columns, run.as_of, config.batch_customers)
-        for batch in read:
+        for batch in lake.snapshot(CUSTOMER_SEQUENCES).encoded(columns, run.as_of, config.batch_customers):
             awake = batch.filter(pc.greater_equal(batch["last_event_at"].cast(TIME), since))
             for trigger, messages in CustomerMessages(night, awake).choose() if awake.num_rows else ():
                 counts[trigger] += messages.num_rows

@@ -48,7 +48,7 @@ class Tonight:
     new: Rows
     """Products launched in the last NEW_DAYS."""
     companions: Future[Companions]
-    """Read meanwhile: that takes as long as the affinities do."""
+    """Read in a thread while the affinities are computed."""
 
 
 def read_tonight(lake: Lake, run: Run, products: Vocabulary, pool: Executor) -> Tonight:

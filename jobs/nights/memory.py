@@ -1,4 +1,4 @@
-"""Measures the memory of this process, and sees to it that little of it is freed memory."""
+"""Measures the memory of this process, and keeps freed memory from piling up in it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ M_ARENA_MAX, HEAPS = -8, 2
 
 
 def share_heaps() -> None:
-    """Let all threads of this process, which has one as yet, share HEAPS heaps of the C library."""
+    """Let all threads that this process will start share HEAPS heaps of the C library."""
     with suppress(AttributeError):  # glibc alone has it
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, HEAPS)
 
@@ -25,7 +25,7 @@ def peak_memory_mb() -> float:
 
 def hand_back_memory() -> None:
     """Give freed memory back to the system, and measure the peak of what follows anew."""
-    import pyarrow as pa  # whoever shares heaps has not imported it
+    import pyarrow as pa  # not at the top: heaps are shared before Arrow starts its threads
 
     gc.collect()
     gc.freeze()  # what is left stays, modules above all, so that the next collection need not look at it again

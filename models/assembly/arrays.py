@@ -37,9 +37,7 @@ class Fit(NamedTuple):
 NO_SIZES = Fit(np.empty((0, 0), np.int32), np.empty(0, np.int32), np.empty((0, 0), np.bool_))
 """That of lists without an owner's size."""
 
-FACTS = np.dtype(
-    [("brand", "i4"), ("category", "i4"), ("department", "i2"), ("excluded", "i2"), ("places", "i2"), ("rest", "i2")]
-)
+FACTS = np.dtype([("brand", "i4"), ("category", "i4"), ("department", "i4"), ("excluded", "i2"), ("places", "i2")])
 """What rules read of every candidate: 16 bytes, so that a shop's products stay in a processor's cache."""
 
 

@@ -288,7 +288,7 @@ def _skips(tiers: Tiers, owners: Rows, attributes: Attributes, book: Rulebook) -
 
 
 def _stock(available: BoolMask, attributes: Attributes, book: Rulebook) -> Stock:
-    facts = np.zeros(len(available), FACTS)
+    facts = np.empty(len(available), FACTS)
     facts["brand"], facts["category"], facts["department"] = (
         attributes.brand,
         attributes.category,

@@ -17,8 +17,6 @@ Compiled = TypeVar("Compiled", bound=Callable[..., object])
 SPARE = 4
 """So many times its cap of a category is gathered."""
 ALLOWED = -2
-
-
 OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
 
 
@@ -47,10 +45,10 @@ def fits(product: int, q: int, stock: Stock, fit: Fit) -> bool:
 @inlined
 def refusal(product: int, anchor: int, q: int, stock: Stock, book: Book, fit: Fit, pool: Pool) -> int:
     """ALLOWED, or the number of the rule that refuses the product, or NONE where it is refused without a rule."""
-    if not stock.available[product]:
-        return NONE
     if pool.taken[product] == q:
         return int(pool.reason[product])
+    if not stock.available[product]:
+        return NONE
     facts = stock.facts[product]
     if facts.excluded >= 0:
         return int(facts.excluded)
